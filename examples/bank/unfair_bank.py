@@ -1,0 +1,23 @@
+"""The bank with a bug that no unit test can find: who gets the odd coins follows from the order of a set."""
+
+from __future__ import annotations
+
+from bank import Bank
+
+import paxospp
+
+
+class UnfairBank(Bank):
+    @paxospp.command
+    def share_out(self, source: str, amount: int) -> list[str]:
+        if amount <= 0 or not self.members or self.balances.get(source, 0) < amount:
+            return []
+        self.balances[source] -= amount
+        each, odd = divmod(amount, len(self.members))
+        lucky: list[str] = []
+        for name in self.members:  # another order on a replica that came back from a snapshot
+            self.balances[name] = self.balances.get(name, 0) + each
+            if len(lucky) < odd:
+                self.balances[name] += 1
+                lucky.append(name)
+        return lucky

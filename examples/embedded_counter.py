@@ -1,0 +1,23 @@
+"""The library in ten lines: a counter that survives, here in a cluster of one. Run it twice."""
+
+import asyncio
+
+import paxospp
+
+
+class Counter(paxospp.StateMachine):
+    total: int = 0
+
+    @paxospp.command
+    def add(self, n: int = 1) -> int:
+        self.total += n
+        return self.total
+
+
+async def main() -> None:
+    cluster = {"n1": "127.0.0.1:7001"}
+    async with paxospp.Node("n1", cluster=cluster, storage="file:./counter", machine=Counter) as node:
+        print(await node.execute(Counter.add))
+
+
+asyncio.run(main())

@@ -1,0 +1,8 @@
+"""``python -m paxospp`` is ``paxospp``."""
+
+import sys
+
+from paxospp.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

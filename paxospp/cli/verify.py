@@ -1,0 +1,95 @@
+"""``paxospp verify``: the conformance kit on one storage plug-in, as a table with a verdict for each clause.
+
+It destroys what it finds, so it works in fresh directories and refuses a URL that names a place of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from paxospp.cli.arguments import EXIT_FAILED
+from paxospp.cli.showing import print_table, say
+from paxospp.errors import BackendUnavailableError, ConfigError, StorageError
+from paxospp.plugins import PluginRegistry
+from paxospp.plugins.loading import load_object
+from paxospp.storage.contract import Storage
+from paxospp.storage.url import TMP, complete_url, expand_url, parse_url
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 if no clause is broken; what could not be checked is said, and breaks nothing."""
+    plugins: Sequence[str] = options.plugin or ()
+    url = _checked_url(options.url, PluginRegistry(plugins))
+    try:
+        from paxospp.testing.storage_suite.running import run_suite
+        from paxospp.testing.storage_suite.verdicts import COLUMNS
+    except ImportError as error:
+        raise BackendUnavailableError(f"verify runs on pytest: {error}; pip install 'paxospp[test]'") from error
+    say(f"verifying {url}" + (", quickly: below the floors" if options.quick else ""))
+    begun = time.monotonic()
+    with _counting() as count:
+        verdict = run_suite(url, plugins=plugins, quick=options.quick, on_progress=count)
+    print_table(COLUMNS, verdict.rows())
+    for detail in verdict.details():
+        say(f"\n{detail}")
+    broken = ", ".join(verdict.broken)
+    say(f"\n{f'broken: {broken}' if broken else _all_well(verdict.holds)} ({time.monotonic() - begun:.0f} s)")
+    return 0 if verdict.holds else EXIT_FAILED
+
+
+def _all_well(holds: bool) -> str:
+    return "no clause is broken" if holds else "the suite did not run as it should"
+
+
+def _checked_url(text: str, registry: PluginRegistry) -> str:
+    """``text`` with a fresh directory as its place if it names none.
+
+    Raises:
+        ConfigError: it names a place, and its storage keeps something there; or it cannot be opened.
+    """
+    url = complete_url(text, registry.schemes, TMP)
+    with tempfile.TemporaryDirectory(prefix="paxospp-verify-") as directory:
+        place = expand_url(url, tmp=f"{directory}/store", name="n1")
+        opener = registry.storage(place)
+        if TMP not in url.partition("?")[0]:
+            if not _is_volatile(place, registry):
+                raise ConfigError(
+                    f"storage {url!r} names a place, and verify destroys what it finds there: write {{tmp}}, "
+                    "which stands for fresh directories"
+                )
+            return url
+        with suppress(StorageError):  # what it has to say to that, the cases will hear
+            opener().close()  # a driver that is missing, an option that does not fit: one line, not a broken clause
+    return url
+
+
+def _is_volatile(url: str, registry: PluginRegistry) -> bool:
+    """Whether the storage says, by its class and unopened, that it keeps nothing."""
+    backend = parse_url(url, registry.schemes).backend
+    offered = (storage for plugin in registry.found for storage in plugin.storages)
+    opened: object = next((storage.open for storage in offered if storage.scheme == backend), None)
+    if opened is None:
+        opened = load_object(backend)
+    return isinstance(opened, type) and issubclass(opened, Storage) and not opened.durable
+
+
+@contextmanager
+def _counting() -> Iterator[Callable[[int, int], None]]:
+    """A line on the terminal that counts; on a descriptor of its own, for pytest takes the others away meanwhile."""
+    if not sys.stdout.isatty():
+        yield lambda done, total: None
+        return
+    with open(os.dup(sys.stdout.fileno()), "w") as terminal:
+
+        def count(done: int, total: int) -> None:
+            terminal.write(f"\r{done} of {total} cases")
+            terminal.flush()
+
+        yield count
+        terminal.write("\r" + " " * 24 + "\r")

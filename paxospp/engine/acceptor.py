@@ -1,0 +1,118 @@
+"""The acceptor: the only memory of what this replica has promised.
+
+It answers Prepare and Accept, nothing else. It never sends and never writes: each handler
+returns the reply *and* the write that must be durable before the reply leaves. One promise
+covers every slot.
+
+Reference: Lamport, "Paxos Made Simple" (2001), section 2.2, phases 1b and 2b.
+"""
+
+from __future__ import annotations
+
+from paxospp.engine.invariants import check_promise_rises, check_same_value
+from paxospp.engine.log import Log
+from paxospp.messages import Accept, Accepted, Nack, Prepare, Promise
+from paxospp.model import Ballot, Entry, Slot
+from paxospp.storage.contract import WriteBatch
+
+NOTHING = WriteBatch()
+"""The write of a handler that changed nothing."""
+
+
+class Acceptor:
+    """Promise and accepted entries of one replica; ``promised`` is the promise in memory."""
+
+    def __init__(self, promised: Ballot | None, log: Log, *, chunk_bytes_max: int) -> None:
+        self.promised = promised
+        self.log = log
+        self._chunk_bytes_max = chunk_bytes_max
+
+    def on_prepare(self, prepare: Prepare, decided: Slot) -> tuple[Nack | tuple[Promise, ...], WriteBatch]:
+        """Phase 1b: promise, unless a higher ballot was promised; report what is held above ``decided``."""
+        if self._has_promised_above(prepare.ballot):
+            assert self.promised is not None
+            return Nack(refused=prepare.ballot, promised=self.promised), NOTHING
+        # Answer an equal ballot again: our first Promise may have been lost.
+        batch = self.promise(prepare.ballot)
+        return self._report(prepare, decided), batch
+
+    def promise(self, ballot: Ballot) -> WriteBatch:
+        """Raise the promise to ``ballot``; the write is empty if that is what it was."""
+        check_promise_rises(self.promised, ballot)
+        if self.promised == ballot:
+            return NOTHING
+        self.promised = ballot
+        return WriteBatch(promised=ballot)
+
+    def on_accept(self, accept: Accept, *, own: bool = False) -> tuple[Accepted | Nack | None, WriteBatch]:
+        """Phase 2b: accept, unless a higher ballot was promised; None where no answer helps.
+
+        What this replica proposes itself (``own``) it always accepts: its window is what bounds that.
+        """
+        if self._has_promised_above(accept.ballot):
+            assert self.promised is not None
+            return Nack(refused=accept.ballot, promised=self.promised), NOTHING
+        if accept.slot < max(self.log.first, self.log.memory_from):
+            # Decided long ago: our promise said so and our heartbeats do; the leader will fetch it.
+            return None, NOTHING
+        entry = Entry(accept.slot, accept.ballot, accept.kind, accept.value)
+        held = self.log.get(accept.slot)
+        if held is not None and held.ballot == accept.ballot:
+            check_same_value(accept.slot, held, entry, "one ballot proposes one value per slot")
+            return Accepted(ballot=accept.ballot, slot=accept.slot), NOTHING
+        if held is None and accept.slot > self.log.last and self.log.is_full and not own:
+            # Too far behind to hold more: catch up first. Not accepting is always allowed.
+            return None, NOTHING
+        promise = self.promise(accept.ballot)
+        self.log.store(entry)
+        return (
+            Accepted(ballot=accept.ballot, slot=accept.slot),
+            WriteBatch(promised=promise.promised, accepted=(entry,)),
+        )
+
+    def learn(self, entry: Entry) -> WriteBatch:
+        """Store a decided entry under the ballot it came with, or the slot's own if higher.
+
+        A later Prepare must be told a ballot at which this value was chosen or confirmed, and an
+        accepted ballot never exceeds the promise: both rise in one batch (DESIGN, rule 4).
+        """
+        if entry.slot < self.log.first:
+            return NOTHING
+        held = self.log.get(entry.slot)
+        if held is not None and held.ballot >= entry.ballot:
+            check_same_value(entry.slot, held, entry, "accepted at or above the ballot that decided")
+            return NOTHING
+        self.log.store(entry)
+        if self.promised is None or entry.ballot > self.promised:
+            self.promised = entry.ballot
+            return WriteBatch(promised=entry.ballot, accepted=(entry,))
+        return WriteBatch(accepted=(entry,))
+
+    def _has_promised_above(self, ballot: Ballot) -> bool:
+        return self.promised is not None and self.promised > ballot
+
+    def _report(self, prepare: Prepare, decided: Slot) -> tuple[Promise, ...]:
+        """What is held above ``decided``, cut into parts that fit a message."""
+        parts: list[list[Entry]] = [[]]
+        size = 0
+        for entry in self.log.above(decided):
+            if parts[-1] and size + len(entry.value) > self._chunk_bytes_max:
+                parts.append([])
+                size = 0
+            parts[-1].append(entry)
+            size += len(entry.value)
+        faulty = tuple(slots for slots in self.log.faulty if slots.stop > decided + 1)
+        return tuple(
+            Promise(
+                ballot=prepare.ballot,
+                start=prepare.start,
+                part=number,
+                parts=len(parts),
+                decided=decided,
+                first=self.log.first,
+                last=self.log.last,
+                entries=tuple(entries),
+                faulty=faulty,
+            )
+            for number, entries in enumerate(parts)
+        )

@@ -1,0 +1,107 @@
+"""Whether a message may be heard at all, before any role looks at it.
+
+Reference: DESIGN rules 8 and 9; FAULTS B16, B18, B19.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from paxospp.engine.cluster import Cluster
+from paxospp.engine.peer_book import PeerBook
+from paxospp.engine.quorum import Voters
+from paxospp.events import FaultFound
+from paxospp.messages import (
+    Accept,
+    Accepted,
+    CatchUp,
+    Decided,
+    Heartbeat,
+    HeartbeatAnswer,
+    Nack,
+    Prepare,
+    Promise,
+    ProtocolMessage,
+    ReadAnswer,
+    ReadRequest,
+    Sender,
+)
+from paxospp.model import Ballot, NodeId
+
+_SAID_ALOUD = ("another cluster", "another group", "a clone", "rolled back")
+"""Reasons that an operator should hear of begin with one of these."""
+
+
+class Admission:
+    """The door of one replica: who is let in, and a count of who was not, by reason."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.dropped: Counter[str] = Counter()
+        self._cluster = cluster
+        self._peers = PeerBook()
+        self._said: set[tuple[NodeId, str]] = set()
+
+    def admit(self, sender: Sender, message: ProtocolMessage, me: Sender) -> str | None:
+        """Why ``message`` is dropped by the replica that presents itself as ``me``; None if it is heard."""
+        if sender.node not in self._cluster.others:
+            return "unknown sender"
+        return why_refused(sender, message, me, self._cluster.voters) or self._peers.admit(sender, message)
+
+    def drop(self, sender: Sender, reason: str, me: NodeId) -> FaultFound | None:
+        """Count a drop; the event to tell observers when it is the first of its kind."""
+        self.dropped[reason] += 1
+        if not reason.startswith(_SAID_ALOUD) or (sender.node, reason) in self._said:
+            return None
+        self._said.add((sender.node, reason))
+        return FaultFound(node=me, peer=sender.node, reason=reason)
+
+
+def why_refused(sender: Sender, message: ProtocolMessage, me: Sender, voters: Voters) -> str | None:
+    """Why a message of ``sender`` is dropped by the replica that presents itself as ``me``; None if it is heard."""
+    if sender.group != me.group:
+        return f"another group: {sender.node} speaks for group {sender.group}"
+    if sender.cluster_id and me.cluster_id and sender.cluster_id != me.cluster_id:
+        return (
+            f"another cluster: {sender.node} belongs to {sender.cluster_id.hex()}, this node to {me.cluster_id.hex()}"
+        )
+    claimed = _claimed_ballot(message)
+    if claimed is not None and (claimed.node, claimed.incarnation) != (sender.node, sender.incarnation):
+        return "a ballot of somebody else"
+    if me.cluster_id and not voters.has(sender.node, sender.incarnation) and not _is_learners(message):
+        return "not a voter"
+    return None
+
+
+def highest_ballot(message: ProtocolMessage) -> Ballot | None:
+    """The highest ballot that ``message`` tells of."""
+    match message:
+        case Prepare(ballot=ballot) | Promise(ballot=ballot) | Accept(ballot=ballot) | Accepted(ballot=ballot):
+            return ballot
+        case Nack(promised=promised):
+            return promised
+        case Heartbeat(leading=leading, promised=promised):
+            return max((ballot for ballot in (leading, promised) if ballot is not None), default=None)
+        case HeartbeatAnswer(promised=promised):
+            return promised
+        case Decided(entries=entries):
+            return max((entry.ballot for entry in entries), default=None)
+        case CatchUp() | ReadRequest() | ReadAnswer():
+            return None
+
+
+def _claimed_ballot(message: ProtocolMessage) -> Ballot | None:
+    """The ballot that the sender says is its own."""
+    match message:
+        case Prepare(ballot=ballot) | Accept(ballot=ballot):
+            return ballot
+        case Heartbeat(leading=leading):
+            return leading
+        case _:
+            return None
+
+
+def _is_learners(message: ProtocolMessage) -> bool:
+    """What one may say who does not vote: ask, and tell what is decided."""
+    if isinstance(message, Heartbeat):
+        return message.leading is None
+    return isinstance(message, (HeartbeatAnswer, CatchUp, Decided, ReadRequest))

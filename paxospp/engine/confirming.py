@@ -1,0 +1,118 @@
+"""Reads, from the one who asks to the slot that must be applied before he is answered.
+
+A leader confirms them, by its lease or by a round that begins after they came (``reading``); every
+other replica puts its own to the leader it knows. Nobody's answer is made here: what comes of a
+read is a slot, or that it could not be confirmed.
+
+Reference: DESIGN rule 6.
+"""
+
+from __future__ import annotations
+
+import math
+
+from paxospp.engine.cluster import Cluster
+from paxospp.engine.leading import Leading
+from paxospp.engine.learning import Learning
+from paxospp.engine.lease import Lease
+from paxospp.engine.output import ReadReady
+from paxospp.engine.pulse import Pulse
+from paxospp.engine.reading import Asker, Read, Reading, RemoteReads
+from paxospp.engine.settings import Identity
+from paxospp.engine.turn import Turn
+from paxospp.messages import HeartbeatAnswer, ReadAnswer, ReadRequest, Sender
+from paxospp.model import NodeId, Slot
+
+
+class Confirming:
+    """Reads of one replica's callers, and of peers that take it for their leader.
+
+    ``leading`` is its role, if it leads; each call is told, for the role is not kept here.
+    """
+
+    def __init__(
+        self, identity: Identity, cluster: Cluster, pulse: Pulse, learning: Learning, lease: Lease, *, window_s: float
+    ) -> None:
+        self._identity = identity
+        self._cluster = cluster
+        self._pulse = pulse
+        self._learning = learning
+        self._lease = lease
+        self._window_s = window_s
+        self._reading = Reading()
+        self._remote = RemoteReads()
+
+    # Who asks.
+
+    def read(self, ticket: int, leading: Leading | None, leader: NodeId | None, turn: Turn, *, lease: bool) -> None:
+        """A caller of this replica asks: confirm it, or ask the leader."""
+        if leading is not None and self._cluster.membership is not None:
+            self._confirm(Asker(None, 0, ticket), leading, turn, lease=lease)
+        elif leading is None and leader is not None:
+            counter = self._remote.ask(ticket, until=turn.now + self._window_s)
+            turn.send(leader, ReadRequest(counter=counter, lease=lease))
+        else:
+            turn.output.readable.append(ReadReady(ticket=ticket, slot=None))
+
+    def on_request(self, sender: Sender, request: ReadRequest, leading: Leading | None, turn: Turn) -> None:
+        """A peer asks, who takes this replica for its leader."""
+        asker = Asker(sender.node, sender.nonce, request.counter)
+        if leading is not None and self._cluster.membership is not None:
+            self._confirm(asker, leading, turn, lease=request.lease)
+        else:
+            self._answer(asker, None, leading, turn)
+
+    def on_answer(self, answer: ReadAnswer, turn: Turn) -> None:
+        """The leader answers a read of this replica's callers."""
+        if answer.nonce != self._identity.nonce:
+            return
+        ticket = self._remote.take(answer.counter)
+        if ticket is not None:
+            turn.output.readable.append(ReadReady(ticket=ticket, slot=answer.slot))
+
+    def give_up(self, turn: Turn) -> None:
+        """What the leader has not answered for a window is not confirmed."""
+        for ticket in self._remote.give_up(turn.now):
+            turn.output.readable.append(ReadReady(ticket=ticket, slot=None))
+
+    # While leading.
+
+    def _confirm(self, asker: Asker, leading: Leading, turn: Turn, *, lease: bool) -> None:
+        """At once while a lease is held and that is enough; else by a round that begins after this."""
+        if not leading.sees_the_end(self._cluster.voters):
+            self._answer(asker, None, leading, turn)  # what was chosen next may be what the damage took
+            return
+        read = Read(asker, Slot(max(self._learning.decided, leading.recovered_up_to)))
+        if lease and self._lease.is_held(self._identity.name, self._cluster.voters, turn.boot_time):
+            self._answer(read.asker, read.slot, leading, turn)
+        else:
+            self._reading.add(read)
+
+    def on_round(self, round: int, turn: Turn) -> None:
+        """Round ``round`` of heartbeats is about to be sent."""
+        self._reading.begin(round, self._identity.name)
+        self._lease.on_round(round, turn.boot_time)
+
+    def on_heartbeat_answer(self, peer: NodeId, answer: HeartbeatAnswer) -> None:
+        """A voter answered a round under exactly this leader's ballot."""
+        self._reading.on_answer(peer, answer.round)
+        self._lease.on_answer(peer, answer.round, answer.lease)
+
+    def settle(self, leading: Leading, turn: Turn) -> bool:
+        """Answer what a quorum has confirmed by now; True if others wait for a round that should begin."""
+        for read in self._reading.confirmed(self._cluster.voters):
+            self._answer(read.asker, read.slot, leading, turn)
+        return self._reading.wants_round
+
+    def abandon(self, turn: Turn) -> None:
+        """This replica leads no more: whoever waits must try again."""
+        for asker in self._reading.abandon():
+            self._answer(asker, None, None, turn)
+
+    def _answer(self, asker: Asker, slot: Slot | None, leading: Leading | None, turn: Turn) -> None:
+        if asker.peer is None:
+            turn.output.readable.append(ReadReady(ticket=asker.number, slot=slot))
+            return
+        if leading is not None and leading.news.due_at < math.inf:
+            self._pulse.announce(leading, turn)  # whoever reads there has to see it applied
+        turn.send(asker.peer, ReadAnswer(nonce=asker.nonce, counter=asker.number, slot=slot))

@@ -1,0 +1,60 @@
+"""Rounds of heartbeats: every replica asks every peer, and remembers who answered which round.
+
+Answers carry no vote. They say who is reachable in both directions, which is what elections,
+the step-down of a lonely leader and the confirmation of reads are decided on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from paxospp.messages import HeartbeatAnswer
+from paxospp.model import NodeId
+
+ANNOUNCEMENT = 0
+"""The round of a heartbeat that wants no answer."""
+
+
+@dataclass(slots=True, frozen=True)
+class Answered:
+    """The latest answer of one peer."""
+
+    answer: HeartbeatAnswer
+    at: float
+
+
+class Heartbeats:
+    """Which round is out, when the next is due, and the latest answer of each peer."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.round = 0
+        self.next_at = 0.0
+        self.answers: dict[NodeId, Answered] = {}
+        self._interval_s = interval_s
+
+    def begin(self, now: float) -> int:
+        """The number of a new round, which is sent now."""
+        self.round += 1
+        self.next_at = now + self._interval_s
+        return self.round
+
+    def is_nearly_due(self, now: float) -> bool:
+        """Whether more than half of the interval has passed since the last round."""
+        return now > self.next_at - self._interval_s / 2
+
+    def on_answer(self, peer: NodeId, answer: HeartbeatAnswer, now: float) -> bool:
+        """Take an answer; False for one that is older than another we had."""
+        former = self.answers.get(peer)
+        if former is not None and answer.round < former.answer.round:
+            return False
+        self.answers[peer] = Answered(answer, now)
+        return True
+
+    def since(self, round: int) -> dict[NodeId, HeartbeatAnswer]:
+        """Answers to ``round`` or a later one."""
+        return {peer: answered.answer for peer, answered in self.answers.items() if answered.answer.round >= round}
+
+    def answered_after(self, time: float, among: Iterable[NodeId]) -> list[NodeId]:
+        """Who of ``among`` answered after ``time``."""
+        return [peer for peer in among if peer in self.answers and self.answers[peer].at > time]

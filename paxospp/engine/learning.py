@@ -1,0 +1,242 @@
+"""Learning and teaching: decided entries on their way here, to the state machine, and to peers.
+
+Composes what the learner knows, what is asked of peers and what is read from the storage. It
+sends nothing but CatchUp and Decided, and writes only what it learned.
+
+Reference: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 5.2: state transfer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from paxospp.engine.acceptor import Acceptor
+from paxospp.engine.catch_up import Fetching
+from paxospp.engine.founding import FOUNDING_SLOT
+from paxospp.engine.learner import Learner
+from paxospp.engine.log import Log
+from paxospp.engine.settings import Settings
+from paxospp.engine.storage_reads import Deliver, Load, Serve, StorageReads
+from paxospp.engine.turn import Turn
+from paxospp.messages import CatchUp, Decided
+from paxospp.model import Ballot, Entry, Membership, NodeId, Slot, SnapshotMeta
+from paxospp.storage.contract import WriteBatch
+
+_MEMBERSHIP = "membership"
+
+
+def membership_meta(membership: Membership) -> dict[str, bytes]:
+    """What stands beside the log once slot 1 is trimmed, so that a replica whose snapshot rots knows its cluster."""
+    return {_MEMBERSHIP: membership.to_bytes()}
+
+
+def stored_membership(meta: Mapping[str, bytes]) -> Membership | None:
+    """Undo that; None where nothing was trimmed yet. Raises CorruptedError."""
+    data = meta.get(_MEMBERSHIP)
+    return None if data is None else Membership.from_bytes(data)
+
+
+class Learning:
+    """The learner with its sources: announcements, peers and the storage."""
+
+    def __init__(
+        self, log: Log, acceptor: Acceptor, settings: Settings, *, decided: Slot, applied: Slot, hinted: Slot
+    ) -> None:
+        """``hinted`` is what the disk knows decided."""
+        self.founding: Entry | None = None
+        """The entry of slot 1 once it is decided."""
+        self.is_held = False
+        """Whether the state machine has enough to do: nothing more is handed out, read or fetched for it."""
+        self._log = log
+        self._acceptor = acceptor
+        self._hinted = hinted
+        self._chunk_bytes_max = settings.chunk_bytes_max
+        self._learner = Learner(decided=decided, applied=applied, log=log)
+        self._reads = StorageReads(settings.chunk_bytes_max)
+        self._fetching = Fetching(
+            grace_s=settings.heartbeat_interval_s / 2,
+            resend_s=settings.resend_interval_s,
+            resend_max_s=settings.resend_interval_max_s,
+        )
+
+    @property
+    def decided(self) -> Slot:
+        return self._learner.decided
+
+    @property
+    def delivered(self) -> Slot:
+        """The slot handed out for applying last."""
+        return self._learner.delivered
+
+    @property
+    def wanted(self) -> Slot:
+        """The highest slot that anyone is known to know decided."""
+        return self._learner.wanted
+
+    @property
+    def lost(self) -> range | None:
+        """The next slots to apply, if they are known decided and their values are damaged."""
+        return self._learner.lost()
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether what the start needs is still being read; nobody is heard before."""
+        return self._reads.is_loading
+
+    @property
+    def due_at(self) -> float | None:
+        """When ``fetch`` wants to be called again."""
+        return self._fetching.due_at
+
+    # After a start.
+
+    def load(self, turn: Turn, *, founding_known: bool) -> None:
+        """Read what memory has to hold: all above ``decided``, and the founding membership."""
+        if not founding_known and self.decided >= FOUNDING_SLOT:
+            self._load(FOUNDING_SLOT, Slot(FOUNDING_SLOT + 1), turn)
+        self._load(self._log.memory_from, Slot(self._log.last + 1), turn)
+
+    def _load(self, start: Slot, stop: Slot, turn: Turn) -> None:
+        while start < stop and self._log.is_faulty(start):
+            start = self._log.end_of_faulty(start)
+        if start < stop:
+            turn.output.reads.append(self._reads.ask(Load(stop), start, stop))
+
+    def on_read(self, token: int, entries: Sequence[Entry], faulty: Sequence[range], turn: Turn) -> None:
+        """The storage read what was asked; ``faulty`` are slots it found damaged doing so."""
+        purpose, wanted = self._reads.take(token)
+        if faulty and not entries and not any(wanted.start in slots for slots in faulty):
+            faulty = (*faulty, range(wanted.start, wanted.start + 1))  # nothing came, so that one is among them
+        self._log.mark_faulty(faulty)
+        match purpose:
+            case Load():
+                for entry in entries:
+                    self._on_loaded(entry)
+                # Reads are cut by bytes and end before damage: only an empty one ends the stretch.
+                if entries or faulty:
+                    self._load(Slot(entries[-1].slot + 1) if entries else wanted.start, wanted.stop, turn)
+            case Deliver():
+                if not entries and not faulty and wanted.start > self._learner.delivered:
+                    # Decided, so it was there once.
+                    self._log.mark_faulty([range(wanted.start, wanted.start + 1)])
+                for entry in entries:
+                    if entry.slot > self._learner.delivered:  # a snapshot may have come in between
+                        self._learner.hand_out(entry)
+                        turn.output.decided.append(entry)
+            case Serve():
+                turn.send(purpose.peer, self._answer(tuple(entries)))
+            case _:
+                assert_never(purpose)
+
+    def _on_loaded(self, entry: Entry) -> None:
+        if entry.slot >= self._log.memory_from:
+            self._log.store(entry)
+        if entry.slot == FOUNDING_SLOT and self.decided >= FOUNDING_SLOT:
+            self.founding = entry
+
+    # What is decided.
+
+    def decide(self, slot: Slot) -> None:
+        """This replica, leading, counted a quorum for ``slot``."""
+        self._learner.decide(slot)
+
+    def on_announcement(self, peer: NodeId, ballot: Ballot, decided_up_to: Slot) -> None:
+        """The leader of ``ballot`` knows every slot up to ``decided_up_to`` decided."""
+        self._fetching.heard(peer, decided_up_to)
+        self._learner.announce(ballot, decided_up_to)
+
+    def on_hearsay(self, peer: NodeId, decided: Slot) -> None:
+        """``peer`` knows slots up to ``decided`` decided and can be asked for them."""
+        self._fetching.heard(peer, decided)
+        self._learner.heard_of(decided)
+
+    def on_decided(self, peer: NodeId, message: Decided, turn: Turn) -> None:
+        """Decided entries, each with its ballot."""
+        progress = False
+        for entry in message.entries:
+            if entry.slot > self.decided or self._log.is_faulty(entry.slot):
+                turn.write(self._acceptor.learn(entry))
+                self._learner.decide(entry.slot)
+                progress = True
+        self.on_hearsay(peer, message.decided)
+        self._fetching.on_answer(peer, progress)
+        hole = None if progress else self._learner.hole()
+        if hole is not None and hole.start < max(message.first, self._log.first) and hole.start <= message.decided:
+            turn.output.snapshot_from = peer
+
+    def advance(self, turn: Turn) -> None:
+        """Move over what is decided now, and hand it to the state machine in order."""
+        self._learner.advance()
+        if self.founding is None and self.decided >= FOUNDING_SLOT:
+            self.founding = self._log.get(FOUNDING_SLOT)
+        if self.is_held:
+            return
+        for entry in self._learner.deliver():
+            turn.output.decided.append(entry)
+            self._log.forget_loose(entry.slot)
+        next_slot = Slot(self._learner.delivered + 1)
+        stop = Slot(min(self.decided + 1, self._log.memory_from))
+        readable = self._log.first <= next_slot < stop and not self._log.is_faulty(next_slot)
+        if readable and not self._reads.is_out(Deliver):
+            turn.output.reads.append(self._reads.ask(Deliver(), next_slot, stop))
+        self._log.evict(self._learner.delivered)
+
+    # What the disk hears of it.
+
+    def hint(self, turn: Turn) -> Slot | None:
+        """What is decided now, to ride along with a write of this turn if the disk has not heard of it."""
+        if not turn.writes or self.decided <= self._hinted:
+            return None
+        self._hinted = self.decided
+        return self.decided
+
+    def write_hint(self, turn: Turn) -> None:
+        """Tell the disk what is decided, if nothing else is written that it could ride along with."""
+        if self.decided > self._hinted and not turn.writes:
+            self._hinted = self.decided
+            turn.write(WriteBatch(decided=self.decided, sync=False))
+
+    # Snapshots.
+
+    def publish(self, meta: SnapshotMeta, first: Slot, governing: Membership, turn: Turn) -> None:
+        """The snapshot ``meta`` of this replica is staged: make it current, and forget slots below ``first``."""
+        first = Slot(min(first, meta.slot + 1))
+        turn.write(WriteBatch(snapshot=meta, trim=first, decided=self.decided, meta=membership_meta(governing)))
+        self._log.trim(first)
+
+    def install(self, meta: SnapshotMeta, governing: Membership, turn: Turn) -> None:
+        """A peer's snapshot is staged and whole: entries up to its slot are not needed any more.
+
+        Accepted slots above it stay, and so does the promise.
+        """
+        first = Slot(meta.slot + 1)
+        turn.write(WriteBatch(snapshot=meta, trim=first, decided=meta.slot, meta=membership_meta(governing)))
+        self._log.trim(first)
+        self._learner.jump(meta.slot)
+        self._fetching.forget_progress()
+
+    # Peers.
+
+    def fetch(self, leader: NodeId | None, turn: Turn) -> None:
+        """Ask for the first hole, if there is one and it is time."""
+        hole = None if self.is_held else self._learner.hole()
+        if hole is None:
+            self._fetching.forget_progress()
+        elif (request := self._fetching.ask(hole, leader, turn.now)) is not None:
+            turn.send(*request)
+
+    def on_catch_up(self, peer: NodeId, wanted: CatchUp, turn: Turn) -> None:
+        """Answer from memory, or from the storage with one read per peer at a time."""
+        stop = Slot(min(wanted.stop, self.decided + 1))
+        entries: tuple[Entry, ...] = ()
+        if self._log.first <= wanted.start < stop:
+            entries = self._log.between(wanted.start, stop, self._chunk_bytes_max)
+            if not entries and not self._log.is_faulty(wanted.start):
+                if not self._reads.is_out(peer):
+                    turn.output.reads.append(self._reads.ask(Serve(peer, stop), wanted.start, stop))
+                return
+        turn.send(peer, self._answer(entries))
+
+    def _answer(self, entries: tuple[Entry, ...]) -> Decided:
+        return Decided(entries=entries, decided=self.decided, first=self._log.first)

@@ -1,0 +1,311 @@
+"""The replica: the face of the engine, which a node drives.
+
+Every call advances the clock, does one thing, settles what that made possible, and returns an
+``Output`` to honour field by field. What is done is said in ``protocol``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+
+from paxospp.engine.admission import Admission
+from paxospp.engine.campaigning import Campaigning
+from paxospp.engine.clock import ActiveClock
+from paxospp.engine.cluster import Cluster
+from paxospp.engine.leading import Leading
+from paxospp.engine.output import Output
+from paxospp.engine.protocol import Following, Protocol
+from paxospp.engine.settings import Identity, Settings
+from paxospp.engine.turn import Turn
+from paxospp.events import LeaderChanged
+from paxospp.messages import Checkpoint, ProtocolMessage, Sender
+from paxospp.model import Ballot, Entry, Membership, NodeId, Slot, SnapshotMeta
+from paxospp.storage.contract import DurableState
+
+
+class Replica:
+    """One replica of one group."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        state: DurableState,
+        settings: Settings,
+        random: Random,
+        *,
+        memberships: Sequence[tuple[Slot, Membership]] = (),
+        applied: int = 0,
+        boot_time: Callable[[float], float] | None = None,
+    ) -> None:
+        """Begin a boot from what the storage remembers.
+
+        ``memberships`` and ``applied`` come from the snapshot that was restored, if there was one.
+        ``boot_time`` tells the time that leases need, given ``now``; without it, that is ``now``.
+        """
+        self.identity = identity
+        self.settings = settings
+        self._founded_before = state.decided > 0
+        self._cluster = Cluster(identity)
+        if memberships:
+            self._cluster.adopt(memberships[-1][1])
+        self._protocol = Protocol(identity, state, settings, random, cluster=self._cluster, applied=Slot(applied))
+        self._admission = Admission(self._cluster)
+        # A stall counts for two intervals at most: time in which this replica did not run is nobody's silence.
+        self._clock = ActiveClock(2 * settings.heartbeat_interval_s)
+        self._boot_time = boot_time
+        self._leader_told: tuple[NodeId | None, Ballot | None] = (None, None)
+
+    # What the node and `status` ask.
+
+    @property
+    def sender(self) -> Sender:
+        """What every frame of this boot says of who speaks."""
+        me = self.identity
+        return Sender(self.cluster_id, me.group, me.name, me.incarnation, me.boot, me.nonce)
+
+    @property
+    def cluster_id(self) -> bytes:
+        """Empty until the founding membership is known to be decided."""
+        return self._cluster.id
+
+    @property
+    def membership(self) -> Membership | None:
+        """The founding membership, once it is known to be decided."""
+        return self._cluster.membership
+
+    @property
+    def founding_refused(self) -> str | None:
+        """Why the last founding value that arrived was not accepted here."""
+        return self._cluster.founding_refused
+
+    @property
+    def leading(self) -> bool:
+        return self._protocol.leading is not None
+
+    @property
+    def role_name(self) -> str:
+        """``leader``, ``candidate`` or ``follower``."""
+        match self._protocol.role:
+            case Leading():
+                return "leader"
+            case Campaigning():
+                return "candidate"
+            case Following():
+                return "follower"
+
+    @property
+    def ballot(self) -> Ballot | None:
+        """The ballot this replica leads or campaigns under, else that of the leader it hears."""
+        match self._protocol.role:
+            case Leading(ballot=ballot):
+                return ballot
+            case Campaigning(promises=promises):
+                return promises.ballot
+            case Following():
+                return self._protocol.election.leader
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Who leads, as far as this replica knows."""
+        return self._protocol.leader
+
+    @property
+    def decided(self) -> Slot:
+        """Every slot up to this one is known to be decided."""
+        return self._protocol.decided
+
+    @property
+    def delivered(self) -> Slot:
+        """Every slot up to this one was handed out in ``Output.decided``, or came in a snapshot."""
+        return self._protocol.learning.delivered
+
+    @property
+    def wanted(self) -> Slot:
+        """The highest slot that anyone is known to know decided."""
+        return self._protocol.learning.wanted
+
+    @property
+    def first(self) -> Slot:
+        """The first slot the log still holds."""
+        return self._protocol.log.first
+
+    def held(self, start: Slot, stop: Slot, bytes_max: int) -> Sequence[Entry]:
+        """Entries that memory holds from ``start`` on, of slots handed out to be applied; at least one if it has it."""
+        return self._protocol.log.between(start, Slot(min(stop, self.delivered + 1)), bytes_max)
+
+    @property
+    def proposable(self) -> int:
+        """How many values may be proposed now; 0 while not leading."""
+        leading = self._protocol.leading
+        if leading is None or self.membership is None:
+            return 0
+        return leading.room(self.decided, self._cluster.voters)
+
+    @property
+    def votes(self) -> bool:
+        """Whether this life of the node stands in the membership; before founding, whether it might."""
+        return self._cluster.votes
+
+    @property
+    def why_not_voting(self) -> str | None:
+        """In one sentence, for `status`; None if it votes or is not founded yet."""
+        return self._cluster.why_not_voting
+
+    @property
+    def waiting_for(self) -> tuple[NodeId, ...]:
+        """Until the cluster is founded: who has not been heard within the last window."""
+        if self.membership is not None:
+            return ()
+        heard = set(self._protocol.pulse.answered_after(self._clock.time - self.settings.election_timeout_s))
+        return tuple(name for name in self._cluster.others if name not in heard)
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many messages were not heard, by reason."""
+        return self._admission.dropped
+
+    # What drives it.
+
+    def start(self, now: float) -> Output:
+        """Ask for what the start needs from storage; nobody is heard before it is read."""
+        turn = self._begin(now)
+        self._protocol.lease.start(turn.boot_time)
+        self._protocol.election.begin(turn.now, alone=not self._cluster.others, founded=self._founded_before)
+        self._protocol.learning.load(turn, founding_known=self.membership is not None)
+        return self._finish(turn)
+
+    def on_message(self, sender: Sender, message: ProtocolMessage, now: float) -> Output:
+        """Handle one message of a peer; one that may not speak, or not say this, is counted and dropped."""
+        turn = self._begin(now)
+        loading = self._protocol.learning.is_loading
+        reason = "still loading" if loading else self._admission.admit(sender, message, self.sender)
+        if reason is None:
+            self._protocol.on_message(sender, message, turn)
+        elif (fault := self._admission.drop(sender, reason, self.identity.name)) is not None:
+            turn.output.events.append(fault)
+        return self._finish(turn)
+
+    def on_tick(self, now: float) -> Output:
+        """Do what time asks for; ``wake_at`` of the last output says when the next call is due."""
+        turn = self._begin(now)
+        if not self._protocol.learning.is_loading:
+            self._protocol.tick(turn)
+        return self._finish(turn)
+
+    def propose(self, value: bytes, now: float, *, awaited_elsewhere: bool = False) -> Output:
+        """Propose ``value``, of kind COMMANDS, in the next slot; only while ``proposable`` is positive.
+
+        With ``awaited_elsewhere``, callers of other nodes wait for it, who learn of it by what this one tells.
+        """
+        turn = self._begin(now)
+        self._protocol.propose_commands(value, turn, awaited_elsewhere=awaited_elsewhere)
+        return self._finish(turn)
+
+    def campaign(self, now: float) -> Output:
+        """Campaign at once, without asking whether anybody is served; for operators and scenarios."""
+        turn = self._begin(now)
+        bound = self._protocol.voting.is_bound(turn) or self._protocol.learning.is_loading
+        if not self.leading and self.votes and not bound:
+            self._protocol.become_campaigning(turn)
+        return self._finish(turn)
+
+    def read(self, ticket: int, now: float, *, lease: bool = False) -> Output:
+        """Find the slot a linearizable read must wait for; ``Output.readable`` will name ``ticket``.
+
+        With ``lease``, the leader's lease is enough to confirm it, where there is one.
+        """
+        turn = self._begin(now)
+        self._protocol.read(ticket, turn, lease=lease)
+        return self._finish(turn)
+
+    def set_lease(self, duration_us: int, now: float) -> Output:
+        """The log, as far as it was applied here, says how long leases are; 0: there are none."""
+        turn = self._begin(now)
+        self._protocol.lease.duration_us = duration_us
+        self._protocol.voting.store_lease(turn)
+        return self._finish(turn)
+
+    def on_persisted(self, token: int, now: float) -> Output:
+        """Write ``token`` and every earlier one have returned."""
+        turn = self._begin(now)
+        for then in self._protocol.pulse.writes.returned(token):
+            then(turn)
+        return self._finish(turn)
+
+    def on_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
+        """The storage read what was asked; ``faulty`` are the slots of a CorruptedError."""
+        turn = self._begin(now)
+        self._protocol.learning.on_read(token, entries, faulty, turn)
+        return self._finish(turn)
+
+    @property
+    def holds_delivery(self) -> bool:
+        """Whether the state machine has enough to do."""
+        return self._protocol.learning.is_held
+
+    def hold_delivery(self, hold: bool, now: float) -> Output:
+        """The state machine has enough to do, so ``Output.decided`` stays empty from now on; or it may go on."""
+        turn = self._begin(now)
+        self._protocol.learning.is_held = hold
+        return self._finish(turn)
+
+    def on_checkpoint(self, slot: Slot, digest: bytes, now: float) -> Output:
+        """The machine has applied ``slot``, a multiple of 1,024, and this is the digest then."""
+        turn = self._begin(now)
+        self._protocol.pulse.compare_digests(self.identity.name, Checkpoint(slot, digest), turn)
+        return self._finish(turn)
+
+    def publish_snapshot(self, meta: SnapshotMeta, first: Slot, now: float) -> Output:
+        """A snapshot of this replica's machine is committed to the storage: it becomes current, and the log
+        is trimmed below ``first``, at most its slot + 1."""
+        turn = self._begin(now)
+        assert self.membership is not None, "a snapshot is taken of what was applied"
+        self._protocol.learning.publish(meta, first, self.membership, turn)
+        return self._finish(turn)
+
+    def install_snapshot(
+        self, meta: SnapshotMeta, memberships: Sequence[tuple[Slot, Membership]], now: float
+    ) -> Output:
+        """A peer's snapshot is committed to the storage and was verified: it becomes current.
+
+        The node restores it when that write returned; ``Output.decided`` goes on above its slot.
+        """
+        turn = self._begin(now)
+        slot, membership = memberships[-1]
+        if self.membership is None:
+            self._protocol.join(slot, membership, turn)
+        self._protocol.learning.install(meta, membership, turn)
+        return self._finish(turn)
+
+    # The two ends of every call.
+
+    def _begin(self, now: float) -> Turn:
+        return Turn(self._clock.advance(now), now if self._boot_time is None else self._boot_time(now))
+
+    def _finish(self, turn: Turn) -> Output:
+        if not self._protocol.learning.is_loading:
+            self._protocol.settle(turn)
+        output = turn.finish(self._protocol.pulse.writes, self._protocol.learning.hint(turn))
+        leader = (self.leader, self.ballot if self.leader is not None else None)
+        if leader != self._leader_told:
+            self._leader_told = leader
+            output.events.append(LeaderChanged(node=self.identity.name, leader=leader[0], ballot=leader[1]))
+        output.wake_at = self._wake_at(turn.now)
+        return output
+
+    def _wake_at(self, now: float) -> float:
+        """When, on the caller's clock, ``on_tick`` is due."""
+        if self._protocol.learning.is_loading:
+            # Nothing is due before the storage has answered, which is no tick.
+            return self._clock.when(now + self.settings.heartbeat_interval_s)
+        # Rounds leave early, for reads and with answers to a peer: what else a tick does must not wait for that.
+        due = [self._protocol.pulse.heartbeats.next_at, self._protocol.tick_due_at]
+        if isinstance(self._protocol.role, Following) and self._protocol.election.next_at > now:
+            due.append(self._protocol.election.next_at)
+        if isinstance(self._protocol.role, Leading):
+            due.append(self._protocol.role.news.due_at)
+        if self._protocol.learning.due_at is not None:
+            due.append(self._protocol.learning.due_at)
+        return self._clock.when(min(due))

@@ -1,0 +1,92 @@
+"""One call of the replica: what it sends and writes, collected until the call returns.
+
+Also keeps count of the writes that are out and of what waits for them, because a turn is where
+a write gets its number.
+
+Reference: FAULTS D16, B47: a leader whose disk hangs must not go on leading.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from paxospp.engine.acceptor import NOTHING
+from paxospp.engine.output import Output, merge
+from paxospp.messages import Accept, ProtocolMessage
+from paxospp.model import NodeId, Slot
+from paxospp.storage.contract import WriteBatch
+
+
+class Turn:
+    """``now`` is active time, see ``clock``; ``boot_time`` goes on while this replica does not run, see ``lease``."""
+
+    def __init__(self, now: float, boot_time: float = 0.0) -> None:
+        self.now = now
+        self.boot_time = boot_time
+        self.output = Output()
+        self.sent_accept = False
+        self._batches: list[WriteBatch] = []
+        self._then: list[Callable[[Turn], None]] = []
+
+    def send(self, to: NodeId, message: ProtocolMessage) -> None:
+        """Queue ``message``; whether it waits for the writes of this turn is not for us to say."""
+        if isinstance(message, Accept):
+            self.sent_accept = True
+        self.output.send(to, message)
+
+    def send_all(self, to: Iterable[NodeId], message: ProtocolMessage) -> None:
+        for peer in to:
+            self.send(peer, message)
+
+    def write(self, batch: WriteBatch, then: Callable[[Turn], None] | None = None) -> None:
+        """Hand ``batch`` to the storage; ``then`` is called when it and all earlier ones are durable."""
+        if batch is not NOTHING:
+            self._batches.append(batch)
+            if then is not None:
+                self._then.append(then)
+
+    def finish(self, writes: Writes, decided: Slot | None) -> Output:
+        """The output, with one merged write; ``decided`` rides along with it if there is one."""
+        if self._batches:
+            if decided is not None:
+                self._batches.append(WriteBatch(decided=decided, sync=False))
+            self.output.persist = merge(self._batches)
+            writes.hand_out(self.now, self._then)
+        self.output.token = writes.last_token
+        return self.output
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is to be written."""
+        return bool(self._batches)
+
+
+@dataclass(slots=True)
+class _Write:
+    token: int
+    since: float
+    then: list[Callable[[Turn], None]]
+
+
+class Writes:
+    """Numbers writes from 1, and knows what each was for until it returned."""
+
+    def __init__(self) -> None:
+        self.last_token = 0
+        self._out: deque[_Write] = deque()
+
+    def hand_out(self, now: float, then: list[Callable[[Turn], None]]) -> None:
+        """A write leaves now, gets the next number, and ``then`` is called when it returned."""
+        self.last_token += 1
+        self._out.append(_Write(self.last_token, now, then))
+
+    def returned(self, token: int) -> Iterator[Callable[[Turn], None]]:
+        """What was waiting for the writes up to ``token``."""
+        while self._out and self._out[0].token <= token:
+            yield from self._out.popleft().then
+
+    def oldest_age(self, now: float) -> float:
+        """Seconds since the oldest write that is out was handed out; 0 when none is."""
+        return now - self._out[0].since if self._out else 0.0

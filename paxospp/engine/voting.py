@@ -1,0 +1,81 @@
+"""Whether this replica may promise or accept at all, before its acceptor is asked whether it can.
+
+Only a life of the storage that stands in the membership votes; before there is one, only for what
+may found the cluster; and while a lease binds it, for nobody but the leader it was granted to.
+Whoever is refused here gets no answer: to the asker the question was lost.
+
+Reference: DESIGN rules 8 and 9; Gray and Cheriton, "Leases" (1989).
+"""
+
+from __future__ import annotations
+
+from paxospp.engine.acceptor import Acceptor
+from paxospp.engine.cluster import Cluster
+from paxospp.engine.founding import FOUNDING_SLOT, why_not_founded_by
+from paxospp.engine.lease import Lease
+from paxospp.engine.settings import Identity
+from paxospp.engine.turn import Turn
+from paxospp.messages import Accept, Accepted, Nack, Prepare, Sender
+from paxospp.model import Ballot, Entry, Slot
+
+
+class Voting:
+    """The doors to one replica's acceptor."""
+
+    def __init__(self, identity: Identity, cluster: Cluster, acceptor: Acceptor, lease: Lease) -> None:
+        self._identity = identity
+        self._cluster = cluster
+        self._acceptor = acceptor
+        self._lease = lease
+
+    def on_prepare(self, sender: Sender, prepare: Prepare, decided: Slot, turn: Turn) -> bool:
+        """Answer a candidate; True if this replica promised."""
+        if not self._cluster.votes or (
+            self._cluster.membership is None and (sender.cluster_id or prepare.start != FOUNDING_SLOT)
+        ):
+            return False
+        if self._lease.forbids(prepare.ballot, turn.boot_time):
+            return False  # as if it had been lost: the candidate asks again
+        reply, batch = self._acceptor.on_prepare(prepare, decided)
+        turn.write(batch)
+        if isinstance(reply, Nack):
+            turn.send(sender.node, reply)
+            return False
+        for part in reply:
+            turn.send(sender.node, part)
+        return True
+
+    def on_accept(self, sender: Sender, accept: Accept, turn: Turn) -> bool:
+        """Answer a leader; True if this replica accepted."""
+        if self._cluster.membership is None:
+            if accept.slot != FOUNDING_SLOT:
+                return False
+            entry = Entry(accept.slot, accept.ballot, accept.kind, accept.value)
+            self._cluster.founding_refused = why_not_founded_by(entry, self._identity)
+            if self._cluster.founding_refused is not None:
+                return False
+        elif not self._cluster.votes:
+            return False
+        reply, batch = self._acceptor.on_accept(accept)
+        turn.write(batch)
+        if reply is not None:
+            turn.send(sender.node, reply)
+        return isinstance(reply, Accepted)
+
+    def on_leader(self, ballot: Ballot, turn: Turn, *, wants_lease: bool) -> int:
+        """Promise the leader whose heartbeat came, and perhaps grant it a lease: for how many microseconds."""
+        if self._cluster.membership is None or not self._cluster.votes:
+            return 0
+        # A leader whose reads this replica is to confirm needs its promise.
+        turn.write(self._acceptor.promise(ballot))
+        return self._lease.grant(ballot, turn.boot_time) if wants_lease else 0
+
+    def is_bound(self, turn: Turn) -> bool:
+        """Whether a lease that this replica granted forbids it to campaign."""
+        return self._lease.forbids(Ballot(0, self._identity.name, self._identity.incarnation), turn.boot_time)
+
+    def store_lease(self, turn: Turn) -> None:
+        """Have the disk know how long grants may last, before one lasts so long."""
+        if (batch := self._lease.wants_stored(turn.boot_time)) is not None:
+            asked = self._lease.asked_us
+            turn.write(batch, then=lambda _: self._lease.stored(asked))

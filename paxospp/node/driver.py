@@ -1,0 +1,299 @@
+"""Drives the replica: the one place that honours an ``Output``, field by field, in its order.
+
+Messages, timers, finished writes and proposals come in; each becomes one call of the pure
+engine, and what it returns is done here: messages leave, batches go to the writer, decided
+entries to the executor. Everything happens on the event loop, so the replica needs no lock.
+
+Applying is cut into slices: after ``APPLY_SLICE_S`` the loop gets its turn, so that heartbeats
+do not starve behind a long backlog. After every input there is one *turn*: apply a slice, then
+let the front door propose what queued.
+
+It decides nothing of the protocol. When the disk, the machine or a rule of the protocol fails,
+it says nothing more to anybody and reports the cause once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from paxospp.engine.output import Output, ReadRange, ReadReady, Send
+from paxospp.engine.replica import Replica
+from paxospp.errors import CorruptedError, ReplicaStoppedError, TrimmedError
+from paxospp.events import Event, FaultFound
+from paxospp.execution.executor import Executor
+from paxospp.execution.sessions import RunOutcome
+from paxospp.messages import ProtocolMessage, Sender
+from paxospp.model import Entry, Membership, NodeId, Slot, SnapshotMeta
+from paxospp.node.writer import Writer
+from paxospp.rpc.peers import PeerLinks
+
+APPLY_SLICE_S = 0.005
+BACKLOG_BYTES_MAX = 16 << 20
+"""Decided values that wait to be applied; beyond it no more are asked for, and a leader proposes nothing."""
+UVLOOP_ROUNDS_S = 0.0006
+"""uvloop counts whole milliseconds and rounds. A timer of its that fires a hair too early is armed anew, for no
+time at all, until the millisecond is over: ten rounds of the loop per tick, a tenth of what an idle node costs."""
+CHECKPOINT_SLOTS = 1024
+"""Replicas compare their digests at multiples of this; equal on all of them, hence no setting."""
+
+
+class Driver:
+    """One replica and what surrounds it. Use it on its loop only."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        executor: Executor,
+        writer: Writer,
+        links: PeerLinks,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        on_outcomes: Callable[[Sequence[RunOutcome]], None],
+        on_readable: Callable[[ReadReady], None],
+        on_turn: Callable[[], None],
+        on_applied: Callable[[Entry], None],
+        on_snapshot_needed: Callable[[NodeId], None],
+        on_event: Callable[[Event], None],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        self.replica = replica
+        self._executor = executor
+        self._writer = writer
+        self._links = links
+        self._loop = loop
+        self._on_outcomes = on_outcomes
+        self._on_readable = on_readable
+        self._on_turn = on_turn
+        self._on_applied = on_applied
+        self._on_snapshot_needed = on_snapshot_needed
+        self._on_event = on_event
+        self._on_failed = on_failed
+        self._decided: deque[Entry] = deque()
+        self._backlog_bytes = 0
+        self._held: deque[tuple[int, list[Send]]] = deque()
+        self._then: deque[tuple[int, Callable[[], None]]] = deque()
+        self._lease_us = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for = math.inf
+        self._rounding_s = UVLOOP_ROUNDS_S if type(loop).__module__.startswith("uvloop") else 0.0
+        self._wake_at = math.inf
+        self._turn_is_due = False
+        self.holding = False
+        """Whether a snapshot is on its way into the machine: nothing is applied and no query answered."""
+        self.stopped = False
+
+    # What comes in.
+
+    def start(self) -> None:
+        self._drive(lambda: self.replica.start(self._loop.time()))
+
+    def receive(self, sender: Sender, messages: Sequence[ProtocolMessage]) -> None:
+        """Messages of one frame, one by one; what they want written merges in the writer."""
+        if self.stopped:
+            return
+        now = self._loop.time()
+        try:
+            for message in messages:
+                self._honour(self.replica.on_message(sender, message, now))
+        except Exception as error:
+            self.fail(error)
+            return
+        self._turn()
+
+    def persisted(self, token: int) -> None:
+        """The write ``token`` and all before it returned."""
+        held = self._held
+        while held and held[0][0] <= token and not self.stopped:
+            self._send(held.popleft()[1])
+        self._drive(lambda: self.replica.on_persisted(token, self._loop.time()))
+        then = self._then
+        while then and then[0][0] <= token and not self.stopped:
+            then.popleft()[1]()
+
+    def propose(self, value: bytes, awaited_elsewhere: bool) -> None:
+        """Only from within ``on_turn``, and only while ``replica.proposable``."""
+        self._honour(self.replica.propose(value, self._loop.time(), awaited_elsewhere=awaited_elsewhere))
+
+    def read(self, ticket: int, lease: bool) -> None:
+        """Only from within ``on_turn``; ``on_readable`` answers."""
+        self._honour(self.replica.read(ticket, self._loop.time(), lease=lease))
+
+    # Snapshots.
+
+    def publish(self, meta: SnapshotMeta, first: Slot, then: Callable[[], None]) -> None:
+        """Make this node's committed snapshot current; ``then`` is called when that write returned."""
+        self._drive(lambda: self._and_then(self.replica.publish_snapshot(meta, first, self._loop.time()), then))
+
+    def install(
+        self, meta: SnapshotMeta, memberships: Sequence[tuple[Slot, Membership]], then: Callable[[], None]
+    ) -> None:
+        """The same for a peer's; only while ``holding``."""
+        self._drive(lambda: self._and_then(self.replica.install_snapshot(meta, memberships, self._loop.time()), then))
+
+    def _and_then(self, output: Output, then: Callable[[], None]) -> Output:
+        self._then.append((output.token, then))
+        return output
+
+    def hold(self) -> None:
+        """Apply nothing until ``release``."""
+        self.holding = True
+
+    def release(self, applied: Slot) -> None:
+        """The machine has taken in everything up to ``applied`` another way."""
+        self.holding = False
+        decided = self._decided
+        while decided and decided[0].slot <= applied:
+            self._backlog_bytes -= len(decided.popleft().value)
+        self.want_turn()
+
+    # Wishes.
+
+    def want_turn(self) -> None:
+        """Have a turn in the next round of the loop: callers made calls."""
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._due_turn)
+
+    # What goes out.
+
+    def _drive(self, call: Callable[[], Output]) -> None:
+        if self.stopped:
+            return
+        try:
+            self._honour(call())
+        except Exception as error:
+            self.fail(error)
+            return
+        self._turn()
+
+    def _honour(self, output: Output) -> None:
+        if output.send_now:
+            self._send(output.send_now)
+        if output.persist is not None:
+            self._writer.submit(output.token, output.persist)
+        if output.send_after_persist:
+            if output.token <= self._writer.persisted:
+                self._send(output.send_after_persist)
+            else:
+                self._held.append((output.token, output.send_after_persist))
+        if output.decided:
+            self._decided.extend(output.decided)
+            self._backlog_bytes += sum(len(entry.value) for entry in output.decided)
+        for wanted in output.reads:
+            self._writer.read(wanted, self._on_read)
+        for ready in output.readable:
+            self._on_readable(ready)
+        for event in output.events:
+            self._on_event(event)
+        if output.snapshot_from is not None:
+            self._on_snapshot_needed(output.snapshot_from)
+        if output.diverged_at is not None:
+            raise ReplicaStoppedError(
+                f"slot {output.diverged_at}: a majority of the replicas computed another digest, so this one's state "
+                "cannot be trusted; look for chance, time or the order of a set in the state machine",
+                output.diverged_at,
+            )
+        self._wake(output.wake_at)
+
+    def _send(self, sends: Sequence[Send]) -> None:
+        send = self._links.send
+        for one in sends:
+            send(one.to, one.message)
+
+    def _on_read(self, wanted: ReadRange, entries: Sequence[Entry], problem: Exception | None) -> None:
+        faulty: Sequence[range] = ()
+        if problem is not None and not isinstance(problem, TrimmedError) and not self.stopped:
+            # What could not be read is faulty, whatever the reason: it must never pass for "nothing there".
+            named = problem.slots if isinstance(problem, CorruptedError) else ()
+            faulty = named or (range(wanted.start, wanted.stop),)
+            self._on_event(
+                FaultFound(node=self.replica.identity.name, peer=None, reason=f"the log cannot be read: {problem}")
+            )
+        self._drive(lambda: self.replica.on_read(wanted.token, entries, self._loop.time(), faulty))
+
+    # Turns.
+
+    def _due_turn(self) -> None:
+        self._turn_is_due = False
+        if not self.stopped:
+            self._turn()
+
+    def _turn(self) -> None:
+        try:
+            if self._decided and not self.holding:
+                self._apply_slice()
+            if self._executor.lease_us != self._lease_us and not self.holding:
+                self._lease_us = self._executor.lease_us
+                self._honour(self.replica.set_lease(self._lease_us, self._loop.time()))
+            self._watch_backlog()
+            self._on_turn()
+        except Exception as error:
+            self.fail(error)
+            return
+        if self._decided and not self.holding:
+            self.want_turn()
+
+    def _watch_backlog(self) -> None:
+        """A machine that is slower than the others' must not have their log in its memory."""
+        holds = self.replica.holds_delivery
+        bound = BACKLOG_BYTES_MAX // 2 if holds else BACKLOG_BYTES_MAX
+        if (self._backlog_bytes > bound) is not holds:
+            self._honour(self.replica.hold_delivery(not holds, self._loop.time()))
+
+    def _apply_slice(self) -> None:
+        apply = self._executor.apply
+        decided = self._decided
+        until = self._loop.time() + APPLY_SLICE_S
+        while decided:
+            outcomes = apply(decided[0])
+            entry = decided.popleft()
+            self._backlog_bytes -= len(entry.value)
+            self._on_applied(entry)
+            if outcomes:
+                self._on_outcomes(outcomes)
+            applied = self._executor.applied
+            if applied % CHECKPOINT_SLOTS == 0:
+                self._honour(self.replica.on_checkpoint(applied, self._executor.digest, self._loop.time()))
+            if self._loop.time() >= until:
+                break
+
+    # Time.
+
+    def _wake(self, at: float) -> None:
+        self._wake_at = at
+        if at < self._armed_for:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._armed_for = at
+            self._timer = self._loop.call_at(at + self._rounding_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._armed_for = math.inf
+        if self.stopped:
+            return
+        if self._loop.time() < self._wake_at:
+            # Asked for later since the timer was armed; moving it each time would cost more.
+            self._wake(self._wake_at)
+            return
+        self._drive(lambda: self.replica.on_tick(self._loop.time()))
+
+    # The end.
+
+    def fail(self, cause: Exception) -> None:
+        """Say nothing more to anybody, and report the cause; the first one counts."""
+        if not self.stopped:
+            self.stop()
+            self._on_failed(cause)
+
+    def stop(self) -> None:
+        self.stopped = True
+        self._held.clear()
+        self._then.clear()
+        self._decided.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

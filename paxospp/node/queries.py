@@ -1,0 +1,288 @@
+"""Queries between their arrival and their answer: many share one confirmation, none writes to the log.
+
+All queries that wait when a ticket is drawn share it: the replica confirms the ticket with one
+round of heartbeats begun afterwards, or by the leader's lease, and says up to which slot must be
+applied before the machine is asked. One ticket of a kind is out at a time; what arrives meanwhile
+shares the next one. A ticket that could not be confirmed is followed by another one until the
+caller's deadline. A bounded query needs a ticket only if the last one that was confirmed is too
+old for it.
+
+A query changes nothing, so one that fails without an answer is always ``UnavailableError``, or
+``OverloadedError`` if it did not get in.
+
+Reference: Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.4 (read index).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from paxospp.calls import Bounded, Consistency
+from paxospp.engine.output import ReadReady
+from paxospp.errors import OverloadedError, UnavailableError
+from paxospp.execution.executor import Executor
+from paxospp.model import Slot
+from paxospp.rpc.deadlines import Deadlines
+
+RETRY_S = 0.02
+"""Rest before a ticket follows one that was not confirmed."""
+TICKET_AGE_MAX_S = 2.0
+"""A ticket that was never answered is given up after this long."""
+OPEN_MAX = 65_536
+
+
+class Asker(Protocol):
+    """Who asked a few queries at once, and hears of all of them at once."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether anybody still wants to know."""
+        ...
+
+    def answer(self, results: Sequence[bytes | Exception]) -> None:
+        """What each was answered, or what its method raised."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """None of them was answered."""
+        ...
+
+
+class _Caller:
+    """One query of this process."""
+
+    def __init__(self, future: asyncio.Future[bytes]) -> None:
+        self._future = future
+
+    @property
+    def waits(self) -> bool:
+        return not self._future.done()
+
+    def answer(self, results: Sequence[bytes | Exception]) -> None:
+        (result,) = results
+        if isinstance(result, Exception):
+            self._future.set_exception(result)
+        else:
+            self._future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        self._future.set_exception(error)
+
+
+class _Questions:
+    """Queries under way that were asked at once."""
+
+    __slots__ = ("asker", "requests", "size")
+
+    def __init__(self, requests: Sequence[bytes], asker: Asker) -> None:
+        self.requests = requests
+        self.asker = asker
+        self.size = sum(map(len, requests))
+
+
+class _Lane:
+    """Queries that are confirmed in the same way: those that wait, and those that share the ticket that is out."""
+
+    __slots__ = ("asked", "asked_at", "begun_at", "lease", "rest_until", "ticket", "waiting")
+
+    def __init__(self, *, lease: bool) -> None:
+        self.lease = lease
+        self.waiting: list[_Questions] = []
+        self.asked: list[_Questions] | None = None
+        self.ticket = 0
+        self.asked_at = 0.0
+        self.begun_at = 0.0
+        """The same on the clock that counts sleep."""
+        self.rest_until = 0.0
+
+
+class _Confirmed(NamedTuple):
+    """A state with ``slot`` applied misses nothing that was answered before ``begun_at``."""
+
+    slot: Slot
+    begun_at: float
+
+
+class Queries:
+    """Queries of local and remote callers."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        bytes_max: int,
+        loop: asyncio.AbstractEventLoop,
+        boot_time: Callable[[], float],
+        read: Callable[[int, bool], None],
+        want_turn: Callable[[], None],
+        why_not: Callable[[], str],
+    ) -> None:
+        self._executor = executor
+        self._bytes_max = bytes_max
+        self._loop = loop
+        self._boot_time = boot_time
+        self._read = read
+        self._want_turn = want_turn
+        self._why_not = why_not
+        self._deadlines: Deadlines[_Questions] = Deadlines(loop, self._on_due)
+        self._open = 0
+        self._bytes = 0
+        self._by_round = _Lane(lease=False)
+        self._by_lease = _Lane(lease=True)
+        self._lanes = (self._by_round, self._by_lease)
+        self._last_ticket = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for = 0.0
+        self._confirmed: list[tuple[Slot, list[_Questions]]] = []
+        self._freshest: _Confirmed | None = None
+        self._ended: Callable[[], UnavailableError] | None = None
+
+    def ask(
+        self, request: bytes, timeout_s: float | None, consistency: Consistency = "linearizable"
+    ) -> asyncio.Future[bytes]:
+        """A future of the encoded answer; cancel it when nobody waits any more."""
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self.ask_all((request,), timeout_s, consistency, _Caller(future))
+        return future
+
+    def ask_all(
+        self, requests: Sequence[bytes], timeout_s: float | None, consistency: Consistency, asker: Asker
+    ) -> None:
+        """Tell ``asker`` of all of them, at once."""
+        if self._ended is not None:
+            asker.fail(self._ended())
+            return
+        if consistency == "local" or (isinstance(consistency, Bounded) and self._is_fresh(consistency.seconds)):
+            self._answer(requests, asker)
+            return
+        questions = _Questions(requests, asker)
+        if self._open + len(requests) > OPEN_MAX or self._bytes + questions.size > self._bytes_max:
+            asker.fail(OverloadedError("too many queries are waiting"))
+            return
+        self._deadlines.add(questions, timeout_s)
+        self._open += len(requests)
+        self._bytes += questions.size
+        lane = self._by_lease if consistency == "lease" else self._by_round
+        lane.waiting.append(questions)
+        self._want_turn()
+
+    def _take_out(self, questions: _Questions) -> None:
+        self._open -= len(questions.requests)
+        self._bytes -= questions.size
+
+    def _is_fresh(self, seconds: float) -> bool:
+        """Whether what is applied here is at most so old."""
+        freshest = self._freshest
+        return (
+            freshest is not None
+            and self._executor.applied >= freshest.slot
+            and self._boot_time() - freshest.begun_at <= seconds
+        )
+
+    def on_turn(self) -> None:
+        """Answer what is confirmed and applied, and draw the next tickets."""
+        self._serve()
+        for lane in self._lanes:
+            if lane.waiting and self._may_ask(lane):
+                self._last_ticket += 1
+                lane.ticket = self._last_ticket
+                lane.asked = [questions for questions in lane.waiting if questions.asker.waits]
+                lane.waiting = []
+                lane.asked_at = self._loop.time()
+                lane.begun_at = self._boot_time()
+                self._read(lane.ticket, lane.lease)
+                self._serve()
+
+    def on_readable(self, ready: ReadReady) -> None:
+        for lane in self._lanes:
+            if ready.ticket != lane.ticket or lane.asked is None:
+                continue
+            asked, lane.asked = lane.asked, None
+            if ready.slot is None:
+                self._put_back(lane, asked)
+                continue
+            self._confirmed.append((ready.slot, asked))
+            if not lane.lease:  # a bound must hold whatever clocks do
+                self._freshest = _Confirmed(ready.slot, lane.begun_at)
+            # Drawn in the next round of the loop, so that callers answered in this one can join.
+            if lane.waiting:
+                self._want_turn()
+
+    def end(self, error: Callable[[], UnavailableError]) -> None:
+        """No more answers: every open query fails."""
+        self._ended = error
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._deadlines.close()
+        for questions in list(self._deadlines.open):
+            if questions.asker.waits:
+                questions.asker.fail(error())
+        self._deadlines.open.clear()
+        self._confirmed.clear()
+        for lane in self._lanes:
+            lane.waiting.clear()
+            lane.asked = None
+
+    def _may_ask(self, lane: _Lane) -> bool:
+        now = self._loop.time()
+        if lane.asked is not None:
+            if now - lane.asked_at < TICKET_AGE_MAX_S:
+                self._arm(lane.asked_at + TICKET_AGE_MAX_S)
+                return False
+            lane.waiting = lane.asked + lane.waiting
+            lane.asked = None
+        if now < lane.rest_until:
+            self._arm(lane.rest_until)
+            return False
+        return True
+
+    def _put_back(self, lane: _Lane, asked: list[_Questions]) -> None:
+        lane.waiting = asked + lane.waiting
+        lane.rest_until = self._loop.time() + RETRY_S
+        self._arm(lane.rest_until)
+
+    def _arm(self, at: float) -> None:
+        if self._timer is None or at < self._armed_for:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._armed_for = at
+            self._timer = self._loop.call_at(at, self._strike)
+
+    def _strike(self) -> None:
+        self._timer = None
+        self._want_turn()
+
+    def _serve(self) -> None:
+        if not self._confirmed:
+            return
+        applied = self._executor.applied
+        later: list[tuple[Slot, list[_Questions]]] = []
+        for slot, asked in self._confirmed:
+            if slot > applied:
+                later.append((slot, asked))
+                continue
+            for questions in asked:
+                if self._deadlines.open.pop(questions, None) is not None:
+                    self._take_out(questions)
+                if questions.asker.waits:
+                    self._answer(questions.requests, questions.asker)
+        self._confirmed = later
+
+    def _answer(self, requests: Sequence[bytes], asker: Asker) -> None:
+        """From the state as this node has applied it."""
+        answer = self._executor.answer
+        results: list[bytes | Exception] = []
+        for request in requests:
+            try:
+                results.append(answer(request))
+            except Exception as error:
+                results.append(error)
+        asker.answer(results)
+
+    def _on_due(self, questions: _Questions) -> None:
+        self._take_out(questions)
+        if questions.asker.waits:
+            questions.asker.fail(UnavailableError(f"no answer in time: {self._why_not()}"))

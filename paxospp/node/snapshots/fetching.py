@@ -1,0 +1,271 @@
+"""Fetching a peer's snapshot: chunk by chunk, one outstanding, checked whole before it counts.
+
+After a cut it goes on at the offset where it stopped, at another peer only if that one holds the
+same snapshot; if nobody who answers does any more, it begins anew. What came is staged in the storage and
+checked as it comes; until all of it proved right, nothing that this node has is touched.
+
+Reference: DESIGN section 7; FAULTS D14, P4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from paxospp.errors import CorruptedError
+from paxospp.execution.snapshot import Head, SnapshotCheck
+from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
+from paxospp.model import NodeId, Slot, SnapshotMeta
+from paxospp.node.writer import Writer
+from paxospp.storage.contract import SnapshotWriter
+
+SILENCE_MAX_S = 2.0
+SAME_PEER_TRIES = 3
+"""So often a silent peer is asked before the next one is."""
+KEEP_ASKING_S = 5.0
+"""How often a node that is busy installing tells its source that it will need the log behind the snapshot."""
+
+
+class _Incoming:
+    """A snapshot on its way here; fed in the thread."""
+
+    def __init__(self, meta: SnapshotMeta, named: SnapshotMeta) -> None:
+        self.meta = meta
+        """What its source calls it."""
+        self.named = named
+        """What this node does: the same, but for one that is to take the place of itself."""
+        self.offset = 0
+        self.head: Head | None = None
+        self._check = SnapshotCheck()
+        self._writer: SnapshotWriter | None = None
+
+    def take(self, chunk: SnapshotChunk, create: Callable[[SnapshotMeta], SnapshotWriter]) -> None:
+        """Stage and check the next chunk; after the last one all of it is durable and right."""
+        if self._writer is None:
+            self._writer = create(self.named)
+        self._check.feed(chunk.data)
+        self._writer.write(chunk.data)
+        self.offset += len(chunk.data)
+        if chunk.last:
+            head = self._check.finish()
+            if head.applied != self.meta.slot or not head.memberships:
+                raise CorruptedError(
+                    f"snapshot: it is of slot {head.applied}, and was sent as that of {self.meta.slot}"
+                )
+            head.decoded_memberships()
+            self._writer.commit()
+            self.head = head
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            with suppress(Exception):  # what remains is an orphan, and goes at the next load
+                self._writer.abort()
+
+
+class Fetcher:
+    """Fetches one snapshot at a time.
+
+    ``on_whole(meta, head, size)``: it is committed to the storage; ``discard`` or an installation
+    must follow. ``on_failed``: it came to nothing, and why.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        resend_interval_s: float,
+        peers: Callable[[], Sequence[NodeId]],
+        send: Callable[[NodeId, SnapshotRequest], None],
+        name: Callable[[SnapshotMeta], SnapshotMeta],
+        on_whole: Callable[[SnapshotMeta, Head, int], None],
+        on_failed: Callable[[NodeId, Exception], None],
+    ) -> None:
+        self.source: NodeId | None = None
+        """Whom the chunks come from; None when nothing is being fetched or installed."""
+        self.cluster_id = b""
+        """Of the cluster that the source says it belongs to."""
+        self._writer = writer
+        self._loop = loop
+        self._resend_interval_s = resend_interval_s
+        self._peers = peers
+        self._send = send
+        self._name = name
+        self._on_whole = on_whole
+        self._on_failed = on_failed
+        self._covers = Slot(0)
+        self._incoming: _Incoming | None = None
+        self._staging = False
+        self._whole = False
+        self._useless: set[NodeId] = set()
+        """Who said that the snapshot is not to be had there."""
+        self._tries = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def slot(self) -> Slot | None:
+        """Of the snapshot that is on its way, once that is known."""
+        return None if self._incoming is None else self._incoming.meta.slot
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is here, and being installed, or was."""
+        return self._whole
+
+    @property
+    def received_bytes(self) -> int:
+        return 0 if self._incoming is None else self._incoming.offset
+
+    def begin(self, peer: NodeId, *, covers: Slot) -> None:
+        """Fetch whichever snapshot ``peer`` has, if it covers that slot; only when nothing else is staged."""
+        self.source = peer
+        self._covers = covers
+        self._incoming = None
+        self._whole = False
+        self._useless.clear()
+        self._tries = 0
+        self._ask()
+
+    def _ask(self) -> None:
+        assert self.source is not None
+        incoming = self._incoming
+        self._send(
+            self.source,
+            SnapshotRequest(id="", offset=0, covers=self._covers)
+            if incoming is None
+            else SnapshotRequest(id=incoming.meta.id, offset=incoming.offset),
+        )
+        self._arm(min(self._resend_interval_s * 2**self._tries, SILENCE_MAX_S))
+
+    def on_chunk(self, sender: Sender, chunk: SnapshotChunk) -> None:
+        """A chunk, or that there is none; what was not asked for, or comes twice, is passed over."""
+        if self.source is None or self._staging or self._whole:
+            return
+        if not chunk.id:
+            self._on_gone(sender.node)
+            return
+        incoming = self._incoming
+        if incoming is None:
+            if sender.node != self.source or chunk.offset or chunk.slot < self._covers:
+                return
+            meta = SnapshotMeta(chunk.slot, chunk.id)
+            incoming = self._incoming = _Incoming(meta, self._name(meta))
+            self.cluster_id = sender.cluster_id
+        if (chunk.id, chunk.slot, chunk.offset) != (incoming.meta.id, incoming.meta.slot, incoming.offset):
+            return
+        if not chunk.data and not chunk.last:
+            return
+        self.source = sender.node
+        self._tries = 0
+        self._stage(incoming, chunk)
+
+    def _stage(self, incoming: _Incoming, chunk: SnapshotChunk) -> None:
+        self._disarm()
+        self._staging = True
+        worker = self._writer.beside("snapshots")
+        storage = self._writer.storage
+
+        def job() -> None:
+            try:
+                incoming.take(chunk, storage.create_snapshot)
+            except Exception as error:
+                incoming.abort()
+                worker.tell(self._fail, incoming, error)
+            else:
+                worker.tell(self._on_staged, incoming)
+
+        worker.put(job)
+
+    def _on_staged(self, incoming: _Incoming) -> None:
+        self._staging = False
+        if incoming is not self._incoming:
+            self._drop(incoming)
+        elif incoming.head is None:
+            self._ask()
+        else:
+            self._whole = True
+            self._arm(KEEP_ASKING_S)
+            self._on_whole(incoming.named, incoming.head, incoming.offset)
+
+    def _fail(self, incoming: _Incoming, error: Exception) -> None:
+        self._staging = False
+        source = self.source
+        if incoming is self._incoming and source is not None:
+            self.end()
+            self._on_failed(source, error)
+
+    def _on_gone(self, peer: NodeId) -> None:
+        self._useless.add(peer)
+        others = [other for other in self._peers() if other not in self._useless]
+        if peer != self.source:
+            return
+        if self._incoming is not None and others:
+            self.source = others[0]
+            self._ask()
+        elif self._incoming is not None:
+            # Nobody has that one any more; this one has another.
+            self._drop(self._incoming)
+            self.begin(peer, covers=self._covers)
+        else:
+            self.end()  # the replica asks again, whoever can help
+
+    def _on_silence(self) -> None:
+        self._timer = None
+        if self.source is None:
+            return
+        if self._whole:
+            assert self._incoming is not None
+            self._send(self.source, SnapshotRequest(id=self._incoming.meta.id, offset=self._incoming.offset))
+            self._arm(KEEP_ASKING_S)
+            return
+        self._tries += 1
+        if self._tries >= SAME_PEER_TRIES:
+            if self._incoming is None:
+                self.end()
+                return
+            peers = [peer for peer in self._peers() if peer not in self._useless]
+            if self._useless and self._tries >= SAME_PEER_TRIES + len(peers):
+                # Whoever answers has another one, and who might have this one is silent: the replica asks anew.
+                self.discard()
+                return
+            if peers:
+                after = peers.index(self.source) + 1 if self.source in peers else 0
+                self.source = peers[after % len(peers)]
+        self._ask()
+
+    def discard(self) -> None:
+        """Drop what was fetched, whole or not: it is not needed any more."""
+        incoming = self._incoming
+        self.end()
+        if incoming is not None and not self._staging:
+            self._drop(incoming)
+
+    def _drop(self, incoming: _Incoming) -> None:
+        worker = self._writer.beside("snapshots")
+
+        def job() -> None:
+            incoming.abort()
+            worker.tell(_nothing)
+
+        worker.put(job)
+
+    def end(self) -> None:
+        """Nothing is fetched any more; what was published stays."""
+        self.source = None
+        self._incoming = None
+        self._whole = False
+        self._disarm()
+
+    def _arm(self, delay_s: float) -> None:
+        self._disarm()
+        self._timer = self._loop.call_later(delay_s, self._on_silence)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _nothing() -> None:
+    """Every job tells when it is done."""

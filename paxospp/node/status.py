@@ -1,0 +1,87 @@
+"""What a node says of itself: ``Node.status()``, and the row that ``paxospp status`` shows of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paxospp.engine.replica import Replica
+from paxospp.events import Diverged
+from paxospp.execution.executor import Executor
+from paxospp.model import Ballot, NodeId, Slot
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class NodeStatus:
+    """One node as it sees itself now; ``digest`` belongs to ``applied``."""
+
+    name: NodeId
+    address: str
+    role: str
+    """``leader``, ``follower`` or ``candidate``."""
+    ballot: Ballot | None
+    """The highest ballot this node has promised or leads under."""
+    leader: NodeId | None
+    decided: Slot
+    applied: Slot
+    first: Slot
+    digest: str
+    """Hexadecimal; equal wherever ``applied`` is equal."""
+    cluster_id: str
+    """Hexadecimal; empty until this node knows the founding membership."""
+    members: Mapping[NodeId, str]
+    """Names and addresses: of the members once known, until then as configured."""
+    connected: tuple[NodeId, ...]
+    """Peers that this node's links reach now."""
+    notes: tuple[str, ...]
+    """Sentences about what is not as it should be: whom it waits for, why it does not vote."""
+    dropped: Mapping[str, int]
+    """Messages that were counted and dropped, by reason."""
+
+
+def notes_of(
+    replica: Replica, executor: Executor, *, stopped: BaseException | None, diverged: Diverged | None = None
+) -> tuple[str, ...]:
+    """What is not as it should be, in sentences."""
+    notes: list[str] = []
+    if stopped is not None:
+        notes.append(f"stopped: {stopped}")
+    if diverged is not None:
+        digests = ", ".join(f"{node} has {digest[:12]}" for node, digest in diverged.digests)
+        notes.append(f"the replicas differ at slot {diverged.slot}: {digests}")
+    if replica.membership is None and replica.waiting_for:
+        notes.append(f"not founded yet, waiting for {', '.join(sorted(replica.waiting_for))}")
+    if replica.why_not_voting is not None:
+        notes.append(f"does not vote: {replica.why_not_voting}")
+    if replica.membership is not None and replica.leader is None:
+        notes.append("knows of no leader")
+    if replica.delivered + 1 < replica.first:
+        notes.append("has no usable snapshot of its own and waits for one from a peer")
+    if executor.applied < replica.decided:
+        notes.append(f"is {replica.decided - executor.applied} slots behind what it knows decided")
+    return tuple(notes)
+
+
+def encode_status(status: NodeStatus, machine: object) -> bytes:
+    """The answer to the Status request: this node's row, the members' addresses and the machine's signatures."""
+    ballot = status.ballot
+    return json.dumps(
+        {
+            "name": status.name,
+            "address": status.address,
+            "role": status.role,
+            "ballot": None if ballot is None else [ballot.round, ballot.node],
+            "leader": status.leader,
+            "decided": status.decided,
+            "applied": status.applied,
+            "first": status.first,
+            "digest": status.digest,
+            "cluster_id": status.cluster_id,
+            "members": [{"name": name, "address": address} for name, address in status.members.items()],
+            "connected": list(status.connected),
+            "notes": list(status.notes),
+            "dropped": dict(status.dropped),
+            "machine": machine,
+        }
+    ).encode()

@@ -1,0 +1,169 @@
+"""The change feed: every command that took effect, from any slot the log still holds, and on as they are applied.
+
+A watcher *pulls*: it asks for what comes next when its caller has taken what came before, so that
+a slow one costs nothing but the log it reads, and no entry is missed or told twice. Old entries
+come from the engine's memory or, a chunk at a time, from the storage; a slot is told only after
+it was applied here, because only then is it known which of its commands took effect
+(``execution.effects``).
+
+Below the first slot of the log, ``TrimmedError`` says where it begins; ``machine_chunks`` is the
+state to start from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from paxospp.engine.output import ReadRange
+from paxospp.engine.replica import Replica
+from paxospp.errors import TrimmedError, UnavailableError
+from paxospp.execution.executor import Executor
+from paxospp.model import Change, Entry, Slot
+from paxospp.node.writer import Writer
+
+CHUNK_BYTES_MAX = 1 << 20
+"""Values that are looked at in one go."""
+
+Waiting = tuple[int, asyncio.Future[None]]
+"""Which slot has to be applied, and who waits for it."""
+
+
+class Batch(NamedTuple):
+    """Changes of consecutive slots; everything before slot ``next`` was told."""
+
+    changes: Sequence[Change]
+    next: Slot
+
+
+class Watches:
+    """What all watchers of a node share."""
+
+    def __init__(
+        self, replica: Replica, executor: Executor, writer: Writer, *, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._replica = replica
+        self._executor = executor
+        self._writer = writer
+        self._loop = loop
+        self._for_slot: list[Waiting] = []
+        self._reading: set[asyncio.Future[Sequence[Entry]]] = set()
+        self._ended: Callable[[], UnavailableError] | None = None
+
+    def begin(self, start: int | None) -> Watch:
+        """A watcher that begins with slot ``start``; None for what is applied next."""
+        if start is not None and start < 0:
+            raise ValueError(f"watch({start}): slots begin with 1")
+        return Watch(self, Slot(self._executor.applied + 1 if start is None else max(start, 1)))
+
+    def machine_chunks(self) -> tuple[Slot, AsyncGenerator[bytes, None]]:
+        """The state of the user's machine now, and the slot it is as of."""
+        self._check()
+        return self._executor.applied, _in_a_thread(self._executor.machine_snapshot())
+
+    def on_turn(self) -> None:
+        """Wake those whose slot was applied."""
+        if self._for_slot:
+            applied = self._executor.applied
+            self._for_slot = [waiting for waiting in self._for_slot if not _wake(waiting, applied)]
+
+    def end(self, error: Callable[[], UnavailableError]) -> None:
+        """Nothing more is told."""
+        self._ended = error
+        waiting: list[asyncio.Future[Any]] = [future for _, future in self._for_slot]
+        for future in (*waiting, *self._reading):
+            if not future.done():
+                future.set_exception(error())
+        self._for_slot.clear()
+
+    # What watchers ask.
+
+    async def batch(self, start: Slot) -> Batch:
+        """What comes from slot ``start`` on, once there is something."""
+        while True:
+            self._check()
+            first = max(self._replica.first, self._executor.changes_from)
+            if start < first:
+                raise TrimmedError(first)
+            applied = self._executor.applied
+            if start > applied:
+                await self._applied(start)
+                continue
+            entries = self._replica.held(start, Slot(applied + 1), CHUNK_BYTES_MAX)
+            if not entries:
+                entries = _consecutive(start, await self._read(start, Slot(applied + 1)))
+            if entries and start >= self._executor.changes_from:
+                changes = [change for entry in entries for change in self._executor.changes(entry)]
+                return Batch(changes, Slot(entries[-1].slot + 1))
+
+    async def _read(self, start: Slot, stop: Slot) -> Sequence[Entry]:
+        """From the storage; nothing if the slots were trimmed meanwhile."""
+        future: asyncio.Future[Sequence[Entry]] = self._loop.create_future()
+
+        def on_read(_: ReadRange, entries: Sequence[Entry], problem: Exception | None) -> None:
+            if future.done():
+                return
+            if problem is None or isinstance(problem, TrimmedError):
+                future.set_result(entries)
+            else:
+                future.set_exception(problem)
+
+        self._reading.add(future)
+        self._writer.read(ReadRange(token=0, start=start, stop=stop, max_bytes=CHUNK_BYTES_MAX), on_read)
+        try:
+            return await future
+        finally:
+            self._reading.discard(future)
+
+    async def _applied(self, slot: Slot) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._for_slot.append((slot, future))
+        await future
+
+    def _check(self) -> None:
+        if self._ended is not None:
+            raise self._ended()
+
+
+class Watch:
+    """One watcher; ``next`` is the slot that it has not told of yet."""
+
+    def __init__(self, watches: Watches, start: Slot) -> None:
+        self._watches = watches
+        self.next = start
+
+    async def batch(self) -> Batch:
+        """What comes next, once there is something; cancelling it loses nothing."""
+        batch = await self._watches.batch(self.next)
+        self.next = batch.next
+        return batch
+
+    async def changes(self) -> AsyncGenerator[Change, None]:
+        """One by one, without end."""
+        while True:
+            for change in (await self.batch()).changes:
+                yield change
+
+
+def _wake(waiting: Waiting, applied: Slot) -> bool:
+    """Whether nobody waits there any more."""
+    slot, future = waiting
+    if slot <= applied and not future.done():
+        future.set_result(None)
+    return future.done()
+
+
+def _consecutive(start: Slot, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """As far as no slot is missing."""
+    count = 0
+    while count < len(entries) and entries[count].slot == start + count:
+        count += 1
+    return entries[:count]
+
+
+async def _in_a_thread(chunks: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """The chunks as they are made, each in another thread: a large state must not hold up heartbeats."""
+    iterator = iter(chunks)
+    while (chunk := await asyncio.to_thread(next, iterator, None)) is not None:
+        yield chunk

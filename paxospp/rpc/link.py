@@ -1,0 +1,167 @@
+"""One link: the stream from this node to one peer, and what waits for it.
+
+A single task dials, writes frames while the stream lives, and dials again. Paxos tolerates
+loss, so nothing is kept for later: what waits when a stream or an attempt to dial ends is
+dropped, and what would exceed the bound is dropped when it comes. That drops the *newest*: what
+is kept is a prefix in slot order, which a follower can apply, and the leader sends the rest again.
+
+Heartbeats have a lane of their own and always fit. They go at the end of the next frame, so
+they overtake only a backlog of more than one frame, and a follower is not told of decisions
+whose values it is about to be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+
+import grpc.aio
+
+from paxospp.messages import Heartbeat, HeartbeatAnswer, Message
+from paxospp.rpc.channel import FRAME_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, LINK, PEER_CHANNEL, hang_up, open_channel
+from paxospp.rpc.outbox import Outbox
+from paxospp.wire.codec import size_of
+
+RECONNECT_MIN_S = 0.05
+RESET_INTERVAL_S = 1.0
+HEARTBEATS_MAX = 64
+MESSAGE_BYTES_MAX = GRPC_MESSAGE_BYTES_MAX - (64 << 10)
+
+_log = logging.getLogger("paxospp.rpc")
+
+
+class Link:
+    """A link to ``address``; it begins to dial when it is made, in a running loop."""
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        *,
+        encode: Callable[[Sequence[Message]], bytes],
+        on_dropped: Callable[[int], None],
+        queue_bytes_max: int,
+        reconnect_max_s: float,
+        random: Random,
+    ) -> None:
+        self.address = address
+        self.connected = False
+        self._name = name
+        self._encode = encode
+        self._on_dropped = on_dropped
+        self._queue_bytes_max = queue_bytes_max
+        self._reconnect_max_s = reconnect_max_s
+        self._random = random
+        self._outbox: Outbox[Message] = Outbox()
+        self._heartbeats: deque[Message] = deque(maxlen=HEARTBEATS_MAX)
+        self._call: grpc.aio.StreamUnaryCall[bytes, bytes] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._dialled_at = self._loop.time()
+        self._redial_now = asyncio.Event()
+        self._task: asyncio.Task[None] | None = self._loop.create_task(self._run(), name=f"paxospp link to {name}")
+
+    def send(self, message: Message) -> None:
+        """Queue ``message``, or drop it; never waits."""
+        if isinstance(message, (Heartbeat, HeartbeatAnswer)):
+            if len(self._heartbeats) == HEARTBEATS_MAX:
+                self._on_dropped(1)
+            self._heartbeats.append(message)
+            self._outbox.wake()
+            return
+        size = size_of(message)
+        outbox = self._outbox
+        if (outbox.bytes and outbox.bytes + size > self._queue_bytes_max) or size > MESSAGE_BYTES_MAX:
+            self._on_dropped(1)
+            return
+        outbox.put(message, size)
+
+    def reset(self) -> None:
+        """Hang up and dial again: the peer is silent although the stream seems to live."""
+        now = self._loop.time()
+        if now - self._dialled_at < RESET_INTERVAL_S:
+            return
+        self._redial_now.set()
+        if self._call is not None:
+            self._call.cancel()
+
+    async def close(self) -> None:
+        """Hang up for good; nothing that waits is sent."""
+        task, self._task = self._task, None  # its frames know the call, and gRPC keeps what is known connected
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        pause_s = RECONNECT_MIN_S
+        while True:
+            self._dialled_at = self._loop.time()
+            self._redial_now.clear()
+            reached = await self._converse()
+            if reached:
+                pause_s = RECONNECT_MIN_S
+            try:
+                async with asyncio.timeout(pause_s * self._random.uniform(0.5, 1.0)):
+                    await self._redial_now.wait()
+            except TimeoutError:
+                pass
+            pause_s = min(2 * pause_s, self._reconnect_max_s)
+
+    async def _converse(self) -> bool:
+        """One stream from its dialling to its end; whether the peer was reached."""
+        channel = open_channel(self.address, PEER_CHANNEL)
+        call: grpc.aio.StreamUnaryCall[bytes, bytes] = channel.stream_unary(LINK)()
+        self._call = call
+        reached = False
+        try:
+            call.add_done_callback(lambda _: self._outbox.wake())
+            await call.wait_for_connection()
+            reached = self.connected = True
+            _log.info("%s: link to %s open", self._name, self.address)
+            await self._write(call)
+            await call
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            reason = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
+            _log.log(logging.INFO if reached else logging.DEBUG, "%s: no link: %s", self._name, reason)
+        except asyncio.CancelledError:
+            if _is_task_cancelled():
+                raise
+            _log.info("%s: link reset", self._name)  # the call was cancelled, not this task
+        finally:
+            self.connected = False
+            self._call = None
+            self._drop_all()
+            await hang_up(channel, call)
+        return reached
+
+    async def _write(self, call: grpc.aio.StreamUnaryCall[bytes, bytes]) -> None:
+        while not call.done():
+            messages = await self._outbox.next(FRAME_BYTES_MAX)
+            messages += self._heartbeats
+            self._heartbeats.clear()
+            if not messages:
+                continue
+            try:
+                frame = self._encode(messages)
+            except Exception:
+                # A message that cannot be encoded is a bug; the link to this peer must outlive it.
+                _log.exception("%s: %d messages cannot be encoded", self._name, len(messages))
+                self._on_dropped(len(messages))
+                self._outbox.written()
+                continue
+            await call.write(frame)
+            self._outbox.written()
+
+    def _drop_all(self) -> None:
+        dropped = self._outbox.clear() + len(self._heartbeats)
+        self._heartbeats.clear()
+        if dropped:
+            self._on_dropped(dropped)
+
+
+def _is_task_cancelled() -> bool:
+    # No variable of the task's own frames: it would know itself through its exception, and its call with it.
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -1,0 +1,278 @@
+"""StateMachine: a plain class whose annotated attributes are replicated.
+
+It applies payloads and answers requests by looking the operation up under the first bytes of the
+payload; it takes and restores snapshots of what the class bodies annotate. It does no I/O, knows
+no log and no session, and never decides whether a call is made: that is the executor's.
+
+Idea: Schneider, "Implementing Fault-Tolerant Services Using the State Machine Approach" (1990).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from paxospp.errors import ConfigError, RejectedError
+from paxospp.state_machine import state
+from paxospp.state_machine.annotations import MachineError, Scope, scope_of_class, shown
+from paxospp.state_machine.codec import Codec
+from paxospp.state_machine.context import Context
+from paxospp.state_machine.definition import FULL_CONTROL, check_class, operations_of, overridden
+from paxospp.state_machine.operations import Command, Operation, Query
+from paxospp.state_machine.payload import NotUnderstoodError
+
+
+class _Table(dict[bytes, Codec]):
+    """The codecs of a class's commands or queries by the first bytes of a payload; filled at first use."""
+
+    def __init__(self, cls: type, kind: type[Operation[..., Any]]) -> None:
+        super().__init__()
+        self._cls = cls
+        self._kind = kind
+        self._filled = False
+
+    def __missing__(self, prefix: bytes) -> Codec:
+        if self.fill():
+            codec = self.get(prefix)
+            if codec is not None:
+                return codec
+        raise NotUnderstoodError(self._unknown(prefix))
+
+    def fill(self) -> bool:
+        """Work out every operation's codec, all or none; False if that was done before."""
+        if self._filled:
+            return False
+        codecs = [
+            operation.codec for operation in operations_of(self._cls).values() if isinstance(operation, self._kind)
+        ]
+        self.update({codec.prefix: codec for codec in codecs})
+        self._filled = True
+        return True
+
+    def _unknown(self, prefix: bytes) -> str:
+        name = prefix[1:].decode("utf-8", "replace")
+        kind = self._kind.kind
+        known = sorted(codec.name for codec in self.values())
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        if not name:
+            return f"{shown(self._cls)} takes a {kind} by name, not bytes: {has}"
+        return f"{shown(self._cls)} has no {kind} {name!r}: {has}"
+
+
+class StateMachine:
+    """Subclass it, annotate the state in the class body, mark methods with ``command`` and ``query``.
+
+    Methods run on the node's event loop, one after another, so they need no locks and must not
+    wait. Two replicas that run the same commands have to end alike: take time and chance from
+    ``self.context``, and do not depend on the order of a set.
+
+    Overriding ``snapshot`` and ``restore`` is for large states; overriding ``apply`` and
+    ``answer`` as well makes a machine in *full control*, which takes and gives raw bytes.
+    """
+
+    __slots__ = ("_paxospp_context",)
+
+    full_control: ClassVar[bool] = False
+    """Whether the class overrides all of apply, answer, snapshot and restore."""
+
+    _paxospp_context: Context
+    _paxospp_commands: ClassVar[_Table]
+    _paxospp_queries: ClassVar[_Table]
+    _paxospp_fields: ClassVar[Mapping[str, state.Field] | None] = None
+    _paxospp_scope: ClassVar[Scope]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # @dataclass(slots=True) makes the class a second time, from within dataclasses: the first scope counts.
+        if "_paxospp_scope" not in vars(cls):
+            cls._paxospp_scope = scope_of_class(cls)
+            check_class(cls, StateMachine)
+        cls.full_control = len(overridden(cls, StateMachine)) == len(FULL_CONTROL)
+        cls._paxospp_commands = _Table(cls, Command)
+        cls._paxospp_queries = _Table(cls, Query)
+        cls._paxospp_fields = None
+
+    @property
+    def context(self) -> Context:
+        """Where in the log the running command stands; there only while a command or query runs."""
+        try:
+            return self._paxospp_context
+        except AttributeError:
+            raise RuntimeError(
+                "self.context is there while a command runs; in a unit test write "
+                "`with paxospp.testing.context(machine):` around the call"
+            ) from None
+
+    def apply(self, command: bytes, context: Context) -> bytes:
+        """Run one decided command and return its encoded result; what the method raises comes through.
+
+        A typed machine gets the whole payload, one in full control the raw command.
+
+        Raises:
+            NotUnderstoodError: this code does not know the name or the arguments. The replica must stop.
+            TypeError: the method returned what cannot be encoded.
+        """
+        self._paxospp_context = context
+        try:
+            end = command[0] + 1
+        except IndexError:
+            raise NotUnderstoodError("an empty payload is no call") from None
+        return self._paxospp_commands[command[:end]].call(self, command[end:])
+
+    def answer(self, request: bytes) -> bytes:
+        """Run one query and return its encoded answer; what the method raises comes through.
+
+        Raises:
+            RejectedError: there is no such query, or its arguments do not fit.
+        """
+        try:
+            end = request[0] + 1 if request else 0
+            return self._paxospp_queries[request[:end]].call(self, request[end:])
+        except NotUnderstoodError as error:
+            raise RejectedError(str(error)) from error
+
+    def snapshot(self) -> Iterable[bytes]:
+        """The state as chunks, a view that later commands do not change; called between two commands.
+
+        This one encodes every annotated attribute there and then.
+        """
+        fields = _fields(type(self))
+        _check_annotated(self, fields)  # a command may have set what was not there at the start
+        return state.encode(self, fields)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Take the state from a snapshot's chunks; an attribute that it lacks keeps what ``__init__`` gave it."""
+        for name, value in state.decode(type(self), chunks, _fields(type(self))).items():
+            object.__setattr__(self, name, value)
+
+
+def _fields(cls: type[StateMachine]) -> Mapping[str, state.Field]:
+    fields = cls._paxospp_fields
+    if fields is None:
+        fields = cls._paxospp_fields = state.state_of(cls)
+    return fields
+
+
+def set_context(machine: StateMachine, context: Context | None) -> None:
+    """Let ``machine.context`` be ``context``: what the executor does before queries, and a unit test."""
+    if context is not None:
+        machine._paxospp_context = context
+    elif hasattr(machine, "_paxospp_context"):
+        del machine._paxospp_context
+
+
+def check_command(machine: StateMachine, payload: bytes) -> None:
+    """Raise RejectedError, with one line, unless ``machine`` would understand this command."""
+    _check(machine, payload, machine._paxospp_commands)
+
+
+def check_query(machine: StateMachine, request: bytes) -> None:
+    """Raise RejectedError, with one line, unless ``machine`` would understand this query."""
+    _check(machine, request, machine._paxospp_queries)
+
+
+def _check(machine: StateMachine, payload: bytes, table: _Table) -> None:
+    if machine.full_control:
+        if payload[:1] != b"\x00":
+            kind = table._kind.kind
+            raise RejectedError(f"{shown(type(machine))} takes raw bytes, not a {kind} by name")
+        return
+    end = payload[0] + 1 if payload else 0
+    try:
+        codec = table[payload[:end]]
+    except NotUnderstoodError as error:
+        raise RejectedError(str(error)) from None
+    codec.check(payload[end:])
+
+
+def complete_call(machine: StateMachine, payload: bytes) -> bytes:
+    """A command's payload with the defaults it lacks filled in; the same object when it lacks none."""
+    if machine.full_control or not payload:
+        return payload
+    end = payload[0] + 1
+    try:
+        codec = machine._paxospp_commands[payload[:end]]
+    except NotUnderstoodError:
+        return payload
+    arguments = payload[end:]
+    complete = codec.complete(arguments)
+    return payload if complete is arguments else payload[:end] + complete
+
+
+def prepare(machine: object) -> StateMachine:
+    """Find, when a node starts, what would only show later; ConfigError says what to write.
+
+    Annotations that cannot be resolved or stored, attributes without annotation, and values that
+    would not come back from a snapshot.
+    """
+    if not isinstance(machine, StateMachine):
+        raise ConfigError(f"{machine!r} is no state machine: subclass paxospp.StateMachine and give an instance")
+    cls = type(machine)
+    if cls is StateMachine:
+        raise ConfigError("StateMachine itself holds no state: give an instance of a subclass")
+    cls._paxospp_commands.fill()
+    cls._paxospp_queries.fill()
+    if overridden(cls, StateMachine) & {"snapshot", "restore"}:
+        return machine
+    fields = _fields(cls)
+    try:
+        restored = state.decode(cls, machine.snapshot(), fields)
+    except TypeError as error:
+        raise MachineError(str(error)) from error
+    for name, value in restored.items():
+        held = type(getattr(machine, name))
+        if held is not type(value) and issubclass(held, type(value)):
+            # A defaultdict, for one: every replica that restored a snapshot would miss its factory.
+            raise MachineError(
+                f"{shown(cls)}.{name} holds a {held.__qualname__}, and would come back from a snapshot as "
+                f"{type(value).__qualname__}: hold one of those, or annotate what it holds"
+            )
+    return machine
+
+
+def _check_annotated(machine: StateMachine, fields: Mapping[str, state.Field]) -> None:
+    for name, value in getattr(machine, "__dict__", {}).items():
+        if name not in fields:
+            raise MachineError(
+                f"{shown(type(machine))}.{name} is part of the state but has no annotation in the class body; "
+                f"write `{name}: {_guess(value)}` there"
+            )
+
+
+def _guess(value: object) -> str:
+    """An annotation to begin with."""
+    if value is None:
+        return "<type> | None"
+    name = type(value).__name__
+    match value:
+        case dict():
+            return f"{name}[<type>, <type>]"
+        case list() | set() | frozenset():
+            return f"{name}[<type>]"
+        case tuple():
+            return "tuple[<type>, ...]"
+        case _:
+            return name
+
+
+def describe(machine: StateMachine) -> dict[str, dict[str, list[tuple[str, bool, bool]]]]:
+    """Commands and queries by name: for each parameter its name, whether it is annotated str, and has a default."""
+
+    def table(codecs: _Table) -> dict[str, list[tuple[str, bool, bool]]]:
+        codecs.fill()
+        return {
+            codec.name: [(p.name, p.is_text, p.has_default) for p in codec.parameters]
+            for codec in sorted(codecs.values(), key=lambda codec: codec.name)
+        }
+
+    return {"commands": table(machine._paxospp_commands), "queries": table(machine._paxospp_queries)}
+
+
+@dataclass(frozen=True, slots=True)
+class MachineType:
+    """A state machine that a plug-in offers under a name, for ``paxospp serve --machine NAME``."""
+
+    name: str
+    factory: Callable[[], StateMachine]
+    summary: str = ""

@@ -1,0 +1,166 @@
+"""Commands and queries: methods on an instance, typed operations on the class.
+
+``KeyValue().put("a", "b")`` calls the method, as if nothing had been decorated;
+``KeyValue.put`` is what ``Node.execute`` takes, and knows how its calls become bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType, FunctionType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from paxospp.errors import RejectedError
+from paxospp.state_machine.annotations import MachineError, Scope, capture, raw_annotations, shown
+from paxospp.state_machine.codec import Codec
+from paxospp.state_machine.payload import RESERVED_PREFIX, encode_name
+
+if TYPE_CHECKING:
+    from paxospp.state_machine.machine import StateMachine
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+_CALL_OPTIONS = ("timeout", "consistency")
+
+
+class Executing:
+    """Stands for the machine in the type of a command; it has no values."""
+
+
+class Answering:
+    """Stands for the machine in the type of a query; it has no values."""
+
+
+class Operation(Generic[P, R]):
+    """A method that is called through the log or answered from the state it made."""
+
+    kind = "operation"
+
+    def __init__(self, function: Callable[..., R], name: str | None = None, frame: FrameType | None = None) -> None:
+        functools.update_wrapper(self, function)  # type: ignore[arg-type]  # for help(), IDEs, inspect.signature
+        self.function = function
+        self.name = function.__name__ if name is None else name
+        self._codec: Codec | None = None
+        _check_signature(function, self.kind)
+        _check_name(self.name, self.kind)
+        self._scope = Scope(getattr(function, "__globals__", {}), capture(raw_annotations(function), frame))
+
+    @property
+    def codec(self) -> Codec:
+        """What the annotations say, worked out at first use; MachineError when they cannot be used."""
+        codec = self._codec
+        if codec is None:
+            codec = self._codec = Codec(self.name, self.function, self._scope)
+        return codec
+
+    def encode(self, arguments: Sequence[Any] = (), keywords: Mapping[str, Any] | None = None) -> bytes:
+        """The payload of a call with its defaults filled in; RejectedError when the arguments do not fit."""
+        return (self._codec or self.codec).encode(arguments, keywords or {})
+
+    def decode_result(self, result: bytes) -> Any:
+        """The typed result from its bytes."""
+        return (self._codec or self.codec).decode_result(result)
+
+    def __reduce__(self) -> str:
+        return self.function.__qualname__  # pickled by name, as a function is
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {shown(self.function)}>"
+
+
+class Command(Operation[P, R]):
+    """A method that changes the state; it runs on every replica."""
+
+    kind = "command"
+
+    def __call__(self, machine: StateMachine | Executing, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(machine, *args, **kwargs)
+
+    @overload
+    def __get__(self, machine: None, owner: type[Any]) -> Command[P, R]: ...
+    @overload
+    def __get__(self, machine: StateMachine, owner: type[Any]) -> Callable[P, R]: ...
+    def __get__(self, machine: StateMachine | None, owner: type[Any]) -> Any:
+        return self if machine is None else self.function.__get__(machine, owner)
+
+
+class Query(Operation[P, R]):
+    """A method that reads the state and leaves it as it is; one replica answers."""
+
+    kind = "query"
+
+    def __call__(self, machine: StateMachine | Answering, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(machine, *args, **kwargs)
+
+    @overload
+    def __get__(self, machine: None, owner: type[Any]) -> Query[P, R]: ...
+    @overload
+    def __get__(self, machine: StateMachine, owner: type[Any]) -> Callable[P, R]: ...
+    def __get__(self, machine: StateMachine | None, owner: type[Any]) -> Any:
+        return self if machine is None else self.function.__get__(machine, owner)
+
+
+@overload
+def command(function: Callable[Concatenate[Any, P], R], /) -> Command[P, R]: ...
+@overload
+def command(*, name: str) -> Callable[[Callable[Concatenate[Any, P], R]], Command[P, R]]: ...
+def command(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    """Make a method of a StateMachine a command; ``name`` is the stored name when the method is renamed."""
+    if function is not None:
+        return Command(function, name, sys._getframe(1))
+    return lambda function: Command(function, name, sys._getframe(1))
+
+
+@overload
+def query(function: Callable[Concatenate[Any, P], R], /) -> Query[P, R]: ...
+@overload
+def query(*, name: str) -> Callable[[Callable[Concatenate[Any, P], R]], Query[P, R]]: ...
+def query(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    """Make a method of a StateMachine a query; ``name`` is what callers by name use when the method is renamed."""
+    if function is not None:
+        return Query(function, name, sys._getframe(1))
+    return lambda function: Query(function, name, sys._getframe(1))
+
+
+def _check_name(name: str, kind: str) -> None:
+    if not isinstance(name, str):
+        raise MachineError(f'@paxospp.{kind}(name=…) takes a str, not {name!r}; write @paxospp.{kind}(name="put")')
+    if name.startswith(RESERVED_PREFIX):
+        raise MachineError(f"{name!r}: names that begin with {RESERVED_PREFIX!r} are kept for paxospp itself")
+    try:
+        encode_name(name)
+    except RejectedError as error:
+        raise MachineError(f"{name!r}: {error}") from error
+
+
+def _check_signature(function: Any, kind: str) -> None:
+    """Refuse what can never be called through a log, in one line each, when the class is made."""
+    if not isinstance(function, FunctionType):
+        raise MachineError(f"@paxospp.{kind} stands on a method (`def …(self, …)`), not on {function!r}")
+    where = shown(function)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise MachineError(f"{where}: a {kind} cannot be async: it runs at its place in the log, between two others")
+    if inspect.isgeneratorfunction(function):
+        raise MachineError(f"{where}: a {kind} cannot be a generator: return a list")
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        raise MachineError(f"{where}: a {kind} is a method, and its first parameter `self`")
+    annotated = raw_annotations(function)
+    for parameter in parameters[1:]:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            raise MachineError(f"{where}: `*{parameter.name}` cannot be stored: take a list")
+        if parameter.kind is parameter.VAR_KEYWORD:
+            raise MachineError(f"{where}: `**{parameter.name}` cannot be stored: take a dict")
+        if parameter.name in _CALL_OPTIONS:
+            raise MachineError(f"{where}: `{parameter.name}` is an option of every call: name the parameter otherwise")
+        if parameter.name not in annotated:
+            raise MachineError(f"{where}: `{parameter.name}` has no annotation; write `{parameter.name}: <type>`")
+    if "return" not in annotated:
+        raise MachineError(f"{where}: the result has no annotation; write `-> None` or `-> <type>`")

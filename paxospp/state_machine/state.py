@@ -1,0 +1,221 @@
+"""A machine's state: what its class bodies annotate, to snapshot pieces and back.
+
+A snapshot is a row of pieces: the length of a value, the length of an attribute's name, the
+name, and the value in MessagePack. A large dict, list, set or deque stands in several pieces, so
+that no call of the decoder holds up the node's loop. A last piece without a name counts the
+others: a snapshot that was cut short is no snapshot.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
+
+import msgspec
+
+from paxospp.errors import CorruptedError
+from paxospp.state_machine.annotations import MachineError, Scope, raw_annotations, resolve_class, shown
+from paxospp.state_machine.encoding import (
+    array_header,
+    decoder,
+    encode_plain_state,
+    encode_state,
+    map_header,
+    sorted_members,
+)
+from paxospp.state_machine.types import check_type
+
+CHUNK_BYTES_MAX: Final = 1 << 20
+"""The most that one chunk of a snapshot holds."""
+
+_PIECE_BYTES_GOAL: Final = 256 << 10
+_PIECE_ITEMS_FIRST: Final = 64
+_PIECE_ITEMS_MAX: Final = 8192
+
+_FORMAT: Final = 1
+_HEAD = struct.Struct(">QB")  # length of the value, length of the name
+_END = struct.Struct(">BQ")  # format, number of pieces before
+
+_MAPPINGS = (dict, OrderedDict, Counter)
+_CONTAINERS = (*_MAPPINGS, list, set, deque)
+
+
+class Field(NamedTuple):
+    """One attribute of the state; ``container`` is its type when the value may stand in several pieces."""
+
+    name: str
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+    container: type | None
+
+
+def state_of(cls: type) -> dict[str, Field]:
+    """The attributes that the class and its bases annotate; MachineError for a type that cannot be stored."""
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        annotations = raw_annotations(base)
+        if annotations and not base.__module__.startswith("paxospp.state_machine."):
+            hints |= resolve_class(base, annotations, _scope_of(base))
+    where = shown(cls)
+    return {name: _field(f"{where}.{name}", name, hint) for name, hint in hints.items()}
+
+
+def _scope_of(base: type) -> Scope:
+    module = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
+    scope = base.__dict__.get("_paxospp_scope")
+    return Scope(module or scope.module, scope.around) if isinstance(scope, Scope) else Scope(module, {})
+
+
+def _field(where: str, name: str, hint: Any) -> Field:
+    traits = check_type(hint, where)
+    plain = hint
+    while get_origin(plain) is Annotated:
+        plain = get_args(plain)[0]
+    container = get_origin(plain) or plain
+    encode = encode_state if traits.unordered else encode_plain_state
+    return Field(name, encode, decoder(hint), container if container in _CONTAINERS else None)
+
+
+def encode(machine: object, fields: Mapping[str, Field]) -> list[bytes]:
+    """All attributes as chunks, there and then; an attribute that is not set is left out."""
+    chunks: list[bytes] = []
+    waiting: list[bytes] = []
+    size = count = 0
+    for name, value in _pieces(machine, fields):
+        head = _HEAD.pack(len(value), len(name)) + name
+        waiting += (head, value)
+        size += len(head) + len(value)
+        count += 1
+        if size >= _PIECE_BYTES_GOAL:
+            chunks += _cut(b"".join(waiting))
+            waiting, size = [], 0
+    waiting += (_HEAD.pack(_END.size, 0), _END.pack(_FORMAT, count))
+    return chunks + _cut(b"".join(waiting))
+
+
+def _cut(data: bytes) -> list[bytes]:
+    if len(data) <= CHUNK_BYTES_MAX:
+        return [data]
+    return [data[at : at + CHUNK_BYTES_MAX] for at in range(0, len(data), CHUNK_BYTES_MAX)]
+
+
+def _pieces(machine: object, fields: Mapping[str, Field]) -> Iterator[tuple[bytes, bytes]]:
+    for name, field in fields.items():
+        try:
+            value = getattr(machine, name)
+        except AttributeError:
+            continue
+        try:
+            for piece in _encode_value(value, field):
+                yield name.encode(), piece
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise TypeError(f"{shown(type(machine))}.{name} cannot be encoded: {error}") from error
+
+
+def _encode_value(value: Any, field: Field) -> Iterator[bytes]:
+    container: Any = field.container
+    if type(value) is not container or len(value) <= _PIECE_ITEMS_FIRST:
+        yield field.encode(value)
+        return
+    is_mapping = container in _MAPPINGS
+    members = iter(sorted_members(value, encode_plain_state) if container is set else value)
+    values = iter(value.values() if is_mapping else ())
+    limit = _PIECE_ITEMS_FIRST
+    first = True
+    while taken := list(islice(members, limit)):
+        if container is set:
+            piece = array_header(len(taken)) + b"".join(taken)
+        elif is_mapping:
+            piece = _encode_mapping(taken, list(islice(values, limit)), field.encode)
+        elif container is deque and first:
+            piece = field.encode(deque(taken, value.maxlen))  # with its maxlen, if it has one
+        else:
+            piece = field.encode(taken)
+        yield piece
+        first = False
+        if len(piece) > 2 * _PIECE_BYTES_GOAL:
+            limit = max(1, limit * _PIECE_BYTES_GOAL // len(piece))
+        elif len(piece) < _PIECE_BYTES_GOAL:
+            limit = min(2 * limit, _PIECE_ITEMS_MAX)
+
+
+def _encode_mapping(keys: list[Any], values: list[Any], encode: Callable[[Any], bytes]) -> bytes:
+    """A map is an array of keys and values in turn but for its header; to build a dict of each part takes longer."""
+    both: list[Any] = [None] * (2 * len(keys))
+    both[::2] = keys
+    both[1::2] = values
+    return map_header(len(keys)) + encode(both)[len(array_header(len(both))) :]
+
+
+def decode(cls: type, chunks: Iterable[bytes], fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The attributes from ``chunks``, cut in any way; those that an older version did not have are missing.
+
+    Raises CorruptedError when the snapshot is cut short or damaged, MachineError when this class does not fit it.
+    """
+    values: dict[str, Any] = {}
+    count = 0
+    ended = False
+    for name, data in _split(chunks):
+        if ended:
+            raise CorruptedError("snapshot: it goes on after its end")
+        if name:
+            _take(cls, name, data, fields, values)
+            count += 1
+            continue
+        ended = True
+        if len(data) != _END.size or data[0] != _FORMAT:
+            raise CorruptedError("snapshot: its format is not one that this version of paxospp knows")
+        if _END.unpack(data)[1] != count:
+            raise CorruptedError("snapshot: a part of it is missing")
+    if not ended:
+        raise CorruptedError("snapshot: it is cut short")
+    return values
+
+
+def _take(cls: type, name: str, data: bytes, fields: Mapping[str, Field], values: dict[str, Any]) -> None:
+    field = fields.get(name)
+    if field is None:
+        # To drop it silently would lose state when an older version is started by mistake.
+        raise MachineError(
+            f"the snapshot holds `{name}`, which {shown(cls)} does not annotate: "
+            f"start the version that does, or keep `{name}: <type>` in the class body"
+        )
+    try:
+        value = field.decode(data)
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+        raise MachineError(f"{shown(cls)}.{name}: the snapshot does not fit its annotation: {error}") from error
+    if name not in values:
+        values[name] = value
+    elif field.container is Counter:
+        dict.update(values[name], value)  # Counter.update would add
+    elif field.container in (dict, OrderedDict, set):
+        values[name].update(value)
+    elif field.container in (list, deque):
+        values[name].extend(value)
+    else:
+        raise CorruptedError(f"snapshot: `{name}` stands in it twice")
+
+
+def _split(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    buffer = bytearray()
+    for chunk in chunks:
+        buffer += chunk
+        at = 0
+        while len(buffer) - at >= _HEAD.size:
+            length, name_length = _HEAD.unpack_from(buffer, at)
+            value_at = at + _HEAD.size + name_length
+            if len(buffer) < value_at + length:
+                break
+            try:
+                name = buffer[at + _HEAD.size : value_at].decode()
+            except UnicodeDecodeError as error:
+                raise CorruptedError(f"snapshot: {error}") from error
+            yield name, bytes(buffer[value_at : value_at + length])
+            at = value_at + length
+        del buffer[:at]
+    if buffer:
+        raise CorruptedError("snapshot: it is cut short")

@@ -1,0 +1,343 @@
+"""A whole storage over anything that keeps ordered keys: ``KeyValueStorage``.
+
+Who has four methods over keys and values (get, scan, one atomic durable write, close) gets the
+contract's clauses from here: the single values, snapshots, the anchor, what is faulty, what readers
+may see while a write is under way. The keys and records stand in ``key_value_records``, snapshots
+in keys in ``key_snapshots``.
+
+It refuses to trust the store below with more than those four methods promise: each record carries a
+checksum and its key, the record that every batch writes says which slots must be there, and the
+anchor says which batch. So damage below is a faulty slot or an error, never "nothing there".
+
+A batch is one ``write``; what trimming and a new snapshot give back is deleted by a second one,
+after the first returned, because readers may still be shown the former state. That one is no batch:
+it is not synced, and ``load`` does it again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Protocol
+
+from paxospp.errors import CorruptedError, StorageError, TrimmedError
+from paxospp.model import Entry, Slot, SnapshotMeta
+from paxospp.storage.anchor import Anchor
+from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
+from paxospp.storage.key_snapshots import KeySnapshots
+from paxospp.storage.key_value_load import Loaded, load_keys
+from paxospp.storage.key_value_read import View, read_entries
+from paxospp.storage.key_value_records import (
+    HEAD_BYTES,
+    META_KEY,
+    RECORD_KEY,
+    REPLACED_KEY,
+    Record,
+    encode_body,
+    encode_meta,
+    encode_record,
+    encode_replaced,
+    entry_checksum,
+    entry_key,
+)
+from paxospp.storage.slot_set import SlotSet
+
+REPLACED_MAX = 1024
+"""Of how many slots written again the newest checksum is kept: several windows of open slots."""
+
+
+class Snapshots(Protocol):
+    """The snapshot side: ``KeySnapshots``, or ``FileSnapshots`` for a store in a directory."""
+
+    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter: ...
+    def open_snapshot(self) -> SnapshotReader | None: ...
+    def check_snapshot(self, meta: SnapshotMeta) -> None: ...
+    def adopt_snapshot(self, meta: SnapshotMeta | None) -> None: ...
+    def drop_staged(self) -> None: ...
+
+
+class KeyValueStorage(Anchor, Storage):
+    """Storage over ordered keys, in the directory ``path``; asks for four methods.
+
+    ``write`` is never called twice at once; ``get`` and ``scan`` may run beside it and beside each
+    other, in other threads. None of them is called before ``load`` or after ``close``.
+
+    ``__init__`` makes and locks ``path``/anchor and writes nothing else: open the driver in ``load``
+    and end that with ``return super().load()``. End ``close`` with ``super().close()``.
+    """
+
+    _view: View
+
+    def __init__(self, path: str, *, snapshots: Snapshots | None = None) -> None:
+        self._snapshots: Snapshots = snapshots or KeySnapshots(self)
+        self._writing = threading.Lock()
+        self.open_anchor(os.path.join(path, "anchor"))
+
+    @abstractmethod
+    def get(self, key: bytes) -> bytes | None:
+        """The value of ``key``, or None if there is none.
+
+        Raises:
+            CorruptedError: it cannot be read.
+        """
+
+    @abstractmethod
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with ``start <= key < stop``, ascending, as they stood when the first was asked for.
+
+        Raises:
+            CorruptedError: the next one cannot be read. Never ends early instead.
+        """
+
+    @abstractmethod
+    def write(
+        self, delete_ranges: Sequence[tuple[bytes, bytes]], puts: Sequence[tuple[bytes, bytes]], sync: bool
+    ) -> None:
+        """Delete the keys from ``start`` up to before ``stop``, range by range; then put keys and values.
+
+        All of it or none. With ``sync`` it returns when this write and every earlier one survive
+        power loss. Without, it may be lost with the next power cut, together with all later ones.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the driver, then ``super().close()``; may come twice, and before ``load``."""
+        if not self._closed and not self.failed and self._pid == os.getpid():
+            self._snapshots.drop_staged()
+        self.close_anchor()
+
+    # Loading
+
+    def load(self) -> DurableState:
+        """What the keys and the anchor say, written anew; see ``key_value_load``."""
+        found = load_keys(self.get, self.scan, self.recover_anchor)
+        orphans = self._snapshots.orphans(found.snapshot) if isinstance(self._snapshots, KeySnapshots) else []
+        self._take_over(found)
+        try:
+            body = encode_body(self._record())
+            puts = [*found.anew, (RECORD_KEY, encode_record(found.stamp, body))]
+            self._write([(entry_key(0), entry_key(found.first)), *orphans], puts, sync=True)
+            self.settle_anchor(found.stamp, found.promised)
+        except BaseException as error:
+            self.fail(error)
+            raise
+        self._snapshots.adopt_snapshot(found.snapshot)
+        self._show()
+        return DurableState(
+            promised=found.promised,
+            decided=Slot(found.decided),
+            first=Slot(found.first),
+            last=Slot(found.last),
+            snapshot=found.snapshot,
+            meta=dict(found.meta),
+            faulty=found.faulty.ranges,
+        )
+
+    def _take_over(self, found: Loaded) -> None:
+        self._promised = found.promised
+        self._decided = found.decided
+        self._first = found.first
+        self._last = found.last
+        self._absent = found.absent
+        self._faulty = found.faulty
+        self._snapshot = found.snapshot
+        self._meta = found.meta
+        self._meta_checksum = found.meta_checksum
+        self._replaced = found.replaced
+        self._replaced_checksum = found.replaced_checksum
+
+    # Writing
+
+    def persist(self, batch: WriteBatch) -> None:
+        self.check_usable()
+        try:
+            self._persist(batch)
+        except BaseException as error:
+            self.fail(error)
+            raise
+
+    def _persist(self, batch: WriteBatch) -> None:
+        self._check(batch)
+        former = self._view
+        if batch.trim is not None and batch.trim > self._first:
+            self._move_first(batch.trim)
+        puts, hidden, checksum = self._take_entries(batch)
+        self._take_values(batch, puts)
+        body = encode_body(self._record())
+        stamp = self.stamp_batch(batch, zlib.crc32(body, checksum))
+        puts.append((RECORD_KEY, encode_record(stamp, body)))
+        if hidden:
+            self._view = View(former.first, former.last, former.absent, former.faulty, hidden)
+        sync = batch.sync or batch.trim is not None or batch.snapshot is not None
+        self._write((), puts, sync=sync)
+        if sync:
+            self.anchor_batch(stamp, self._promised)
+        self._show()
+        if self._first > former.first:
+            self._write([(entry_key(former.first), entry_key(self._first))], (), sync=False)
+        if batch.snapshot is not None:
+            self._snapshots.adopt_snapshot(batch.snapshot)
+
+    def _check(self, batch: WriteBatch) -> None:
+        snapshot = self._snapshot
+        if batch.snapshot is not None:
+            self._snapshots.check_snapshot(batch.snapshot)
+            if snapshot is not None and batch.snapshot.slot < snapshot.slot:
+                raise StorageError(
+                    f"a snapshot of slot {batch.snapshot.slot} is older than that of slot {snapshot.slot}"
+                )
+            snapshot = batch.snapshot
+        if batch.trim is not None and batch.trim > max(self._first, 1 if snapshot is None else snapshot.slot + 1):
+            covered = "there is no snapshot" if snapshot is None else f"the snapshot ends at slot {snapshot.slot}"
+            raise StorageError(f"cannot trim to slot {batch.trim}: {covered}")
+
+    def _move_first(self, first: int) -> None:
+        self._first = first
+        self._last = max(self._last, first - 1)
+        self._absent.discard(range(first))
+        self._faulty.discard(range(first))
+
+    def _take_entries(self, batch: WriteBatch) -> tuple[list[tuple[bytes, bytes]], dict[int, bytes | None], int]:
+        """What to put, what the slots held before, and the running checksum."""
+        checksum = self.stamp.checksum
+        puts: list[tuple[bytes, bytes]] = []
+        hidden: dict[int, bytes | None] = {}
+        replaced: dict[int, int] = {}
+        for entry in batch.accepted:
+            slot = entry.slot
+            if slot < self._first:
+                continue
+            key, data = entry_key(slot), entry.to_bytes()
+            checksum = zlib.crc32(data[:HEAD_BYTES], checksum)
+            puts.append((key, data))
+            if slot > self._last:
+                self._absent.add(range(self._last + 1, slot))
+                self._last = slot
+                hidden[slot] = None
+            elif self._absent and slot in self._absent:
+                self._absent.discard(range(slot, slot + 1))
+                hidden[slot] = None
+            else:
+                if slot not in hidden:
+                    hidden[slot] = self._former(key)
+                replaced[slot] = entry_checksum(data)
+            if self._faulty:
+                self._faulty.discard(range(slot, slot + 1))
+        if replaced:
+            self._note_replaced(replaced, puts)
+        return puts, hidden, checksum
+
+    def _note_replaced(self, replaced: dict[int, int], puts: list[tuple[bytes, bytes]]) -> None:
+        """Remember the checksums of entries that took another one's place, the latest of them."""
+        known = {slot: sum for slot, sum in self._replaced.items() if slot >= self._first and slot not in replaced}
+        latest = [*known.items(), *replaced.items()][-REPLACED_MAX:]
+        self._replaced = dict(latest)
+        data = encode_replaced(self._replaced)
+        self._replaced_checksum = zlib.crc32(data)
+        puts.append((REPLACED_KEY, data))
+
+    def _former(self, key: bytes) -> bytes | None:
+        try:
+            return self.get(key)
+        except CorruptedError:
+            return b""  # no reader takes these for an entry
+
+    def _take_values(self, batch: WriteBatch, puts: list[tuple[bytes, bytes]]) -> None:
+        if batch.promised is not None and (self._promised is None or batch.promised > self._promised):
+            self._promised = batch.promised
+        if batch.decided is not None and batch.decided > self._decided:
+            self._decided = batch.decided
+            if self._absent or self._decided > self._last:
+                self._mark_undecided_holes()
+        if batch.snapshot is not None:
+            self._snapshot = batch.snapshot
+        if batch.meta:
+            self._meta = {**self._meta, **batch.meta}
+            data = encode_meta(self._meta)
+            self._meta_checksum = zlib.crc32(data)
+            puts.append((META_KEY, data))
+
+    def _mark_undecided_holes(self) -> None:
+        """A slot up to ``decided`` that holds nothing is faulty: something was decided there."""
+        for slots in (*self._absent.ranges, range(self._last + 1, self._decided + 1)):
+            self._faulty.add(range(slots.start, min(slots.stop, self._decided + 1)))
+
+    def _record(self) -> Record:
+        snapshot = self._snapshot
+        return Record(
+            promised=self._promised,
+            decided=self._decided,
+            first=self._first,
+            last=self._last,
+            absent=_pairs(self._absent),
+            faulty=_pairs(self._faulty),
+            snapshot=None if snapshot is None else (snapshot.slot, snapshot.id),
+            meta_checksum=self._meta_checksum,
+            replaced_checksum=self._replaced_checksum,
+        )
+
+    def _write(
+        self, delete_ranges: Sequence[tuple[bytes, bytes]], puts: Sequence[tuple[bytes, bytes]], *, sync: bool
+    ) -> None:
+        with self._writing:
+            self.write(delete_ranges, puts, sync)
+
+    def write_beside(
+        self, delete_ranges: Sequence[tuple[bytes, bytes]], puts: Sequence[tuple[bytes, bytes]], *, sync: bool
+    ) -> None:
+        """For ``KeySnapshots``: write what is no batch, from any thread."""
+        self.check_usable()
+        try:
+            self._write(delete_ranges, puts, sync=sync)
+        except Exception as error:
+            self.fail(error)
+            raise StorageError(f"cannot write a snapshot: {error}") from error
+
+    # Reading
+
+    def _show(self) -> None:
+        self._view = View(self._first, self._last, self._absent.ranges, self._faulty.ranges, {})
+
+    def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
+        while True:
+            self._check_readable()
+            view = self._view
+            if start < view.first:
+                raise TrimmedError(view.first)
+            faulty = view.faulty_from(start)
+            end = stop if faulty is None else max(start, min(stop, faulty.start))
+            entries: list[Entry] | None = []
+            if start < end:
+                rows = self.scan(entry_key(start), entry_key(end))
+                entries = read_entries(view, partial(self._is_shown, view), rows, start, end, max_bytes)
+            if entries is None:
+                continue  # a batch came or went while the scan began: it may show half of each state
+            if not entries and faulty is not None and end < stop:
+                raise CorruptedError(f"slot {end} is faulty", [faulty])
+            return entries
+
+    def _is_shown(self, view: View) -> bool:
+        return self._view is view
+
+    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
+        self.check_usable()
+        return self._snapshots.create_snapshot(meta)
+
+    def open_snapshot(self) -> SnapshotReader | None:
+        self._check_readable()
+        return self._snapshots.open_snapshot()
+
+    def _check_readable(self) -> None:
+        # A handle that failed may still be read: it shows what was there before.
+        if self._closed or self._stamp is None or self._pid != os.getpid():
+            raise StorageError(
+                "the storage is closed, was never loaded, or belongs to the process that forked this one"
+            )
+
+
+def _pairs(slots: SlotSet) -> tuple[tuple[int, int], ...]:
+    return tuple([(part.start, part.stop) for part in slots.ranges]) if slots.ranges else ()

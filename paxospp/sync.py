@@ -1,0 +1,257 @@
+"""The blocking twins: ``sync.Client`` and ``sync.Node``, the same calls without ``async``.
+
+Each runs its asyncio twin in a loop in a thread of its own, and may be shared by threads. From a
+running loop they refuse to be called: there the asyncio twin belongs, and waiting would hold up
+everything else in that loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from paxospp.calls import Consistency, SyncCalls
+from paxospp.client import Client as AsyncClient
+from paxospp.config import NodeConfig
+from paxospp.events import Event, SnapshotTaken
+from paxospp.model import Change
+from paxospp.node import Node as AsyncNode
+from paxospp.node import NodeStatus
+from paxospp.state_machine import StateMachine
+from paxospp.storage.contract import Storage
+
+T = TypeVar("T")
+
+END_TIMEOUT_S = 1.0
+
+
+class _LoopThread:
+    """A running event loop in a daemon thread, and how other threads have it do something."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._running = threading.Event()
+        self._pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end = asyncio.Event()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        self._pid = os.getpid()
+        self._thread.start()
+        self._running.wait()
+
+    def call(self, make: Callable[[], Awaitable[T]]) -> T:
+        """What ``make()`` comes to in the loop; Ctrl-C here cancels it there."""
+        _refuse_in_a_loop(self._name)
+        if self._pid != os.getpid():
+            raise RuntimeError(f"{self._name} was started before a fork: make another one in the child process")
+
+        async def called() -> T:
+            return await make()
+
+        with self._lock:
+            if self._loop is None:
+                raise RuntimeError(f"{self._name} is closed: make another one")
+            future = asyncio.run_coroutine_threadsafe(called(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the loop and the thread; what still runs there is cancelled."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            if loop is not None:
+                loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._until_ended())
+
+    async def _until_ended(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._running.set()
+        await self._end.wait()
+        # Calls that just got their error have yet to hand it to the thread that waits.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=END_TIMEOUT_S)
+
+
+class _Blocking(SyncCalls):
+    """What both twins have in common: a life, and calls handed over to the loop."""
+
+    def __init__(self, twin: AsyncClient | AsyncNode, name: str) -> None:
+        self._twin = twin
+        self._call_timeout_s = twin._call_timeout_s
+        self._name = name
+        self._loop_thread = _LoopThread(name)
+        self._feeds: set[AsyncGenerator[Any, None]] = set()
+        self._started = False
+        self._closed = False
+
+    def start(self) -> None:
+        """As the asyncio twin's; the thread begins here."""
+        _refuse_in_a_loop(self._name)
+        if self._started or self._closed:
+            raise RuntimeError(f"{self._name} starts once: make another one")
+        self._started = True
+        self._loop_thread.start()
+        try:
+            self._loop_thread.call(self._twin.start)
+        except BaseException:
+            self._closed = True
+            self._loop_thread.stop()
+            raise
+
+    def close(self) -> None:
+        """As the asyncio twin's, and the thread ends; may come twice."""
+        if self._closed or not self._started:
+            self._closed = True
+            return
+        for feed in list(self._feeds):
+            with contextlib.suppress(RuntimeError):  # another thread waits there, and hears of the end
+                self._call(feed.aclose)
+        self._call(self._twin.close)
+        self._closed = True
+        self._loop_thread.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
+        return self._call(lambda: self._twin._execute(payload, timeout_s))
+
+    def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
+        return self._call(lambda: self._twin._query(request, consistency, timeout_s))
+
+    def watch(self, start: int | None = None) -> Iterator[Change]:
+        """As the asyncio twin's; each step waits for the next change."""
+        changes = self._call(_made(lambda: self._twin.watch(start)))
+        return self._iterate(changes)
+
+    def snapshot_stream(self) -> tuple[int, Iterator[bytes]]:
+        """As the asyncio twin's; the chunks may be given to ``restore`` of another machine."""
+        slot, chunks = self._call(self._twin.snapshot_stream)
+        return slot, self._iterate(chunks)
+
+    def _iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        self._feeds.add(items)
+        try:
+            while True:
+                try:
+                    item = self._call(items.__anext__)
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            self._feeds.discard(items)
+            if not self._closed:
+                self._call(items.aclose)
+
+    def _call(self, make: Callable[[], Awaitable[T]]) -> T:
+        if not self._started:
+            _refuse_in_a_loop(self._name)
+            raise RuntimeError(f"{self._name} is not started: write `with {self._name}(…) as …:`")
+        return self._loop_thread.call(make)
+
+
+class Client(_Blocking):
+    """``paxospp.Client``, blocking."""
+
+    def __init__(self, addresses: Sequence[str], timeout: float | None = 10.0, *, follow_leader: bool = True) -> None:
+        super().__init__(AsyncClient(addresses, timeout, follow_leader=follow_leader), "paxospp.sync.Client")
+
+
+class Node(_Blocking):
+    """``paxospp.Node``, blocking; ``on_event`` is called in the node's own thread."""
+
+    _twin: AsyncNode
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cluster: Mapping[str, str],
+        storage: str | Callable[[], Storage],
+        machine: StateMachine | Callable[[], StateMachine] | str,
+        listen: str | None = None,
+        allow_volatile: bool = False,
+        plugins: Sequence[object] = (),
+        on_event: Callable[[Event], None] | None = None,
+        config: NodeConfig | None = None,
+    ) -> None:
+        twin = AsyncNode(
+            name,
+            cluster=cluster,
+            storage=storage,
+            machine=machine,
+            listen=listen,
+            allow_volatile=allow_volatile,
+            plugins=plugins,
+            on_event=on_event,
+            config=config,
+        )
+        super().__init__(twin, "paxospp.sync.Node")
+
+    @property
+    def name(self) -> str:
+        return self._twin.name
+
+    @property
+    def address(self) -> str:
+        """Where peers and clients reach this node; with the real port once it has one."""
+        return self._twin.address
+
+    def status(self) -> NodeStatus:
+        """What this node says of itself now."""
+
+        async def status() -> NodeStatus:
+            return self._twin.status()
+
+        return self._call(status)
+
+    def take_snapshot(self) -> SnapshotTaken:
+        """Take a snapshot now and trim the log behind it, as ``paxospp.Node.take_snapshot``."""
+        return self._call(self._twin.take_snapshot)
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Return once somebody leads and this node has applied all it knows decided."""
+        self._call(lambda: self._twin.wait_ready(timeout))
+
+    def wait_stopped(self) -> None:
+        """Return when the node was closed; raise the cause when it had to stop."""
+        self._call(self._twin.wait_stopped)
+
+
+def _made(make: Callable[[], T]) -> Callable[[], Awaitable[T]]:
+    async def made() -> T:
+        return make()
+
+    return made
+
+
+def _refuse_in_a_loop(name: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        f"{name} blocks, and an event loop is running here: use its asyncio twin, {name.replace('.sync', '')}"
+    )

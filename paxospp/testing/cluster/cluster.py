@@ -1,0 +1,368 @@
+"""``Cluster``: a real cluster to test with, and everything that can be done to it.
+
+Real nodes, gRPC and files, on loopback: in this process, or a ``paxospp serve`` process each.
+Between every two nodes stands a ``FaultProxy`` for each direction, so links can be cut, slowed
+down, reset and left half-open; processes can be killed and paused; their disks can fail.
+
+Verbs act at once. What they give may be awaited to know that it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from paxospp.config import NodeConfig
+from paxospp.errors import ConfigError
+from paxospp.node import Node
+from paxospp.state_machine import StateMachine
+from paxospp.storage.contract import Storage
+from paxospp.testing.cluster.calling import ClusterClient
+from paxospp.testing.cluster.disks import SYNCS, DiskFault, DiskFaultsUnavailableError, why_no_disk_faults
+from paxospp.testing.cluster.embedded import EmbeddedNodes
+from paxospp.testing.cluster.hosting import Host, Plan
+from paxospp.testing.cluster.network import Network
+from paxospp.testing.cluster.places import free_ports, storage_urls
+from paxospp.testing.cluster.processes import NodeProcess, ServedNodes
+
+READY_S = 30.0
+_LOOK_S = 0.02
+
+
+class NotAgreedError(AssertionError):
+    """Replicas that should be equal are not, or nobody leads; the text has what each node says."""
+
+
+class Cluster:
+    """Nodes ``n1`` to ``n<size>``, founded and led when ``async with`` begins, gone when it ends.
+
+    ::
+
+        async with Cluster(3, machine=KeyValue) as cluster:
+            client = cluster.client()
+            await client.execute(KeyValue.put, "boo", "foo")
+            await cluster.kill(await cluster.leader())
+            assert await client.query(KeyValue.get, "boo") == "foo"
+
+    Args:
+        size: how many nodes.
+        machine: what makes the state machine, or text as for ``serve --machine``.
+        storage: a URL for all of them, with ``{tmp}`` and ``{name}``; in one process also a
+            function from a node's name to its storage.
+        processes: a process per node. It is what SIGKILL, ``pause`` and ``fail_disk`` need.
+        directory: where ``{tmp}`` and the logs are; without it a temporary one that goes at the end.
+        config, plugins: as for ``Node``.
+    """
+
+    def __init__(
+        self,
+        size: int = 3,
+        *,
+        machine: Callable[[], StateMachine] | str,
+        storage: str | Callable[[str], Storage] = "file:{tmp}/{name}",
+        processes: bool = False,
+        directory: Path | str | None = None,
+        config: NodeConfig | None = None,
+        plugins: Iterable[object] = (),
+    ) -> None:
+        if size < 1:
+            raise ConfigError(f"a cluster of {size} nodes: give 1 or more")
+        self.names = tuple(f"n{number}" for number in range(1, size + 1))
+        self._machine = machine
+        self._storage = storage
+        self._in_processes = processes
+        self._directory = None if directory is None else Path(directory)
+        self._config = NodeConfig() if config is None else config
+        self._plugins = tuple(plugins)
+        self._stack = AsyncExitStack()
+        self._clients: list[ClusterClient] = []
+        self._under_way: set[asyncio.Future[None]] = set()
+        self._disk_faults: dict[str, DiskFault] = {}
+        self._host: Host | None = None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            if self._directory is None:
+                self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paxospp cluster ")))
+            ports = free_ports(len(self.names))
+            self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.names, ports, strict=True)}
+            self.network = Network(self.addresses)
+            stack.push_async_callback(self.network.close)
+            await self.network.start()
+            plan = Plan(
+                directory=self._directory,
+                machine=self._machine,
+                storage=self._storages(self._directory),
+                addresses=self.addresses,
+                seen_by=self.network.seen_by,
+                config=self._config,
+                plugins=self._plugins,
+            )
+            self._host = ServedNodes(plan) if self._in_processes else EmbeddedNodes(plan)
+            stack.push_async_callback(self._host.close)
+            stack.push_async_callback(self._finish)
+            await asyncio.gather(*(self.start(name) for name in self.names))
+            await self.ready()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def _storages(self, directory: Path) -> Mapping[str, str] | Callable[[str], Storage]:
+        if callable(self._storage):
+            return self._storage
+        return storage_urls(self._storage, self.names, directory, self._plugins)
+
+    async def _finish(self) -> None:
+        await asyncio.gather(*(fault.end() for fault in self._disk_faults.values()))
+        await asyncio.gather(*(client.close() for client in self._clients))
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    # Callers.
+
+    def client(self, *names: str, timeout: float | None = 10.0) -> ClusterClient:
+        """A client of the cluster; with ``names`` it speaks to these nodes alone.
+
+        It need not be started, nor closed. It reaches nodes directly: no fault of a link is its own.
+        """
+        asked = [f"{name}={self.addresses[name]}" for name in names or self.names]
+        client = ClusterClient(asked, timeout, follow_leader=not names)
+        self._clients.append(client)
+        return client
+
+    # What there is.
+
+    @property
+    def nodes(self) -> Mapping[str, Node | NodeProcess]:
+        """Of each name the latest ``Node``, or in processes the ``NodeProcess``, running or not."""
+        return self._hosting.nodes
+
+    def node(self, name: str) -> Node:
+        """The ``Node`` of that name, in this process."""
+        node = self.nodes[self._known(name)]
+        if not isinstance(node, Node):
+            raise ConfigError(f"{name} is a process of its own: use client(), or Cluster(…) without processes=True")
+        return node
+
+    def process(self, name: str) -> NodeProcess:
+        """The process of that name, with its ``pid``, ``exit_code`` and what it ``said()``."""
+        return self._processes("process").nodes[self._known(name)]
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The nodes that were started, and neither killed nor stopped since."""
+        return tuple(name for name in self.names if self._hosting.is_running(name))
+
+    async def status(self, name: str) -> dict[str, Any] | None:
+        """What the node says of itself, as in ``paxospp status --json``; None if it does not answer."""
+        return await self._hosting.status(self._known(name))
+
+    async def statuses(self) -> dict[str, dict[str, Any]]:
+        """Of every running node that answers."""
+        names = self.running
+        found = await asyncio.gather(*(self.status(name) for name in names))
+        return {name: status for name, status in zip(names, found, strict=True) if status is not None}
+
+    async def leader(self, timeout: float = READY_S) -> str:
+        """The node that leads, once one does that a majority of the cluster follows."""
+        name: str = await self._until(self._leader, "nobody leads a majority", timeout)
+        return name
+
+    async def ready(self, timeout: float = READY_S) -> None:
+        """Wait until all running nodes follow one leader and have applied what they know decided."""
+
+        def is_ready(statuses: Mapping[str, Mapping[str, Any]]) -> bool:
+            leader = self._leader(statuses)
+            return (
+                leader is not None
+                and len(statuses) == len(self.running)
+                and all(s["leader"] == leader and s["applied"] == s["decided"] > 0 for s in statuses.values())
+            )
+
+        await self._until(lambda statuses: is_ready(statuses) or None, "not every node follows one leader", timeout)
+
+    async def agree(self, timeout: float = READY_S) -> None:
+        """Wait until all running nodes have applied the same; raise NotAgreedError if they came to different states."""
+
+        def agreed(statuses: Mapping[str, Mapping[str, Any]]) -> bool | None:
+            places = {(s["applied"], s["decided"]) for s in statuses.values()}
+            if len(statuses) < len(self.running) or len(places) > 1 or any(a != d for a, d in places):
+                return None
+            if len({s["digest"] for s in statuses.values()}) > 1:
+                raise NotAgreedError(f"replicas differ: {_told(statuses)}")
+            return True
+
+        await self._until(agreed, "not every node has applied the same", timeout)
+
+    def _leader(self, statuses: Mapping[str, Mapping[str, Any]]) -> str | None:
+        leading = [s for s in statuses.values() if s["role"] == "leader"]
+        if not leading:
+            return None
+        name: str = max(leading, key=lambda s: s["ballot"] or [0, ""])["name"]
+        followed = sum(s["leader"] == name for s in statuses.values())
+        return name if followed > len(self.names) // 2 else None
+
+    async def _until(self, look: Callable[[Mapping[str, Mapping[str, Any]]], Any], why: str, timeout: float) -> Any:
+        """What ``look`` finds in the statuses, asked until it is not None."""
+        deadline = time.monotonic() + timeout
+        while True:
+            for node in self.nodes.values():
+                if isinstance(node, NodeProcess):
+                    node.check()
+            statuses = await self.statuses()
+            if (found := look(statuses)) is not None:
+                return found
+            if time.monotonic() > deadline:
+                raise NotAgreedError(f"{why} within {timeout:g} s: {_told(statuses)}")
+            await asyncio.sleep(_LOOK_S)
+
+    # Nodes.
+
+    def kill(self, name: str) -> Awaitable[None]:
+        """SIGKILL; in one process the node is closed, and its calls end at once. Its disk works again."""
+        return self._do(self._let_go(self._hosting.kill(self._known(name)), name))
+
+    def stop(self, name: str) -> Awaitable[None]:
+        """End it in good order. Its disk works again."""
+        return self._do(self._let_go(self._hosting.stop(self._known(name)), name))
+
+    async def _let_go(self, ended: Awaitable[None], name: str) -> None:
+        # Whoever traces a process is told of its end first: it has to go, or the end is not to be seen here.
+        fault = self._disk_faults.pop(name, None)
+        if fault is not None:
+            await fault.end()
+        await ended
+
+    def start(self, name: str) -> Awaitable[None]:
+        """Start it again on the data it left; done when it listens."""
+        return self._do(self._hosting.start(self._known(name)))
+
+    def pause(self, name: str) -> Awaitable[None]:
+        """SIGSTOP: it does nothing until ``resume``, and knows nothing of it."""
+        self._processes("pause").pause(self._known(name))
+        return self._done()
+
+    def resume(self, name: str) -> Awaitable[None]:
+        self._processes("resume").resume(self._known(name))
+        return self._done()
+
+    # Links.
+
+    def cut(self, a: str, b: str, *, one_way: bool = False, refuse: bool = False) -> Awaitable[None]:
+        """Nothing passes between ``a`` and ``b``, or with ``one_way`` from ``a`` to ``b``; see ``FaultProxy.cut``."""
+        for proxy in self.network.between(a, b, one_way=one_way):
+            proxy.cut(refuse=refuse)
+        return self._done()
+
+    def isolate(self, name: str, *, refuse: bool = False) -> Awaitable[None]:
+        """Cut ``name`` off from all others."""
+        return self.partition([other for other in self.names if other != self._known(name)], refuse=refuse)
+
+    def partition(self, *groups: Iterable[str], refuse: bool = False) -> Awaitable[None]:
+        """Cut every link but those within a group; groups may share nodes, whom none names is alone."""
+        for proxy in self.network.across([tuple(group) for group in groups]):
+            proxy.cut(refuse=refuse)
+        return self._done()
+
+    def delay(self, a: str, b: str, seconds: float, *, jitter_s: float = 0.0, one_way: bool = False) -> Awaitable[None]:
+        """What passes between them takes so much longer, and by chance up to ``jitter_s`` more."""
+        for proxy in self.network.between(a, b, one_way=one_way):
+            proxy.delay(seconds, jitter_s)
+        return self._done()
+
+    def throttle(self, a: str, b: str, bytes_per_s: float, *, one_way: bool = False) -> Awaitable[None]:
+        for proxy in self.network.between(a, b, one_way=one_way):
+            proxy.throttle(bytes_per_s)
+        return self._done()
+
+    def reset(self, a: str, b: str) -> Awaitable[None]:
+        """Reset what is connected between them; they may connect anew."""
+        for proxy in self.network.between(a, b):
+            proxy.reset()
+        return self._done()
+
+    def half_open(self, a: str, b: str, *, one_way: bool = False) -> Awaitable[None]:
+        """What is connected between them stays silent for ever; new connections work."""
+        for proxy in self.network.between(a, b, one_way=one_way):
+            proxy.half_open()
+        return self._done()
+
+    def heal(self) -> Awaitable[None]:
+        """Every link works again, and every disk. Who was killed or paused stays so."""
+        self.network.heal()
+        faults, self._disk_faults = list(self._disk_faults.values()), {}
+        return self._do(_all(fault.end() for fault in faults)) if faults else self._done()
+
+    # Disks.
+
+    def fail_disk(
+        self, name: str, *, calls: str = SYNCS, error: str | None = "EIO", delay_s: float = 0.0, when: str = "1+"
+    ) -> Awaitable[None]:
+        """From now on ``calls`` of the node's process fail with ``error``, or hang for ``delay_s``, until ``heal``.
+
+        Args:
+            calls: names of system calls, as strace takes them.
+            error: an errno's name; None lets the calls pass, late.
+            when: which of the calls, as strace has it: ``1+`` all, ``3`` the third, ``2..5``, ``1+2`` every other.
+
+        Raises:
+            DiskFaultsUnavailableError: it cannot be done here; see ``why_no_disk_faults``.
+        """
+        process = self._processes("fail_disk").nodes[self._known(name)]
+        if (why := why_no_disk_faults()) is not None:
+            raise DiskFaultsUnavailableError(why)
+        if name in self._disk_faults:
+            raise ConfigError(f"the disk of {name} has a fault already: heal() first")
+        assert self._directory is not None
+        log = self._directory / f"{name}.strace"
+        fault = DiskFault(process.pid, log, calls=calls, error=error, delay_s=delay_s, when=when)
+        self._disk_faults[name] = fault
+        return self._do(fault.attached())
+
+    # Doing.
+
+    @property
+    def _hosting(self) -> Host:
+        if self._host is None:
+            raise RuntimeError("the cluster was not started: write `async with Cluster(…) as cluster:`")
+        return self._host
+
+    def _processes(self, verb: str) -> ServedNodes:
+        if not isinstance(self._hosting, ServedNodes):
+            raise ConfigError(f"{verb} needs a process per node: Cluster(…, processes=True)")
+        return self._hosting
+
+    def _known(self, name: str) -> str:
+        if name not in self.names:
+            raise ConfigError(f"there is no node {name!r}: there are {', '.join(self.names)}")
+        return name
+
+    def _do(self, doing: Awaitable[None]) -> Awaitable[None]:
+        future = asyncio.ensure_future(doing)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    @staticmethod
+    def _done() -> Awaitable[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+
+async def _all(doing: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*doing)
+
+
+def _told(statuses: Mapping[str, Mapping[str, Any]]) -> str:
+    shown = ("role", "ballot", "leader", "decided", "applied", "digest", "notes", "connected")
+    return "; ".join(f"{name}: " + ", ".join(f"{key}={s[key]}" for key in shown) for name, s in statuses.items())

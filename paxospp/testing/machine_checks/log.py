@@ -1,0 +1,137 @@
+"""A log as a cluster might have decided it, drawn from a seed: the commands of a workload, in real entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from paxospp.errors import ConfigError, RejectedError
+from paxospp.execution.values import Run, encode_commands, encode_run
+from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.state_machine import Operation, StateMachine
+from paxospp.testing.workload import EncodedCall, Workload, encode_call
+
+_SECOND = 1_000_000
+_STEPS_OF_TIME = (0, 1, 1_000, _SECOND, 90 * _SECOND)
+_BALLOT = Ballot(1, NodeId("n1"), 1)
+_PER_SLOT_MAX = 4
+_NOOPS = 0.05
+
+
+@dataclass(slots=True)
+class SetCall:
+    """One call of the log: as its author would write it, and as it travels."""
+
+    name: str
+    text: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Step:
+    """One slot with its commands, and the queries that are asked once it is applied."""
+
+    entry: Entry
+    commands: tuple[SetCall, ...]
+    queries: list[SetCall]
+
+    @property
+    def slot(self) -> Slot:
+        return self.entry.slot
+
+
+@dataclass(slots=True)
+class Log:
+    """All slots of one seed; the first founds a cluster."""
+
+    seed: int
+    steps: list[Step]
+
+    @property
+    def commands(self) -> int:
+        return sum(len(step.commands) for step in self.steps)
+
+
+def draw_log(machine_class: type[StateMachine], workload: Workload, seed: int, calls: int) -> Log:
+    """``calls`` calls of ``workload``; the workload has ``Random(seed)`` for itself.
+
+    In three seeds of four every command has a slot for itself, so that what goes wrong has a name.
+
+    Raises:
+        ConfigError: the workload returned what is no call of this machine.
+    """
+    return _Writer(machine_class, seed).write(workload, calls)
+
+
+class _Writer:
+    def __init__(self, machine_class: type[StateMachine], seed: int) -> None:
+        self._class = machine_class
+        self._calls = Random(seed)
+        self._random = Random(f"{seed} log")
+        self._per_slot_max = _PER_SLOT_MAX if seed % 4 == 3 else 1
+        self._log_time = self._random.randrange(10 * _SECOND)
+        self._unix_time = 1_700_000_000 * _SECOND + self._random.randrange(1000 * _SECOND)
+        self._opened = self._log_time
+        self._session = self._random.randbytes(16)
+        self._number = 1
+        self._log = Log(seed, [self._founding()])
+
+    def write(self, workload: Workload, calls: int) -> Log:
+        waiting: list[SetCall] = []
+        room = 1
+        for _ in range(calls):
+            call = workload(self._calls)
+            encoded = self._encode(call)
+            if encoded.is_query:
+                self._propose(waiting)
+                self._log.steps[-1].queries.append(_set(call, encoded))
+                continue
+            waiting.append(_set(call, encoded))
+            if len(waiting) >= room:
+                self._propose(waiting)
+                room = self._random.randint(1, self._per_slot_max)
+        self._propose(waiting)
+        return self._log
+
+    def _encode(self, call: Any) -> EncodedCall:
+        try:
+            return encode_call(self._class, call)
+        except RejectedError as error:
+            raise ConfigError(f"the workload returned {call!r}, which does not fit: {error}") from error
+
+    def _founding(self) -> Step:
+        membership = Membership(
+            cluster_id=self._random.randbytes(16),
+            group=0,
+            alpha=256,
+            session_expiry_s=1_000_000,
+            replaces=Slot(0),
+            members=(Member(NodeId("n1"), "127.0.0.1:7001", 1),),
+        )
+        return Step(Entry(Slot(1), _BALLOT, Kind.MEMBERSHIP, membership.to_bytes()), (), [])
+
+    def _propose(self, waiting: list[SetCall]) -> None:
+        if not waiting:
+            return
+        if self._random.random() < _NOOPS:
+            self._append(Kind.NOOP, b"", ())
+        step = self._random.choice(_STEPS_OF_TIME)
+        self._log_time += step
+        self._unix_time += step
+        payloads = [call.payload for call in waiting]
+        run = Run(self._opened, self._session, self._number, self._number - 1, payloads)
+        self._number += len(waiting)
+        value = encode_commands(self._log_time, self._unix_time, [encode_run(run)])
+        self._append(Kind.COMMANDS, value, tuple(waiting))
+        waiting.clear()
+
+    def _append(self, kind: Kind, value: bytes, commands: tuple[SetCall, ...]) -> None:
+        slot = Slot(len(self._log.steps) + 1)
+        self._log.steps.append(Step(Entry(slot, _BALLOT, kind, value), commands, []))
+
+
+def _set(call: tuple[Any, ...], encoded: EncodedCall) -> SetCall:
+    operation, *arguments = call
+    name = operation.function.__name__ if isinstance(operation, Operation) else str(operation)
+    return SetCall(name, f"{name}({', '.join(map(repr, arguments))})", encoded.payload)

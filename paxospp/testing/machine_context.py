@@ -1,0 +1,31 @@
+"""A context for unit tests of state machines that use ``self.context``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from paxospp.state_machine import Context, StateMachine, set_context
+
+
+@contextmanager
+def context(machine: StateMachine, slot: int = 1, time: float = 0.0) -> Iterator[Context]:
+    """Let ``machine.context`` say ``slot`` and ``time`` within the block, as for the first command of a slot.
+
+    ::
+
+        with paxospp.testing.context(lottery, slot=7, time=1_700_000_000.0):
+            lottery.draw()
+
+    ``random`` is seeded from the slot, so a test can rely on what it draws.
+    """
+    try:
+        before: Context | None = machine.context
+    except RuntimeError:
+        before = None
+    inside = Context(slot, 0, time)
+    set_context(machine, inside)
+    try:
+        yield inside
+    finally:
+        set_context(machine, before)

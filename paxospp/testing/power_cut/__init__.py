@@ -1,0 +1,33 @@
+"""What a power cut leaves of a store: recorded from outside, for any store that works through files.
+
+A child runs under ``strace``; every write, sync and rename of its threads below one directory is
+noted, native code's included, between the marks by which it says how far it is. From that follows
+for each moment what was durable, what may have been, and so what a store may find when it opens::
+
+    recording = record([sys.executable, "child.py", ...], directory)     # in it: offer(n), persist, acknowledge(n)
+    for state in recording.states(random.Random(1), 500):
+        state.write_to(place)
+        ...open it: batches up to state.acknowledged are there, those up to state.offered may be
+
+It judges nothing and knows nothing of storages. What it takes a disk to promise stands in ``disk``,
+and what a cut may leave in ``drawing``. Idea: ALICE (Pillai et al., OSDI 2014).
+"""
+
+from paxospp.testing.power_cut.marks import acknowledge, mark, offer
+from paxospp.testing.power_cut.recording import PowerCutState, Recording, record
+from paxospp.testing.power_cut.strace import Ended, Fault, fast_directory, inject, limited, trace_available
+
+__all__ = [
+    "Ended",
+    "Fault",
+    "PowerCutState",
+    "Recording",
+    "acknowledge",
+    "fast_directory",
+    "inject",
+    "limited",
+    "mark",
+    "offer",
+    "record",
+    "trace_available",
+]

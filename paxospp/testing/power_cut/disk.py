@@ -1,0 +1,172 @@
+"""The disk at one moment: what is durable of files and names, and what was done since.
+
+It keeps to what POSIX promises and no file system exceeds downwards: a file's bytes and size are
+durable by a sync of that file, a name by a sync of its directory, and nothing by anything else (not
+by ``close``, ``sync_file_range`` or time). Names of one directory become durable in order, and each
+rename whole. ``names_follow_syncs`` is the kinder rule of ext4 and XFS, whose journal is one: any
+sync carries all earlier changes of names with it.
+
+After a sync that failed, the pages are clean in memory and lost on disk (ext4, XFS): a later sync
+writes only what was written again. Reference: Rebello et al., "Can Applications Recover from fsync
+Failures?" (2020); Pillai et al., "All File Systems Are Not Created Equal" (2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from paxospp.testing.power_cut.happenings import (
+    ROOT,
+    FailedSync,
+    Happening,
+    Inode,
+    Kind,
+    Mark,
+    NameChange,
+    Rename,
+    Resize,
+    Sync,
+    Write,
+)
+
+PAGE = 4096
+
+
+@dataclass(slots=True)
+class FileOnDisk:
+    """One file: ``synced`` is durable, ``pending`` (index and what) may or may not be."""
+
+    synced: bytearray = field(default_factory=bytearray)
+    pending: list[tuple[int, Write | Resize]] = field(default_factory=list)
+    forsaken: list[Write | Resize] = field(default_factory=list)
+    """What a failed sync should have written: lost, unless its page is written again."""
+    frozen: bytes | None = None
+    """``synced`` as bytes, until it changes."""
+
+    def durable(self) -> bytes:
+        if self.frozen is None:
+            self.frozen = bytes(self.synced)
+        return self.frozen
+
+    def add(self, index: int, change: Write | Resize) -> None:
+        if self.forsaken and isinstance(change, Write):
+            self._dirty_again(index, change)
+        self.pending.append((index, change))
+
+    def sync(self, since: int) -> None:
+        """What was done before ``since`` is durable."""
+        rest = [pending for pending in self.pending if pending[0] >= since]
+        for index, change in self.pending:
+            if index < since:
+                apply(self.synced, change)
+                self.frozen = None
+        self.pending = rest
+
+    def fail(self, since: int) -> None:
+        self.forsaken += [change for index, change in self.pending if index < since]
+        self.pending = [pending for pending in self.pending if pending[0] >= since]
+
+    def _dirty_again(self, index: int, change: Write) -> None:
+        start, stop = change.offset // PAGE * PAGE, -(-(change.offset + len(change.data)) // PAGE) * PAGE
+        for lost in self.forsaken:
+            if isinstance(lost, Write) and lost.offset < stop and lost.offset + len(lost.data) > start:
+                first, last = max(start - lost.offset, 0), stop - lost.offset
+                again = Write(lost.inode, lost.offset + first, lost.data[first:last], lost.path)
+                self.pending.append((index, again))
+
+
+@dataclass(slots=True)
+class DirectoryOnDisk:
+    """One directory: the names that are durable, and the changes since, in order."""
+
+    synced: dict[str, int] = field(default_factory=dict)
+    pending: list[tuple[int, Rename]] = field(default_factory=list)
+
+
+class Disk:
+    """All files and directories below ``ROOT``; ``apply`` takes it one happening further."""
+
+    def __init__(self, inodes: Mapping[int, Inode], *, names_follow_syncs: bool = False) -> None:
+        self.inodes = inodes
+        self.files: dict[int, FileOnDisk] = {}
+        self.directories: dict[int, DirectoryOnDisk] = {ROOT: DirectoryOnDisk()}
+        self._names_follow_syncs = names_follow_syncs
+
+    def start(self, contents: Mapping[int, bytes], names: Mapping[int, Mapping[str, int]]) -> None:
+        """What was there at the beginning, all of it durable."""
+        for inode, content in contents.items():
+            self.file(inode).synced = bytearray(content)
+        for inode, entries in names.items():
+            self.directory(inode).synced = dict(entries)
+
+    def file(self, inode: int) -> FileOnDisk:
+        return self.files.setdefault(inode, FileOnDisk())
+
+    def directory(self, inode: int) -> DirectoryOnDisk:
+        return self.directories.setdefault(inode, DirectoryOnDisk())
+
+    def apply(self, index: int, happening: Happening) -> None:
+        match happening:
+            case Write() | Resize():
+                self.file(happening.inode).add(index, happening)
+            case Rename():
+                for directory in {change.directory for change in happening.changes}:
+                    self.directory(directory).pending.append((index, happening))
+            case Sync():
+                self._sync(happening)
+            case FailedSync():
+                self.file(happening.inode).fail(happening.since)
+            case Mark():
+                pass
+            case _:
+                assert_never(happening)
+
+    def _sync(self, sync: Sync) -> None:
+        if sync.inode is None:
+            for file in self.files.values():
+                file.sync(sync.since)
+        elif self.inodes[sync.inode].kind is Kind.FILE:
+            self.file(sync.inode).sync(sync.since)
+        if sync.inode is None or self._names_follow_syncs:
+            for directory in list(self.directories):
+                self._sync_names(directory, sync.since)
+        elif self.inodes[sync.inode].kind is Kind.DIRECTORY:
+            self._sync_names(sync.inode, sync.since)
+
+    def _sync_names(self, inode: int, since: int) -> None:
+        directory = self.directory(inode)
+        while directory.pending and directory.pending[0][0] < since:
+            index, rename = directory.pending.pop(0)
+            for change in rename.changes:
+                if change.directory == inode:
+                    set_name(directory.synced, change)
+                else:  # a rename is atomic, and the other directory keeps its order
+                    self._sync_names(change.directory, index + 1)
+
+
+def apply(content: bytearray, change: Write | Resize) -> None:
+    """Do to ``content`` what was done to the file."""
+    if isinstance(change, Resize):
+        del content[change.size :]
+        content.extend(bytes(change.size - len(content)))
+        return
+    if len(content) < change.offset:
+        content.extend(bytes(change.offset - len(content)))
+    content[change.offset : change.offset + len(change.data)] = change.data
+
+
+def set_name(names: dict[str, int], change: NameChange) -> None:
+    if change.inode is None:
+        names.pop(change.name, None)
+    else:
+        names[change.name] = change.inode
+
+
+def after(synced: bytes, changes: Sequence[Write | Resize]) -> bytes:
+    """The content once all ``changes`` are done."""
+    content = bytearray(synced)
+    for change in changes:
+        apply(content, change)
+    return bytes(content)

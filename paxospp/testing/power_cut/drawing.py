@@ -1,0 +1,247 @@
+"""What a power cut may leave of one disk: one choice of many, drawn.
+
+A disk writes what is not synced back when and in which order it likes, whole sectors at a time. So
+each piece of a file (512 bytes or a page) stands as it was after *some* of the pending changes, its
+size likewise, and independently: kept, dropped, torn, later ones without earlier ones, and zeros
+where the size grew before the bytes came. A piece that a pending cut of the file took away does not
+come back beside what replaced it. Of each directory, the first so many changes of names are kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from paxospp.testing.power_cut.disk import DirectoryOnDisk, Disk, FileOnDisk, after, apply, set_name
+from paxospp.testing.power_cut.happenings import ROOT, Kind, Resize, Write
+
+SECTOR, PAGE = 512, 4096
+
+
+class Way(Enum):
+    """How to choose what is kept."""
+
+    NOTHING = "nothing that was not synced"
+    EVERYTHING = "everything"
+    UP_TO = "everything up to a moment, and what was done then torn"
+    SOME_FILES = "of some files and directories everything, of the others nothing"
+    ALL_BUT_ONE = "everything but one file or directory"
+    PIECES = "pieces"
+
+
+@dataclass(slots=True, frozen=True)
+class Left:
+    """What stands at one path after the cut; ``inode`` is equal for two names of one file."""
+
+    path: str
+    kind: Kind
+    inode: int
+    content: bytes
+    """Of a file its bytes, of a symbolic link where it leads."""
+
+
+Keep = Callable[[int], str]
+"""For an inode: "all", "none", "pieces" or, for what happened up to an index, that number."""
+
+
+def draw(disk: Disk, way: Way, chance: random.Random) -> tuple[list[Left], list[str]]:
+    """What is left, by path, and in words what was not synced and what became of it."""
+    open_files = [inode for inode, file in disk.files.items() if file.pending]
+    open_directories = [inode for inode, directory in disk.directories.items() if directory.pending]
+    keep = _keep(disk, way, open_files, open_directories, chance)
+    names, words = _draw_names(disk, open_directories, keep, chance)
+    contents: dict[int, bytes] = {}
+
+    def content(inode: int) -> bytes:
+        if inode not in contents:
+            file = disk.file(inode)
+            if not file.pending:
+                contents[inode] = file.durable()
+            else:
+                contents[inode], told = _draw_content(file, keep(inode), chance)
+                words.append(f"{file.pending[-1][1].path}: {told}")
+        return contents[inode]
+
+    return list(_walk(disk, names, ROOT, "", content)), words
+
+
+def _keep(
+    disk: Disk, way: Way, files: Sequence[int], directories: Sequence[int], chance: random.Random
+) -> Callable[[int], str]:
+    if way is Way.NOTHING:
+        return lambda inode: "none"
+    if way is Way.EVERYTHING:
+        return lambda inode: "all"
+    if way is Way.PIECES:
+        names = {inode: chance.choice(["all", "none", "pieces"]) for inode in directories}
+        return lambda inode: names.get(inode, "pieces")
+    if way is Way.UP_TO:
+        done = [index for inode in files for index, _ in disk.files[inode].pending]
+        done += [index for inode in directories for index, _ in disk.directories[inode].pending]
+        limit = str(chance.choice(done)) if done else "none"
+        return lambda inode: limit
+    if way is Way.ALL_BUT_ONE:
+        lost = chance.choice([*files, *directories]) if files or directories else -1
+        return lambda inode: "none" if inode == lost else "all"
+    choice = {inode: chance.choice(["all", "none"]) for inode in (*files, *directories)}
+    return lambda inode: choice.get(inode, "none")
+
+
+# Names
+
+
+def _draw_names(
+    disk: Disk, directories: Sequence[int], keep: Keep, chance: random.Random
+) -> tuple[dict[int, dict[str, int]], list[str]]:
+    kept = {inode: _how_many(disk.directories[inode], keep(inode), chance) for inode in directories}
+    while _together(disk, kept):
+        pass
+    names, words = {}, []
+    for inode, directory in disk.directories.items():
+        names[inode] = directory.synced
+        if not directory.pending:
+            continue
+        names[inode] = dict(directory.synced)
+        for number, (_, rename) in enumerate(directory.pending):
+            if number < kept[inode]:
+                for change in rename.changes:
+                    if change.directory == inode:
+                        set_name(names[inode], change)
+            words.append(f"{'kept' if number < kept[inode] else 'lost'}: {rename}")
+    return names, words
+
+
+def _how_many(directory: DirectoryOnDisk, how: str, chance: random.Random) -> int:
+    if how == "none":
+        return 0
+    if how == "all":
+        return len(directory.pending)
+    if how == "pieces":
+        return chance.randint(0, len(directory.pending))
+    return sum(index <= int(how) for index, _ in directory.pending)
+
+
+def _together(disk: Disk, kept: dict[int, int]) -> bool:
+    """Keep a rename between two directories in both when it is kept in one; whether that changed anything."""
+    for inode, count in kept.items():
+        for index, rename in disk.directories[inode].pending[:count]:
+            for other in {change.directory for change in rename.changes} - {inode}:
+                needed = sum(i <= index for i, _ in disk.directories[other].pending)
+                if kept.get(other, 0) < needed:
+                    kept[other] = needed
+                    return True
+    return False
+
+
+def _walk(
+    disk: Disk, names: dict[int, dict[str, int]], directory: int, path: str, content: Callable[[int], bytes]
+) -> Iterator[Left]:
+    for name, inode in sorted(names.get(directory, {}).items()):
+        below, what = f"{path}{name}", disk.inodes[inode]
+        match what.kind:
+            case Kind.FILE:
+                yield Left(below, what.kind, inode, content(inode))
+            case Kind.LINK:
+                yield Left(below, what.kind, inode, what.target.encode())
+            case Kind.DIRECTORY:
+                yield Left(below, what.kind, inode, b"")
+                yield from _walk(disk, names, inode, f"{below}/", content)
+
+
+# Contents
+
+
+def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[bytes, str]:
+    changes = [change for _, change in file.pending]
+    count = f"{len(changes)} unsynced"
+    if how == "none":
+        return file.durable(), f"{count}, all lost"
+    if how == "all":
+        return after(file.durable(), changes), f"{count}, all kept"
+    if how == "pieces":
+        return _pieces(file.durable(), changes, chance, count)
+    done = sum(index <= int(how) for index, _ in file.pending)
+    if done and file.pending[done - 1][0] == int(how) and chance.random() < 0.7:
+        content, told = _pieces(after(file.durable(), changes[: done - 1]), changes[done - 1 : done], chance, "1")
+        return content, f"{count}, the first {done - 1} kept, then {told}"
+    return after(file.durable(), changes[:done]), f"{count}, the first {done} kept"
+
+
+def _pieces(synced: bytes, changes: Sequence[Write | Resize], chance: random.Random, count: str) -> tuple[bytes, str]:
+    """Each piece as it was after some of the changes, the size after some of them."""
+    last = len(changes)
+    piece = (
+        PAGE if sum(len(c.data) for c in changes if isinstance(c, Write)) > 1 << 20 else chance.choice([SECTOR, PAGE])
+    )
+    sizes = _sizes(len(synced), changes)
+    sized = chance.choice([last, last, chance.randint(0, last)])
+    size = _torn_size(sizes, sized, piece, chance)
+    style = chance.choice(["few", "half", "most", "front", "hole"])
+    touched = sorted({number for change in changes for number in _pieces_of(change, piece)})
+    versions = _versions(touched, style, last, chance)
+    cuts = [(n, c.size) for n, c in enumerate(changes, 1) if isinstance(c, Resize) and c.size < sizes[n - 1]]
+    for number in touched if cuts else ():
+        low, high = _bounds(cuts, sized, (number + 1) * piece, last)
+        versions[number] = min(max(versions[number], low), high)
+    content = bytearray(synced)
+    for number, change in enumerate(changes, 1):
+        if isinstance(change, Resize):
+            if number <= sized:
+                del content[change.size :]
+            continue
+        for part in _pieces_of(change, piece):
+            if number <= versions[part]:
+                start, stop = (
+                    max(part * piece, change.offset),
+                    min((part + 1) * piece, change.offset + len(change.data)),
+                )
+                apply(content, Write(0, start, change.data[start - change.offset : stop - change.offset], ""))
+    apply(content, Resize(0, size, ""))
+    whole = sum(versions[number] == last for number in touched)
+    return bytes(content), f"{count}, {whole} of {len(touched)} pieces of {piece} bytes up to date, size {size}"
+
+
+def _pieces_of(change: Write | Resize, piece: int) -> range:
+    if isinstance(change, Resize) or not change.data:
+        return range(0)
+    return range(change.offset // piece, (change.offset + len(change.data) - 1) // piece + 1)
+
+
+def _sizes(size: int, changes: Sequence[Write | Resize]) -> list[int]:
+    """The size after none, one, two, ... of the changes."""
+    sizes = [size]
+    for change in changes:
+        size = change.size if isinstance(change, Resize) else max(size, change.offset + len(change.data))
+        sizes.append(size)
+    return sizes
+
+
+def _torn_size(sizes: Sequence[int], sized: int, piece: int, chance: random.Random) -> int:
+    """The size after ``sized`` changes, or on the way there: a long write grows the file piece by piece."""
+    size = sizes[sized]
+    before = sizes[sized - 1] if sized else size
+    if size > before and chance.random() < 0.3:
+        return min(size, chance.randrange(before, size) // piece * piece + piece)
+    return size
+
+
+def _versions(touched: Sequence[int], style: str, last: int, chance: random.Random) -> dict[int, int]:
+    """For each piece, after how many of the changes it was written back."""
+    if style == "front":
+        end = chance.randint(0, len(touched))
+        return {number: last if place < end else 0 for place, number in enumerate(touched)}
+    if style == "hole":
+        hole = chance.choice(touched) if touched else -1
+        return {number: 0 if number == hole else last for number in touched}
+    share = {"few": 0.1, "half": 0.5, "most": 0.9}[style]
+    return {number: last if chance.random() < share else chance.randint(0, last - 1) for number in touched}
+
+
+def _bounds(cuts: Sequence[tuple[int, int]], sized: int, end: int, last: int) -> tuple[int, int]:
+    """The oldest and newest version of a piece ending at ``end`` that fits to the size after ``sized`` changes."""
+    touching = [number for number, size in cuts if size < end]
+    return max((c for c in touching if c <= sized), default=0), min(
+        (c - 1 for c in touching if c > sized), default=last
+    )

@@ -1,0 +1,342 @@
+"""From system calls to happenings: which file each call meant, where it wrote, what it said.
+
+What it cannot follow (writes through shared mappings, io_uring) it does not guess: at the end
+``unseen`` compares with the directory itself and names each file that differs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from paxospp.testing.power_cut.disk import apply, set_name
+from paxospp.testing.power_cut.happenings import (
+    FailedSync,
+    Happening,
+    Kind,
+    Mark,
+    NameChange,
+    Rename,
+    Resize,
+    Sync,
+    Write,
+)
+from paxospp.testing.power_cut.processes import OpenFile, Processes
+from paxospp.testing.power_cut.trace import FORKS, Call, Descriptor, descriptors, read_calls, result_descriptor
+from paxospp.testing.power_cut.world import World
+
+
+class Follower:
+    """Reads a trace and fills ``happenings``; ``world`` is what it has come to.
+
+    Paths are relative to the directory; "" is the directory itself.
+    """
+
+    def __init__(self, directory: str, world: World, marks: str, working_directory: str, first: int) -> None:
+        self.happenings: list[Happening] = []
+        self.world = world
+        self.blind: set[str] = set()
+        """What was changed in a way that is not followed."""
+        self.paths: set[str] = set()
+        """Every name that a file had."""
+        self._directory, self._marks, self._first = directory, marks, first
+        self._processes = Processes(working_directory)
+        self._mapped: list[tuple[int, int, int]] = []
+        self._said = b""
+        self._on: dict[str, Callable[[Call], None]] = {
+            name: getattr(self, f"_on_{room}") for room, names in _HANDLED.items() for name in names.split()
+        }
+
+    def follow(self, lines: Iterable[bytes]) -> None:
+        for call in read_calls(lines, lambda: self._first + len(self.happenings)):
+            self._processes.see(call)
+            on = self._on.get(call.name)
+            if on is not None and not (call.failed and call.name not in _SYNCS):
+                on(call)
+
+    def unseen(self, directory: Path) -> tuple[str, ...]:
+        """What did not come through calls that can be followed."""
+        found = World.of(directory)
+        there, followed = found.paths(), self.world.paths()
+        differ = {
+            path
+            for path in there.keys() | followed.keys()
+            if path not in there
+            or path not in followed
+            or found.contents.get(there[path]) != self.world.contents.get(followed[path])
+        }
+        return tuple(sorted(differ | self.blind))
+
+    # Opening
+
+    def _on_open(self, call: Call) -> None:
+        if call.result is None:
+            return
+        opened = result_descriptor(call)
+        path = self._relative(opened.path)
+        file = self._processes.table(call)[opened.number] = OpenFile(None)
+        if path is None:
+            return
+        flags = call.arguments.rpartition(b'"')[2]
+        file.append, file.synced = b"O_APPEND" in flags, b"O_SYNC" in flags or b"O_DSYNC" in flags
+        if opened.deleted:  # O_TMPFILE: without a name so far
+            file.inode = self.world.make(Kind.FILE)
+            return
+        file.inode = self.world.find(path)
+        if file.inode is None:
+            file.inode = self._create(path, Kind.FILE)
+        elif (call.name == "creat" or b"O_TRUNC" in flags) and self.world.contents.get(file.inode):
+            self._add(Resize(file.inode, 0, path))
+
+    def _file(self, call: Call, descriptor: Descriptor) -> tuple[OpenFile, int, str] | None:
+        """The open file below the directory that a descriptor means, its inode and path; None: it lies elsewhere."""
+        path = self._relative(descriptor.path)
+        if path is None:
+            return None
+        table = self._processes.table(call)
+        file = table.get(descriptor.number)
+        if file is None or file.inode is None:  # opened by a call that is not followed
+            inode = self.world.find(path)
+            if inode is None:
+                self.blind.add(path)
+                return None
+            file = table[descriptor.number] = OpenFile(inode, position=len(self.world.contents.get(inode, b"")))
+        assert file.inode is not None
+        return file, file.inode, path or "."
+
+    # Bytes
+
+    def _on_write(self, call: Call) -> None:
+        if call.descriptor.path == self._marks:
+            self._say(b"".join(call.strings))
+            return
+        found = self._file(call, call.descriptor)
+        if found is None:
+            return
+        file, inode, path = found
+        data = b"".join(call.strings)[: call.result]  # None, all of it: the thread was killed in the call
+        numbers = call.numbers
+        offset = numbers[1] if call.name in _POSITIONED else -1
+        if offset == -1:
+            offset = len(self.world.contents[inode]) if file.append else file.position
+            file.position = offset + len(data)
+        elif file.append:  # Linux appends then, whatever the offset says
+            offset = len(self.world.contents[inode])
+        self._write(file, Write(inode, offset, data, path), call)
+
+    def _write(self, file: OpenFile, write: Write, call: Call) -> None:
+        if write.data:
+            self._add(write)
+        synced = file.synced or b"RWF_SYNC" in call.arguments or b"RWF_DSYNC" in call.arguments
+        if synced and call.result is not None:
+            self._add(Sync(write.inode, self._first + len(self.happenings), write.path))
+
+    def _on_copy(self, call: Call) -> None:
+        """``sendfile(out, in, ...)`` and ``copy_file_range(in, offset, out, offset, ...)``."""
+        ends = descriptors(call.arguments)
+        target, source = (ends[0], ends[1]) if call.name == "sendfile" else (ends[1], ends[0])
+        into = self._file(call, target)
+        if into is None or call.result is None:
+            return
+        file, inode, path = into
+        if b"[" in call.arguments:  # with offsets of its own: rare enough not to be followed
+            self.blind.add(path)
+            return
+        taken = self._file(call, source)
+        if taken is not None:
+            origin, data = taken[0], bytes(self.world.contents[taken[1]])
+        else:
+            origin, data = self._processes.table(call).setdefault(source.number, OpenFile(None)), _read(source.path)
+        data = data[origin.position : origin.position + call.result]
+        origin.position += call.result
+        offset = len(self.world.contents[inode]) if file.append else file.position
+        file.position = offset + len(data)
+        self._write(file, Write(inode, offset, data, path), call)
+
+    def _on_resize(self, call: Call) -> None:
+        if call.name == "truncate":
+            path = self._relative(self._processes.absolute(call, call.strings[0]))
+            inode = self.world.find(path) if path is not None else None
+        else:
+            found = self._file(call, call.descriptor)
+            path, inode = (found[2], found[1]) if found is not None else (None, None)
+        if inode is not None and path is not None:
+            self._add(Resize(inode, call.numbers[-1], path))
+
+    def _on_allocate(self, call: Call) -> None:
+        found = self._file(call, call.descriptor)
+        if found is None:
+            return
+        _, inode, path = found
+        offset, length = call.numbers[-2:]
+        size = len(self.world.contents[inode])
+        if b"INSERT" in call.arguments or b"COLLAPSE" in call.arguments:
+            self.blind.add(path)
+            return
+        if offset + length > size and b"KEEP_SIZE" not in call.arguments:
+            self._add(Resize(inode, offset + length, path))
+        length = min(length, size - offset)
+        if length > 0 and (b"PUNCH_HOLE" in call.arguments or b"ZERO_RANGE" in call.arguments):
+            self._add(Write(inode, offset, bytes(length), path))
+
+    # Syncs and mappings
+
+    def _on_sync(self, call: Call) -> None:
+        if call.result is None:
+            return
+        if call.name in ("sync", "syncfs"):
+            self._add(Sync(None, call.began, "everything"))
+        elif (found := self._file(call, call.descriptor)) is not None:
+            self._synced(found[1], call, found[2])
+
+    def _synced(self, inode: int, call: Call, path: str) -> None:
+        self._add(FailedSync(inode, call.began, path) if call.failed else Sync(inode, call.began, path))
+
+    def _on_map(self, call: Call) -> None:
+        shared = b"MAP_SHARED" in call.arguments and b"PROT_WRITE" in call.arguments
+        ends = descriptors(call.arguments)
+        found = self._file(call, ends[0]) if shared and ends else None
+        if found is not None and call.result is not None:
+            length = int(call.arguments.split(b", ")[1])
+            self._mapped.append((call.result, call.result + length, found[1]))
+            self.blind.add(found[2])
+
+    def _on_sync_map(self, call: Call) -> None:
+        start = int(call.arguments.split(b",")[0], 0)
+        for first, last, inode in self._mapped:
+            if first <= start < last and b"MS_SYNC" in call.arguments and call.result is not None:
+                self._synced(inode, call, self.world.path_of(inode))
+                return
+
+    def _on_ring(self, call: Call) -> None:
+        self.blind.add(call.name)
+
+    # Names
+
+    def _on_rename(self, call: Call) -> None:
+        source, target = self._two_paths(call)
+        if source is None or target is None:
+            self.blind.update(path for path in (source, target) if path is not None)
+            return
+        inode, one, two = self.world.find(source), self.world.place(source), self.world.place(target)
+        if one is None or two is None or inode is None:
+            self.blind.add(source)
+            return
+        other = self.world.find(target) if b"RENAME_EXCHANGE" in call.arguments else None
+        if inode != self.world.find(target):  # two names of one file: rename does nothing
+            self._name(f"rename {source} to {target}", NameChange(*one, other), NameChange(*two, inode))
+            self.paths.add(target)
+
+    def _on_link(self, call: Call) -> None:
+        source, target = self._two_paths(call)
+        if target is None:
+            return
+        place = self.world.place(target)
+        inode = self.world.find(source) if source is not None else self._by_descriptor(call)
+        if inode is None or place is None:
+            self.blind.add(target)
+            return
+        self._name(f"link {target}" if source is None else f"link {source} to {target}", NameChange(*place, inode))
+        self.paths.add(target)
+
+    def _by_descriptor(self, call: Call) -> int | None:
+        """``linkat(..., "/proc/self/fd/7", ...)``, which gives a name to a file without one."""
+        number = os.fsdecode(call.strings[0]).removeprefix("/proc/self/fd/")
+        file = self._processes.table(call).get(int(number)) if number.isdecimal() else None
+        return file.inode if file is not None else None
+
+    def _on_symlink(self, call: Call) -> None:
+        target, path = call.strings[0], self._path(call, call.strings[1], descriptors(call.arguments))
+        place = self.world.place(path) if path is not None else None
+        if place is not None:
+            link = self.world.make(Kind.LINK, os.fsdecode(target))
+            self._name(f"make symbolic link {path}", NameChange(*place, link))
+
+    def _on_remove(self, call: Call) -> None:
+        path = self._path(call, call.strings[0], descriptors(call.arguments))
+        place = self.world.place(path) if path is not None else None
+        if path is not None and place is not None and self.world.find(path) is not None:
+            self._name(f"remove {path}", NameChange(*place, None))
+
+    def _on_make(self, call: Call) -> None:
+        path = self._path(call, call.strings[0], descriptors(call.arguments))
+        if path and self.world.find(path) is None:
+            self._create(path, Kind.DIRECTORY)
+
+    def _create(self, path: str, kind: Kind) -> int | None:
+        place = self.world.place(path)
+        if place is None:
+            self.blind.add(path)
+            return None
+        inode = self.world.make(kind)
+        self._name(f"create {'' if kind is Kind.FILE else 'directory '}{path}", NameChange(*place, inode))
+        if kind is Kind.FILE:
+            self.paths.add(path)
+        return inode
+
+    def _name(self, words: str, *changes: NameChange) -> None:
+        self._add(Rename(changes, words))
+
+    # Marks and paths
+
+    def _say(self, data: bytes) -> None:
+        *lines, self._said = (self._said + data).split(b"\n")
+        for line in lines:
+            self._add(Mark(line.decode(errors="replace")))
+
+    def _add(self, happening: Happening) -> None:
+        self.happenings.append(happening)
+        if isinstance(happening, Write | Resize):
+            apply(self.world.contents[happening.inode], happening)
+        elif isinstance(happening, Rename):
+            for change in happening.changes:
+                set_name(self.world.names[change.directory], change)
+
+    def _relative(self, path: str) -> str | None:
+        """``path`` within the directory; None: it lies elsewhere."""
+        if path == self._directory:
+            return ""
+        return path[len(self._directory) + 1 :] if path.startswith(f"{self._directory}/") else None
+
+    def _path(self, call: Call, path: bytes, bases: list[Descriptor]) -> str | None:
+        return self._relative(self._processes.absolute(call, path, bases[0].path if bases else None))
+
+    def _two_paths(self, call: Call) -> tuple[str | None, str | None]:
+        (source, target), bases = call.strings, descriptors(call.arguments)
+        return self._path(call, source, bases[:1]), self._path(call, target, bases[1:2])
+
+
+def _read(path: str) -> bytes:
+    """Of a file outside the directory, from which it was copied."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+_SYNCS = {"fsync", "fdatasync", "msync"}
+"""Calls whose failing matters, too."""
+_POSITIONED = {"pwrite64", "pwritev", "pwritev2"}
+
+_HANDLED = {
+    "open": "open openat openat2 creat",
+    "write": "write writev pwrite64 pwritev pwritev2",
+    "copy": "sendfile copy_file_range",
+    "resize": "truncate ftruncate",
+    "allocate": "fallocate",
+    "sync": "fsync fdatasync sync syncfs",
+    "map": "mmap",
+    "sync_map": "msync",
+    "ring": "io_uring_setup io_submit",
+    "rename": "rename renameat renameat2",
+    "link": "link linkat",
+    "symlink": "symlink symlinkat",
+    "remove": "unlink unlinkat rmdir",
+    "make": "mkdir mkdirat",
+}
+_SEEN = "read readv lseek dup dup2 dup3 fcntl chdir fchdir"
+
+CALLS = (*" ".join(_HANDLED.values()).split(), *_SEEN.split(), *FORKS)
+"""The system calls that have to be in the trace; ``close`` is not: a number is used again only by opening."""

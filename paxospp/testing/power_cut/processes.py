@@ -1,0 +1,83 @@
+"""Threads and their descriptors, as the kernel keeps them: who shares which table, which position.
+
+A thread shares the table of the thread that made it, a forked child gets a copy of it whose entries
+still share their positions. A child may act before the call that made it returns.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from paxospp.testing.power_cut.trace import FORKS, Call
+
+_FIRST = re.compile(rb"\w+")
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """What descriptors share: ``inode`` is None for a file outside the directory."""
+
+    inode: int | None
+    append: bool = False
+    synced: bool = False
+    """Opened with O_SYNC or O_DSYNC."""
+    position: int = 0
+
+
+class Processes:
+    """All threads of one trace."""
+
+    def __init__(self, working_directory: str) -> None:
+        self._home = working_directory
+        self._tables: dict[int, dict[int, OpenFile]] = {}
+        self._working: dict[int, str] = {}
+        self._forking: list[Call] = []
+
+    def table(self, call: Call) -> dict[int, OpenFile]:
+        """The descriptors of the thread that called."""
+        return self._tables[call.thread]
+
+    def see(self, call: Call) -> None:
+        """Know the thread, and what the call does to threads, descriptors and positions."""
+        if call.thread not in self._tables:
+            if self._forking:  # the child of a call that has not returned yet
+                self._child(self._forking[-1], call.thread)
+            else:
+                self._tables[call.thread], self._working[call.thread] = {}, self._home
+        if call.name in FORKS:
+            self._fork(call)
+        elif call.failed or call.result is None:
+            return
+        elif call.name == "chdir":
+            self._working[call.thread] = self.absolute(call, call.strings[0])
+        elif call.name == "fchdir":
+            self._working[call.thread] = call.descriptor.path
+        elif call.name in ("dup", "dup2", "dup3") or (call.name == "fcntl" and b"F_DUPFD" in call.arguments):
+            self.table(call)[call.result] = self._first(call) or OpenFile(None)
+        elif call.name in ("read", "readv", "lseek") and (file := self._first(call)) is not None:
+            file.position = call.result if call.name == "lseek" else file.position + call.result
+
+    def absolute(self, call: Call, path: bytes, base: str | None = None) -> str:
+        """``path`` without symbolic links before its last name, as the trace shows open files."""
+        start = base if base is not None else self._working[call.thread]
+        head, _, name = os.path.normpath(os.path.join(start, os.fsdecode(path))).rpartition("/")
+        return f"{os.path.realpath(head or '/')}/{name}"
+
+    def _first(self, call: Call) -> OpenFile | None:
+        match = _FIRST.match(call.arguments)
+        return self.table(call).get(int(match[0], 0)) if match is not None else None
+
+    def _fork(self, call: Call) -> None:
+        if call.result is None:
+            self._forking.append(call)
+            return
+        self._forking = [c for c in self._forking if c.thread != call.thread]
+        if not call.failed and call.result not in self._tables:
+            self._child(call, call.result)
+
+    def _child(self, call: Call, child: int) -> None:
+        table = self.table(call)
+        self._tables[child] = table if b"CLONE_FILES" in call.arguments else dict(table)
+        self._working[child] = self._working[call.thread]

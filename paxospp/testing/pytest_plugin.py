@@ -1,0 +1,89 @@
+"""What pytest learns by having paxospp installed: its options, and the verdict table of the storage kit.
+
+Loads nothing else of paxospp until a storage is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from paxospp.state_machine import StateMachine
+    from paxospp.testing.machine_checks import MachineReport
+
+pytest.register_assert_rewrite("paxospp.testing.storage_suite", "paxospp.testing.conformance")
+
+_VERDICTS = "paxospp-verdicts"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("paxospp")
+    group.addoption(
+        "--paxospp-rewrite",
+        action="store_true",
+        help="write what scenario files do now into them; commit only what you can explain line by line",
+    )
+    group.addoption(
+        "--paxospp-storage",
+        metavar="URL",
+        help="the storage for paxospp.testing.conformance and for suites that name none, such as 'mystore:{tmp}'",
+    )
+    group.addoption(
+        "--paxospp-plugin",
+        metavar="MODULE|FILE.py",
+        action="append",
+        help="a plug-in to load for it beside the installed ones; may be given more than once",
+    )
+    group.addoption(
+        "--paxospp-quick",
+        action="store_true",
+        help="a tenth of the kills, power cuts and flips: to try while you write, not to prove",
+    )
+    group.addoption(
+        "--paxospp-seed",
+        metavar="N",
+        type=int,
+        help="check state machines with this seed alone, as a failure names it",
+    )
+
+
+@pytest.fixture
+def paxospp_check_machine(request: pytest.FixtureRequest) -> Callable[..., MachineReport]:
+    """``paxospp.testing.check_machine``; ``-rP`` shows its report, ``--paxospp-seed N`` runs that seed alone."""
+    from paxospp.testing import check_machine
+
+    def check(machine: Callable[[], StateMachine], **options: Any) -> MachineReport:
+        seed = request.config.getoption("--paxospp-seed")
+        if seed is not None:
+            options["seeds"] = [seed]
+        report = check_machine(machine, **options)
+        request.node.add_report_section("call", "paxospp", str(report))
+        return report
+
+    return check
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--paxospp-storage") and not config.option.help:
+        from paxospp.testing.storage_suite.verdicts import Collector
+
+        config.pluginmanager.register(Collector(), _VERDICTS)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    collector = config.pluginmanager.get_plugin(_VERDICTS)
+    if collector is None or not collector.verdict.cases:
+        return
+    from paxospp.testing.storage_suite.verdicts import COLUMNS
+
+    terminalreporter.section(f"paxospp: {config.getoption('--paxospp-storage')}")
+    rows = [COLUMNS, *collector.verdict.rows()]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
+    for row in rows:
+        terminalreporter.write_line("  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip())
+    for detail in collector.verdict.details():
+        if detail.startswith("not checked"):  # what is broken stands above, as pytest tells it
+            terminalreporter.write_line(detail)

@@ -1,0 +1,61 @@
+"""What may grow, and how far: FAULTS (e), 18, looked at after every event.
+
+In memory: values in flight, the tail of the log, calls that wait. On disk: the log below the last
+snapshot. What lies above it is not bounded here, for the next snapshot may fail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paxospp.engine.leading import Leading
+from paxospp.execution.sessions import SESSIONS_MAX
+from paxospp.model import Slot
+from paxospp.node.queries import OPEN_MAX
+from paxospp.testing.simulation.broken import Broken
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.host import Host
+
+_RUN_BYTES_MAX = 2 << 20
+"""The one run that may lie above a bound, because there was room before it came."""
+_RUN_COMMANDS_MAX = 1024
+
+
+def check_memory(host: Host) -> None:
+    """What a running node holds."""
+    parts = host.parts
+    assert parts is not None
+    config = host.world.plan.config
+    protocol, front, local = parts.replica._protocol, parts.front, parts.local
+    role = protocol.role
+    if type(role) is Leading and len(role.proposals) > role.alpha:
+        _too_many(host, "slots in flight", len(role.proposals), role.alpha)
+    # Beyond twice its bound a tail takes nothing but what is under way already: one leader's window.
+    if protocol.log.bytes > 3 * config.tail_bytes_max + _RUN_BYTES_MAX:
+        _too_many(host, "bytes of the log in memory", protocol.log.bytes, 3 * config.tail_bytes_max)
+    own, forwarded = front._own, front._forwarded
+    if own.bytes + forwarded.bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
+        _too_many(host, "bytes of runs that wait", own.bytes + forwarded.bytes, config.inbox_bytes_max)
+    if own.commands + forwarded.commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
+        _too_many(host, "commands that wait", own.commands + forwarded.commands, config.inbox_calls_max)
+    if len(local._open) > config.inbox_calls_max:
+        _too_many(host, "calls that wait", len(local._open), config.inbox_calls_max)
+    if len(parts.queries._deadlines.open) > OPEN_MAX:
+        _too_many(host, "queries that wait", len(parts.queries._deadlines.open), OPEN_MAX)
+    if len(parts.executor._sessions) > SESSIONS_MAX:
+        _too_many(host, "sessions", len(parts.executor._sessions), SESSIONS_MAX)
+
+
+def check_log(host: Host, snapshot: Slot, first: Slot) -> None:
+    """What a node leaves on its disk when its snapshot of that slot becomes current and the log begins at ``first``."""
+    parts = host.parts
+    if parts is None or parts.snapshots._sender.held is not None:
+        return  # what a peer needs that is being sent a snapshot stays
+    kept = host.world.plan.config.kept_log_slots_max
+    if snapshot - first > kept * (1 + 1 / 32) + 2:
+        _too_many(host, "slots behind its snapshot", snapshot - first, kept)
+
+
+def _too_many(host: Host, what: str, count: int, bound: int) -> None:
+    raise Broken("18", f"{host.name} holds {count} {what}; the bound is {bound}")

@@ -1,0 +1,284 @@
+"""What may go wrong: one frozen value of chances and rates, drawn per seed, family by family.
+
+Names and ranges follow the fault model of *FAULTS.md (b)*. A family is one letter and number
+(``N1`` message loss, ``D6`` rotten slots ...) and owns the fields that say how much of it there
+is; ``without`` puts them back to nothing. Every family draws from a random stream of its own, so
+that switching one off leaves the others' draws as they were: that is what makes a failing seed
+shrink.
+
+Reference: Groce et al., "Swarm Testing" (2012): half of all runs have few faults, for too many at
+once hide the deep states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields, replace
+from random import Random
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """Chances are per message, operation or command; rates are per virtual second, over all nodes."""
+
+    # The network.
+    loss: float = 0.0
+    """N1: a message is lost."""
+    duplicate: float = 0.0
+    """N2: a message arrives twice, the second time up to a few seconds later."""
+    replay: float = 0.0
+    """N2: a message arrives once more up to a minute later, across restarts and ballots."""
+    delay_s: float = 0.0
+    """N3: mean of an exponential delay, which lets messages overtake each other."""
+    tail: float = 0.0
+    """N3: chance of a delay of up to five seconds."""
+    partition_rate: float = 0.0
+    """N4: the nodes fall into two parts."""
+    depose_s: float = 0.0
+    """N4: mean time after which whoever took the lead is cut off, with fewer than half; 0: never."""
+    usurp: float = 0.0
+    """N4: chance that somebody of those left campaigns at once then, however far behind."""
+    one_way_rate: float = 0.0
+    """N5: some links carry messages in one direction only."""
+    partial_rate: float = 0.0
+    """N6: a bridge, a chain, or one node that alone reaches a quorum."""
+    clog_rate: float = 0.0
+    """N7: a link holds back what it carries, and lets it go later."""
+    half_open: float = 0.0
+    """N8: after a restart of its peer a link swallows everything until keep-alive finds out."""
+    mangle: float = 0.0
+    """N9: a frame arrives with a flipped bit, cut, too long, or for somebody else."""
+    forge_rate: float = 0.0
+    """N9: frames of another cluster, group, unknown node or unknown kind arrive."""
+    capacity: int = 0
+    """N10: no more than this many messages are under way on one link; 0 for no bound."""
+
+    # The processes.
+    crash_rate: float = 0.0
+    """P1: a node is killed."""
+    crash_all: float = 0.0
+    """P1: chance that a crash takes all nodes."""
+    crash_at_write: float = 0.0
+    """P2: the node dies exactly where a write begins or returns."""
+    pause_rate: float = 0.0
+    """P3: a node stops for up to a minute and goes on with old timers and queued messages."""
+    crash_in_recovery: float = 0.0
+    """P4: a node that starts is killed again before it has come up, or right after."""
+    slowness_s: float = 0.0
+    """P5: what each event costs one slow node."""
+    trouble: float = 0.0
+    """P6: a command meets trouble of this machine only (MemoryError, an OSError)."""
+
+    # The disks.
+    lose_unsynced: bool = False
+    """D1: a crash takes some of what was not synced; else the disk keeps all it was given."""
+    torn: bool = False
+    """D2: the write under way at a crash is never there; else it may be."""
+    sync_error: float = 0.0
+    """D3: a write ends in an error, and what it wrote is gone."""
+    write_error: float = 0.0
+    """D4: a write ends in an error, and may be there after all."""
+    full_rate: float = 0.0
+    """D4: a disk is full for some seconds."""
+    read_error: float = 0.0
+    """D5: a read of the log, or a load, ends in an error."""
+    rot_rate: float = 0.0
+    """D6, in the middle of the log: a slot is damaged."""
+    tail_rot: float = 0.0
+    """D7: at a crash the newest synced slots are damaged."""
+    misdirect: float = 0.0
+    """D8: a write goes to another slot's place; both are damaged."""
+    lost_write: float = 0.0
+    """D9: a write that returned never reached the platter, and the anchor shows it."""
+    lost_end: float = 0.0
+    """D9: who was cut off beside its leader is killed, and what it wrote last never reached the platter."""
+    copy_rot_rate: float = 0.0
+    """D10: one of the two copies of the promise is damaged, and repaired from the other."""
+    both_rot: float = 0.0
+    """D11: at a crash both copies of the promise are damaged: that storage does not load any more."""
+    wipe_rate: float = 0.0
+    """D12: a node comes back with an empty disk."""
+    swap_rate: float = 0.0
+    """D13: two nodes come back with each other's disk, until somebody notices."""
+    snapshot_error: float = 0.0
+    """D14: an operation on a snapshot, staged or read, ends in an error."""
+    snapshot_rot: float = 0.0
+    """D14: at a crash the current snapshot is damaged."""
+    refuse_load: float = 0.0
+    """D15: a load ends in an error, once."""
+    stall_rate: float = 0.0
+    """D16: a disk hangs for up to two minutes."""
+    slow_disk: float = 1.0
+    """D16: one disk is so many times slower."""
+    crash_at_snapshot: float = 0.0
+    """D17: the node dies between two steps of taking, sending or installing a snapshot."""
+
+    # The clocks.
+    drift: float = 0.0
+    """C1: clocks run faster or slower by up to this share, and differ by up to an hour."""
+    clock_step_rate: float = 0.0
+    """C2: a wall clock jumps by up to an hour, or stands still."""
+
+    # The clients.
+    impatience: float = 0.0
+    """K1: chance that a client waits only milliseconds, and goes on with another node."""
+    client_crash_rate: float = 0.0
+    """K2: a client is gone, and an old copy of its runs comes again from elsewhere."""
+    burst_rate: float = 0.0
+    """K3: many calls at once."""
+    hostile_rate: float = 0.0
+    """K4: calls too large or of no sense."""
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families that do something here."""
+        nothing = Faults()
+        return tuple(
+            family
+            for family, names in FAMILIES.items()
+            if any(getattr(self, name) != getattr(nothing, name) for name in names)
+        )
+
+    def without(self, *families: str) -> Faults:
+        """The same with these families switched off."""
+        nothing = Faults()
+        return replace(self, **{name: getattr(nothing, name) for family in families for name in FAMILIES[family]})
+
+    def only(self, families: Collection[str]) -> Faults:
+        """The same with all others switched off."""
+        return self.without(*(family for family in FAMILIES if family not in families))
+
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "N1": ("loss",),
+    "N2": ("duplicate", "replay"),
+    "N3": ("delay_s", "tail"),
+    "N4": ("partition_rate", "depose_s", "usurp"),
+    "N5": ("one_way_rate",),
+    "N6": ("partial_rate",),
+    "N7": ("clog_rate",),
+    "N8": ("half_open",),
+    "N9": ("mangle", "forge_rate"),
+    "N10": ("capacity",),
+    "P1": ("crash_rate", "crash_all"),
+    "P2": ("crash_at_write",),
+    "P3": ("pause_rate",),
+    "P4": ("crash_in_recovery",),
+    "P5": ("slowness_s",),
+    "P6": ("trouble",),
+    "D1": ("lose_unsynced",),
+    "D2": ("torn",),
+    "D3": ("sync_error",),
+    "D4": ("write_error", "full_rate"),
+    "D5": ("read_error",),
+    "D6": ("rot_rate",),
+    "D7": ("tail_rot",),
+    "D8": ("misdirect",),
+    "D9": ("lost_write", "lost_end"),
+    "D10": ("copy_rot_rate",),
+    "D11": ("both_rot",),
+    "D12": ("wipe_rate",),
+    "D13": ("swap_rate",),
+    "D14": ("snapshot_error", "snapshot_rot"),
+    "D15": ("refuse_load",),
+    "D16": ("stall_rate", "slow_disk"),
+    "D17": ("crash_at_snapshot",),
+    "C1": ("drift",),
+    "C2": ("clock_step_rate",),
+    "K1": ("impatience",),
+    "K2": ("client_crash_rate",),
+    "K3": ("burst_rate",),
+    "K4": ("hostile_rate",),
+}
+"""Who owns which fields."""
+
+assert {name for names in FAMILIES.values() for name in names} == {field.name for field in fields(Faults)}
+
+
+def _share(low: float, high: float) -> Callable[[Random], float]:
+    """Small values are as likely as large ones: uniform in the exponent."""
+    return lambda random: low * (high / low) ** random.random()
+
+
+_DRAWS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
+    "N1": {"loss": _share(0.01, 0.3)},
+    "N2": {"duplicate": _share(0.01, 0.5), "replay": _share(0.0005, 0.02)},
+    "N3": {"delay_s": _share(0.001, 0.1), "tail": _share(0.0005, 0.02)},
+    "N4": {"partition_rate": _share(0.05, 0.6)},
+    "N5": {"one_way_rate": _share(0.05, 0.5)},
+    "N6": {"partial_rate": _share(0.05, 0.4)},
+    "N7": {"clog_rate": _share(0.1, 2.0)},
+    "N8": {"half_open": lambda random: random.choice((0.3, 0.7))},
+    "N9": {"mangle": _share(0.002, 0.1), "forge_rate": _share(0.2, 5.0)},
+    "N10": {"capacity": lambda random: random.randint(2, 20)},
+    "P1": {"crash_rate": _share(0.1, 2.0), "crash_all": lambda random: random.choice((0.0, 0.05, 0.3))},
+    "P2": {"crash_at_write": _share(0.0005, 0.02)},
+    "P3": {"pause_rate": _share(0.05, 0.5)},
+    "P4": {"crash_in_recovery": lambda random: random.choice((0.1, 0.4))},
+    "P5": {"slowness_s": _share(0.0005, 0.01)},
+    "P6": {"trouble": _share(0.0002, 0.005)},
+    "D1": {"lose_unsynced": lambda random: True},
+    "D2": {"torn": lambda random: True},
+    "D3": {"sync_error": _share(0.0002, 0.01)},
+    "D4": {"write_error": _share(0.0002, 0.01), "full_rate": _share(0.02, 0.2)},
+    "D5": {"read_error": _share(0.005, 0.1)},
+    "D6": {"rot_rate": _share(0.1, 5.0)},
+    "D7": {"tail_rot": lambda random: random.choice((0.2, 0.6))},
+    "D8": {"misdirect": _share(0.0005, 0.02)},
+    "D9": {"lost_write": _share(0.0005, 0.02)},
+    "D10": {"copy_rot_rate": _share(0.1, 1.0)},
+    "D11": {"both_rot": lambda random: random.choice((0.1, 0.3))},
+    "D12": {"wipe_rate": _share(0.03, 0.2)},
+    "D13": {"swap_rate": _share(0.03, 0.2)},
+    "D14": {"snapshot_error": _share(0.01, 0.2), "snapshot_rot": lambda random: random.choice((0.1, 0.5))},
+    "D15": {"refuse_load": lambda random: random.choice((0.1, 0.3))},
+    "D16": {"stall_rate": _share(0.03, 0.3), "slow_disk": lambda random: random.choice((1.0, 10.0, 100.0))},
+    "D17": {"crash_at_snapshot": _share(0.01, 0.2)},
+    "C1": {"drift": lambda random: random.choice((0.01, 0.2, 0.5))},
+    "C2": {"clock_step_rate": _share(0.1, 1.0)},
+    "K1": {"impatience": _share(0.02, 0.5)},
+    "K2": {"client_crash_rate": _share(0.1, 1.0)},
+    "K3": {"burst_rate": _share(0.05, 0.5)},
+    "K4": {"hostile_rate": _share(0.1, 2.0)},
+}
+
+
+_CHURN: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
+    "N4": {
+        "partition_rate": lambda random: 0.0,
+        "depose_s": _share(0.02, 0.5),
+        "usurp": lambda random: random.choice((0.0, 0.3)),
+    },
+    "D9": {"lost_end": lambda random: random.choice((0.5, 1.0))},
+    "P3": {"pause_rate": _share(0.2, 1.0)},
+    "N5": {"one_way_rate": _share(0.2, 1.5)},
+    "K3": {"burst_rate": _share(0.3, 1.5)},
+}
+"""One leader after another is lost with work in hand."""
+
+
+def draws_churn(seed: int) -> bool:
+    """Whether under ``seed`` the lead changes hands all the time."""
+    return 0.5 <= Random(f"{seed} swarm").random() < 0.75
+
+
+def draw_faults(seed: int) -> Faults:
+    """What goes wrong under ``seed``.
+
+    Of half of all seeds few families, of a quarter about half of them, and of a quarter those that
+    cost leaders, at high rates, with few others: what is wrong with recovery shows where recovery
+    follows recovery.
+    """
+    half = Random(f"{seed} swarm").random() >= 0.75
+    share = 0.45 if half else 0.12
+    drawn: dict[str, float | int | bool] = {}
+    for family, draws in _DRAWS.items():
+        random = Random(f"{seed} {family}")
+        if random.random() < share:
+            drawn.update({name: draw(random) for name, draw in draws.items()})
+    if draws_churn(seed):
+        for family, draws in _CHURN.items():
+            random = Random(f"{seed} {family} churn")
+            if family == "N4" or random.random() < 0.5:
+                drawn.update({name: draw(random) for name, draw in draws.items()})
+    return Faults(**drawn)  # type: ignore[arg-type]  # the draws give what each field holds

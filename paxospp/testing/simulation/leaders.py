@@ -1,0 +1,200 @@
+"""What a leader does with what others told it, judged as it does it.
+
+Each of these is a step of the proof that one value is chosen per slot; those for reads stand in ``reads``.
+A rule that is broken here seldom harms at once: a value has to be chosen elsewhere, or a call to end,
+between two messages. What is judged is the step, so a run shows it where it happens.
+
+* A leader counts promises to its own ballot only, of a quorum of members (FAULTS B6, B7).
+* It has found every slot that was chosen under a lower ballot, or waits for clean answers there (8).
+* Whom it counts for a slot has accepted there, under this ballot (B6).
+* It proposes in a slot after clean answers, accepted or none, of a quorum (16).
+* What it proposes is what some quorum of these promises calls for: the value of the highest ballot
+  that any of them accepted in the slot (Paxos Made Simple, P2c).
+* Once all it recovered is decided and nothing hinders it, it may propose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paxospp.engine.founding import FOUNDING_SLOT
+from paxospp.engine.leading import Leading
+from paxospp.engine.quorum import Voters
+from paxospp.messages import Accept, Promise
+from paxospp.model import Ballot, Kind, NodeId, Slot
+from paxospp.testing.simulation.broken import Broken
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.host import Host
+    from paxospp.testing.simulation.invariants import Invariants
+
+
+@dataclass(slots=True)
+class _Report:
+    """What one acceptor said, once, in answer to one ballot."""
+
+    decided: Slot
+    first: Slot
+    faulty: tuple[range, ...]
+    accepted: dict[Slot, Ballot]
+
+    def is_clean(self, slot: Slot) -> bool:
+        """Whether it says accepted or none."""
+        return slot > self.decided and slot >= self.first and not any(slot in slots for slots in self.faulty)
+
+    def allows(self, slot: Slot, ballot: Ballot | None) -> bool:
+        """Whether it is a clean answer that names nothing above ``ballot``; None: nothing at all."""
+        if not self.is_clean(slot):
+            return False
+        accepted = self.accepted.get(slot)
+        return accepted is None or (ballot is not None and accepted <= ballot)
+
+
+class LeaderRules:
+    """Remembers every promise that was said."""
+
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._reports: dict[Ballot, dict[NodeId, list[_Report]]] = {}
+        self._parts: dict[tuple[Ballot, NodeId], dict[Slot, Ballot]] = {}
+
+    def on_promise(self, host: Host, promise: Promise) -> None:
+        """``host`` says one part of a promise; the parts of one answer are said together."""
+        key = (promise.ballot, host.name)
+        accepted = self._parts.setdefault(key, {})
+        if promise.part == 0:
+            accepted.clear()
+        accepted.update((entry.slot, entry.ballot) for entry in promise.entries)
+        if promise.part == promise.parts - 1:
+            report = _Report(promise.decided, promise.first, promise.faulty, self._parts.pop(key))
+            self._reports.setdefault(promise.ballot, {}).setdefault(host.name, []).append(report)
+
+    def on_leading(self, host: Host, leading: Leading) -> None:
+        """``host`` takes the lead: whom it counts promised, under this ballot, and is a quorum."""
+        said = self._reports.get(leading.ballot, {})
+        names = leading.promises.reports
+        for name in names:
+            if name != host.name and name not in said:
+                raise Broken("B6", f"{host.name} leads under {leading.ballot}, which {name} has not promised")
+        if self._invariants.chosen.membership is None:
+            self._check_founds(host, leading)
+        elif not self._are_quorum(names):
+            raise Broken("B7", f"{host.name} leads under {leading.ballot} with promises of {sorted(names)} alone")
+        self._watch_count(host, leading)
+        if self._invariants.chosen.membership is not None:
+            self._check_complete(host, leading)
+
+    def _check_complete(self, host: Host, leading: Leading) -> None:
+        """8: it has found every chosen slot, or waits for it."""
+        assert host.parts is not None
+        chosen, coverage = self._invariants.chosen, self._invariants.coverage
+        decided_above = host.parts.replica._protocol.learning._learner._decided_above
+        voters = host.parts.replica._cluster.voters
+        top = max(max(chosen.values, default=Slot(0)), leading.recovered_up_to)
+        for number in range(host.decided + 1, top + 1):
+            slot = Slot(number)
+            value = chosen.values.get(slot)
+            if value is None and slot in decided_above:
+                raise Broken("1", f"{host.name} takes slot {slot} for decided, which no quorum holds")
+            if value is None:
+                coverage["a leader found a slot that was not chosen"] += 1
+                continue
+            if slot <= leading.promises.decided_up_to or chosen.under[slot] >= leading.ballot:
+                continue  # told, or chosen by who deposed it before its promises were in
+            entry = leading.promises.choose(slot, voters)
+            if entry is None:
+                coverage["a leader waits for clean answers"] += 1
+            elif (entry.kind, entry.value) != value and slot not in decided_above:
+                raise Broken(
+                    "8", f"{host.name} leads under {leading.ballot} and would propose another value in slot {slot}"
+                )
+
+    def _check_founds(self, host: Host, leading: Leading) -> None:
+        """16, before there is a cluster: everybody says *none* of slot 1, or a quorum of it is clean."""
+        reports = leading.promises.reports.values()
+        clean = [report for report in reports if report.is_clean(FOUNDING_SLOT)]
+        everybody = len(host.world.hosts)
+        if any(FOUNDING_SLOT in report.entries for report in reports):
+            enough = 2 * len(clean) > everybody
+        else:
+            enough = len(clean) == everybody
+        if not enough:
+            raise Broken("16", f"{host.name} founds under {leading.ballot} after {len(clean)} clean answers")
+
+    def on_proposal(self, host: Host, accept: Accept) -> None:
+        """``host`` proposes for the first time in a slot: some quorum of what it was told calls for that value."""
+        assert host.parts is not None
+        protocol, slot = host.parts.replica._protocol, accept.slot
+        said = self._reports.get(accept.ballot, {})
+        clean = {name for name, reports in said.items() if any(report.is_clean(slot) for report in reports)}
+        if not protocol.log.is_faulty(slot):
+            clean.add(host.name)
+        if not self._are_quorum(clean):
+            raise Broken("16", f"{host.name} proposes slot {slot} after clean answers from {sorted(clean)} alone")
+        leading = protocol.leading
+        if leading is None or leading.ballot != accept.ballot:
+            return
+        told = {name: said.get(name, []) for name in leading.promises.reports}
+        if (own := leading.promises.reports.get(host.name)) is not None:
+            ballots = {entry.slot: entry.ballot for entry in own.entries.values()}
+            told[host.name] = [_Report(own.decided, own.first, own.faulty, ballots)]
+        value = (accept.kind, accept.value)
+        chosen = self._invariants.chosen
+        alike = [
+            ballot
+            for reports in told.values()
+            for report in reports
+            if (ballot := report.accepted.get(slot)) is not None and chosen.is_proposed(slot, ballot, value)
+        ]
+        highest = max(alike, default=None)
+        if not self._are_quorum(
+            name for name, reports in told.items() if any(report.allows(slot, highest) for report in reports)
+        ):
+            what = "a no-op" if accept.kind is Kind.NOOP else "a value"
+            raise Broken("8", f"{host.name} proposes {what} in slot {slot} that no quorum of promises calls for")
+
+    def has_clean(self, host: Host, leading: Leading, slot: Slot) -> bool:
+        """Whether a quorum of those ``host`` counts has ever said accepted or none of ``slot``, under its ballot."""
+        said = self._reports.get(leading.ballot, {})
+        reports = leading.promises.reports
+        return self._are_quorum(
+            name
+            for name in reports
+            if any(report.is_clean(slot) for report in said.get(name, ()))
+            or (name == host.name and reports[name].is_clean(slot))
+        )
+
+    def check_has_room(self, host: Host, leading: Leading) -> None:
+        """All it recovered is decided, and neither damage nor what is in flight hinders it."""
+        assert host.parts is not None
+        decided, voters = host.parts.replica.decided, host.parts.replica._cluster.voters
+        hindered = (
+            self._invariants.chosen.membership is None
+            or host.parts.replica.membership is None
+            or decided < leading.recovered_up_to
+            or leading.next_slot > decided + leading.alpha
+            or leading._bytes >= leading._window_bytes_max
+            or not leading.promises.is_clean(leading.next_slot, voters)
+        )
+        if not hindered and leading.room(decided, voters) == 0:
+            raise Broken("liveness", f"{host.name} leads, and has no room for slot {leading.next_slot}")
+
+    def _watch_count(self, host: Host, leading: Leading) -> None:
+        """Look at everyone that ``host`` counts for a slot while it leads."""
+        count = leading.on_accepted
+
+        def watched(slot: Slot, node: NodeId, voters: Voters) -> bool:
+            if slot in leading.proposals and not self._invariants.chosen.has_accepted(node, slot, leading.ballot):
+                raise Broken("B6", f"{host.name} counts {node} for slot {slot}, accepted under another ballot")
+            return count(slot, node, voters)
+
+        _replace(leading, "on_accepted", watched)
+
+    def _are_quorum(self, names: Iterable[NodeId]) -> bool:
+        return self._invariants.chosen.are_quorum(names)
+
+
+def _replace(owner: object, name: str, method: Callable[..., object]) -> None:
+    setattr(owner, name, method)

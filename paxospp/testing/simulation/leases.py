@@ -1,0 +1,67 @@
+"""Leases, judged where they are granted and where they bind.
+
+* A grant is on its node's disk before it is given: a next boot waits as long as it may last (6).
+* Until a grant is over, restarts included, its node promises nobody else (FAULTS B33).
+* Who takes the lead holds no grants yet, and nobody that leads below it holds a lease. One above it
+  may: whoever was paused before it counted its promises leads late, and nobody accepts from it.
+
+Reference: ``engine.lease``, whose promises these are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paxospp.engine.leading import Leading
+from paxospp.engine.lease import META_KEY
+from paxospp.messages import HeartbeatAnswer, Promise
+from paxospp.model import Ballot, NodeId
+from paxospp.testing.simulation.broken import Broken
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.host import Host
+
+_SECOND = 1_000_000
+
+
+class LeaseRules:
+    """To whom every node granted last, and until when by its clock that never stops."""
+
+    def __init__(self) -> None:
+        self._granted: dict[NodeId, tuple[Ballot, float]] = {}
+
+    def on_answer(self, host: Host, answer: HeartbeatAnswer) -> None:
+        """``host`` answers a heartbeat, perhaps with a grant."""
+        if not answer.lease:
+            return
+        durable_us = int.from_bytes(host.disk.image.meta.get(META_KEY, b""), "big")
+        if durable_us < answer.lease:
+            raise Broken("6", f"{host.name} grants a lease of {answer.lease} us while {durable_us} is synced")
+        leader = answer.promised
+        assert leader is not None
+        _, until = self._granted.get(host.name, (leader, 0.0))
+        self._granted[host.name] = (leader, max(until, host.boot_time() + answer.lease / _SECOND))
+
+    def on_promise(self, host: Host, promise: Promise) -> None:
+        """``host`` promises: to whom it granted, or after that is over."""
+        ballot = promise.ballot
+        leader, until = self._granted.get(host.name, (ballot, 0.0))
+        # A lower one was promised before, and is on its way only now.
+        if ballot > leader and host.boot_time() < until and ballot.node != leader.node:
+            raise Broken("B33", f"{host.name} promises {ballot} while a lease binds it to {leader}")
+
+    def on_leading(self, host: Host, leading: Leading) -> None:
+        """``host`` takes the lead."""
+        for other in host.world.hosts:
+            if other.parts is None:
+                continue
+            protocol, cluster = other.parts.replica._protocol, other.parts.replica._cluster
+            if other is host:
+                if protocol.lease._granted:
+                    raise Broken("B33", f"{host.name} takes the lead with the grants of another reign")
+                continue
+            role = protocol.role
+            if not isinstance(role, Leading) or role.ballot > leading.ballot:
+                continue
+            if protocol.lease.is_held(other.name, cluster.voters, other.boot_time()):
+                raise Broken("B33", f"{host.name} takes the lead while {other.name} holds a lease")

@@ -1,0 +1,106 @@
+"""What came of a simulation: what was seen, and what broke, with the command that shows it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+GATES: tuple[str, ...] = (
+    "leaders",
+    "a leader found a slot that was not chosen",
+    "a gap was filled with a no-op",
+    "a copy of an applied command was decided",
+    "a leader waits for clean answers",
+    "a slot rotted",
+    "a lost slot was repaired from a peer",
+    "a lost slot was repaired by an accept",
+    "one copy of the promise was repaired from the other",
+    "a campaign was given up",
+    "an unknown outcome was applied later",
+    "a read was refused",
+    "a log was trimmed",
+    "a prepare began below the floor of a log",
+    "a peer's snapshot was installed",
+    "a node started from its snapshot",
+    "a disk was wiped",
+    "a forged frame arrived",
+    "killed between two storage operations",
+    "killed between two steps of a snapshot",
+    "a clone or an older disk was noticed",
+    "a run of an expired session was decided",
+    "a read was confirmed by a lease",
+)
+"""What must have been seen in a sweep of any size: *sometimes* as opposed to *always*.
+
+FAULTS (e) has one more, a change of membership under a partition: it comes with such changes.
+"""
+
+WORST = "liveness: windows until all calls were answered, at worst"
+"""The one thing seen that is no count but a maximum."""
+
+
+@dataclass(slots=True)
+class Report:
+    """The runs that held."""
+
+    seeds: int = 0
+    events: int = 0
+    """Messages, timers, writes, reads, calls: each followed by every check."""
+    seconds: float = 0.0
+    """Processor seconds that the runs took."""
+    hashes: dict[int, str] = field(default_factory=dict)
+    """The event hash of each seed: equal for equal seeds, whatever PYTHONHASHSEED."""
+    coverage: Counter[str] = field(default_factory=Counter)
+    """What happened, and how often."""
+    calls: Counter[str] = field(default_factory=Counter)
+    """How the clients' calls ended."""
+
+    def add(self, other: Report) -> None:
+        """Count what another report has seen."""
+        self.seeds += other.seeds
+        self.events += other.events
+        self.seconds += other.seconds
+        self.hashes.update(other.hashes)
+        worst = max(self.coverage[WORST], other.coverage[WORST])
+        self.coverage.update(other.coverage)
+        self.coverage[WORST] = worst
+        self.calls.update(other.calls)
+
+    @property
+    def events_per_s(self) -> float:
+        """Per core, with every check on."""
+        return self.events / self.seconds if self.seconds else 0.0
+
+    @property
+    def gates_missed(self) -> tuple[str, ...]:
+        """What a sweep has to have seen and this one has not; a small one may miss some."""
+        return tuple(gate for gate in GATES if not self.coverage[gate])
+
+    def __str__(self) -> str:
+        calls = ", ".join(f"{count} {how}" for how, count in self.calls.most_common())
+        return (
+            f"{self.seeds} seeds held: {self.events} events, {self.events_per_s:,.0f}/s per core, every check on; "
+            f"calls: {calls or 'none'}"
+        )
+
+
+class SimulationError(AssertionError):
+    """A seed broke something; the text says what, and the command that replays it.
+
+    ``rule`` is a number of the invariants, or *liveness*, *quiet*, *divergence*, *invariant* ...
+    """
+
+    def __init__(self, seed: int, rule: str, text: str, command: str, smaller: str | None = None) -> None:
+        super().__init__(seed, rule, text, command, smaller)
+        self.seed = seed
+        self.rule = rule
+        self.text = text
+        self.command = command
+        self.smaller = smaller
+        """The same failure with less: fewer families of faults, fewer nodes, a shorter run."""
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}: {self.rule}: {self.text}", f"replay: {self.command}"]
+        if self.smaller is not None:
+            lines.append(f"smaller: {self.smaller}")
+        return "\n".join(lines)

@@ -1,0 +1,152 @@
+"""``Simulation``: a cluster under faults, run after run, deterministic by seed.
+
+One seed decides everything: sizes, settings, which faults there are, every delay and every call.
+The first seed that breaks something is made smaller, as far as it goes on breaking the same way,
+and raised as ``SimulationError``.
+
+Reference: Claessen and Hughes, "QuickCheck" (2000), for shrinking; Zhou et al., "FoundationDB"
+(2021), section 4, for what such a simulator is worth.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from paxospp.state_machine import StateMachine, prepare
+from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.command import Subject
+from paxospp.testing.simulation.machines import Ledger, ledger_calls
+from paxospp.testing.simulation.phases import Run
+from paxospp.testing.simulation.plan import Invariant, Overrides, Plan, Workload
+from paxospp.testing.simulation.report import Report, SimulationError
+from paxospp.testing.workload import workload_of
+
+SHRINKING_S = 20.0
+"""How long to look for a smaller failure."""
+
+
+class Simulation:
+    """Runs a state machine on a simulated cluster under faults.
+
+    Args:
+        machine: what makes one; every replica has its own, at every start.
+        workload: draws one call, ``(Bank.transfer, "a", "b", 5)``; without it, calls are drawn
+            from the annotations over a small domain.
+        invariant: called with the machine of every replica after every slot it applied; raises
+            what is wrong.
+        nodes: how many; without it, each seed decides.
+    """
+
+    def __init__(
+        self,
+        machine: Callable[[], StateMachine],
+        *,
+        workload: Workload | None = None,
+        invariant: Invariant | None = None,
+        nodes: int | None = None,
+        overrides: Overrides | None = None,
+    ) -> None:
+        self._overrides = overrides or Overrides()
+        if nodes is not None:
+            self._overrides = replace(self._overrides, nodes=nodes)
+        if machine is Ledger and workload is None and invariant is None:
+            self._subject = Subject(Ledger, ledger_calls, is_default=True)
+            return
+        made = machine()
+        prepare(made)
+        self._subject = Subject(machine, workload or workload_of(type(made)), invariant, workload)
+
+    def run(self, seeds: Iterable[int]) -> Report:
+        """Run these seeds, one after another.
+
+        Raises:
+            SimulationError: one of them broke something; its text is the command that replays it.
+        """
+        report = Report()
+        with _silence():
+            for seed in seeds:
+                report.add(self.run_seed(seed))
+        return report
+
+    def run_seed(self, seed: int) -> Report:
+        """One run, and what came of it. Raises SimulationError."""
+        try:
+            return self._once(seed, self._overrides)
+        except Broken as broken:
+            command = self._subject.command(seed, self._overrides)
+            smaller = self._shrink(seed, broken.rule)
+            less = None if smaller is None else self._subject.command(seed, smaller)
+            raise SimulationError(seed, broken.rule, broken.text, command, less) from broken
+
+    def _once(self, seed: int, overrides: Overrides) -> Report:
+        plan = Plan.draw(
+            seed,
+            machine=self._subject.machine,
+            workload=self._subject.workload,
+            invariant=self._subject.invariant,
+            overrides=overrides,
+        )
+        began = time.process_time()
+        run = Run(plan)
+        run.go()
+        world = run.world
+        return Report(
+            seeds=1,
+            events=world.clock.events,
+            seconds=time.process_time() - began,
+            hashes={seed: world.event_hash},
+            coverage=world.coverage,
+            calls=world.history.ended,
+        )
+
+    def _shrink(self, seed: int, rule: str) -> Overrides | None:
+        """Less of everything that still breaks the same rule; None if nothing can be left out."""
+        until = time.monotonic() + SHRINKING_S
+        best = self._overrides
+        tried: set[Overrides] = {best}
+
+        def breaks(overrides: Overrides) -> bool:
+            if overrides in tried or time.monotonic() > until:
+                return False
+            tried.add(overrides)
+            try:
+                self._once(seed, overrides)
+            except Broken as broken:
+                return broken.rule == rule
+            return False
+
+        while (smaller := next(filter(breaks, self._smaller(seed, best)), None)) is not None:
+            best = smaller
+        return None if best == self._overrides else best
+
+    def _smaller(self, seed: int, overrides: Overrides) -> Iterator[Overrides]:
+        """One step less, the greatest first."""
+        plan = Plan.draw(seed, machine=self._subject.machine, workload=self._subject.workload, overrides=overrides)
+        families = plan.faults.families
+        if families:
+            yield replace(overrides, families=())
+            half = len(families) // 2
+            if half:
+                yield replace(overrides, families=families[:half])
+                yield replace(overrides, families=families[half:])
+            for family in families:
+                yield replace(overrides, families=tuple(other for other in families if other != family))
+        if plan.safety_s > 0.5:
+            yield replace(overrides, seconds=round(plan.safety_s / 2, 3))
+        for nodes in range(1, plan.nodes):
+            yield replace(overrides, nodes=nodes)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No log of nodes that are meant to fail."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,364 @@
+"""Makes things go wrong: who is killed, cut off, paused, damaged, and when.
+
+Every family is a process of its own on the clock, with its own random stream, from ``begin`` to
+``end``; faults of single operations and messages are drawn where these happen. Lasting damage is
+kept to so many disks that the cluster can still go on (``may_be_damaged``), except where the plan
+says that waiting may be right. What is done to leaders stands in ``leader_troubles``.
+
+References: FAULTS (b); Kingsbury's nemesis (Jepsen); FoundationDB's swizzle-clogging (N7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+from typing import TYPE_CHECKING
+
+from paxospp.model import NodeId, Slot
+from paxospp.testing.simulation.disk import Disk
+from paxospp.testing.simulation.faults import Faults
+from paxospp.testing.simulation.host import Host, LocalTroubleError
+from paxospp.testing.simulation.leader_troubles import LeaderTroubles
+from paxospp.testing.simulation.network import KEEP_ALIVE_S
+from paxospp.testing.simulation.writing import InjectedError
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.world import World
+
+RESTART_S = 1.0
+"""Mean time after which whoever runs a node starts it again."""
+YEAR_2026 = 1_770_000_000
+
+
+class Troubles:
+    """The faults of one run."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.faults: Faults = world.plan.faults
+        self.swapped: list[tuple[Host, Host]] = []
+        self._random: dict[str, Random] = {}
+        self.is_on = False
+        self._wall: dict[NodeId, tuple[float, float]] = {}
+        """Per node what its wall clock is ahead, and the virtual second at which it stopped, or 0."""
+        choice = self._stream("who may be damaged").sample(world.hosts, len(world.hosts))
+        for host in choice[: (len(choice) - 1) // 2]:
+            host.may_be_damaged = True
+        self.wipeable = [host for host in choice if host.may_be_damaged]
+        if world.plan.damages_all:
+            for host in choice:
+                host.may_be_damaged = True
+        self._set_clocks()
+        self.of_leaders = LeaderTroubles(self)
+
+    def _stream(self, name: str) -> Random:
+        random = self._random.get(name)
+        if random is None:
+            random = self._random[name] = Random(f"{self.world.seed} {name} troubles")
+        return random
+
+    def _set_clocks(self) -> None:
+        random, drift = self._stream("C1"), self.faults.drift
+        for host in self.world.hosts:
+            if drift:
+                host.set_clock(1 + random.uniform(-drift, drift), random.uniform(0, 7200))  # monotonic: never below 0
+            self._wall[host.name] = (random.uniform(-3600, 3600) if drift else 0.0, 0.0)
+
+    # Beginning and ending.
+
+    def begin(self) -> None:
+        """From now on things go wrong."""
+        self.is_on = True
+        faults = self.faults
+        if faults.slow_disk > 1:
+            self._stream("D16").choice(self.world.hosts).slow_disk = faults.slow_disk
+        if faults.slowness_s:
+            self._stream("P5").choice(self.world.hosts).slowness_s = faults.slowness_s
+        for family, rate, strike in (
+            ("N4", faults.partition_rate, self._partition),
+            ("N5", faults.one_way_rate, self._one_way),
+            ("N6", faults.partial_rate, self._partial),
+            ("N7", faults.clog_rate, self._clog),
+            ("N9", faults.forge_rate, self._forge),
+            ("P1", faults.crash_rate, self._crash),
+            ("P3", faults.pause_rate, self._pause),
+            ("D4", faults.full_rate, self._fill),
+            ("D6", faults.rot_rate, self._rot),
+            ("D10", faults.copy_rot_rate, self._rot_a_copy),
+            ("D12", faults.wipe_rate, self._wipe),
+            ("D13", faults.swap_rate, self._swap),
+            ("D16", faults.stall_rate, self._stall),
+            ("C2", faults.clock_step_rate, self._step_clock),
+        ):
+            if rate:
+                self._again(family, rate, strike)
+        self.of_leaders.begin()
+
+    def _again(self, family: str, rate: float, strike: Callable[[Random], None]) -> None:
+        self.world.clock.after(self._stream(family).expovariate(rate), self._strike, (family, rate, strike))
+
+    def _strike(self, what: tuple[str, float, Callable[[Random], None]]) -> None:
+        if not self.is_on:
+            return
+        family, rate, strike = what
+        strike(self._stream(family))
+        self._again(family, rate, strike)
+
+    def end(self) -> None:
+        """Nothing new goes wrong; what is wrong stays so."""
+        self.is_on = False
+
+    # The network.
+
+    def _pairs(self, apart: Callable[[NodeId, NodeId], bool]) -> list[tuple[NodeId, NodeId]]:
+        names = [host.name for host in self.world.hosts]
+        return [(a, b) for a in names for b in names if a != b and apart(a, b)]
+
+    def _mend_later(self, random: Random) -> None:
+        self.world.clock.after(random.expovariate(1 / 1.5), self._mend)
+
+    def _mend(self, _: object) -> None:
+        if self.is_on:
+            self.world.network.cut(())
+
+    def _victim(self, random: Random, hosts: list[Host]) -> Host:
+        """One of ``hosts``: often whoever leads, for that is where it hurts."""
+        leaders = [host for host in self.world.leaders if host in hosts]
+        return random.choice(leaders if leaders and random.random() < 0.5 else hosts)
+
+    def _partition(self, random: Random) -> None:
+        names = [host.name for host in self.world.hosts]
+        if random.random() < 0.5:
+            side = {self._victim(random, self.world.hosts).name}
+            if random.random() < 0.3:
+                side.add(random.choice(names))
+        else:
+            side = set(random.sample(names, random.choice((len(names) // 2, random.randint(0, len(names))))))
+        self.world.network.cut(self._pairs(lambda a, b: (a in side) != (b in side)))
+        self._mend_later(random)
+
+    def _one_way(self, random: Random) -> None:
+        pairs = self._pairs(lambda a, b: True)
+        victim = self._victim(random, self.world.hosts).name
+        match random.randrange(3):
+            case 0:  # it hears nobody
+                pairs = [pair for pair in pairs if pair[1] == victim]
+            case 1:  # nobody hears it
+                pairs = [pair for pair in pairs if pair[0] == victim]
+            case _:
+                pairs = random.sample(pairs, random.randint(0, len(pairs) // 2))
+        self.world.network.cut(pairs)
+        self._mend_later(random)
+
+    def _partial(self, random: Random) -> None:
+        names = [host.name for host in self.world.hosts]
+        random.shuffle(names)
+        match random.randrange(3):
+            case 0:  # only one node reaches the others
+                linked = {(names[0], name) for name in names}
+            case 1:  # a chain
+                linked = set(pairwise(names))
+            case _:  # two halves and a bridge
+                half = len(names) // 2
+                left, right = set(names[: half + 1]), set(names[half:])
+                linked = {
+                    (a, b) for a in names for b in names if (a in left and b in left) or (a in right and b in right)
+                }
+        self.world.network.cut(self._pairs(lambda a, b: (a, b) not in linked and (b, a) not in linked))
+        self._mend_later(random)
+
+    def _clog(self, random: Random) -> None:
+        paths = list(self.world.network.paths)
+        if random.random() < 0.3:  # all that one node would hear, or all that it says
+            victim, inward = self._victim(random, self.world.hosts), random.random() < 0.5
+            paths = [path for path in paths if (path.target if inward else path.source) is victim]
+        else:
+            paths = random.sample(paths, min(len(paths), random.randint(1, 3)))
+        for path in paths:
+            path.clogged = True
+            self.world.clock.after(random.expovariate(1.0), self.world.network.unclog, path)
+
+    def _forge(self, random: Random) -> None:
+        network = self.world.network
+        paths = [path for path in network.paths if path.target.parts is not None and path.source.sender.cluster_id]
+        paths = [path for path in paths if path.target.sender.cluster_id]
+        if not paths:
+            return
+        path = random.choice(paths)
+        parts = path.target.parts
+        assert parts is not None
+        network.deliver(path, network.mangler.forged(path.source.sender, path.target.name))
+        self.world.coverage["a forged frame arrived"] += 1
+
+    # The processes.
+
+    def _up(self) -> list[Host]:
+        return [host for host in self.world.hosts if host.loop is not None]
+
+    def _crash(self, random: Random) -> None:
+        up = self._up()
+        if not up:
+            return
+        all_of_them = random.random() < self.faults.crash_all
+        for host in up if all_of_them else [self._victim(random, up)]:
+            self._damage_at_crash(host)
+            host.crash()
+            self.world.coverage["killed"] += 1
+
+    def _damage_at_crash(self, host: Host) -> None:
+        faults = self.faults
+        if not host.may_be_damaged:
+            return
+        random = self._stream("D7")
+        image = host.disk.image
+        if faults.tail_rot and random.random() < faults.tail_rot and image.entries:
+            newest = sorted(image.entries)[-random.randint(1, 3) :]
+            image.damage(newest)
+            self.world.coverage["the tail of a log rotted"] += 1
+        random = self._stream("D14")
+        if faults.snapshot_rot and image.snapshot is not None and random.random() < faults.snapshot_rot:
+            image.snapshot_is_damaged = True
+            self.world.coverage["a snapshot rotted"] += 1
+        random = self._stream("D11")
+        if host in self.wipeable and faults.both_rot and random.random() < faults.both_rot and self._is_founded(host):
+            image.unreadable = "both copies of the promise are damaged"
+
+    def restart_later(self, host: Host) -> None:
+        """Whoever runs the node notices that it is down."""
+        self.world.clock.after(self._stream("restarts").expovariate(1 / RESTART_S), self.restart, host)
+
+    def restart(self, host: Host) -> None:
+        """It is started again, if it is down and may be."""
+        if host.loop is not None or not host.wants_up:
+            return
+        if host.disk.image.unreadable is not None:
+            return
+        for pair in self.swapped:
+            if host in pair:
+                return
+        self.half_open(host)
+        host.start()
+
+    def half_open(self, host: Host) -> None:
+        """Links to a node that was away may be dead without knowing it (N8)."""
+        faults, random = self.faults, self._stream("N8")
+        if not faults.half_open or not self.is_on:
+            return
+        for path in self.world.network.paths:
+            if path.target is host and random.random() < faults.half_open:
+                path.dead_until = self.world.clock.now + random.random() * KEEP_ALIVE_S
+
+    def on_start(self, host: Host) -> None:
+        """A node came up; it may be killed in its recovery (P4)."""
+        chance, random = self.faults.crash_in_recovery, self._stream("P4")
+        if self.is_on and chance and random.random() < chance:
+            life = host.loop
+            self.world.clock.after(
+                random.random() * 0.05, lambda _: host.crash() if host.loop is life and self.is_on else None
+            )
+            self.world.coverage["killed in its recovery"] += 1
+
+    def on_load(self, host: Host) -> None:
+        """A load may end in an error, which is gone the next time (D5, D15)."""
+        if not self.is_on:
+            return
+        chance = max(self.faults.refuse_load, self.faults.read_error if host.may_be_damaged else 0.0)
+        if chance and self._stream("D15").random() < chance:
+            raise InjectedError("load: EIO")
+
+    def on_command(self, host: Host) -> None:
+        """A command may meet trouble that only this machine has (P6)."""
+        chance = self.faults.trouble
+        if self.is_on and chance and self._stream("P6").random() < chance:
+            self.world.coverage["trouble of one machine"] += 1
+            raise LocalTroubleError("simulated")
+
+    def _pause(self, random: Random) -> None:
+        up = [host for host in self._up() if not host.asleep]
+        if up:
+            self._victim(random, up).sleep(min(0.1 * 600 ** random.random(), 60.0))
+            self.world.coverage["paused"] += 1
+
+    # The disks.
+
+    def _is_founded(self, host: Host) -> bool:
+        return Slot(1) in self.world.invariants.chosen.values
+
+    def _fill(self, random: Random) -> None:
+        random.choice(self.world.hosts).full_until = self.world.clock.now + random.expovariate(0.5)
+
+    def _stall(self, random: Random) -> None:
+        host = self._victim(random, self.world.hosts)
+        host.stall(1.0 * 120 ** random.random())
+        self.world.coverage["a disk hung"] += 1
+
+    def _rot(self, random: Random) -> None:
+        hosts = [host for host in self.world.hosts if host.may_be_damaged and host.disk.image.entries]
+        if hosts:
+            host = random.choice(hosts)
+            slot = random.choice(sorted(host.disk.image.entries))
+            host.disk.image.damage([slot])
+            self.world.coverage["a slot rotted"] += 1
+
+    def _rot_a_copy(self, random: Random) -> None:
+        host = random.choice(self.world.hosts)
+        host.disk.image.copy_is_rotten = host.disk.image.promised is not None
+
+    def _wipe(self, random: Random) -> None:
+        if not self.wipeable:
+            return
+        host = random.choice(self.wipeable)
+        if not self._is_founded(host) or not self.world.invariants.has_vote(host):
+            return
+        if any(host in pair for pair in self.swapped):
+            return  # the disk in it is that of one whose disk may have to last
+        self.wipe(host)
+
+    def wipe(self, host: Host) -> None:
+        """It comes back with an empty disk."""
+        host.crash()
+        host.disk = Disk()
+        host.sender = host.sender._replace(incarnation=0)
+        self.world.coverage["a disk was wiped"] += 1
+
+    def _swap(self, random: Random) -> None:
+        if len(self.world.hosts) < 2 or self.swapped:
+            return
+        one, other = random.sample(self.world.hosts, 2)
+        if not (one.disk.image.meta and other.disk.image.meta):
+            return
+        if one.disk.image.unreadable or other.disk.image.unreadable:
+            return
+        one.crash()
+        other.crash()
+        one.disk, other.disk = other.disk, one.disk
+        self.swapped.append((one, other))
+        one.start()
+        other.start()
+        self.world.clock.after(0.2 + random.random(), self.swap_back)
+
+    def swap_back(self, _: object = None) -> None:
+        """Whoever mixed the disks up puts them back."""
+        for one, other in self.swapped:
+            one.crash()
+            other.crash()
+            one.disk, other.disk = other.disk, one.disk
+            self.restart_later(one)
+            self.restart_later(other)
+        self.swapped.clear()
+
+    # The clocks.
+
+    def _step_clock(self, random: Random) -> None:
+        host = random.choice(self.world.hosts)
+        ahead, _ = self._wall[host.name]
+        if random.random() < 0.3:
+            self._wall[host.name] = (ahead, self.world.clock.now)
+        else:
+            self._wall[host.name] = (ahead + random.uniform(-3600, 3600), 0.0)
+
+    def wall_clock(self, host: Host) -> int:
+        """Microseconds since 1970, as the clock of ``host`` has it."""
+        ahead, stopped_at = self._wall[host.name]
+        return int((YEAR_2026 + ahead + (stopped_at or self.world.clock.now)) * 1_000_000)

@@ -1,0 +1,73 @@
+"""Seeds on every core: processes of their own, each given a few seeds at a time.
+
+What travels to them is text, as on the command line, so that a machine in a file needs no pickling.
+The processes are started fresh (*spawn*): nothing of the caller's is copied, threads least of all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any, cast
+
+from paxospp.plugins import PluginRegistry
+from paxospp.plugins.loading import load_object
+from paxospp.testing.simulation.machines import Ledger
+from paxospp.testing.simulation.plan import Overrides
+from paxospp.testing.simulation.report import Report
+from paxospp.testing.simulation.simulation import Simulation
+
+SEEDS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to simulate, in words."""
+
+    machine: str | None = None
+    workload: str | None = None
+    invariant: str | None = None
+    plugins: tuple[str, ...] = ()
+    overrides: Overrides = Overrides()
+
+    def simulation(self) -> Simulation:
+        """Raises ConfigError or PluginError for what is not there."""
+        machine = Ledger if self.machine is None else PluginRegistry(self.plugins).machine(self.machine)
+        if self.machine is not None and ":" in self.machine:
+            # The class itself, for it has a name in a file and what the registry gives has none.
+            machine = cast("Callable[[], Any]", load_object(self.machine))
+        return Simulation(
+            machine,
+            workload=_function(self.workload),
+            invariant=_function(self.invariant),
+            overrides=self.overrides,
+        )
+
+
+def run_seeds(job: Job, seeds: Sequence[int], jobs: int) -> Iterator[Report]:
+    """Reports as they come, a few seeds each. Raises SimulationError for a seed that broke something."""
+    # Sets iterate alike in all of them, so that a failure that hangs on it comes again.
+    os.environ.setdefault("PYTHONHASHSEED", "1")
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    try:
+        waiting: set[Future[Report]] = {
+            pool.submit(_run, job, seeds[start : start + SEEDS_AT_ONCE])
+            for start in range(0, len(seeds), SEEDS_AT_ONCE)
+        }
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(job: Job, seeds: Sequence[int]) -> Report:
+    return job.simulation().run(seeds)
+
+
+def _function(spec: str | None) -> Any:
+    return None if spec is None else load_object(spec)

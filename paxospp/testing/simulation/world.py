@@ -1,0 +1,116 @@
+"""The world of one run: a clock, the hosts, the network between them, and who looks on.
+
+It moves nothing by itself. ``troubles`` makes things go wrong, ``clients`` make calls, ``phases``
+says how long which of it goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING
+
+from paxospp.errors import ConfigError
+from paxospp.events import Event, FaultFound, LeaderChanged, SnapshotInstalled
+from paxospp.messages import Message
+from paxospp.model import NodeId
+from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.history import History
+from paxospp.testing.simulation.host import Host, LocalTroubleError
+from paxospp.testing.simulation.invariants import Invariants
+from paxospp.testing.simulation.network import Network
+from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.troubles import Troubles
+from paxospp.testing.simulation.virtual_time import Clock
+from paxospp.testing.simulation.watchers import Watcher
+from paxospp.testing.simulation.writing import InjectedError
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.clients import Clients
+
+_NUMBER = re.compile(r"\d+")
+
+
+class World:
+    """Everything there is in one run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.seed = plan.seed
+        self.clock = Clock()
+        self.coverage: Counter[str] = Counter()
+        self.invariants = Invariants(self.coverage)
+        self.history = History(plan.machine(), self.coverage, plan.invariant, lambda: self.clock.now)
+        self.network = Network(str(plan.seed), self.clock, plan.faults, watch=self._on_send, coverage=self.coverage)
+        names = [NodeId(f"n{number}") for number in range(1, plan.nodes + 1)]
+        self.addresses = {name: f"{name}:1" for name in names}
+        self.hosts = [Host(self, index, name) for index, name in enumerate(names)]
+        self.network.connect(self.hosts)
+        self.troubles = Troubles(self)
+        self.clients: Clients | None = None
+        self.watchers = [Watcher(self, Random(f"{plan.seed} watcher {number}")) for number in range(plan.watchers)]
+        self.leader_changes = 0
+
+    # What hosts report.
+
+    def _on_send(self, host: Host, to: NodeId, message: Message) -> None:
+        self.invariants.on_send(host, to, message)
+
+    def on_event(self, host: Host, event: Event) -> None:
+        if isinstance(event, LeaderChanged):
+            if event.leader == host.name:
+                self.leader_changes += 1
+                self.troubles.of_leaders.on_leader(host)
+        elif isinstance(event, SnapshotInstalled):
+            self.coverage["a peer's snapshot was installed"] += 1
+        elif isinstance(event, FaultFound):
+            self.coverage["a fault was found: " + _NUMBER.sub("#", event.reason.split(":")[0])] += 1
+
+    def on_failed(self, host: Host, cause: Exception) -> None:
+        """A node stopped by itself: right, if the simulation gave it a reason to."""
+        if any(isinstance(reason, InjectedError | LocalTroubleError) for reason in _chain(cause)):
+            self.coverage["a node stopped by itself"] += 1
+        elif isinstance(cause, ConfigError) and self.troubles.swapped:
+            self.coverage["a swapped disk was refused"] += 1
+        elif host.disk.image.unreadable is not None:
+            self.coverage["a damaged promise was refused"] += 1
+        elif len(self.hosts) == 1 and host.disk.image.snapshot_is_damaged and host.disk.image.first > 1:
+            self.coverage["a damaged snapshot was refused"] += 1  # nobody has another, and the log below is gone
+        else:
+            raise Broken("a node stopped", f"{host.name}: {type(cause).__name__}: {cause}") from cause
+
+    def on_down(self, host: Host) -> None:
+        self.troubles.restart_later(host)
+        if self.clients is not None:
+            self.clients.on_down(host)
+        for watcher in self.watchers:
+            watcher.on_down(host)
+
+    # What hosts ask.
+
+    def wall_clock(self, host: Host) -> int:
+        return self.troubles.wall_clock(host)
+
+    # Looking.
+
+    @property
+    def event_hash(self) -> str:
+        """One word for all that happened, and for all that was applied."""
+        self.clock.trace_bytes(self.history.digests[-1])
+        return self.clock.event_hash
+
+    def host(self, name: NodeId) -> Host:
+        return next(host for host in self.hosts if host.name == name)
+
+    @property
+    def leaders(self) -> list[Host]:
+        return [host for host in self.hosts if host.parts is not None and host.parts.replica.leading]
+
+
+def _chain(cause: BaseException | None) -> Iterator[BaseException]:
+    """``cause``, and what it came from."""
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

@@ -1,0 +1,305 @@
+"""C8: damage is never read as "nothing there", as another slot or as an older value.
+
+First by hand: a value's own bytes are hurt, and all that the contract says of a faulty slot is looked at.
+Then by the hundred: every file of the store, after it was closed and after it was killed.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from paxospp.errors import CorruptedError
+from paxospp.model import Slot
+from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.storage_suite.base import SuiteBase
+from paxospp.testing.storage_suite.checks import Findings, checks, not_checked
+from paxospp.testing.storage_suite.damage import Damage, copy_store, files_of, flip_needle, flips, holes
+from paxospp.testing.storage_suite.judging import after_damage
+from paxospp.testing.storage_suite.looking import Look
+from paxospp.testing.storage_suite.steps import Witness
+from paxospp.testing.storage_suite.stream import DAMAGE_STREAM, Model, Stream
+from paxospp.testing.storage_suite.words import accepted, ballot, entry, read_all, snapshot, value_of
+from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck
+
+SLOTS = range(1, 21)
+HURT = 7
+FLIPS_PER_FILE = 64
+HOLES_PER_FILE = 8
+BATCHES = 40
+SEED, CUTTING = DAMAGE_STREAM
+
+
+def is_faulty(state: DurableState, slot: int) -> bool:
+    return any(slot in slots for slots in state.faulty)
+
+
+class DamageCases(SuiteBase):
+    def hurt(self, *slots: int) -> tuple[Witness, DurableState]:
+        """Write twenty slots, hurt some of them, open again."""
+        self.only_with_a_directory()
+        storage = self.fresh(self.path)
+        for slot in SLOTS:
+            storage.persist(
+                WriteBatch(promised=ballot(1), accepted=[entry(slot, value_of(slot))], decided=Slot(slot - 1))
+            )
+        storage.close()
+        for slot in slots:
+            self.flip(value_of(slot), f"the value of slot {slot}")
+        return self.load_damaged()
+
+    def load_damaged(self) -> tuple[Witness, DurableState]:
+        """Open and load what was hurt; ends the case if the store would rather not, which is told damage, too."""
+        try:
+            return self.load(self.path)
+        except CorruptedError:
+            not_checked("load refuses a store in which a value is damaged, as it may: no slot of it is ever faulty")
+
+    def flip(self, needle: bytes, what: str) -> None:
+        """Flip a bit in each place that holds ``needle``; ends the case if there is none."""
+        if not flip_needle(self.path, needle):
+            not_checked("this store does not keep bytes as they are, so the kit cannot tell where a value stands")
+        self.steps.add("… a bit of {} flips on the disk", what)
+
+    @checks("C8")
+    def test_a_damaged_slot_stands_in_faulty_and_no_slot_is_lost_or_altered(self) -> None:
+        storage, state = self.hurt(HURT)
+
+        assert is_faulty(state, HURT)
+        assert state.promised == ballot(1)
+        for slot in SLOTS:
+            if is_faulty(state, slot):
+                with pytest.raises(CorruptedError) as caught:
+                    storage.read(Slot(slot), Slot(slot + 1), 100)
+                assert any(slot in slots for slots in caught.value.slots)
+            else:
+                assert read_all(storage, slot, slot + 1) == {slot: value_of(slot)}
+
+    @checks("C8")
+    def test_read_ends_before_a_faulty_slot_and_raises_when_it_comes_first(self) -> None:
+        storage, state = self.hurt(HURT)
+
+        assert state.faulty
+        first = min(slots.start for slots in state.faulty)
+        if first > 1:
+            assert read_all(storage) == {slot: value_of(slot) for slot in range(1, first)}
+        with pytest.raises(CorruptedError):
+            storage.read(Slot(first), Slot(sys.maxsize), 100)
+
+    @checks("C8")
+    def test_every_load_reports_a_faulty_slot_until_an_entry_is_persisted_there(self) -> None:
+        storage, state = self.hurt(HURT)
+        assert is_faulty(state, HURT)
+        storage, again = self.reopened(storage, self.path)
+        assert [slot for slot in SLOTS if is_faulty(again, slot)] == [slot for slot in SLOTS if is_faulty(state, slot)]
+
+        storage.persist(WriteBatch(promised=ballot(2)))
+        storage, again = self.reopened(storage, self.path)
+        faulty = [slot for slot in SLOTS if is_faulty(again, slot)]
+        assert faulty == [slot for slot in SLOTS if is_faulty(state, slot)]
+
+        for slot in faulty:
+            storage.persist(accepted(slot, round=2))
+            assert read_all(storage, slot, slot + 1) == {slot: value_of(slot, 2)}
+        for _ in range(2):
+            storage, again = self.reopened(storage, self.path)
+            assert not [slot for slot in SLOTS if is_faulty(again, slot)]
+            assert {slot: found for slot, found in read_all(storage).items() if slot in faulty} == {
+                slot: value_of(slot, 2) for slot in faulty
+            }
+            assert len(read_all(storage)) == len(SLOTS)
+
+    @checks("C8")
+    def test_a_damaged_slot_is_forgotten_with_the_trim_that_covers_it(self) -> None:
+        storage, _ = self.hurt(HURT)
+        snapshot(storage, SLOTS[-1], "s", b"data")
+        storage.persist(WriteBatch(trim=Slot(SLOTS[-1] + 1), decided=Slot(SLOTS[-1])))
+
+        storage, state = self.reopened(storage, self.path)
+
+        assert not any(is_faulty(state, slot) for slot in SLOTS)
+        assert state.first == SLOTS[-1] + 1
+
+    @checks("C8")
+    def test_two_damaged_slots_are_both_faulty(self) -> None:
+        _, state = self.hurt(3, 20)
+
+        assert is_faulty(state, 3)
+        assert is_faulty(state, 20)
+
+    @checks("C8")
+    def test_an_older_value_never_takes_a_damaged_ones_place(self) -> None:
+        self.only_with_a_directory()
+        storage = self.fresh(self.path)
+        storage.persist(accepted(1, 2, 3, round=1))
+        storage.persist(accepted(2, round=5))
+        storage.close()
+        self.flip(value_of(2, 5), "the newer value of slot 2")
+
+        _, state = self.load_damaged()
+
+        assert is_faulty(state, 2)
+
+    @checks("C8")
+    def test_a_damaged_promise_or_meta_is_never_taken_for_none(self) -> None:
+        """It raises, or was held twice: what comes back is what was written."""
+        self.only_with_a_directory()
+        storage = self.fresh(self.path)
+        mark = value_of(4711)
+        storage.persist(WriteBatch(promised=ballot(9), meta={"identity": mark}))
+        storage.close()
+        self.flip(mark, "meta")
+
+        try:
+            _, state = self.load(self.path)
+        except CorruptedError:
+            return
+        assert (state.promised, state.meta) == (ballot(9), {"identity": mark})
+
+    @checks("C8")
+    def test_a_hole_below_decided_is_faulty(self) -> None:
+        storage = self.fresh(self.path)
+        storage.persist(accepted(1, 3))
+        storage.persist(WriteBatch(decided=Slot(5)))
+
+        storage, state = self.reopened(storage, self.path)
+
+        assert [slot for slot in range(1, 10) if is_faulty(state, slot)] == [2, 4, 5]
+        assert read_all(storage, 1) == {1: value_of(1)}
+        for slot in (2, 4, 5):
+            with pytest.raises(CorruptedError):
+                storage.read(Slot(slot), Slot(10), 100)
+        storage.persist(accepted(2, 4, 5))
+        storage, state = self.reopened(storage, self.path)
+        assert state.faulty == ()
+
+    @checks("C8")
+    def test_damaged_snapshot_bytes_are_noticed(self) -> None:
+        self.only_with_a_directory()
+        storage = self.fresh(self.path)
+        needle = value_of(1)
+        snapshot(storage, 1, "s", b"a" * 10_000, needle, b"z" * 10_000)
+        storage.close()
+        self.flip(needle, "the snapshot")
+
+        storage, _ = self.load_damaged()
+
+        with pytest.raises(CorruptedError):
+            self.read_snapshot(storage)
+        snapshot(storage, 2, "again", b"fetched anew")
+        assert self.read_snapshot(storage) == b"fetched anew"
+
+    def read_snapshot(self, storage: Witness) -> bytes | None:
+        reader = storage.open_snapshot()
+        if reader is None:
+            return None
+        with reader:
+            return b"".join(iter(lambda: reader.read(1 << 16), b""))
+
+
+class EveryFileCases(SuiteBase):
+    @pytest.mark.parametrize("left", ["closed", "killed"])
+    @checks("C8")
+    def test_a_flipped_bit_anywhere_is_told_or_harmless(self, left: str) -> None:
+        number = self.some(FLIPS_PER_FILE)
+        whole, models = self.made(left)
+        chance = random.Random(SEED)
+        tried = self.hurt_copies(
+            whole, models, left, chain.from_iterable(flips(whole, file, number, chance) for file in files_of(whole))
+        )
+        self.count("bit flips", tried)
+        if left == "closed":  # in files that are smaller, every bit
+            sizes = [(whole / file).stat().st_size for file in files_of(whole)]
+            self.count(f"files with {number} bit flips each", sum(size > 0 for size in sizes))
+
+    @pytest.mark.parametrize("left", ["closed", "killed"])
+    @checks("C8")
+    def test_a_zeroed_or_overwritten_block_or_a_cut_anywhere_is_told_or_harmless(self, left: str) -> None:
+        number = self.some(HOLES_PER_FILE)
+        whole, models = self.made(left)
+        chance = random.Random(SEED)
+        tried = self.hurt_copies(
+            whole, models, left, chain.from_iterable(holes(whole, file, number, chance) for file in files_of(whole))
+        )
+        self.count("blocks and cuts", tried)
+
+    def made(self, left: str) -> tuple[Path, list[Model]]:
+        """A store with forty batches in it, left as a clean close or SIGKILL leaves it, and what may be in it."""
+        self.only_with_a_directory()
+        self.only_if_right_without_faults(SEED, CUTTING, BATCHES)
+        self.path.parent.mkdir(parents=True)
+        stream = Stream(SEED, cutting=CUTTING)
+        # The last batch is synced, or else nobody could tell it from a torn one.
+        last = next(number for number in range(BATCHES, 0, -1) if stream.step(number).synced)
+        with self.zygote.worker() as worker:
+            raised = worker.open(self.url_of(self.path))
+            assert raised is None, raised
+            assert worker.load().refused is None
+            half = last // 2
+            for first, stop in ((1, half), (half, last + 1)):
+                worker.begin("stream", SEED, CUTTING, first, stop)
+                for _ in range(first, stop):
+                    answer = worker.answer()
+                    assert isinstance(answer, int), answer
+                worker.answer()
+                if first == 1:  # two lives, so that what the first one left has been taken over once
+                    assert worker.close() is None
+                    assert worker.open(self.url_of(self.path)) is None
+                    assert worker.load().refused is None
+            if left == "closed":
+                assert worker.close() is None
+        undamaged = self.new_place()
+        copy_store(self.path, undamaged)
+        with self.zygote.worker() as worker:
+            look = worker.look(self.url_of(undamaged))
+        complaint = after_damage(look, [stream.model(last)])
+        if complaint is not None or look.refused is not None or look.state.faulty:
+            found = complaint.found if complaint is not None else look.refused or look.state.faulty
+            not_checked(f"it is not what it was even without damage, {left} as it is: {found}")
+        return self.path, [stream.model(last)]
+
+    def hurt_copies(self, whole: Path, models: list[Model], left: str, damages: Iterator[Damage]) -> int:
+        """Do each damage to a copy of its own and judge what the store makes of it; how many."""
+        findings, tried = Findings(), 0
+        outcomes: Counter[str] = Counter()
+        ended = "close it" if left == "closed" else "kill the process with SIGKILL"
+        worker = self.zygote.worker()
+        try:
+            for damage in damages:
+                place = self.new_place()
+                copy_store(whole, place)
+                damage.do(place)
+                steps = [f"open {self.url}, load, persist {BATCHES} batches, {ended}", str(damage), "open and load"]
+                tried += 1
+                try:
+                    look, again = self.look_twice(worker, place)
+                except (WorkerDied, WorkerStuck) as error:
+                    findings.add("C8", steps, "CorruptedError, or faulty slots", str(error))
+                    worker.kill()
+                    worker = self.zygote.worker()
+                    continue
+                finally:
+                    self.drop(place)
+                outcomes["told" if look.refused or look.state.faulty or look.unreadable else "harmless"] += 1
+                complaint = after_damage(look, models)
+                if complaint is None and again is not None:
+                    complaint = after_damage(again, models)
+                    steps += ["close it, open and load once more"]
+                if complaint is not None:
+                    findings.add(complaint.clause, steps, complaint.wanted, complaint.found)
+        finally:
+            worker.kill()
+        findings.raise_any(tried)
+        assert outcomes["told"], "not one damage of all these met anything that matters; is this the store's directory?"
+        return tried
+
+    def look_twice(self, worker: WorkerHandle, place: Path) -> tuple[Look, Look | None]:
+        """What it shows, and what it shows after another close where there was something to tell."""
+        look = worker.look(self.url_of(place))
+        return look, worker.look(self.url_of(place)) if look.refused is None and look.state.faulty else None

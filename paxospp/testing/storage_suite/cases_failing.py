@@ -1,0 +1,243 @@
+"""C4: whatever fails, the handle takes nothing more, and a new one finds the batch whole or not at all.
+
+Failures are made where every store meets them, in the system calls of another process: files that may
+not grow, a file system that is full, and, by ``strace``, errors from single writes and syncs.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from paxospp.testing.power_cut import Fault, Recording, inject
+from paxospp.testing.power_cut.happenings import FailedSync, Mark, Sync, Write
+from paxospp.testing.storage_suite.checks import Findings, checks, not_checked
+from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.looking import Raised
+from paxospp.testing.storage_suite.scripts import said
+from paxospp.testing.storage_suite.stream import FAILING_STREAM, LIMIT_STREAMS, Stream
+from paxospp.testing.storage_suite.tracing import TracingCases, own_files
+from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle
+
+LIMITS = 40
+BATCHES = 400
+FAILED_SYNCS = (
+    *(("fdatasync", 4), ("fsync", 14), ("fdatasync", 1), ("fsync", 22), ("fdatasync", 9)),
+    *(("fsync", 6), ("fdatasync", 15), ("fsync", 33), ("msync", 1), ("sync_file_range", 1)),
+)
+FAILED_WRITES = (
+    *(("pwrite64", 9), ("write", 5), ("pwrite64", 20), ("write", 11), ("pwrite64", 1), ("write", 1), ("pwrite64", 14)),
+    *(
+        ("write", 20),
+        ("pwrite64", 31),
+        ("write", 33),
+        ("pwritev", 1),
+        ("writev", 2),
+        ("ftruncate", 1),
+        ("fallocate", 1),
+    ),
+)
+"""Which call of its name is to fail. In this order, for the first ones tell most when there is little time."""
+FAILING_SEED, FAILING_CUTTING = FAILING_STREAM
+FAILING_BATCHES = 30
+FAILING_CLAUSES = ("C4", "C1", "C2", "C3", "C8", "C10")
+
+
+class FailingCases(TracingCases):
+    @checks(*FAILING_CLAUSES)
+    def test_a_file_that_cannot_grow_ends_the_handle_and_costs_nothing_that_was_acknowledged(self) -> None:
+        """As on a full disk, a write is short and the next one fails; the limit falls anywhere in a record."""
+        self.only_if_durable()
+        for seed, cutting in LIMIT_STREAMS:
+            self.only_if_right_without_faults(seed, cutting, 60)
+        findings, chance = Findings(), random.Random(9)
+        limits, reached = self.some(LIMITS), 0
+        for number in range(limits):
+            limit = int(600 * 1.12**number) + chance.randrange(400) if number < 40 else chance.randrange(1 << 16)
+            reached += self.run_into(limit, *LIMIT_STREAMS[number % len(LIMIT_STREAMS)], findings)
+        findings.raise_any(limits)
+        assert reached, "no write of this store ever failed, though no file could grow; where does it write?"
+        self.count("failed writes", reached)
+
+    @checks(*FAILING_CLAUSES)
+    def test_a_sync_that_fails_ends_the_handle_and_is_never_tried_again(self) -> None:
+        """And what the next ``load`` returns survives a power cut, though the failed sync left its pages clean."""
+        self.only_with_strace()
+        self.only_if_right_without_faults(*FAILING_STREAM, FAILING_BATCHES)
+        findings, cuts, hits = Findings(), 0, 0
+        for call, number in FAILED_SYNCS:
+            if hits == self.some(len(FAILED_SYNCS)):
+                break
+            directory, fault = self.new_place().parent, Fault(syscall=call, error="EIO", when=str(number))
+            recording = self.recorded(self.failing(directory), directory, fault=fault)
+            if not any(isinstance(happening, FailedSync) for happening in recording.happenings):
+                continue  # it makes no such call, or not as many
+            events = said(recording.ended.output)
+            hits += 1
+            steps = [
+                f"open {self.url_of(directory / 'store')} and persist; {call} number {number} of a thread fails: EIO"
+            ]
+            over = self.is_refused(events, steps, findings)
+            self.judge_happenings(recording, steps, findings)
+            if over and any("error" in event for event in events):
+                cuts += self.load_and_cut(recording, directory, FAILING_SEED, findings)
+            shutil.rmtree(directory)
+        if not hits:
+            not_checked("no sync of this store could be made to fail: it makes none, or none that strace knows")
+        self.count("failed syncs", hits)
+        self.conclude(findings, cuts, hits)
+
+    @checks(*FAILING_CLAUSES)
+    def test_a_write_that_fails_ends_the_handle_and_costs_nothing_that_was_acknowledged(self) -> None:
+        self.only_with_strace()
+        self.only_if_right_without_faults(*FAILING_STREAM, FAILING_BATCHES)
+        findings, hits = Findings(), 0
+        whole = self.without_faults()
+        for call, number in FAILED_WRITES:
+            if hits == self.some(len(FAILED_WRITES)):
+                break
+            directory = Path(whole.directory)  # the same again: strace knows the files by their names
+            shutil.rmtree(directory)
+            directory.mkdir()
+            error = "EIO" if number % 2 else "ENOSPC"
+            fault = Fault(syscall=call, error=error, when=str(number))
+            with own_files():
+                ended = inject(self.failing(directory), fault, paths=whole.paths, environment=self.child_environment())
+            events = said(ended.output)
+            hits += any("error" in event for event in events)
+            steps = [
+                f"open {self.url_of(directory / 'store')} and persist; {call} number {number} to its files: {error}"
+            ]
+            if not self.is_refused(events, steps, findings):
+                continue
+            numbers = [mark.split() for mark in ended.marks if " " in mark]
+            lowest = max((int(n) for word, n in numbers if word == "ack"), default=0)
+            highest = max((int(n) for word, n in numbers if word == "offer"), default=0)
+            steps += ["open and load in a new process, in which nothing fails"]
+            with self.zygote.worker() as worker:
+                again = worker.look(self.url_of(directory / "store"))
+            complaint, _ = after_crash(again, Stream(FAILING_SEED), lowest, max(lowest, highest))
+            if complaint is not None:
+                findings.add(complaint.clause, steps, complaint.wanted, complaint.found)
+        findings.raise_any(hits)
+        if not hits:
+            not_checked("no write of this store could be made to fail: it makes none, or none that strace knows")
+        self.count("failed writes", hits)
+
+    def failing(self, directory: Path) -> list[str]:
+        return self.script("fail", directory / "store", FAILING_SEED, FAILING_CUTTING, 1, FAILING_BATCHES)
+
+    def without_faults(self) -> Recording:
+        """The same run in which nothing fails, to know what there is to fail."""
+        directory = self.new_place().parent
+        recording = self.recorded(self.failing(directory), directory)
+        self.require_end(recording, f"ack {FAILING_BATCHES - 1}")
+        return recording
+
+    def is_refused(self, events: Sequence[Mapping[str, object]], steps: list[str], findings: Findings) -> bool:
+        """Whether the batches after the one that failed were refused, as they have to be."""
+        for event in events:
+            if "returned" not in event:
+                steps.append(json.dumps(event))
+            if "went on" in event:
+                findings.add("C4", steps, "StorageError from every persist after the first exception", "it returns")
+            if "refused" in event and not event["right"]:
+                findings.add("C4", steps, "StorageError", str(event["kind"]))
+        return not any("went on" in event for event in events)
+
+    def judge_happenings(self, recording: Recording, steps: list[str], findings: Findings) -> None:
+        """A file whose sync failed is not synced again unless it was written again, and its batch is not acknowledged.
+
+        After a failure nothing is written.
+        """
+        clean: set[str] = set()
+        under_way: set[str] = set()  # files that the batch wrote to
+        unsafe: set[str] = set()  # … and whose sync failed
+        written = {happening.path for happening in recording.happenings if isinstance(happening, Write)}
+        synced: set[str] = set()
+        begun = failed = False
+        for happening in recording.happenings:
+            match happening:
+                case FailedSync() if begun and happening.path in written:  # of a directory it says less
+                    clean.add(happening.path)
+                    unsafe |= {happening.path} & under_way
+                case Write() if failed and happening.path in synced and "/anchor-" not in happening.path:
+                    # (The anchor's thread may be on its way with an earlier batch, which is durable.)
+                    findings.add(
+                        "C4", steps, "nothing is written after a failed persist", f"{happening}, before close returns"
+                    )
+                case Write():
+                    clean.discard(happening.path)
+                    under_way.add(happening.path)
+                case Sync() if happening.path in clean:
+                    findings.add("C4", steps, "no second sync of a file whose sync failed", str(happening))
+                case Sync():
+                    synced.add(happening.path)
+                case Mark():
+                    begun |= happening.text.startswith("offer")  # who fails while loading has acknowledged nothing
+                    failed = happening.text == "failed"
+                    if happening.text.startswith("ack") and unsafe:
+                        wanted = f"an exception from persist, for the sync of {min(unsafe)} failed"
+                        findings.add("C4", steps, wanted, f"it returns: {happening.text}")
+                    under_way.clear()
+                    unsafe.clear()
+
+    def run_into(self, limit: int, seed: int, cutting: bool, findings: Findings) -> bool:
+        """One store that meets the limit; whether it did."""
+        path = self.new_place()
+        path.parent.mkdir(parents=True)
+        url, stream = self.url_of(path), Stream(seed, cutting=cutting)
+        steps = [f"open {url} and load; from here on no file can grow beyond {limit} bytes"]
+        with self.zygote.worker() as worker:
+            raised = worker.open(url)
+            assert raised is None, raised
+            look = worker.load()
+            assert look.refused is None, look.refused
+            worker.limit_files(limit)
+            acknowledged, failed = _stream_until_it_fails(worker, seed, cutting)
+            if failed is None:
+                return False
+            under_way = acknowledged + 1
+            steps += [f"batches 1 to {acknowledged} of the stream {seed} return", f"batch {under_way} raises {failed}"]
+            if not failed.staging and not self.is_over(worker, (seed, cutting), under_way, steps, findings):
+                return True  # what it wrote since is nobody's guess
+        steps += ["end the process, open and load in a new one, without the limit"]
+        with self.zygote.worker() as worker:
+            try:
+                again = worker.look(url)
+            except WorkerDied as error:
+                findings.add("C4", steps, "the store opens again", str(error))
+                return True
+        complaint, _ = after_crash(again, stream, stream.synced_by(acknowledged), under_way)
+        if complaint is not None:
+            findings.add(complaint.clause, steps, complaint.wanted, complaint.found)
+        return True
+
+    def is_over(
+        self, worker: WorkerHandle, stream: tuple[int, bool], under_way: int, steps: list[str], findings: Findings
+    ) -> bool:
+        """After the failure: two more batches, which must be refused, and a close; whether they were."""
+        over = True
+        for number in (under_way, under_way + 1):
+            refused = worker.persist(*stream, number)
+            steps.append(f"persist batch {number} on the same handle: {refused or 'it returns'}")
+            over &= refused is not None
+            if refused is None or not refused.storage_error:
+                findings.add("C4", steps, "StorageError from every persist after the first exception", steps[-1])
+        worker.close()  # may raise or not; it writes nothing, as the next load will tell
+        steps.append("close it")
+        return over
+
+
+def _stream_until_it_fails(worker: WorkerHandle, seed: int, cutting: bool) -> tuple[int, Raised | None]:
+    worker.begin("stream", seed, cutting, 1, BATCHES)
+    acknowledged = 0
+    while True:
+        answer = worker.answer()
+        if not isinstance(answer, int):
+            assert answer is None or isinstance(answer, Raised)
+            return acknowledged, answer
+        acknowledged = answer

@@ -1,0 +1,157 @@
+"""C1, C2, C3, C8, C10 under SIGKILL: a process dies at random moments of a stream of batches.
+
+What is in the operating system's hands survives that; what the process alone had does not. The store is
+opened by one process after another and never closed properly in between, and each that comes finds what
+its predecessor left: in the middle of ``persist``, of ``load``, of ``close``, of a snapshot.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from paxospp.testing.storage_suite.base import SuiteBase
+from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, Findings, checks
+from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.looking import Look
+from paxospp.testing.storage_suite.stream import KILL_STREAMS, LEAVE_STREAM, Stream
+from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck
+
+KILLS_PER_CASE = 30
+BATCHES_MAX = 24
+"""Before a process is killed at the latest."""
+
+
+class KillCases(SuiteBase):
+    @pytest.mark.parametrize(("seed", "cutting"), KILL_STREAMS)
+    @checks(*CRASH_CLAUSES)
+    def test_a_killed_process_leaves_all_it_acknowledged_and_no_part_of_a_batch(self, seed: int, cutting: bool) -> None:
+        """``cutting``: it is killed while it trims and publishes snapshots, most of the time."""
+        self.only_if_durable()
+        self.only_if_right_without_faults(seed, cutting, 60)
+        self.path.parent.mkdir(parents=True)
+        history = _History(self, Stream(seed, cutting=cutting), random.Random(seed))
+        kills = self.some(KILLS_PER_CASE)
+        for _ in range(kills):
+            with self.zygote.worker() as worker:
+                history.live(worker, seed, cutting)
+            if history.is_over:
+                break
+        else:
+            with self.zygote.worker() as worker:
+                history.look(worker)
+        history.findings.raise_any(kills)
+        self.count("SIGKILL points", kills)
+
+    @checks("C3", "C2")
+    def test_a_process_that_leaves_without_closing_leaves_a_prefix(self) -> None:
+        """Not killed in the middle of anything: it ends, having closed nothing, after unsynced batches."""
+        self.only_if_durable()
+        (seed, cutting), stop = LEAVE_STREAM, 60
+        self.only_if_right_without_faults(seed, cutting, stop)
+        self.path.parent.mkdir(parents=True)
+        stream, findings = Stream(seed), Findings()
+        with self.zygote.worker() as worker:
+            assert worker.open(self.url_of(self.path)) is None
+            assert worker.load().refused is None
+            worker.begin("stream", seed, cutting, 1, stop)
+            answers = [worker.answer() for _ in range(stop)]
+            assert answers[-1] is None, answers[-1]
+        with self.zygote.worker() as worker:
+            look = worker.look(self.url_of(self.path))
+
+        complaint, _ = after_crash(look, stream, stream.synced_by(stop - 1), stop - 1)
+
+        if complaint is not None:
+            steps = [f"open and load in another process, persist batches 1 to {stop - 1}, exit without closing"]
+            findings.add(complaint.clause, [*steps, "open and load"], complaint.wanted, complaint.found)
+        findings.raise_any(1)
+
+
+class _History:
+    """One store through many lives, and what may be in it."""
+
+    def __init__(self, case: SuiteBase, stream: Stream, chance: random.Random) -> None:
+        self._url = case.url_of(case.path)
+        self._stream = stream
+        self._chance = chance
+        self._persist_s = 0.0005
+        self._load_s = 0.01
+        self._steps: list[str] = []
+        self._lowest = 0
+        self._highest = 0
+        self.findings = Findings()
+        self.is_over = False
+
+    def live(self, worker: WorkerHandle, seed: int, cutting: bool) -> None:
+        """Open, load, write, and be killed somewhere on the way."""
+        if self._chance.random() < 0.12:
+            worker.begin("open", self._url)
+            worker.answer()
+            worker.begin("load")
+            self._kill_after(worker, self._chance.random() * self._load_s, "while it loads")
+            return
+        number = self.look(worker)
+        if number is None:
+            return
+        goal = number + self._chance.randint(0, BATCHES_MAX)
+        acknowledged = number
+        begun = time.perf_counter()
+        worker.begin("stream", seed, cutting, number + 1, goal + 50)
+        while acknowledged < goal:
+            answer = worker.answer()
+            if not isinstance(answer, int):
+                self._steps += [f"persist batch {acknowledged + 1} of the stream {seed}"]
+                self._complain("C1", "persist returns", str(answer))
+                return
+            acknowledged = answer
+        if goal > number:
+            self._persist_s = (time.perf_counter() - begun) / (goal - number)
+        _spin(self._chance.random() * 2 * self._persist_s)
+        heard = worker.kill()
+        acknowledged = max([acknowledged, *(answer for answer in heard if isinstance(answer, int))])
+        self._lowest = max(self._lowest, self._stream.synced_by(acknowledged))
+        self._highest = acknowledged + 1
+        self._steps.append(
+            f"persist batches {number + 1} to {acknowledged} (each returned); SIGKILL during batch {acknowledged + 1}: "
+            f"{self._stream.step(acknowledged + 1).batch}"[:500]
+        )
+
+    def look(self, worker: WorkerHandle) -> int | None:
+        """Open, load and judge; the batch after which the store stands."""
+        begun = time.perf_counter()
+        self._steps.append("open and load in a new process")
+        try:
+            raised = worker.open(self._url)
+            look = Look(raised) if raised is not None else worker.load()
+        except (WorkerDied, WorkerStuck) as error:
+            self._complain("C1", "the store can be opened after a crash", str(error))
+            return None
+        self._load_s = time.perf_counter() - begun
+        complaint, number = after_crash(look, self._stream, self._lowest, self._highest)
+        if complaint is not None:
+            self._complain(*complaint)
+            return None
+        self._steps.append(f"it stands as after batch {number}, which is well")
+        self._lowest = self._highest = number  # what load returned is there from now on
+        return number
+
+    def _complain(self, clause: str, wanted: str, found: str) -> None:
+        self.findings.add(clause, [f"open {self._url} and load", *self._steps[-6:]], wanted, found)
+        self.is_over = True
+
+    def _kill_after(self, worker: WorkerHandle, seconds: float, when: str) -> None:
+        _spin(seconds)
+        worker.kill()
+        self._steps.append(f"open it in a new process; SIGKILL {when}")
+
+
+def _spin(seconds: float) -> None:
+    """Wait more exactly than ``sleep`` does."""
+    end = time.perf_counter() + seconds
+    if seconds > 0.003:
+        time.sleep(seconds - 0.002)
+    while time.perf_counter() < end:
+        pass

@@ -1,0 +1,65 @@
+"""C1, C2, C3, C8, C10 under power cuts: what was not synced is lost, torn, or there after all.
+
+A child lives with the store under strace; ``power_cut`` knows what each of its syncs made durable, and
+draws what a cut at any moment may have left. For the batch under way both is right, whole and absent.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from paxospp.testing.power_cut import Fault
+from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, Findings, checks
+from paxospp.testing.storage_suite.stream import LIVES, POWER_STREAMS, SYNC_STREAM, Stream
+from paxospp.testing.storage_suite.tracing import SYNCS, TracingCases
+
+STATES_PER_CASE = 160
+
+
+class PowerCases(TracingCases):
+    @pytest.mark.parametrize(("seed", "cutting"), POWER_STREAMS)
+    @checks(*CRASH_CLAUSES)
+    def test_whenever_the_power_goes_what_was_acknowledged_is_there(self, seed: int, cutting: bool) -> None:
+        """``cutting``: it goes while snapshots are published and the log is trimmed, most of the time."""
+        self.only_with_strace()
+        self.only_if_right_without_faults(seed, cutting, sum(LIVES))
+        command = self.script("live", self.path, seed, cutting, json.dumps(LIVES))
+        recording = self.recorded(command, self.path.parent)
+        self.require_end(recording, "over")
+        findings = Findings()
+        states = recording.states(random.Random(seed), self.some(STATES_PER_CASE))
+        self.conclude(findings, self.judge_states(states, recording, Stream(seed, cutting=cutting), findings))
+
+    @checks("C2")
+    def test_every_synced_batch_syncs_a_file_before_it_returns(self) -> None:
+        self.only_with_strace()
+        (seed, cutting), lives = SYNC_STREAM, [20]
+        self.only_if_right_without_faults(seed, cutting, lives[0])
+        stream = Stream(seed)
+        recording = self.recorded(self.script("live", self.path, seed, cutting, json.dumps(lives)), self.path.parent)
+        self.require_end(recording, "over")
+        self.steps.add("open and load, persist {} batches under strace", lives[0])
+        unsynced = [
+            number
+            for number in range(1, lives[0] + 1)
+            if stream.step(number).synced and not recording.syncs_between(f"offer {number}", f"ack {number}")
+        ]
+        assert unsynced == [], "batches whose persist returned without a sync of any file"
+        self.count("batches whose syncs were counted", sum(stream.step(n).synced for n in range(1, lives[0] + 1)))
+
+    @checks("C2")
+    def test_what_load_returned_after_a_kill_between_write_and_sync_survives_a_power_cut(self) -> None:
+        """The process dies where it would have synced; the next one loads what it finds, and the power goes at once."""
+        self.only_with_strace()
+        seed, cutting = SYNC_STREAM
+        self.only_if_right_without_faults(seed, cutting, 16)
+        findings, cuts = Findings(), 0
+        for sync in (None, "2", "4", "5", "8", "11", "15", "21")[: max(2, self.some(8))]:
+            fault = None if sync is None else Fault(syscall=SYNCS, signal="SIGKILL", when=sync)
+            directory = self.new_place().parent
+            died = self.recorded(self.script("die", directory / "store", seed, False, 1, 16), directory, fault=fault)
+            cuts += self.load_and_cut(died, directory, seed, findings)
+        self.conclude(findings, cuts)

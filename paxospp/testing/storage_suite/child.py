@@ -1,0 +1,153 @@
+"""The other processes of the kit: they open the store that is under test, and may die while they do.
+
+Run as ``python -m paxospp.testing.storage_suite.child FD`` this is the *zygote*: it has everything
+imported, opens nothing, and forks a worker whenever it is asked to, which costs milliseconds where
+starting Python costs a fifth of a second. A worker does what it is told over its connection, until
+that ends or it is killed. Run as ``… child record …`` or ``… child fail …`` it is a script for strace
+(see ``scripts``).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from paxospp.plugins import PluginRegistry
+from paxospp.storage.contract import Storage
+from paxospp.testing.storage_suite.looking import Look, Raised, look_at, open_and_look
+from paxospp.testing.storage_suite.stream import Stream
+
+
+class Worker:
+    """One process with at most one open store."""
+
+    def __init__(self, registry: PluginRegistry, connection: Connection[Any, Any]) -> None:
+        self._registry = registry
+        self._connection = connection
+        self._storage: Storage | None = None
+
+    def serve(self) -> None:
+        """Do what is asked until nobody asks any more."""
+        while True:
+            try:
+                name, *arguments = self._connection.recv()
+            except (EOFError, OSError):
+                return
+            self._connection.send(getattr(self, f"do_{name}")(*arguments))
+
+    def do_look(self, url: str) -> Look:
+        """Open, load, look, close."""
+        return open_and_look(self._registry.storage(url))
+
+    def do_open(self, url: str) -> Raised | None:
+        try:
+            self._storage = self._registry.storage(url)()
+        except Exception as error:
+            return Raised.of(error)
+        return None
+
+    def do_load(self) -> Look:
+        assert self._storage is not None
+        try:
+            state = self._storage.load()
+        except Exception as error:
+            return Look(Raised.of(error))
+        return look_at(self._storage, state)
+
+    def do_stream(self, seed: int, cutting: bool, first: int, stop: int) -> Raised | None:
+        """Run the batches; each one that returned is told at once. The answer is what ended it."""
+        stream = Stream(seed, cutting=cutting)
+        stream.step(stop)
+        for number in range(first, stop):
+            if (raised := self._run(stream, number)) is not None:
+                return raised
+            self._connection.send(number)
+        return None
+
+    def do_persist(self, seed: int, cutting: bool, number: int) -> Raised | None:
+        """Run one batch."""
+        return self._run(Stream(seed, cutting=cutting), number)
+
+    def _run(self, stream: Stream, number: int) -> Raised | None:
+        assert self._storage is not None
+        step = stream.step(number)
+        try:
+            step.stage(self._storage)
+        except Exception as error:
+            return Raised.of(error, staging=True)
+        try:
+            self._storage.persist(step.batch)
+        except Exception as error:
+            return Raised.of(error)
+        return None
+
+    def do_close(self) -> Raised | None:
+        storage, self._storage = self._storage, None
+        try:
+            if storage is not None:
+                storage.close()
+        except Exception as error:
+            return Raised.of(error)
+        return None
+
+    def do_limit_files(self, size: int) -> None:
+        """From now on no file grows beyond ``size`` bytes: writes fail or are short, as on a full disk."""
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def serve_zygote(control: socket.socket, plugins: Sequence[str], url: str) -> None:
+    """Fork workers until the other end is gone, then take them all along."""
+    registry = PluginRegistry(plugins)
+    registry.storage(url)  # so that what it names is imported before the first fork
+    children: set[int] = set()
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
+        match message.split():
+            case [b"fork"]:
+                pid = os.fork()
+                if pid == 0:
+                    _work(registry, control, descriptors[0])
+                os.close(descriptors[0])
+                children.add(pid)
+                control.send(str(pid).encode())
+            case [b"wait", pid_text]:
+                _, status = os.waitpid(int(pid_text), 0)
+                children.discard(int(pid_text))
+                control.send(str(os.waitstatus_to_exitcode(status)).encode())
+            case _:
+                for pid in children:
+                    os.kill(pid, signal.SIGKILL)
+                return
+
+
+def _work(registry: PluginRegistry, control: socket.socket, descriptor: int) -> None:
+    code = 1
+    try:
+        control.close()
+        Worker(registry, Connection(descriptor)).serve()
+        code = 0
+    finally:
+        os._exit(code)  # as a process that ends without closing; and never back into the zygote
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The zygote, or a script by name."""
+    if arguments[0].isdecimal():
+        descriptor, url, *plugins = arguments
+        serve_zygote(socket.socket(fileno=int(descriptor)), plugins, url)
+        return
+    from paxospp.testing.storage_suite import scripts
+
+    script: Callable[..., None] = getattr(scripts, f"script_{arguments[0]}")
+    script(*arguments[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,253 @@
+"""The judge: is what a store shows after a crash or damage something that the contract allows?
+
+A crash may leave the store after any batch from the last that had to survive to the one under way,
+exactly, and nothing of it is damage. Damage may leave less, as long as every slot that is not what
+it was is faulty and everything that is no slot is as it was. The judge names the clause: an
+acknowledged batch that is gone is C2, a part of one C1, a later one without an earlier one C3, a false
+alarm or a silent loss C8, and what hangs on snapshots and trimming alone C10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from paxospp.model import Entry
+from paxospp.storage.slot_set import SlotSet
+from paxospp.testing.storage_suite.looking import Look
+from paxospp.testing.storage_suite.stream import Model, Stream
+from paxospp.testing.storage_suite.words import told
+
+
+class Complaint(NamedTuple):
+    """What is wrong, and by which clause."""
+
+    clause: str
+    wanted: str
+    found: str
+
+
+class Verdict(NamedTuple):
+    """Either a complaint, or after which batch the store stands."""
+
+    complaint: Complaint | None
+    number: int
+
+
+def after_crash(look: Look, stream: Stream, lowest: int, highest: int) -> Verdict:
+    """``lowest``: the last batch that must be there; ``highest``: the last that can be."""
+    for number in range(highest, lowest - 1, -1):
+        if not _differences(look, stream.model(number)):
+            return Verdict(None, number)
+    wanted = (
+        f"the store as it was after batch {lowest}"
+        if lowest == highest
+        else f"the store as it was after one of the batches {lowest} to {highest}"
+    )
+    clause, found = _classify(look, stream, lowest, highest)
+    return Verdict(Complaint(clause, wanted, found), lowest)
+
+
+def after_damage(look: Look, models: Sequence[Model]) -> Complaint | None:
+    """None if ``look`` may be what is left of one of ``models`` after damage (C8)."""
+    if look.refused is not None:
+        if look.refused.storage_error and not look.refused.locked:
+            return None
+        return Complaint("C9" if look.refused.locked else "C8", "CorruptedError, or faulty slots", str(look.refused))
+    complaints = [_hidden_damage(look, model) for model in models]
+    if None in complaints:
+        return None
+    shortest = min((found for found in complaints if found is not None), key=len)
+    return Complaint("C8", "each slot as it was or faulty, all else as it was; or CorruptedError", "; ".join(shortest))
+
+
+# After damage
+
+
+def _hidden_damage(look: Look, model: Model) -> list[str] | None:
+    state = look.state
+    faulty = SlotSet(state.faulty)
+    found = []
+    for name, is_, was in (
+        ("promised", state.promised, model.promised),
+        ("first", state.first, model.first),
+        ("snapshot", state.snapshot, model.snapshot),
+        ("meta", dict(state.meta), dict(model.meta)),
+    ):
+        if is_ != was:
+            found.append(f"{name} is {told(is_)} and was {told(was)}")
+    if state.decided > model.decided:
+        found.append(f"decided is {state.decided} and was {model.decided}")
+    found += [
+        f"decided is {state.decided} and was {model.decided}, and slot {slot} is not faulty"
+        for slot in range(state.decided + 1, model.decided + 1)
+        if slot not in faulty
+    ][:1]
+    for slots in look.unreadable:
+        faulty.add(slots)
+    for slot in sorted(set(model.entries) | set(look.entries)):
+        shown, held = look.entries.get(slot), model.entries.get(slot)
+        if shown is None and slot not in faulty:
+            found.append(f"slot {slot} is not there and not faulty; it was {told(held)}")
+        elif shown is not None and shown != held:
+            found.append(f"slot {slot} is {told(shown)} and was {told(held)}")
+    if look.strange is not None:
+        found.append(look.strange)
+    if look.content_refused is not None:
+        if not look.content_refused.corrupted:
+            found.append(f"reading the snapshot raises {look.content_refused}")
+    elif look.content != model.content:
+        found.append(f"the snapshot holds {told(look.content)} and held {told(model.content)}")
+    return found or None
+
+
+# After a crash
+
+
+def _differences(look: Look, model: Model) -> list[str]:
+    if look.refused is not None or look.strange is not None or look.content_refused is not None:
+        return ["refused"]
+    if look.state.faulty or look.unreadable:
+        return ["faulty"]
+    shown = _components(look, look.entries)
+    held = _components(Look(state=model.state, content=model.content), model.entries)
+    different = [key for key in shown.keys() | held.keys() if shown.get(key) != held.get(key)]
+    return sorted(map(str, different))
+
+
+def _components(look: Look, entries: object) -> dict[tuple[str, object], object]:
+    """What a store shows, part by part: single values, meta keys, slots."""
+    state = look.state
+    parts: dict[tuple[str, object], object] = {
+        ("promised", ""): state.promised,
+        ("decided", ""): state.decided,
+        ("first", ""): state.first,
+        ("last", ""): state.last,
+        ("snapshot", ""): (state.snapshot, look.content),
+    }
+    parts.update({("meta", key): value for key, value in state.meta.items()})
+    assert isinstance(entries, dict)
+    parts.update({("slot", slot): entry for slot, entry in entries.items()})
+    return parts
+
+
+def _classify(look: Look, stream: Stream, lowest: int, highest: int) -> tuple[str, str]:
+    if look.refused is not None:
+        raised = look.refused
+        clause = "C9" if raised.locked else "C8" if raised.corrupted else "C1"
+        return clause, f"it cannot be opened: {raised}"
+    if look.strange is not None:
+        return "C6", look.strange
+    if look.content_refused is not None:
+        due = [stream.model(number).snapshot for number in range(lowest, highest + 1)]
+        clause = "C10" if look.state.snapshot in due else "C2"  # else a former one came back
+        return clause, f"reading the snapshot {told(look.state.snapshot)} raises {look.content_refused}"
+    if look.state.faulty or look.unreadable:
+        faulty = [*look.state.faulty, *look.unreadable]
+        clause = "C10" if _is_given_back(SlotSet(faulty).ranges, stream, highest) else "C8"
+        return clause, f"the slots {', '.join(map(_told_range, faulty))} are faulty, and nothing was damaged"
+    return _classify_mixture(look, stream, lowest, highest)
+
+
+def _classify_mixture(look: Look, stream: Stream, lowest: int, highest: int) -> tuple[str, str]:
+    shown = _components(look, look.entries)
+    histories = [_components(Look(state=m.state, content=m.content), m.entries) for m in _models(stream, highest)]
+    older: list[tuple[str, object]] = []
+    since: dict[tuple[str, object], set[int]] = {}
+    for key in sorted({*shown, *(key for held in histories for key in held)}, key=str):
+        numbers = {number for number, held in enumerate(histories) if held.get(key) == shown.get(key)}
+        if key[0] == "last":
+            continue  # follows from the slots
+        if not numbers:
+            return "C7" if _has_other_bytes(
+                shown.get(key), key, histories
+            ) else "C1", f"{_named(key)} is {told(shown.get(key))}, which no batch ever made it"
+        since[key] = numbers
+        if max(numbers) < lowest:
+            older.append(key)
+    if older:
+        key = older[0]
+        text = (
+            f"{_named(key)} is {told(shown.get(key))}, as after batch {max(since[key])}; "
+            f"batch {lowest} was acknowledged, and it was {told(histories[lowest].get(key))} by then"
+        )
+        return _clause_of_lost(older, stream, lowest, histories, since), text
+    for number in range(lowest + 1, highest + 1):
+        if all(numbers & {number - 1, number} for numbers in since.values()):
+            there = next(key for key, numbers in since.items() if number - 1 not in numbers)
+            missing = next((key for key, numbers in since.items() if number not in numbers), None)
+            text = f"of batch {number} {_named(there)} is there"
+            text += f" and {_named(missing)} is not" if missing is not None else ""
+            return ("C10" if _is_only_given_back(since, stream, number) else "C1"), text
+    newest = max(since, key=lambda key: min(since[key]))
+    oldest = min(since, key=lambda key: max(since[key]))
+    return "C3", (
+        f"{_named(newest)} is as after batch {min(since[newest])}, and {_named(oldest)} as after batch "
+        f"{max(since[oldest])}: a later batch is there and an earlier one is not"
+    )
+
+
+def _has_other_bytes(
+    shown: object, key: tuple[str, object], histories: Sequence[dict[tuple[str, object], object]]
+) -> bool:
+    """Whether it is an entry that was written, by slot and ballot, but for its bytes."""
+    written = [held[key] for held in histories if key in held]
+    return isinstance(shown, Entry) and any(isinstance(e, Entry) and e.ballot == shown.ballot for e in written)
+
+
+def _clause_of_lost(
+    older: Sequence[tuple[str, object]],
+    stream: Stream,
+    lowest: int,
+    histories: Sequence[dict[tuple[str, object], object]],
+    since: Mapping[tuple[str, object], set[int]],
+) -> str:
+    """The clause for what is as it was before batch ``lowest``."""
+    # Lost with unsynced batches alone, though a later one came through that covers them, is C3.
+    return "C2" if any(_is_lost_synced(key, since[key], stream, lowest, histories) for key in older) else "C3"
+
+
+def _is_lost_synced(
+    key: tuple[str, object],
+    numbers: set[int],
+    stream: Stream,
+    lowest: int,
+    histories: Sequence[dict[tuple[str, object], object]],
+) -> bool:
+    """Whether a synced batch wrote ``key`` after the last of ``numbers``, at which it was as it is now."""
+    return any(
+        stream.step(number).synced and histories[number].get(key) != histories[number - 1].get(key)
+        for number in range(max(numbers) + 1, lowest + 1)
+    )
+
+
+def _is_given_back(faulty: Sequence[range], stream: Stream, highest: int) -> bool:
+    """Whether all that is missing is what the batch under way was about to trim."""
+    trim = stream.step(highest).batch.trim
+    return trim is not None and all(slots.stop <= trim for slots in faulty)
+
+
+def _is_only_given_back(since: dict[tuple[str, object], set[int]], stream: Stream, number: int) -> bool:
+    """Whether of batch ``number`` nothing is there but the space it was to give back."""
+    batch = stream.step(number).batch
+    if batch.trim is None and batch.snapshot is None:
+        return False
+    return all(
+        key[0] == "snapshot" or (key[0] == "slot" and int(str(key[1])) < (batch.trim or 0))
+        for key, numbers in since.items()
+        if number - 1 not in numbers
+    )
+
+
+def _models(stream: Stream, highest: int) -> Iterator[Model]:
+    return map(stream.model, range(highest + 1))
+
+
+def _named(key: tuple[str, object]) -> str:
+    return key[0] if key[1] == "" else f"{key[0]} {key[1]!r}"
+
+
+def _told_range(slots: range) -> str:
+    if len(range(slots.start, min(slots.stop, slots.start + 2))) == 1:
+        return str(slots.start)
+    return f"{slots.start} and up" if slots.stop > 1 << 60 else f"{slots.start} to {slots.stop - 1}"

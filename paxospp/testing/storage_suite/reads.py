@@ -1,0 +1,69 @@
+"""What a read gave, against what it should have given: which clause a difference belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from paxospp.errors import PaxosppError
+from paxospp.model import Entry, Slot
+from paxospp.storage.contract import DurableState, Storage, WriteBatch
+
+
+def attempt(storage: Storage, start: int, stop: int, max_bytes: int) -> object:
+    """What ``read`` gives as a list, or the name of what it raises."""
+    try:
+        return list(storage.read(Slot(start), Slot(stop), max_bytes))
+    except PaxosppError as error:
+        return type(error).__name__
+
+
+def clause_of_read(
+    found: object, wanted: object, batch: WriteBatch | None = None, trims_too_far: Callable[[], bool] = bool
+) -> str:
+    """C6; C2 where a slot comes with what was written before, C7 where in other bytes, or an empty value is gone.
+
+    C10 where slots are gone that stood above the snapshot that ``batch``, the last one, published. If it is the one
+    where its trim ended, ``trims_too_far`` says whether that happens without a snapshot, too.
+    """
+    if batch is not None and isinstance(wanted, list):
+        gone = _by_slot(wanted).keys() - (_by_slot(found).keys() if isinstance(found, list) else ())
+        if gone == {batch.trim} and trims_too_far():
+            return "C6"
+        if gone and batch.snapshot is not None and min(gone) > batch.snapshot.slot:
+            return "C10"
+    if not isinstance(found, list) or not isinstance(wanted, list):
+        return "C6"
+    is_, due = _by_slot(found), _by_slot(wanted)
+    if is_.keys() != due.keys():
+        missing = [due[slot] for slot in due.keys() - is_.keys()]
+        return "C7" if missing and not is_.keys() - due.keys() and not any(entry.value for entry in missing) else "C6"
+    if found != wanted and list(is_.values()) == found and list(due.values()) == wanted:
+        same_ballots = all(is_[slot].ballot == due[slot].ballot for slot in due)
+        return "C7" if same_ballots else "C2"
+    return "C6"
+
+
+def clause_of_state(
+    found: DurableState,
+    wanted: DurableState,
+    batch: WriteBatch | None = None,
+    trims_too_far: Callable[[], bool] = bool,
+) -> str:
+    """The clause for what ``load`` says wrongly of a store that was closed well; ``batch`` was the last one."""
+    if tuple(found.faulty):
+        return "C8"
+    if (found.promised, found.decided) != (wanted.promised, wanted.decided):
+        return "C2"
+    if found.snapshot != wanted.snapshot:
+        return "C10"
+    if batch is not None and batch.snapshot is not None and found.first == wanted.first and found.last < wanted.last:
+        return "C6" if wanted.last == batch.trim and trims_too_far() else "C10"
+    return "C7" if (found.first, found.last) == (wanted.first, wanted.last) else "C6"
+
+
+def _by_slot(entries: Sequence[Entry]) -> dict[int, Entry]:
+    return {entry.slot: entry for entry in sorted(entries, key=_slot)}
+
+
+def _slot(entry: Entry) -> int:
+    return entry.slot

@@ -1,0 +1,79 @@
+"""Running the suite on one store in this process, apart from whatever pytest is set up to do here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from paxospp.testing.storage_suite.verdicts import Collector, Verdict
+
+OURS = "paxospp.testing.pytest_plugin"
+
+
+def run_suite(
+    url: str,
+    *,
+    plugins: Sequence[str] = (),
+    cases: Sequence[str] = (),
+    quick: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verdict:
+    """Run every case, or those named, on the store of ``url``.
+
+    Raises:
+        KeyboardInterrupt: somebody did not want to wait.
+    """
+    collector = Collector(on_progress)
+    with tempfile.TemporaryDirectory(prefix="paxospp-kit-") as directory:
+        selected = [f"paxospp.testing.conformance::TestStorage::{name}" for name in cases]
+        line = [
+            "--pyargs",
+            *(selected or ["paxospp.testing.conformance"]),
+            f"--paxospp-storage={url}",
+            *(f"--paxospp-plugin={plugin}" for plugin in plugins),
+            *(["--paxospp-quick"] if quick else []),
+            f"--rootdir={directory}",
+            f"--config-file={os.devnull}",
+            "--noconftest",
+            "--import-mode=importlib",
+            "--tb=short",
+            "-q",
+            *("-p", OURS, "-p", "no:cacheprovider"),
+        ]
+        output = Path(directory, "output")
+        with undisturbed(output):
+            code = pytest.main(line, plugins=[collector])
+        if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            if code is pytest.ExitCode.INTERRUPTED and not collector.verdict.problems:
+                raise KeyboardInterrupt
+            collector.verdict.problems.append(f"pytest ended with {code!r}: {output.read_text()[-2000:].strip()}")
+    return collector.verdict
+
+
+@contextmanager
+def undisturbed(output: Path) -> Iterator[None]:
+    """No options and no plug-ins of the surroundings, which are not meant for this; what it says goes to ``output``."""
+    changed = {"PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    former = {name: os.environ.get(name) for name in changed}
+    _set(changed)
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        with open(output, "w") as file, redirect_stdout(file):
+            yield
+    finally:
+        sys.dont_write_bytecode = bytecode
+        _set(former)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

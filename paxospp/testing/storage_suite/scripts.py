@@ -1,0 +1,143 @@
+"""What runs under strace: short lives of a store that say by marks how far they are.
+
+``python -m paxospp.testing.storage_suite.child live …``. A batch is offered before it is persisted and
+acknowledged when it is known to survive power loss: when a synced one returned, and, for all that
+``load`` found, when ``load`` returned. Stdout gets what the case wants to know besides, as JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from paxospp.errors import StorageError
+from paxospp.plugins import PluginRegistry
+from paxospp.storage.contract import Storage
+from paxospp.testing.power_cut import acknowledge, mark, offer
+from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.looking import Look, Raised, look_at
+from paxospp.testing.storage_suite.stream import Stream
+
+IDLE_S = 0.12
+"""Long enough for an anchor to be synced, as it is when a store idles."""
+
+
+def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str, *, pauses: bool = True) -> None:
+    """Several lives of one store in one process, each closed well."""
+    opener = PluginRegistry(json.loads(plugins)).storage(url)
+    stream, number = Stream(int(seed), cutting=cutting == "1"), 0
+    for life in json.loads(lives):
+        storage = opener()
+        number = _load(storage, stream, number)
+        for _ in range(life):
+            number += 1
+            _persist(storage, stream, number)
+            if pauses and number % 9 == 0:
+                time.sleep(IDLE_S)
+        storage.close()
+        acknowledge(number)
+    mark("over")
+
+
+def script_die(url: str, plugins: str, seed: str, cutting: str, first: str, stop: str) -> None:
+    """One life that ends by SIGKILL after unsynced batches, if nothing killed it before."""
+    storage = PluginRegistry(json.loads(plugins)).storage(url)()
+    stream = Stream(int(seed), cutting=cutting == "1")
+    _load(storage, stream, int(first) - 1)
+    for number in range(int(first), int(stop)):
+        _persist(storage, stream, number)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def script_load(url: str, plugins: str, seed: str, cutting: str, lowest: str, highest: str) -> None:
+    """Open, load, say what was found, and end without closing anything: the power goes at once."""
+    stream = Stream(int(seed), cutting=cutting == "1")
+    try:
+        storage = PluginRegistry(json.loads(plugins)).storage(url)()
+        state = storage.load()
+    except Exception as error:
+        look = Look(Raised.of(error))
+    else:
+        mark("loaded")
+        look = look_at(storage, state)
+    verdict = after_crash(look, stream, int(lowest), int(highest))
+    _say({"number": verdict.number, "complaint": verdict.complaint})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, stop: str) -> None:
+    """Persist until something fails, then try to go on, then close; say what became of each."""
+    stream = Stream(int(seed), cutting=cutting == "1")
+    opener = PluginRegistry(json.loads(plugins)).storage(url)
+    try:
+        storage = opener()
+        storage.load()
+    except Exception as error:
+        _say({"opening": url, "error": f"{type(error).__name__}: {error}"})
+        return
+    for number in range(int(first), int(stop)):
+        step = stream.step(number)
+        try:
+            step.stage(storage)
+        except Exception as error:
+            _say({"staging": number, "error": f"{type(error).__name__}: {error}"})
+            break
+        offer(number)
+        try:
+            storage.persist(step.batch)
+        except Exception as error:
+            mark("failed")
+            _say({"failed": number, "error": f"{type(error).__name__}: {error}"})
+            _try_to_go_on(storage, stream, number)
+            break
+        if step.synced:
+            acknowledge(number)
+        _say({"returned": number})
+    try:
+        storage.close()
+    except Exception as error:
+        _say({"closing": url, "error": f"{type(error).__name__}: {error}"})
+    mark("closed")
+
+
+def _try_to_go_on(storage: Storage, stream: Stream, failed: int) -> None:
+    for number in (failed, failed + 1):
+        batch = stream.step(number).batch
+        try:
+            storage.persist(batch)
+        except Exception as error:
+            _say({"refused": number, "kind": type(error).__name__, "right": isinstance(error, StorageError)})
+        else:
+            _say({"went on": number})
+
+
+def _load(storage: Storage, stream: Stream, number: int) -> int:
+    storage.load()
+    acknowledge(number)
+    return number
+
+
+def _persist(storage: Storage, stream: Stream, number: int) -> None:
+    step = stream.step(number)
+    step.stage(storage)
+    offer(number)
+    storage.persist(step.batch)
+    if step.synced:
+        acknowledge(number)
+    else:
+        mark(f"returned {number}")
+
+
+def _say(fields: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+def said(output: str) -> Sequence[dict[str, object]]:
+    """What a script said, taken out of all that its process wrote."""
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,224 @@
+"""A stream of batches, the same for the same seed wherever it is made, and what a store remembers after each.
+
+Who kills a child cannot ask it what it was writing, and need not: batch *n* of seed *s* is known. The
+``Model`` is what *Bounds* of the contract says, in dicts; after batch *n* a store holds
+``Stream(s).model(n)``, and after a crash that of one batch between the last that had to survive and
+the one under way.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
+from paxospp.storage.contract import DurableState, Storage, WriteBatch
+
+KILL_STREAMS = (1, False), (2, False), (3, False), (4, True), (5, True)
+LEAVE_STREAM = 6, False
+DAMAGE_STREAM = 114, False
+LIMIT_STREAMS = (20, False), (21, False), (22, False), (23, True)
+POWER_STREAMS = (31, False), (32, False), (33, True), (34, True)
+SYNC_STREAM = 35, False
+FAILING_STREAM = 60, False
+
+LIVES = (14, 9, 12)
+"""How many batches a life has that ends by a clean close, where it matters."""
+
+STREAMS = (
+    *KILL_STREAMS,
+    LEAVE_STREAM,
+    DAMAGE_STREAM,
+    *LIMIT_STREAMS,
+    *POWER_STREAMS,
+    SYNC_STREAM,
+    FAILING_STREAM,
+)
+"""Seed of each stream that a crash or damage is tried on, and whether it is ``cutting``."""
+
+VALUE_BYTES = (0, 1, 20, 40, 90, 200, 700, 3000)
+SNAPSHOT_BYTES = (0, 10, 300, 5000)
+
+
+@dataclass(slots=True)
+class Model:
+    """What a store that keeps the contract remembers."""
+
+    promised: Ballot | None = None
+    decided: int = 0
+    first: int = 1
+    entries: Mapping[int, Entry] = field(default_factory=dict)
+    snapshot: SnapshotMeta | None = None
+    content: bytes | None = None
+    """The current snapshot's bytes."""
+    meta: Mapping[str, bytes] = field(default_factory=dict)
+
+    def after(self, batch: WriteBatch, content: bytes | None = None) -> Model:
+        """The model with ``batch`` in it; ``content`` are the bytes of the snapshot that it names."""
+        first = max(self.first, batch.trim or 0)
+        entries = dict(self.entries)
+        entries.update({entry.slot: entry for entry in batch.accepted})
+        return Model(
+            promised=batch.promised or self.promised,
+            decided=max(self.decided, batch.decided or 0),
+            first=first,
+            entries={slot: entry for slot, entry in entries.items() if slot >= first},
+            snapshot=batch.snapshot or self.snapshot,
+            content=self.content if batch.snapshot is None else content,
+            meta={**self.meta, **batch.meta},
+        )
+
+    @property
+    def last(self) -> int:
+        return max(self.entries, default=self.first - 1)
+
+    @property
+    def state(self) -> DurableState:
+        """What ``load`` says of it."""
+        return DurableState(
+            promised=self.promised,
+            decided=Slot(self.decided),
+            first=Slot(self.first),
+            last=Slot(self.last),
+            snapshot=self.snapshot,
+            meta=self.meta,
+        )
+
+    def read(self, start: int, stop: int, max_bytes: int) -> list[Entry]:
+        """What ``read`` gives; ``start`` is not below ``first`` and nothing is faulty."""
+        found: list[Entry] = []
+        for slot in sorted(slot for slot in self.entries if start <= slot < stop):
+            max_bytes -= len(self.entries[slot].value)
+            if found and max_bytes < 0:
+                break
+            found.append(self.entries[slot])
+        return found
+
+
+@dataclass(slots=True, frozen=True)
+class Step:
+    """One batch, and the snapshots that are staged before it."""
+
+    batch: WriteBatch
+    content: bytes | None = None
+    """The bytes of the snapshot that the batch names."""
+    orphan: tuple[SnapshotMeta, bytes] | None = None
+    """A snapshot that is committed and that no batch ever names."""
+
+    @property
+    def synced(self) -> bool:
+        return self.batch.sync or self.batch.trim is not None or self.batch.snapshot is not None
+
+    def run(self, storage: Storage) -> None:
+        """Do it; returns when ``persist`` does."""
+        self.stage(storage)
+        storage.persist(self.batch)
+
+    def stage(self, storage: Storage) -> None:
+        """What comes before ``persist``, and ends no handle if it fails."""
+        for meta, content in filter(None, (self.orphan, self._named)):
+            writer = storage.create_snapshot(meta)
+            half = len(content) // 2
+            writer.write(content[:half])
+            writer.write(content[half:])
+            writer.commit()
+
+    @property
+    def _named(self) -> tuple[SnapshotMeta, bytes] | None:
+        if self.batch.snapshot is None or self.content is None:
+            return None
+        return self.batch.snapshot, self.content
+
+
+class Stream:
+    """Batches 1, 2, 3, … of ``seed``. ``cutting``: every second one is a snapshot, a trim or both."""
+
+    def __init__(self, seed: int, *, cutting: bool = False, unsynced: float = 0.3) -> None:
+        self._seed = seed
+        self._cutting = cutting
+        self._unsynced = unsynced
+        self._steps: list[Step] = [Step(WriteBatch())]  # number 0 is the new store
+        self._models = [Model()]
+
+    def step(self, number: int) -> Step:
+        self._reach(number)
+        return self._steps[number]
+
+    def model(self, number: int) -> Model:
+        self._reach(number)
+        return self._models[number]
+
+    def synced_by(self, number: int) -> int:
+        """The last batch up to ``number`` that survives power loss once ``number`` returned."""
+        return next((n for n in range(number, 0, -1) if self.step(n).synced), 0)
+
+    def _reach(self, number: int) -> None:
+        while len(self._steps) <= number:
+            model = self._models[-1]
+            step = self._next(model, len(self._steps))
+            self._steps.append(step)
+            self._models.append(model.after(step.batch, step.content))
+
+    def _next(self, model: Model, number: int) -> Step:
+        chance = random.Random(f"{self._seed}/{number}")
+        cut = chance.random() < (0.5 if self._cutting else 0.12)
+        if cut:
+            return self._cut(model, chance, number)
+        return self._write(model, chance, number)
+
+    def _write(self, model: Model, chance: random.Random, number: int) -> Step:
+        ballot = Ballot(number, NodeId("n1"), 7)  # one value per slot and ballot, as in any run of Paxos
+        batch = draw_batch(model, chance, ballot)
+        if chance.random() < 0.3:
+            batch = replace(batch, promised=Ballot(ballot.round + 1, NodeId(chance.choice(["n1", "n2"])), number))
+        orphan = None
+        if chance.random() < 0.05:
+            orphan = SnapshotMeta(Slot(model.decided + 1), f"orphan-{number}"), chance.randbytes(200)
+        return Step(replace(batch, sync=chance.random() >= self._unsynced), None, orphan)
+
+    def _cut(self, model: Model, chance: random.Random, number: int) -> Step:
+        at_least = model.snapshot.slot if model.snapshot else 0
+        covered = max(model.decided, at_least)
+        decided = None
+        if chance.random() < 0.15:  # a snapshot of a peer that is ahead
+            covered += chance.randint(1, 9)
+            decided = Slot(covered)
+        meta, content = SnapshotMeta(Slot(covered), f"s-{number}"), chance.randbytes(chance.choice(SNAPSHOT_BYTES))
+        match chance.choice(["snapshot", "both", "both", "trim"]):
+            case "trim" if model.snapshot is not None:
+                first = chance.randint(model.first, max(model.first, model.snapshot.slot + 1))
+                return Step(WriteBatch(trim=Slot(first), sync=chance.random() < 0.5))
+            case "both":
+                trim = covered + 1 if decided is not None else chance.randint(1, covered + 1)
+                return Step(WriteBatch(snapshot=meta, trim=Slot(max(trim, 1)), decided=decided), content)
+            case _ if decided is not None:
+                return Step(WriteBatch(snapshot=meta, trim=Slot(covered + 1), decided=decided), content)
+            case _:
+                return Step(WriteBatch(snapshot=meta), content)
+
+
+def draw_batch(model: Model, chance: random.Random, ballot: Ballot) -> WriteBatch:
+    """A batch without promise, trim or snapshot that an acceptor could write over ``model``.
+
+    Undecided slots are written again and again; of decided ones only those below ``first``, which are not
+    stored: no leader proposes another value for them, and what a store may lose of them is no older value.
+    """
+    low, stop = model.decided + 1, max(model.decided, model.last) + 5
+    count = chance.choice([0, 1, 1, 1, 2, 4])
+    slots = chance.sample(range(low, stop), min(count, stop - low))
+    if model.first > 1 and chance.random() < 0.2:
+        slots.append(model.first - 1)
+    entries = [
+        Entry(Slot(slot), ballot, chance.choice(list(Kind)), chance.randbytes(chance.choice(VALUE_BYTES)))
+        for slot in slots
+    ]
+    held = set(model.entries) | {slot for slot in slots if slot >= model.first}
+    decided = model.decided
+    while decided + 1 in held or decided + 1 < model.first:
+        decided += 1
+    return WriteBatch(
+        accepted=entries,
+        decided=Slot(chance.randint(0, decided)) if chance.random() < 0.5 else None,
+        meta={chance.choice("abc"): chance.randbytes(chance.choice([0, 3, 40]))} if chance.random() < 0.15 else {},
+    )

@@ -1,0 +1,111 @@
+"""The words of the cases: ballots, entries, batches and snapshots that are recognized wherever they turn up."""
+
+from __future__ import annotations
+
+import sys
+
+from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
+from paxospp.storage.contract import Storage, WriteBatch
+
+EVERYTHING = 1 << 40
+"""More bytes than any case stores."""
+
+
+def ballot(round: int, node: str = "n1", incarnation: int = 7) -> Ballot:
+    return Ballot(round, NodeId(node), incarnation)
+
+
+def entry(slot: int, value: bytes = b"value", round: int = 1, kind: Kind = Kind.COMMANDS) -> Entry:
+    return Entry(Slot(slot), ballot(round), kind, value)
+
+
+def accepted(*slots: int, round: int = 1) -> WriteBatch:
+    """A batch that accepts a recognizable value in each of ``slots``."""
+    return WriteBatch(accepted=[entry(slot, value_of(slot, round), round) for slot in slots])
+
+
+def value_of(slot: int, round: int = 1) -> bytes:
+    """Forty bytes that stand nowhere else and cannot be compressed away."""
+    return b"<%010d/%010d>" % (slot, round) + bytes((slot * 37 + round * 101 + i * 59) % 250 + 1 for i in range(17))
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """``size`` bytes that do not compress, the same for the same ``seed``."""
+    block = bytes((i * i * 7 + i * 13 + (i >> 3) * 31 + (i * i >> 7)) & 0xFF for i in range(seed, seed + 4099))
+    return (block * (size // len(block) + 1))[:size]
+
+
+def snapshot(storage: Storage, slot: int, id: str, *chunks: bytes, publish: bool = True) -> SnapshotMeta:
+    """Stage, commit and, unless told otherwise, publish a snapshot."""
+    meta = SnapshotMeta(Slot(slot), id)
+    writer = storage.create_snapshot(meta)
+    for chunk in chunks:
+        writer.write(chunk)
+    writer.commit()
+    if publish:
+        storage.persist(WriteBatch(snapshot=meta))
+    return meta
+
+
+def read_all(storage: Storage, start: int = 1, stop: int = sys.maxsize) -> dict[int, bytes]:
+    return {found.slot: found.value for found in storage.read(Slot(start), Slot(stop), EVERYTHING)}
+
+
+def read_entries(storage: Storage, start: int, stop: int) -> list[Entry]:
+    """As ``read`` gives them, but by slot: whether their order is right is for C6 to say."""
+    return sorted(storage.read(Slot(start), Slot(stop), EVERYTHING), key=_slot)
+
+
+def _slot(entry: Entry) -> int:
+    return entry.slot
+
+
+def read_snapshot(storage: Storage, size: int = 1 << 16) -> bytes | None:
+    reader = storage.open_snapshot()
+    if reader is None:
+        return None
+    with reader:
+        return b"".join(iter(lambda: reader.read(size), b""))
+
+
+def told(value: object) -> str:
+    """``value`` in few words, for the steps of a failing case."""
+    match value:
+        case WriteBatch():
+            return _told_batch(value)
+        case Entry():
+            return f"{value.slot}@{value.ballot.round}={_told_bytes(value.value)}"
+        case Ballot():
+            return f"{value.round}.{value.node}"
+        case SnapshotMeta():
+            return f"{value.id}@{value.slot}"
+        case bytes():
+            return _told_bytes(value)
+        case list() | tuple() if not hasattr(value, "_fields"):
+            shown = [told(part) for part in value[:3]]
+            return f"[{', '.join(shown)}{f', … {len(value)} in all' if len(value) > 3 else ''}]"
+        case _:
+            text = repr(value)
+            return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _told_batch(batch: WriteBatch) -> str:
+    parts = []
+    if batch.promised is not None:
+        parts.append(f"promised={told(batch.promised)}")
+    if batch.accepted:
+        parts.append(f"accepted={told(list(batch.accepted))}")
+    parts += [
+        f"{name}={told(value)}"
+        for name, value in (("decided", batch.decided), ("trim", batch.trim), ("snapshot", batch.snapshot))
+        if value is not None
+    ]
+    if batch.meta:
+        parts.append(f"meta={{{', '.join(f'{key!r}: {told(value)}' for key, value in batch.meta.items())}}}")
+    if not batch.sync:
+        parts.append("sync=False")
+    return ", ".join(parts) or "an empty batch"
+
+
+def _told_bytes(data: bytes) -> str:
+    return repr(data) if len(data) <= 16 else f"{data[:8]!r}… ({len(data):,} bytes)"

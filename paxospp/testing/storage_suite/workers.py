@@ -1,0 +1,168 @@
+"""The parent's side of ``child``: a zygote per test class, and workers that can be killed at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+from paxospp.testing.storage_suite.looking import Look, Raised
+
+ANSWER_TIMEOUT_S = 60.0
+
+
+class WorkerDied(Exception):
+    """The worker ended by itself: by a signal, or by what its store did to it."""
+
+
+class WorkerStuck(Exception):
+    """The worker has not answered for a minute."""
+
+
+def python_environment() -> dict[str, str]:
+    """The environment of a child that finds the same modules as this process."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+class Zygote:
+    """Starts workers for one URL's store."""
+
+    def __init__(self, url: str, plugins: Sequence[str]) -> None:
+        self._control, other = socket.socketpair()
+        with other:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "paxospp.testing.storage_suite.child",
+                    str(other.fileno()),
+                    url,
+                    *plugins,
+                ],
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=python_environment(),
+            )
+
+    def worker(self) -> WorkerHandle:
+        """A fresh process."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
+        pid = int(self._answer())
+        return WorkerHandle(self, pid, Connection(ours.detach()))
+
+    def wait(self, pid: int) -> int:
+        """The exit code of a worker that has ended, or is about to; negative: the signal."""
+        self._control.send(b"wait %d" % pid)
+        return int(self._answer())
+
+    def close(self) -> None:
+        """End the zygote, and its workers with it."""
+        self._control.close()
+        try:
+            self._process.wait(ANSWER_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _answer(self) -> bytes:
+        answer = self._control.recv(64)
+        if not answer:
+            raise WorkerDied(f"the kit's child process ended with {self._process.wait()}")
+        return answer
+
+
+class WorkerHandle:
+    """One worker process; leaving the context kills it, which is how most of them end."""
+
+    def __init__(self, zygote: Zygote, pid: int, connection: Connection[Any, Any]) -> None:
+        self._zygote = zygote
+        self.pid = pid
+        self._connection = connection
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    # What it can be asked, see child.Worker
+
+    def look(self, url: str) -> Look:
+        look: Look = self._ask("look", url)
+        return look
+
+    def open(self, url: str) -> Raised | None:
+        raised: Raised | None = self._ask("open", url)
+        return raised
+
+    def load(self) -> Look:
+        look: Look = self._ask("load")
+        return look
+
+    def persist(self, seed: int, cutting: bool, number: int) -> Raised | None:
+        raised: Raised | None = self._ask("persist", seed, cutting, number)
+        return raised
+
+    def close(self) -> Raised | None:
+        raised: Raised | None = self._ask("close")
+        return raised
+
+    def limit_files(self, size: int) -> None:
+        self._ask("limit_files", size)
+
+    # Asking without waiting, for who wants to kill it meanwhile
+
+    def begin(self, name: str, *arguments: object) -> None:
+        self._connection.send((name, *arguments))
+
+    def answer(self, timeout_s: float = ANSWER_TIMEOUT_S) -> object:
+        """The next thing it says."""
+        try:
+            if not self._connection.poll(timeout_s):
+                raise WorkerStuck(f"no answer for {timeout_s:.0f} s")
+            return self._connection.recv()
+        except (EOFError, OSError) as error:
+            code = self._wait()
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            raise WorkerDied(f"the process ended by {how}") from error
+
+    def is_silent(self, for_s: float) -> bool:
+        """Whether it says nothing for so long."""
+        return not self._connection.poll(for_s)
+
+    def kill(self) -> list[object]:
+        """SIGKILL; what it had said and nobody had heard yet."""
+        if self._ended:
+            return []
+        os.kill(self.pid, signal.SIGKILL)
+        self._wait()
+        heard: list[object] = []
+        try:
+            while self._connection.poll():
+                heard.append(self._connection.recv())
+        except (EOFError, OSError):
+            pass
+        self._connection.close()
+        return heard
+
+    def _ask(self, name: str, *arguments: object) -> Any:
+        self.begin(name, *arguments)
+        return self.answer()
+
+    def _wait(self) -> int:
+        if self._ended:
+            return 0
+        self._ended = True
+        return self._zygote.wait(self.pid)

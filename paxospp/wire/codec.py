@@ -1,0 +1,159 @@
+"""Frames: who speaks, to whom, and the messages that queued, under one checksum.
+
+A frame is a serialized LinkRequest. Its CRC-32 covers every identity field and, for each
+message, its length and its own CRC-32; nothing of a message is decoded before it fits. What a
+message costs (encoding, checksum) is therefore independent of whom it goes to, and a
+``FrameEncoder`` pays it once for an Accept that goes to every peer.
+
+Refuses: to judge the sender. Cluster id, group, incarnation and boot are the engine's to check
+(DESIGN section 5, rule 8); damage, form and the address are checked here.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from paxospp.messages import Accept, Decided, ForwardRuns, Heartbeat, Message, Promise, Sender, SnapshotChunk
+from paxospp.model import NodeId
+from paxospp.wire.fields import varint
+from paxospp.wire.peer_messages import (
+    MalformedFrameError,
+    decode_message,
+    encode_accept,
+    encode_message,
+    node_name,
+)
+from paxospp.wire.v1 import peer_pb2 as pb
+
+__all__ = ["FrameEncoder", "MalformedFrameError", "decode_frame", "encode_frame", "size_of"]
+
+_FORMAT = 1
+_CLUSTER_ID_BYTES_MAX = 64
+_BOOT_MAX = (1 << 63) - 1
+_KEPT_BYTES_MAX = 4 << 20
+_MESSAGE_TAG = b"\x4a"
+"""The tag of LinkRequest.messages: field 9, length-delimited."""
+
+_IDENTITY = struct.Struct(">BIQQQBBB")
+"""Format, group, incarnation, boot, nonce, and the lengths of cluster id, node and to, which follow."""
+_PART = struct.Struct(">II")
+"""Length and CRC-32 of one message."""
+
+
+class _Encoded(NamedTuple):
+    message: Message
+    pieces: Sequence[bytes]
+    length: int
+    """Of all pieces together."""
+    checksum: int
+
+
+def encode_frame(sender: Sender, to: NodeId, messages: Sequence[Message]) -> bytes:
+    """One frame from ``sender`` to ``to``."""
+    return _seal(sender, to, map(_encode, messages))
+
+
+class FrameEncoder:
+    """``encode_frame`` that encodes an Accept once, however many peers it goes to.
+
+    Remembers the last few Accepts by identity, at most 4 MiB of them; use one per node.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, _Encoded] = {}  # by id(); holding the message keeps its id from being used anew
+        self._kept_bytes = 0
+
+    def encode(self, sender: Sender, to: NodeId, messages: Sequence[Message]) -> bytes:
+        """One frame from ``sender`` to ``to``."""
+        return _seal(sender, to, map(self._encode, messages))
+
+    def _encode(self, message: Message) -> _Encoded:
+        if type(message) is not Accept:
+            return _encode(message)
+        encoded = self._kept.get(id(message))
+        if encoded is None:
+            encoded = self._kept[id(message)] = _encode(message)
+            self._kept_bytes += encoded.length
+            while self._kept_bytes > _KEPT_BYTES_MAX or len(self._kept) > 256:
+                oldest = self._kept.pop(next(iter(self._kept)))
+                self._kept_bytes -= oldest.length
+        return encoded
+
+
+def decode_frame(data: bytes, to: NodeId) -> tuple[Sender, list[Message]]:
+    """Undo ``encode_frame`` at the node named ``to``.
+
+    Raises:
+        MalformedFrameError: the bytes are damaged, for another node, or hold what cannot be;
+            nothing of the frame is to be used.
+    """
+    try:
+        frame = pb.LinkRequest.FromString(data)
+    except DecodeError as error:
+        raise MalformedFrameError("not a frame") from error
+    if len(frame.cluster_id) > _CLUSTER_ID_BYTES_MAX or frame.boot > _BOOT_MAX:
+        raise MalformedFrameError("identity out of bounds")
+    sender = Sender(frame.cluster_id, frame.group, node_name(frame.node), frame.incarnation, frame.boot, frame.nonce)
+    bodies = list(frame.messages)
+    parts = ((len(body), zlib.crc32(body)) for body in bodies)
+    if _checksum(sender, node_name(frame.to), parts) != frame.checksum:
+        raise MalformedFrameError("checksum")
+    if frame.to != to:
+        raise MalformedFrameError("for another node")
+    return sender, [decode_message(body) for body in bodies]
+
+
+def size_of(message: Message) -> int:
+    """About how many bytes ``message`` adds to a frame, without encoding it."""
+    match message:
+        case Accept():
+            return 128 + len(message.value)
+        case Promise() | Decided():
+            return 256 + sum(128 + len(entry.value) for entry in message.entries)
+        case ForwardRuns():
+            return 128 + sum(8 + len(run) for run in message.runs)
+        case SnapshotChunk():
+            return 128 + len(message.data)
+        case Heartbeat():
+            return 256
+        case _:
+            return 128
+
+
+def _encode(message: Message) -> _Encoded:
+    if type(message) is not Accept:
+        body = encode_message(message)
+        return _Encoded(message, (body,), len(body), zlib.crc32(body))
+    head, value = encode_accept(message)
+    return _Encoded(message, (head, value), len(head) + len(value), zlib.crc32(value, zlib.crc32(head)))
+
+
+def _seal(sender: Sender, to: NodeId, messages: Iterable[_Encoded]) -> bytes:
+    encoded = list(messages)
+    head = pb.LinkRequest(
+        cluster_id=sender.cluster_id,
+        group=sender.group,
+        node=sender.node,
+        incarnation=sender.incarnation,
+        boot=sender.boot,
+        nonce=sender.nonce,
+        to=to,
+        checksum=_checksum(sender, to, ((length, checksum) for _, _, length, checksum in encoded)),
+    )
+    pieces = [head.SerializeToString()]
+    for _, parts, length, _ in encoded:
+        pieces += (_MESSAGE_TAG, varint(length), *parts)
+    return b"".join(pieces)
+
+
+def _checksum(sender: Sender, to: NodeId, parts: Iterable[tuple[int, int]]) -> int:
+    cluster_id, group, node, incarnation, boot, nonce = sender
+    names = (cluster_id, node.encode(), to.encode())
+    lengths = map(len, names)
+    identity = _IDENTITY.pack(_FORMAT, group, incarnation, boot, nonce, *lengths)
+    return zlib.crc32(b"".join((identity, *names, *(_PART.pack(*part) for part in parts))))

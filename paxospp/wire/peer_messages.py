@@ -1,0 +1,369 @@
+"""Each message between peers, to the bytes of one PeerMessage and back.
+
+Owns the bounds of every field: what comes back from ``decode_message`` has known kinds, names
+that are names, slots that exist and parts that fit, so the engine asks none of that again. Who
+sent it, and whether the bytes are whole, is the frame's business (``wire.codec``).
+
+Bounds keep counters under 2**63: what is stored as 64 bits can still be added to.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from typing import Any, assert_never
+
+from google.protobuf.message import DecodeError
+
+from paxospp.errors import ConfigError
+from paxospp.messages import (
+    Accept,
+    Accepted,
+    CatchUp,
+    Checkpoint,
+    Decided,
+    ForwardRuns,
+    Heartbeat,
+    HeartbeatAnswer,
+    Message,
+    Nack,
+    Prepare,
+    Promise,
+    ReadAnswer,
+    ReadRequest,
+    SnapshotChunk,
+    SnapshotRequest,
+)
+from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta, check_node_id
+from paxospp.wire.fields import varint
+from paxospp.wire.v1 import peer_pb2 as pb
+
+_NUMBER_MAX = sys.maxsize
+_PARTS_MAX = 1 << 20
+_LARGE_BYTES = 4096
+_DIGEST_BYTES_MAX = 64
+_PEER_MESSAGE_ACCEPT_TAG = b"\x1a"
+_ACCEPT_VALUE_TAG = b"\x22"
+"""Fields 3 of PeerMessage and 4 of Accept, both length-delimited."""
+
+
+class MalformedFrameError(ValueError):
+    """Bytes from a peer that are damaged, not for this node, or say what no version ever said.
+
+    ``reason`` is one of a few fixed phrases, so that it can be counted by.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"malformed frame: {reason}")
+        self.reason = reason
+
+
+def encode_message(message: Message) -> bytes:
+    """The bytes of ``message``; a number that does not fit its field is a bug of ours and raises ValueError."""
+    return _wrap(message).SerializeToString()
+
+
+def encode_accept(accept: Accept) -> tuple[bytes, bytes]:
+    """The same in two pieces, of which the second is the value itself or empty: whoever joins them copies it once.
+
+    Fields may be put end to end in any order.
+    """
+    value = accept.value
+    if len(value) < _LARGE_BYTES:
+        return encode_message(accept), b""
+    head = pb.Accept(
+        ballot=_fields(accept.ballot),
+        slot=accept.slot,
+        kind=_KIND_TO_WIRE[accept.kind],
+        decided_up_to=accept.decided_up_to,
+    ).SerializeToString()
+    head += _ACCEPT_VALUE_TAG + varint(len(value))
+    return _PEER_MESSAGE_ACCEPT_TAG + varint(len(head) + len(value)) + head, value
+
+
+def _wrap(message: Message) -> pb.PeerMessage:
+    # Inner messages are given as dicts, which protobuf fills in place; objects it would copy, values and all.
+    match message:
+        case Accept():
+            return pb.PeerMessage(
+                accept={
+                    "ballot": _fields(message.ballot),
+                    "slot": message.slot,
+                    "kind": _KIND_TO_WIRE[message.kind],
+                    "value": message.value,
+                    "decided_up_to": message.decided_up_to,
+                }
+            )
+        case Accepted():
+            return pb.PeerMessage(accepted={"ballot": _fields(message.ballot), "slot": message.slot})
+        case Heartbeat():
+            return pb.PeerMessage(
+                heartbeat={
+                    "round": message.round,
+                    "leading": _optional(message.leading),
+                    "served": message.served,
+                    "decided_up_to": message.decided_up_to,
+                    "recovered_up_to": message.recovered_up_to,
+                    "promised": _optional(message.promised),
+                    "remembered": message.remembered,
+                    "booted_with": _optional(message.booted_with),
+                    "checkpoint": None if message.checkpoint is None else message.checkpoint._asdict(),
+                }
+            )
+        case HeartbeatAnswer():
+            return pb.PeerMessage(
+                heartbeat_answer={
+                    "nonce": message.nonce,
+                    "round": message.round,
+                    "promised": _optional(message.promised),
+                    "decided": message.decided,
+                    "disk_answers": message.disk_answers,
+                    "served": message.served,
+                    "leader": message.leader,
+                    "remembered": message.remembered,
+                    "booted_with": _optional(message.booted_with),
+                    "lease": message.lease,
+                }
+            )
+        case ForwardRuns():
+            return pb.PeerMessage(forward_runs={"runs": message.runs})
+        case ReadRequest():
+            return pb.PeerMessage(read_request={"counter": message.counter, "lease": message.lease})
+        case ReadAnswer():
+            return pb.PeerMessage(
+                read_answer={"nonce": message.nonce, "counter": message.counter, "slot": message.slot}
+            )
+        case Decided():
+            return pb.PeerMessage(
+                decided={
+                    "entries": [_entry_fields(entry) for entry in message.entries],
+                    "decided": message.decided,
+                    "first": message.first,
+                }
+            )
+        case CatchUp():
+            return pb.PeerMessage(catch_up={"start": message.start, "stop": message.stop})
+        case Prepare():
+            return pb.PeerMessage(prepare={"ballot": _fields(message.ballot), "start": message.start})
+        case Promise():
+            return pb.PeerMessage(
+                promise={
+                    "ballot": _fields(message.ballot),
+                    "start": message.start,
+                    "part": message.part,
+                    "parts": message.parts,
+                    "decided": message.decided,
+                    "first": message.first,
+                    "last": message.last,
+                    "entries": [_entry_fields(entry) for entry in message.entries],
+                    "faulty": [
+                        {"start": slots.start, "stop": 0 if slots.stop >= sys.maxsize else slots.stop}
+                        for slots in message.faulty
+                    ],
+                }
+            )
+        case Nack():
+            return pb.PeerMessage(nack={"refused": _fields(message.refused), "promised": _fields(message.promised)})
+        case SnapshotRequest():
+            return pb.PeerMessage(
+                snapshot_request={"id": message.id, "offset": message.offset, "covers": message.covers}
+            )
+        case SnapshotChunk():
+            return pb.PeerMessage(
+                snapshot_chunk={
+                    "slot": message.slot,
+                    "id": message.id,
+                    "offset": message.offset,
+                    "data": message.data,
+                    "last": message.last,
+                }
+            )
+        case _:
+            assert_never(message)
+
+
+def decode_message(data: bytes) -> Message:
+    """Undo ``encode_message``; raises MalformedFrameError for whatever it cannot have written."""
+    try:
+        wrapped = pb.PeerMessage.FromString(data)
+    except DecodeError as error:
+        raise MalformedFrameError("message not decodable") from error
+    match wrapped.WhichOneof("message"):
+        case "accept":
+            accept = wrapped.accept
+            return Accept(
+                ballot=_ballot(accept.ballot),
+                slot=_slot(accept.slot),
+                kind=_kind(accept.kind),
+                value=accept.value,
+                decided_up_to=_number(accept.decided_up_to),
+            )
+        case "accepted":
+            accepted = wrapped.accepted
+            return Accepted(ballot=_ballot(accepted.ballot), slot=_slot(accepted.slot))
+        case "heartbeat":
+            heartbeat = wrapped.heartbeat
+            return Heartbeat(
+                round=_number(heartbeat.round),
+                leading=_ballot(heartbeat.leading) if heartbeat.HasField("leading") else None,
+                served=heartbeat.served,
+                decided_up_to=_number(heartbeat.decided_up_to),
+                recovered_up_to=_number(heartbeat.recovered_up_to),
+                promised=_ballot(heartbeat.promised) if heartbeat.HasField("promised") else None,
+                remembered=_number(heartbeat.remembered),
+                booted_with=_ballot(heartbeat.booted_with) if heartbeat.HasField("booted_with") else None,
+                checkpoint=_checkpoint(heartbeat.checkpoint) if heartbeat.HasField("checkpoint") else None,
+            )
+        case "heartbeat_answer":
+            beat = wrapped.heartbeat_answer
+            return HeartbeatAnswer(
+                nonce=beat.nonce,
+                round=_number(beat.round),
+                promised=_ballot(beat.promised) if beat.HasField("promised") else None,
+                decided=_number(beat.decided),
+                disk_answers=beat.disk_answers,
+                served=beat.served,
+                leader=node_name(beat.leader) if beat.leader else None,
+                remembered=_number(beat.remembered),
+                booted_with=_ballot(beat.booted_with) if beat.HasField("booted_with") else None,
+                lease=_number(beat.lease),
+            )
+        case "forward_runs":
+            return ForwardRuns(runs=tuple(wrapped.forward_runs.runs))
+        case "read_request":
+            return ReadRequest(counter=_number(wrapped.read_request.counter), lease=wrapped.read_request.lease)
+        case "read_answer":
+            read = wrapped.read_answer
+            slot = _number(read.slot) if read.HasField("slot") else None
+            return ReadAnswer(nonce=read.nonce, counter=_number(read.counter), slot=slot)
+        case "decided":
+            decided = wrapped.decided
+            return Decided(
+                entries=tuple(map(_entry, decided.entries)),
+                decided=_number(decided.decided),
+                first=_slot(decided.first),
+            )
+        case "catch_up":
+            catch_up = wrapped.catch_up
+            if catch_up.stop < catch_up.start:
+                raise MalformedFrameError("range out of bounds")
+            return CatchUp(start=_slot(catch_up.start), stop=_slot(catch_up.stop))
+        case "prepare":
+            return Prepare(ballot=_ballot(wrapped.prepare.ballot), start=_slot(wrapped.prepare.start))
+        case "promise":
+            return _promise(wrapped.promise)
+        case "nack":
+            return Nack(refused=_ballot(wrapped.nack.refused), promised=_ballot(wrapped.nack.promised))
+        case "snapshot_request":
+            request = wrapped.snapshot_request
+            return SnapshotRequest(
+                id=_snapshot_id(request.id), offset=_number(request.offset), covers=Slot(_number(request.covers))
+            )
+        case "snapshot_chunk":
+            chunk = wrapped.snapshot_chunk
+            return SnapshotChunk(
+                slot=_number(chunk.slot),
+                id=_snapshot_id(chunk.id),
+                offset=_number(chunk.offset),
+                data=chunk.data,
+                last=chunk.last,
+            )
+        case _:
+            raise MalformedFrameError("unknown message")
+
+
+@lru_cache(maxsize=1024)
+def node_name(name: str) -> NodeId:
+    """``name`` checked; names come with every message, so good ones are remembered."""
+    try:
+        return check_node_id(name)
+    except ConfigError as error:
+        raise MalformedFrameError("node's name") from error
+
+
+def _promise(promise: pb.Promise) -> Promise:
+    if not promise.part < promise.parts <= _PARTS_MAX:
+        raise MalformedFrameError("part out of bounds")
+    return Promise(
+        ballot=_ballot(promise.ballot),
+        start=_slot(promise.start),
+        part=promise.part,
+        parts=promise.parts,
+        decided=_number(promise.decided),
+        first=_slot(promise.first),
+        last=_number(promise.last),
+        entries=tuple(map(_entry, promise.entries)),
+        faulty=tuple(map(_range, promise.faulty)),
+    )
+
+
+def _checkpoint(checkpoint: pb.Checkpoint) -> Checkpoint:
+    if len(checkpoint.digest) > _DIGEST_BYTES_MAX:
+        raise MalformedFrameError("digest out of bounds")
+    return Checkpoint(_slot(checkpoint.slot), checkpoint.digest)
+
+
+def _snapshot_id(id: str) -> str:
+    if id:
+        try:
+            SnapshotMeta(Slot(1), id)
+        except ValueError as error:
+            raise MalformedFrameError("snapshot's id") from error
+    return id
+
+
+def _fields(ballot: Ballot) -> dict[str, Any]:
+    return {"round": ballot.round, "node": ballot.node, "incarnation": ballot.incarnation}
+
+
+def _optional(ballot: Ballot | None) -> dict[str, Any] | None:
+    return None if ballot is None else _fields(ballot)
+
+
+def _ballot(ballot: pb.Ballot) -> Ballot:
+    # A ballot that is missing reads as one without a name.
+    return Ballot(_number(ballot.round), node_name(ballot.node), ballot.incarnation)
+
+
+def _entry_fields(entry: Entry) -> dict[str, Any]:
+    return {
+        "slot": entry.slot,
+        "ballot": _fields(entry.ballot),
+        "kind": _KIND_TO_WIRE[entry.kind],
+        "value": entry.value,
+    }
+
+
+def _entry(entry: pb.Entry) -> Entry:
+    return Entry(_slot(entry.slot), _ballot(entry.ballot), _kind(entry.kind), entry.value)
+
+
+def _range(slots: pb.SlotRange) -> range:
+    stop = slots.stop or sys.maxsize
+    if stop <= slots.start:
+        raise MalformedFrameError("range out of bounds")
+    return range(_slot(slots.start), _slot(stop))
+
+
+def _kind(kind: int) -> Kind:
+    try:
+        return _KIND_FROM_WIRE[kind]
+    except KeyError:
+        raise MalformedFrameError("unknown kind") from None
+
+
+def _number(number: int) -> Slot:
+    """A counter, a round or a slot that may be 0; Slot, so that one check serves them all."""
+    if number > _NUMBER_MAX:
+        raise MalformedFrameError("number out of bounds")
+    return Slot(number)
+
+
+def _slot(slot: int) -> Slot:
+    if not 0 < slot <= _NUMBER_MAX:
+        raise MalformedFrameError("slot out of bounds")
+    return Slot(slot)
+
+
+_KIND_TO_WIRE = {Kind.NOOP: pb.KIND_NOOP, Kind.COMMANDS: pb.KIND_COMMANDS, Kind.MEMBERSHIP: pb.KIND_MEMBERSHIP}
+_KIND_FROM_WIRE: dict[int, Kind] = {wire: kind for kind, wire in _KIND_TO_WIRE.items()}

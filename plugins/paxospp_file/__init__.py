@@ -1,0 +1,16 @@
+"""``file:directory``, the default storage: a log in append-only segments, one ``fdatasync`` per batch."""
+
+from collections.abc import Iterable
+
+import paxospp
+from paxospp import StorageBackend
+from paxospp_file.storage import FileStorage
+
+__all__ = ["FileStorage", "paxospp_storages"]
+
+
+@paxospp.hookimpl
+def paxospp_storages() -> Iterable[StorageBackend]:
+    return [
+        StorageBackend("file", FileStorage, "append-only files in a directory, one fdatasync per batch; the default")
+    ]

@@ -1,0 +1,119 @@
+"""What readers see: the state after the last batch that returned (C5), and the entries it points at.
+
+Readers come from any thread. They look places up under a lock that is held for moments and read the
+files outside it, each by its name: a slow disk holds up no writer, and a segment that was given back
+meanwhile is simply not there. Every entry is checked again when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+from paxospp import Entry, Slot
+from paxospp.errors import CorruptedError, TrimmedError
+from paxospp.storage import SlotSet
+from paxospp_file.log_index import LogIndex, Place
+from paxospp_file.record import ENTRY_HEAD_BYTES_MAX, Head, RecordForm
+from paxospp_file.segment import segment_path
+
+_PLACES_MAX = 512  # looked up in one go
+
+
+class View:
+    """The log as it may be shown. ``head`` is that of the last record, ``index`` the places of its entries."""
+
+    def __init__(self, directory: str, form: RecordForm, head: Head, index: LogIndex, faulty: SlotSet) -> None:
+        self._directory = directory
+        self._form = form
+        self._guard = threading.Lock()
+        self._index = index
+        self.head = head
+        self.faulty = faulty
+        """Never changed, only replaced."""
+
+    @property
+    def last(self) -> int:
+        """The highest slot held, ``first - 1`` when there is none."""
+        return max(self._index.last, self.head.first - 1)
+
+    def left_by(self, first: int) -> Counter[int]:
+        """How many entries each segment would hold after a trim to ``first``."""
+        left = Counter(self._index.held)
+        left.subtract(place.segment for place in self._index.places(range(first)))
+        return left
+
+    def show(self, head: Head, places: Sequence[Place], faulty: SlotSet) -> None:
+        """A batch has returned."""
+        with self._guard:
+            if head.first > self.head.first:
+                self._index.discard(range(head.first))
+            for place in places:
+                self._index.put(place)
+            self.head, self.faulty = head, faulty
+
+    def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
+        """As ``Storage.read``."""
+        found: list[Entry] = []
+        at, left = int(start), max_bytes
+        while True:
+            with self._guard:
+                if start < self.head.first:
+                    raise TrimmedError(self.head.first)
+                places, fault = self._find(range(at, stop), left, at_least=0 if found else 1)
+            entries = self._fetch(places)
+            found += entries
+            if len(entries) < len(places):
+                if start < self.head.first:
+                    continue  # trimmed meanwhile, the file with it
+                fault = range(places[len(entries)].slot, places[len(entries)].slot + 1)
+            if fault is not None and not found:
+                raise CorruptedError(f"the slots from {fault.start} to {fault.stop - 1} are damaged", [fault])
+            if fault is not None or len(places) < _PLACES_MAX:
+                return found
+            at = places[-1].slot + 1
+            left -= sum(place.value_length for place in places)
+
+    def _find(self, slots: range, max_bytes: int, *, at_least: int) -> tuple[list[Place], range | None]:
+        """Where the next entries to return stand, and the faulty slots that end them, if some do."""
+        fault = self.faulty.next_from(slots.start)
+        fault = range(max(fault.start, slots.start), fault.stop) if fault and fault.start < slots.stop else None
+        stop = fault.start if fault else slots.stop
+        decided = min(self.head.decided + 1, stop)
+        places: list[Place] = []
+        expected = slots.start
+        for place in self._index.places(range(slots.start, stop)):
+            if place.slot > expected < decided:
+                break
+            max_bytes -= place.value_length
+            if (max_bytes < 0 and len(places) >= at_least) or len(places) == _PLACES_MAX:
+                return places, None
+            places.append(place)
+            expected = place.slot + 1
+        if expected < decided:  # decided and not here
+            return places, next(self._index.gaps(range(expected, decided)))
+        return places, fault
+
+    def _fetch(self, places: Sequence[Place]) -> list[Entry]:
+        """The entries at ``places``, up to the first that cannot be had."""
+        found: list[Entry] = []
+        files: dict[int, int] = {}
+        try:
+            for place in places:
+                file = files.get(place.segment)
+                if file is None:
+                    file = os.open(segment_path(self._directory, place.segment), os.O_RDONLY | os.O_CLOEXEC)
+                    files[place.segment] = file
+                data = os.pread(file, place.value_length + ENTRY_HEAD_BYTES_MAX, place.offset)
+                entry = self._form.decode_entry(data, place.slot)
+                if entry is None:
+                    break
+                found.append(entry)
+        except OSError:
+            pass  # what the disk does not give back is damaged; the caller says so
+        finally:
+            for file in files.values():
+                os.close(file)
+        return found

@@ -1,0 +1,240 @@
+"""Calls that must not hurt: whatever a caller does, the cluster answers the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paxospp.config import NodeConfig
+from paxospp.errors import (
+    CommandError,
+    OutcomeUnknownError,
+    OverloadedError,
+    RejectedError,
+    ReplicaStoppedError,
+    UnavailableError,
+)
+from tests.cluster.embedding import Embedded, Fragile, Notes, embedded, run
+
+
+async def answers_a_put(cluster: Embedded) -> None:
+    for name, node in cluster.nodes.items():
+        await node.execute(Notes.put, "after", name)
+        assert await node.query(Notes.get, "after") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("no_such_command", ()),
+        ("get", ("a",)),
+        ("put", ()),
+        ("put", ("a", "b", "c")),
+        ("put", ("a", 1)),
+        ("add", ("one",)),
+        ("", ()),
+    ],
+)
+def test_a_call_that_does_not_fit_is_rejected_before_it_is_proposed(
+    tmp_path: Path, name: str, arguments: tuple[object, ...]
+) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, count=1) as cluster:
+            node = cluster.nodes["n1"]
+            await node.execute(Notes.add, 0)
+            applied = node.status().applied
+            with pytest.raises(RejectedError):
+                await node.execute(name, *arguments)
+            assert node.status().applied == applied
+            await answers_a_put(cluster)
+
+    run(main)
+
+
+def test_wrong_arguments_of_a_typed_call_are_rejected(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, count=1) as cluster:
+            node: Any = cluster.nodes["n1"]  # a type checker would refuse each of these
+            with pytest.raises(RejectedError):
+                await node.execute(Notes.put, 1, "b")
+            with pytest.raises(RejectedError):
+                await node.execute(Notes.put, "a", "b", "c")
+            with pytest.raises(RejectedError):
+                await node.execute(Notes.get, "a")
+            with pytest.raises(RejectedError):
+                await node.query(Notes.put, "a")
+            await answers_a_put(cluster)
+
+    run(main)
+
+
+def test_what_a_command_raises_reaches_the_caller_and_is_alike_everywhere(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path) as cluster:
+            node = await cluster.follower()
+            with pytest.raises(CommandError) as raised:
+                await node.execute(Notes.raise_value_error)
+            assert (raised.value.type, raised.value.message) == ("ValueError", "not this one")
+            with pytest.raises(CommandError, match="PermissionError: not the owner"):
+                await node.execute(Notes.raise_permission_error)
+            with pytest.raises(CommandError):
+                await node.execute(Notes.give_too_much)
+            with pytest.raises(CommandError, match="LookupError: no such thing"):
+                await node.query(Notes.fail)
+            assert await node.query(Notes.sum) == 1
+            await answers_a_put(cluster)
+            await cluster.agree()
+
+    run(main)
+
+
+@pytest.mark.parametrize("command", [Notes.interrupt, Notes.raise_os_error])
+def test_what_only_one_machine_suffers_stops_that_replica_at_the_slot_and_the_others_answer(
+    tmp_path: Path, command: object
+) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, machines={"n2": Fragile}) as cluster:
+            fragile = cluster.nodes.pop("n2")
+            caller: Any = cluster.nodes["n1"]
+            try:
+                await caller.execute(command)
+                with pytest.raises(ReplicaStoppedError) as stopped:
+                    async with asyncio.timeout(10):
+                        await fragile.wait_stopped()
+                assert f"slot {stopped.value.slot}" in str(stopped.value)
+                with pytest.raises(UnavailableError) as ended:
+                    await fragile.execute(Notes.add, 1)
+                assert ended.value.__cause__ is stopped.value
+                assert fragile.status().applied == stopped.value.slot - 1
+                await answers_a_put(cluster)
+                await cluster.agree()
+            finally:
+                await fragile.close()
+
+    run(main)
+
+
+def test_editing_what_was_passed_or_returned_changes_nothing_inside(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, count=1) as cluster:
+            node = cluster.nodes["n1"]
+            mine = [1, 2]
+            returned = await node.execute(Notes.keep, mine)
+            mine.append(3)
+            returned.append(4)
+            answered = await node.query(Notes.kept)
+            answered.append(5)
+            assert await node.query(Notes.kept) == [1, 2]
+
+    run(main)
+
+
+def test_after_a_thousand_calls_cancelled_at_random_moments_calls_are_answered_and_digests_agree(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        chance = random.Random(7)
+        async with embedded(tmp_path) as cluster:
+            nodes = list(cluster.nodes.values())
+            calls: list[asyncio.Task[int]] = []
+            for _ in range(50):
+                calls += [asyncio.create_task(chance.choice(nodes).execute(Notes.add, 1)) for _ in range(20)]
+                for call in chance.sample(calls, 15):
+                    call.cancel()
+                await asyncio.sleep(chance.choice((0.0, 0.0, 0.001, 0.003)))
+            for call in calls:
+                if chance.random() < 0.5:
+                    call.cancel()
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            answered = [result for result in ended if isinstance(result, int)]
+            assert all(isinstance(result, (int, asyncio.CancelledError)) for result in ended)
+            assert len(set(answered)) == len(answered)
+            await answers_a_put(cluster)
+            assert len(answered) <= await nodes[0].query(Notes.sum) <= 1000
+            await cluster.agree()
+
+    run(main)
+
+
+def test_at_the_deadline_a_call_that_was_never_sent_is_unavailable_and_has_no_effect(tmp_path: Path) -> None:
+    async def main() -> None:
+        cluster = Embedded(tmp_path)
+        async with cluster.make("n1") as lonely:
+            with pytest.raises(UnavailableError, match="waiting for n2, n3"):
+                await lonely.execute(Notes.add, 1, timeout=0.2)
+            with pytest.raises(UnavailableError, match="waiting for n2, n3"):
+                await lonely.query(Notes.sum, timeout=0.2)
+            with pytest.raises(UnavailableError, match="waiting for n2, n3"):
+                await lonely.wait_ready(0.2)
+            async with cluster.make("n2"), cluster.make("n3"):
+                await lonely.wait_ready(15)
+                assert await lonely.execute(Notes.add, 10) == 10
+
+    run(main)
+
+
+def test_at_the_deadline_a_call_that_was_sent_is_unknown_and_still_applied_once_later(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path) as cluster:
+            leader = await cluster.leader()
+            assert await leader.execute(Notes.add, 1) == 1
+            for name in [name for name in cluster.nodes if name != leader.name]:
+                await cluster.stop(name)
+            with pytest.raises(OutcomeUnknownError):
+                await leader.execute(Notes.add, 1, timeout=0.2)
+            for name in cluster.cluster:
+                if name != leader.name:
+                    await cluster.start(name)
+            assert await leader.execute(Notes.add, 1, timeout=20) == 3
+
+    run(main)
+
+
+def test_a_value_over_the_limit_is_rejected_and_one_at_the_limit_is_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        config = NodeConfig(value_bytes_max=64 * 1024)
+        async with embedded(tmp_path, count=1, config=config) as cluster:
+            node = cluster.nodes["n1"]
+            with pytest.raises(RejectedError, match="value_bytes_max=65536"):
+                await node.execute(Notes.put, "a", "x" * 65536)
+            await node.execute(Notes.put, "a", "x" * 65000)
+            with pytest.raises(RejectedError, match="65536"):
+                await node.query(Notes.get, "x" * 65536)
+            await answers_a_put(cluster)
+
+    run(main)
+
+
+def test_too_many_calls_are_refused_at_once_and_the_rest_is_answered(tmp_path: Path) -> None:
+    async def main() -> None:
+        config = NodeConfig(inbox_calls_max=100)
+        async with embedded(tmp_path, count=1, config=config) as cluster:
+            node = cluster.nodes["n1"]
+            ended = await asyncio.gather(*(node.execute(Notes.add, 1) for _ in range(150)), return_exceptions=True)
+            refused = [error for error in ended if isinstance(error, OverloadedError)]
+            assert len(refused) == 50
+            assert all(error.retry_after > 0 for error in refused)
+            assert await node.query(Notes.sum) == 100
+            await answers_a_put(cluster)
+
+    run(main)
+
+
+def test_values_larger_than_a_batch_and_many_at_once_all_arrive(tmp_path: Path) -> None:
+    async def main() -> None:
+        config = NodeConfig(batch_bytes_max=100_000, value_bytes_max=512 * 1024)
+        async with embedded(tmp_path, config=config) as cluster:
+            node = await cluster.follower()
+            sizes = [1, 50_000, 200_000, 400_000, 10, 99_000] * 4
+            await asyncio.gather(*(node.execute(Notes.put, f"k{i}", "x" * size) for i, size in enumerate(sizes)))
+            for number, size in enumerate(sizes):
+                value = await node.query(Notes.get, f"k{number}")
+                assert value is not None
+                assert len(value) == size
+            await cluster.agree()
+
+    run(main)

@@ -1,0 +1,348 @@
+"""What bad input gets at start: one line that names the value and the way out, and nothing written."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import paxospp
+from paxospp.errors import (
+    ConfigError,
+    CorruptedError,
+    LockedError,
+    PaxosppError,
+    StorageError,
+    UnavailableError,
+    UnknownBackendError,
+)
+from paxospp.node import Node
+from paxospp.plugins import PluginRegistry
+from tests.cluster.embedding import Embedded, Notes, addresses, embedded, run
+
+
+def refused(node: Node) -> PaxosppError:
+    """The error that starting ``node`` gives; it has one line."""
+
+    async def main() -> PaxosppError:
+        with pytest.raises(PaxosppError) as raised:
+            await node.start()
+        await node.close()
+        return raised.value
+
+    error = run(main)
+    assert "\n" not in str(error)
+    return error
+
+
+ONE = {"n1": "127.0.0.1:7001"}
+
+
+@pytest.mark.parametrize(
+    ("name", "cluster", "says"),
+    [
+        ("n4", {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"}, "'n4' is not in the cluster n1, n2"),
+        ("n1", {}, r"'n1' is not in the cluster \(empty\)"),
+        ("n1", {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7001"}, "n1 and n2 have the same address 127.0.0.1:7001"),
+        ("a b", ONE, "'a b' is no name for a node"),
+        ("n1", {"n1": "127.0.0.1"}, "'127.0.0.1' is no address"),
+        ("n1", {"n1": "127.0.0.1:70000"}, "is no address"),
+        ("n1", {"n1": "127.0.0.1:0", "n2": "127.0.0.1:7002"}, "port 0 is for one-node clusters"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_when_the_node_is_made(
+    tmp_path: Path, name: str, cluster: Mapping[str, str], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says) as raised:
+        Node(name, cluster=cluster, storage=f"file:{tmp_path / 'n1'}", machine=Notes)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_scheme_lists_those_there_are_and_nothing_is_written(tmp_path: Path) -> None:
+    error = refused(Embedded(tmp_path, count=1).make("n1", storage=f"flie:{tmp_path / 'n1'}"))
+    assert isinstance(error, UnknownBackendError)
+    assert "file" in str(error)
+    assert "memory" in str(error)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("machine", ["no_such_machine", "no_such_module:Class", Path, dict, lambda: 3])
+def test_a_machine_that_is_none_is_refused_and_nothing_is_written(tmp_path: Path, machine: Any) -> None:
+    refused(Embedded(tmp_path, count=1).make("n1", machine=machine))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_instance_that_another_node_has_run_is_refused(tmp_path: Path) -> None:
+    machine = Notes()
+
+    async def main() -> None:
+        async with Embedded(tmp_path / "first", count=1).make("n1", machine=machine) as node:
+            await node.execute(Notes.add, 1)
+
+    run(main)
+    error = refused(Embedded(tmp_path / "second", count=1).make("n1", machine=machine))
+    assert "give each Node a new instance" in str(error)
+    assert not (tmp_path / "second").exists()
+
+
+def test_what_opens_no_storage_is_refused(tmp_path: Path) -> None:
+    assert "dict, which is no paxospp.Storage" in str(refused(Embedded(tmp_path, count=1).make("n1", storage=dict)))
+
+
+def test_a_start_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def main() -> None:
+        cluster = Embedded(tmp_path, count=1)
+        for rounds in range(0, 60, 3):
+            node = cluster.make("n1")
+            starting = asyncio.create_task(node.start())
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            starting.cancel()
+            await asyncio.wait([starting])
+            await node.close()
+        async with cluster.make("n1") as node:
+            assert await node.execute(Notes.add, 1) == 1
+
+    run(main)
+
+
+def test_a_machine_with_an_attribute_that_no_snapshot_would_hold_is_refused(tmp_path: Path) -> None:
+    class Forgetful(paxospp.StateMachine):
+        def __init__(self) -> None:
+            self.count = 0
+
+    error = refused(Embedded(tmp_path, count=1).make("n1", machine=Forgetful))
+    assert "count: int" in str(error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_in_use_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        error = refused(Node("n1", cluster={"n1": address}, storage=f"file:{tmp_path / 'n1'}", machine=Notes))
+        assert isinstance(error, ConfigError)
+        assert address in str(error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_is_refused_for_a_voter_of_several_unless_it_is_asked_for(tmp_path: Path) -> None:
+    error = refused(Embedded(tmp_path).make("n1", storage="memory:"))
+    assert isinstance(error, ConfigError)
+    assert "allow_volatile=True" in str(error)
+
+    async def main() -> None:
+        async with Embedded(tmp_path, count=1).make("n1", storage="memory:") as alone:
+            assert await alone.execute(Notes.add, 1) == 1
+        cluster = Embedded(tmp_path)
+        for name in cluster.cluster:
+            await cluster.start(name, storage="memory:", allow_volatile=True)
+        try:
+            assert await cluster.nodes["n1"].execute(Notes.add, 1) == 1
+        finally:
+            for name in cluster.cluster:
+                await cluster.stop(name)
+
+    run(main)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_a_directory_of_another_node_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    async def main() -> Embedded:
+        async with embedded(tmp_path) as cluster:
+            await cluster.nodes["n1"].execute(Notes.add, 1)
+        return cluster
+
+    cluster = run(main)
+    shutil.rmtree(tmp_path / "n2")
+    (tmp_path / "n1").rename(tmp_path / "n2")
+    before = contents(tmp_path / "n2")
+    error = refused(cluster.make("n2"))
+    assert isinstance(error, ConfigError)
+    assert "node 'n1', not of 'n2'" in str(error)
+    assert contents(tmp_path / "n2").keys() == before.keys()
+
+
+@pytest.mark.parametrize("founded", [True, False])
+def test_a_cluster_of_other_names_than_the_directory_knows_is_refused(tmp_path: Path, *, founded: bool) -> None:
+    async def main() -> Embedded:
+        if founded:
+            async with embedded(tmp_path) as cluster:
+                await cluster.nodes["n1"].execute(Notes.add, 1)
+            return cluster
+        cluster = Embedded(tmp_path)
+        async with cluster.make("n1"):
+            pass
+        return cluster
+
+    cluster = run(main)
+    cluster.cluster["n4"] = addresses(1)["n1"]
+    error = refused(cluster.make("n1"))
+    assert isinstance(error, ConfigError)
+    assert "n1, n2, n3" in str(error)
+    assert "n1, n2, n3, n4" in str(error)
+
+
+def test_a_founded_node_may_move_to_another_address(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path) as cluster:
+            assert await cluster.nodes["n1"].execute(Notes.add, 1) == 1
+            for name in list(cluster.nodes):
+                await cluster.stop(name)
+            cluster.cluster = addresses(3)
+            for name in cluster.cluster:
+                await cluster.start(name)
+            assert await cluster.nodes["n2"].execute(Notes.add, 1) == 2
+
+    run(main)
+
+
+def test_a_locked_directory_is_refused_with_who_holds_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        cluster = Embedded(tmp_path, count=1)
+        async with cluster.make("n1"):
+            cluster.cluster = addresses(1)
+            second = cluster.make("n1")
+            with pytest.raises(LockedError):
+                await second.start()
+            await second.close()
+
+    run(main)
+
+
+def test_a_node_that_could_not_start_left_its_place_to_the_next_one(tmp_path: Path) -> None:
+    class Damaged(paxospp.Storage):
+        closed = 0
+
+        def load(self) -> paxospp.DurableState:
+            raise CorruptedError("both copies of the promise are rotten")
+
+        def persist(self, batch: paxospp.WriteBatch) -> None: ...
+        def read(self, start: paxospp.Slot, stop: paxospp.Slot, max_bytes: int) -> list[paxospp.Entry]: ...  # type: ignore[empty-body]
+        def create_snapshot(self, meta: paxospp.SnapshotMeta) -> paxospp.SnapshotWriter: ...  # type: ignore[empty-body]
+        def open_snapshot(self) -> None: ...
+        def close(self) -> None:
+            Damaged.closed += 1
+
+    error = refused(Embedded(tmp_path, count=1).make("n1", storage=Damaged))
+    assert "rotten" in str(error)
+    assert Damaged.closed == 1
+
+
+def test_a_wiped_node_that_comes_back_learns_and_does_not_vote_and_says_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path) as cluster:
+            follower = await cluster.follower()
+            name = follower.name
+            assert await follower.execute(Notes.add, 1) == 1
+            await cluster.stop(name)
+            shutil.rmtree(tmp_path / name)
+            wiped = await cluster.start(name)
+            await wiped.wait_ready(15)
+            assert await wiped.query(Notes.sum) == 1
+            assert await wiped.execute(Notes.add, 1) == 2
+            assert any(note.startswith("does not vote") for note in wiped.status().notes), wiped.status()
+            await cluster.agree()
+            leader = await cluster.leader()
+            other = next(name for name in cluster.nodes if name not in (wiped.name, leader.name))
+            await cluster.stop(other)
+            # One voter of three is left: the wiped node must not make it a majority.
+            with pytest.raises(paxospp.CallError):
+                await wiped.execute(Notes.add, 1, timeout=1.0)
+
+    run(main)
+
+
+def test_a_volatile_node_that_restarts_among_founded_ones_learns_and_does_not_vote(tmp_path: Path) -> None:
+    async def main() -> None:
+        cluster = Embedded(tmp_path)
+        options: dict[str, dict[str, Any]] = {"n3": {"storage": "memory:", "allow_volatile": True}}
+        for name in cluster.cluster:
+            await cluster.start(name, **options.get(name, {}))
+        await cluster.ready()
+        assert await cluster.nodes["n1"].execute(Notes.add, 1) == 1
+        await cluster.stop("n3")
+        again = await cluster.start("n3", **options["n3"])
+        await again.wait_ready(15)
+        assert await again.query(Notes.sum) == 1
+        assert any(note.startswith("does not vote") for note in again.status().notes)
+        for name in cluster.cluster:
+            await cluster.stop(name)
+
+    run(main)
+
+
+class Failing(paxospp.Storage):
+    """Passes everything on to another storage until it is told to fail."""
+
+    def __init__(self, inner: paxospp.Storage) -> None:
+        self.inner = inner
+        self.fail_with: Exception | None = None
+
+    def load(self) -> paxospp.DurableState:
+        return self.inner.load()
+
+    def persist(self, batch: paxospp.WriteBatch) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with
+        self.inner.persist(batch)
+
+    def read(self, start: paxospp.Slot, stop: paxospp.Slot, max_bytes: int) -> Any:
+        return self.inner.read(start, stop, max_bytes)
+
+    def create_snapshot(self, meta: paxospp.SnapshotMeta) -> paxospp.SnapshotWriter:
+        return self.inner.create_snapshot(meta)
+
+    def open_snapshot(self) -> paxospp.SnapshotReader | None:
+        return self.inner.open_snapshot()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@pytest.mark.parametrize("error", [StorageError("input/output error"), OSError(28, "No space left on device")])
+def test_a_storage_that_fails_ends_its_node_with_the_cause_and_the_others_go_on(
+    tmp_path: Path, error: Exception
+) -> None:
+    async def main() -> None:
+        registry = PluginRegistry()
+        storages: list[Failing] = []
+
+        def failing() -> Failing:
+            storages.append(Failing(registry.storage(f"file:{tmp_path / 'n1'}", paxospp.NodeId("n1"))()))
+            return storages[-1]
+
+        cluster = Embedded(tmp_path)
+        await cluster.start("n1", storage=failing)
+        for name in ("n2", "n3"):
+            await cluster.start(name)
+        await cluster.ready()
+        node = cluster.nodes.pop("n1")
+        try:
+            waiting = asyncio.create_task(node.wait_stopped())
+            storages[0].fail_with = error
+            survivor = cluster.nodes["n2"]
+            await survivor.execute(Notes.add, 1)
+            with pytest.raises(type(error)) as raised:
+                async with asyncio.timeout(10):
+                    await waiting
+            assert raised.value is error
+            with pytest.raises(UnavailableError, match="stopped") as refused:
+                await node.execute(Notes.add, 1)
+            assert refused.value.__cause__ is error
+            assert await survivor.execute(Notes.add, 1) == 2
+        finally:
+            await node.close()
+            for name in list(cluster.nodes):
+                await cluster.stop(name)
+
+    run(main)

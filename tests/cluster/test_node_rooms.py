@@ -1,0 +1,153 @@
+"""The small rooms of the node: identity, deadlines, the log's time, complete commands."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+import paxospp
+from paxospp import Ballot, DurableState, Entry, Kind, NodeId, Slot
+from paxospp.errors import ConfigError, CorruptedError
+from paxospp.model import Member, Membership
+from paxospp.node.completing import Completer
+from paxospp.node.identity import StoredIdentity
+from paxospp.node.log_clock import LogClock
+from paxospp.rpc.deadlines import Deadlines
+from tests.cluster.embedding import Notes, run
+
+N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
+CLUSTER = {N1: "h:1", N2: "h:2", N3: "h:3"}
+
+
+def test_a_blank_storage_is_given_a_life_and_the_next_start_only_another_boot() -> None:
+    blank = StoredIdentity(N1, CLUSTER, DurableState(), None)
+    assert blank.is_blank
+    identity, batch = blank.begin(CLUSTER)
+    assert batch.sync
+    assert identity.incarnation > 0
+    assert identity.boot == 1
+
+    again = StoredIdentity(N1, CLUSTER, DurableState(meta=batch.meta), None)
+    assert not again.is_blank
+    second, batch_again = again.begin(CLUSTER)
+    assert second.incarnation == identity.incarnation
+    assert second.boot == 2
+    assert second.nonce != identity.nonce
+    assert batch_again.meta.keys() == {"boot"}
+
+
+def test_two_blank_storages_of_one_name_are_two_lives() -> None:
+    first, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    second, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    assert first.incarnation != second.incarnation
+
+
+def test_a_storage_of_another_name_or_cluster_is_refused() -> None:
+    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    state = DurableState(meta=batch.meta)
+    with pytest.raises(ConfigError, match="of node 'n1', not of 'n2'"):
+        StoredIdentity(N2, CLUSTER, state, None)
+    with pytest.raises(ConfigError, match=r"cluster n1, n2, n3, but .* n1, n2: start"):
+        StoredIdentity(N1, {N1: "h:1", N2: "h:2"}, state, None)
+
+
+def test_once_founded_the_founding_membership_says_which_names_there_are() -> None:
+    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    founding = Membership(
+        cluster_id=bytes(16),
+        group=0,
+        alpha=8,
+        session_expiry_s=60,
+        replaces=Slot(0),
+        members=(Member(N1, "h:1", 1), Member(N2, "h:2", 2)),
+    )
+    entry = Entry(Slot(1), Ballot(1, N1, 1), Kind.MEMBERSHIP, founding.to_bytes())
+    state = DurableState(meta=batch.meta, decided=Slot(1), last=Slot(1))
+    with pytest.raises(ConfigError, match="cluster n1, n2, but"):
+        StoredIdentity(N1, CLUSTER, state, entry)
+    StoredIdentity(N1, {N1: "h:1", N2: "h:2"}, state, entry)
+
+
+def test_a_log_without_an_identity_is_damage_and_not_a_new_storage() -> None:
+    with pytest.raises(CorruptedError, match="does not say whose"):
+        StoredIdentity(N1, CLUSTER, DurableState(promised=Ballot(1, N1, 1)), None)
+    with pytest.raises(CorruptedError, match="identity"):
+        StoredIdentity(N1, CLUSTER, DurableState(meta={"identity": b"\xc1"}), None)
+
+
+def test_calls_end_at_their_own_deadlines_and_those_taken_out_do_not() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        due: asyncio.Queue[tuple[str, float]] = asyncio.Queue()
+        deadlines: Deadlines[str] = Deadlines(loop, lambda call: due.put_nowait((call, loop.time())))
+        began = loop.time()
+        deadlines.add("late", 0.15)
+        deadlines.add("soon", 0.05)
+        deadlines.add("never", None)
+        deadlines.add("answered", 0.01)
+        deadlines.open.pop("answered")
+        deadlines.add("at once", 0.0)
+        assert [(await due.get())[0] for _ in range(3)] == ["at once", "soon", "late"]
+        assert 0.15 <= loop.time() - began < 1.0
+        assert deadlines.open == {"never": math.inf}
+        deadlines.close()
+
+    run(main)
+
+
+def test_thousands_of_different_deadlines_cost_few_sweeps() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        left = set(range(5000))
+
+        def on_due(call: int) -> None:
+            left.discard(call)
+            if not left:
+                done.set()
+
+        deadlines: Deadlines[int] = Deadlines(loop, on_due)
+        for call in range(5000):
+            deadlines.add(call, 0.01 + call * 0.00004)
+        async with asyncio.timeout(5):
+            await done.wait()
+        deadlines.close()
+
+    run(main)
+
+
+def test_the_logs_time_goes_on_from_the_last_stamp_applied_or_made_and_never_back() -> None:
+    clock = LogClock()
+    clock.observe(0, 100.0)
+    assert clock.stamp(100.5, 3600) == 500_000
+    assert clock.stamp(100.5, 3600) == 500_000
+    clock.observe(400_000, 101.0)  # what it made itself, applied since
+    assert clock.stamp(101.0, 3600) == 1_000_000
+    clock.observe(9_000_000, 102.0)  # another leader's
+    assert clock.stamp(102.25, 3600) == 9_250_000
+
+
+def test_a_restart_does_not_count_the_time_in_which_nobody_led() -> None:
+    clock = LogClock()
+    clock.observe(7_000_000, 5000.0)
+    assert clock.stamp(5001.0, 3600) == 8_000_000
+
+
+def test_of_a_long_silence_or_a_jump_no_more_is_counted_than_a_new_session_survives() -> None:
+    clock = LogClock()
+    clock.observe(7_000_000, 5000.0)
+    assert clock.stamp(5000.0 + 7 * 3600, 3600) == 7_000_000 + 900_000_000
+    assert clock.stamp(5000.0 + 7 * 3600 + 1, 3600) == 7_000_000 + 901_000_000
+
+
+def test_commands_are_completed_with_the_defaults_in_force() -> None:
+    completer = Completer(Notes())
+    short = paxospp.state_machine.encode_untyped("put", ("a",))
+    assert completer.complete(short) == Notes.put.encode(("a", "nothing"))
+    whole = Notes.put.encode(("a", "b"))
+    assert completer.complete(whole) == whole
+    payloads = [whole, Notes.add.encode((1,)), b""]
+    assert completer.complete_all(payloads) is payloads
+    assert completer.complete_all([short, whole]) == [Notes.put.encode(("a", "nothing")), whole]

@@ -1,0 +1,294 @@
+"""The storage's threads: what queues becomes one write, reads go beside it, a failure is final."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from paxospp_memory import MemoryStorage
+
+from paxospp import Ballot, Entry, Kind, NodeId, Slot, WriteBatch
+from paxospp.engine.output import ReadRange
+from paxospp.errors import CorruptedError, StorageError, TrimmedError
+from paxospp.node.in_place import RECENT, SLOW_MAX, SMALL_BYTES, SWIFT_S, InPlace
+from paxospp.node.writer import Writer
+from tests.cluster.embedding import run, threads_end
+
+BALLOT = Ballot(1, NodeId("n1"), 7)
+
+
+def entry(slot: int, value: bytes = b"value") -> Entry:
+    return Entry(Slot(slot), BALLOT, Kind.COMMANDS, value)
+
+
+class HeldStorage(MemoryStorage):
+    """Keeps each ``persist`` waiting until it is let go, and remembers what came."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.batches: list[WriteBatch] = []
+        self.begun = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+        self.error: Exception | None = None
+
+    def persist(self, batch: WriteBatch) -> None:
+        self.batches.append(batch)
+        self.begun.release()
+        self.go.acquire()
+        if self.error is not None:
+            raise self.error
+        super().persist(batch)
+
+
+class Opened:
+    """A writer over a held storage, and what it reported."""
+
+    def __init__(self) -> None:
+        self.storage = HeldStorage()
+        self.persisted: asyncio.Queue[int] = asyncio.Queue()
+        self.failures: list[Exception] = []
+        self.failed = asyncio.Event()
+        self.writer = Writer("n1", on_persisted=self.persisted.put_nowait, on_failed=self._on_failed)
+
+    async def open(self) -> Opened:
+        await self.writer.open(lambda: self.storage)
+        return self
+
+    def _on_failed(self, error: Exception) -> None:
+        self.failures.append(error)
+        self.failed.set()
+
+    async def begun(self) -> None:
+        await asyncio.to_thread(self.storage.begun.acquire)
+
+    async def close(self) -> None:
+        for _ in range(100):
+            self.storage.go.release()
+        assert await self.writer.close(5.0)
+
+
+def test_what_queues_while_a_write_is_under_way_becomes_one_write() -> None:
+    async def main() -> None:
+        opened = await Opened().open()
+        opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
+        await opened.begun()
+        assert opened.writer.busy
+        for token in range(2, 11):
+            opened.writer.submit(token, WriteBatch(accepted=[entry(token)]))
+        opened.storage.go.release()
+        assert await opened.persisted.get() == 1
+        await opened.begun()
+        opened.storage.go.release()
+        assert await opened.persisted.get() == 10
+        assert not opened.writer.busy
+        assert opened.writer.persisted == 10
+        assert [len(batch.accepted) for batch in opened.storage.batches] == [1, 9]
+        await opened.close()
+
+    run(main)
+
+
+def test_a_read_waits_for_the_writes_before_it_and_goes_beside_those_behind_it() -> None:
+    """Simulator, seed 501955: else a decided slot is read as it was accepted under an older ballot."""
+
+    async def main() -> None:
+        opened = await Opened().open()
+        opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
+        await opened.begun()
+        opened.writer.submit(2, WriteBatch(accepted=[entry(2)]))
+        answers: asyncio.Queue[tuple[ReadRange, Sequence[Entry], Exception | None]] = asyncio.Queue()
+        wanted = ReadRange(token=5, start=Slot(1), stop=Slot(9), max_bytes=1000)
+        opened.writer.read(wanted, lambda *answer: answers.put_nowait(answer))
+        opened.storage.go.release()
+        assert await opened.persisted.get() == 1
+        opened.writer.submit(3, WriteBatch(accepted=[entry(3)]))
+        await opened.begun()
+        assert answers.empty()
+        opened.storage.go.release()
+        assert await opened.persisted.get() == 2
+        assert await answers.get() == (wanted, [entry(1), entry(2)], None)
+        assert opened.writer.busy
+        await opened.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [TrimmedError(5), CorruptedError("slot 1", [range(1, 2)]), OSError(5, "EIO")])
+def test_a_read_that_fails_answers_with_nothing_and_the_reason(error: Exception) -> None:
+    class Unreadable(MemoryStorage):
+        def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
+            raise error
+
+    async def main() -> None:
+        writer = Writer("n1", on_persisted=lambda token: None, on_failed=lambda error: None)
+        await writer.open(Unreadable)
+        answers: asyncio.Queue[tuple[ReadRange, Sequence[Entry], Exception | None]] = asyncio.Queue()
+        wanted = ReadRange(token=1, start=Slot(1), stop=Slot(2), max_bytes=1000)
+        writer.read(wanted, lambda *answer: answers.put_nowait(answer))
+        assert await answers.get() == (wanted, (), error)
+        assert await writer.close(5.0)
+
+    run(main)
+
+
+def test_a_write_that_raised_is_reported_once_and_nothing_is_written_after_it() -> None:
+    async def main() -> None:
+        opened = await Opened().open()
+        opened.storage.error = StorageError("fsync failed")
+        opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
+        await opened.begun()
+        opened.writer.submit(2, WriteBatch(accepted=[entry(2)]))
+        opened.storage.go.release()
+        await opened.failed.wait()
+        opened.writer.submit(3, WriteBatch(accepted=[entry(3)]))
+        await opened.close()
+        assert opened.failures == [opened.storage.error]
+        assert len(opened.storage.batches) == 1
+        assert opened.persisted.empty()
+
+    run(main)
+
+
+def test_what_is_no_exception_of_the_storage_ends_it_all_the_same() -> None:
+    class Interrupted(MemoryStorage):
+        def persist(self, batch: WriteBatch) -> None:
+            raise KeyboardInterrupt
+
+    async def main() -> None:
+        failed: asyncio.Queue[Exception] = asyncio.Queue()
+        writer = Writer("n1", on_persisted=lambda token: None, on_failed=failed.put_nowait)
+        await writer.open(Interrupted)
+        writer.submit(1, WriteBatch())
+        error = await failed.get()
+        assert isinstance(error, StorageError)
+        assert isinstance(error.__cause__, KeyboardInterrupt)
+        assert await writer.close(5.0)
+
+    run(main)
+
+
+def test_a_disk_that_hangs_holds_up_nobody_who_closes() -> None:
+    async def main() -> None:
+        opened = await Opened().open()
+        opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
+        await opened.begun()
+        began = time.monotonic()
+        assert not await opened.writer.close(0.2)
+        assert time.monotonic() - began < 1.0
+        opened.storage.go.release()
+        await threads_end()
+
+    run(main)
+
+
+def test_a_storage_whose_opening_was_cancelled_is_closed_all_the_same(tmp_path: Path) -> None:
+    class Slow(MemoryStorage):
+        def __init__(self) -> None:
+            opening.set()
+            assert go.wait(10)
+            super().__init__(str(tmp_path))
+
+    opening, go = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        writer = Writer("n1", on_persisted=lambda token: None, on_failed=lambda error: None)
+        task = asyncio.create_task(writer.open(Slow))
+        await asyncio.to_thread(opening.wait)
+        task.cancel()
+        await asyncio.wait([task])
+        go.set()
+        assert await writer.close(5.0)
+        MemoryStorage(str(tmp_path)).close()  # LockedError if the first one were still open
+
+    run(main)
+
+
+def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was_swift_for_a_while() -> None:
+    async def main() -> None:
+        threads: list[str] = []
+        persisted: asyncio.Queue[int] = asyncio.Queue()
+
+        class Swift(MemoryStorage):
+            def persist(self, batch: WriteBatch) -> None:
+                threads.append(threading.current_thread().name)
+                super().persist(batch)
+
+        in_place = InPlace()
+        writer = Writer("n1", on_persisted=persisted.put_nowait, on_failed=pytest.fail, in_place=in_place)
+        await writer.open(lambda: Swift(""))
+        writer.submit(1, WriteBatch(accepted=[entry(1)]))
+        assert await persisted.get() == 1
+        assert threads.pop() != threading.current_thread().name
+
+        for _ in range(RECENT):
+            in_place.took_beside(0.0001)
+        writer.submit(2, WriteBatch(accepted=[entry(2)]))
+        writer.submit(3, WriteBatch(accepted=[entry(3)]))
+        assert writer.busy
+        assert threads == []  # what was said in the same breath leaves first
+        assert [await persisted.get(), await persisted.get()] == [2, 3]
+        assert set(threads) == {threading.current_thread().name}
+
+        in_place.took_here(SWIFT_S)
+        writer.submit(4, WriteBatch(accepted=[entry(4)]))
+        assert await persisted.get() == 4
+        assert threads.pop() != threading.current_thread().name
+        assert await writer.close(5.0)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        WriteBatch(trim=Slot(2)),
+        WriteBatch(accepted=[entry(1, bytes(SMALL_BYTES + 1))]),
+    ],
+)
+def test_writes_that_may_take_long_are_never_made_in_the_loop(batch: WriteBatch) -> None:
+    in_place = InPlace()
+    for _ in range(RECENT):
+        in_place.took_beside(0.0)
+
+    assert in_place.allows(WriteBatch(accepted=[entry(1)]))
+    assert not in_place.allows(batch)
+
+
+def test_a_write_in_the_loop_that_fails_is_the_end_as_anywhere() -> None:
+    async def main() -> None:
+        class Failing(MemoryStorage):
+            def persist(self, batch: WriteBatch) -> None:
+                raise OSError("EIO")
+
+        failures: asyncio.Queue[Exception] = asyncio.Queue()
+        in_place = InPlace()
+        for _ in range(RECENT):
+            in_place.took_beside(0.0)
+        writer = Writer("n1", on_persisted=pytest.fail, on_failed=failures.put_nowait, in_place=in_place)
+        await writer.open(lambda: Failing(""))
+        writer.submit(1, WriteBatch(accepted=[entry(1)]))
+        assert "EIO" in str(await failures.get())
+        writer.submit(2, WriteBatch(accepted=[entry(2)]))
+        assert writer.persisted == 0
+        await writer.close(5.0)
+
+    run(main)
+
+
+def test_a_write_in_the_thread_that_waited_for_the_interpreter_does_not_make_a_disk_slow_but_many_do() -> None:
+    in_place = InPlace()
+    for number in range(RECENT):
+        in_place.took_beside(SWIFT_S if number < SLOW_MAX else 0.0)
+    assert in_place.allows(WriteBatch(accepted=[entry(1)]))
+
+    for _ in range(SLOW_MAX + 1):
+        in_place.took_beside(SWIFT_S)
+    assert not in_place.allows(WriteBatch(accepted=[entry(1)]))
+
+    for _ in range(RECENT):
+        in_place.took_beside(0.0)
+    assert in_place.allows(WriteBatch(accepted=[entry(1)]))

@@ -1,0 +1,638 @@
+"""Snapshots of real nodes: taken beside the commands, trimmed behind, started from."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import msgspec
+import pytest
+
+import paxospp
+import paxospp.sync
+from paxospp import DurableState, Entry, NodeId, Slot, SnapshotMeta, SnapshotReader, SnapshotWriter, WriteBatch
+from paxospp.config import NodeConfig
+from paxospp.errors import CorruptedError, ReplicaStoppedError, StorageError, UnavailableError
+from paxospp.events import FaultFound, SnapshotInstalled, SnapshotTaken
+from paxospp.execution.values import Run, encode_run
+from paxospp.node import Node
+from paxospp.plugins import PluginRegistry
+from paxospp.rpc.channel import CALL
+from paxospp.rpc.status import fetch_status
+from paxospp.wire.v1 import client_pb2 as wire
+from tests.cluster.embedding import Drifting, Embedded, Notes, embedded, run
+from tests.cluster.serving import Serving
+from tests.cluster.serving import paxospp as command_line
+
+OFTEN = NodeConfig(snapshot_log_slots_max=40, kept_log_slots_max=8)
+
+
+async def write(node: Node, count: int, *, value: str = "value") -> None:
+    """Every command in a slot of its own."""
+    for number in range(count):
+        await node.execute(Notes.put, f"key{number % 50}", f"{value}{number}", timeout=20.0)
+
+
+def snapshot_files(path: Path) -> list[Path]:
+    return sorted((path / "snapshots").iterdir())
+
+
+# Taking and trimming.
+
+
+@pytest.mark.parametrize("scheme", ["file", "rocksdb"])
+def test_a_log_is_trimmed_behind_snapshots_and_a_tail_stays(tmp_path: Path, scheme: str) -> None:
+    async def main() -> None:
+        cluster = Embedded(tmp_path, count=1, config=OFTEN)
+        node = await cluster.start("n1", storage=f"{scheme}:{tmp_path / 'n1'}")
+        try:
+            await write(node, 300)
+            await cluster.until(lambda: node.status().first > 250)
+            taken = [event for event in cluster.events if isinstance(event, SnapshotTaken)]
+            assert len(taken) >= 3
+            last = taken[-1]
+            assert last.slot - 16 <= node.status().first <= last.slot + 1
+            assert last.size_bytes == node_snapshot_size(node)
+            assert len(snapshot_files(tmp_path / "n1")) == 1
+        finally:
+            await cluster.stop("n1")
+
+    run(main)
+
+
+def node_snapshot_size(node: Node) -> int:
+    parts: Any = node._parts
+    with parts._writer.storage.open_snapshot() as reader:
+        return sum(map(len, iter(lambda: reader.read(1 << 16), b"")))
+
+
+def test_nothing_is_taken_while_nothing_changes_and_a_change_is_in_a_snapshot_after_the_interval(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, count=1, config=NodeConfig(snapshot_interval_s=0.1)) as cluster:
+            node = cluster.nodes["n1"]
+            await node.execute(Notes.add, 1)
+
+            def taken() -> list[Slot]:
+                return [event.slot for event in cluster.events if isinstance(event, SnapshotTaken)]
+
+            await cluster.until(lambda: node.status().applied in taken())
+            before = taken()
+            await asyncio.sleep(0.3)
+            assert taken() == before
+            await node.execute(Notes.add, 1)
+            await cluster.until(lambda: taken()[-1] == node.status().applied)
+
+    run(main)
+
+
+class Viewed(Notes):
+    """Gives a view of its state that takes as long to read as a test wants."""
+
+    def snapshot(self) -> Iterable[bytes]:
+        total = self.total
+
+        def chunks() -> Iterable[bytes]:
+            LET_GO.wait(30)
+            yield msgspec.msgpack.encode(total)
+
+        return chunks()
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        self.total = msgspec.msgpack.decode(b"".join(chunks))
+
+
+LET_GO = threading.Event()
+
+
+def test_commands_are_applied_while_a_snapshot_is_written_and_are_not_in_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        LET_GO.clear()
+        async with embedded(tmp_path, count=1, machines={"n1": Viewed}) as cluster:
+            node = cluster.nodes["n1"]
+            await node.execute(Notes.add, 1)
+            slot = node.status().applied
+            taking = asyncio.create_task(node.take_snapshot())
+            await asyncio.sleep(0.05)
+            assert await node.execute(Notes.add, 1) == 2
+            assert await node.query(Notes.sum) == 2
+            assert not taking.done()
+            LET_GO.set()
+            taken = await taking
+            assert taken.slot == slot
+            assert node.status().applied > slot
+            await cluster.stop("n1")
+            node = await cluster.start("n1", machine=Viewed)
+            await cluster.ready()
+            assert await node.query(Notes.sum) == 2
+
+    run(main)
+
+
+class SlowToView(Notes):
+    def snapshot(self) -> Iterable[bytes]:
+        threading.Event().wait(0.25)
+        return [b""]
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        list(chunks)
+
+
+def test_a_machine_whose_snapshot_takes_longer_than_a_heartbeat_is_told_so_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, count=1, machines={"n1": SlowToView}) as cluster:
+            await cluster.nodes["n1"].execute(Notes.add, 1)
+            await cluster.nodes["n1"].take_snapshot()
+
+    with caplog.at_level(logging.WARNING, "paxospp"):
+        run(main)
+    assert "longer than a heartbeat" in caplog.text
+
+
+def test_a_snapshot_on_demand_is_of_what_is_applied_now_and_free_when_nothing_changed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path) as cluster:
+            node = await cluster.follower()
+            await write(node, 20)
+            first, second = await asyncio.gather(node.take_snapshot(), node.take_snapshot())
+            assert first == second
+            assert first.slot == node.status().applied
+            assert await node.take_snapshot() == first
+            await node.execute(Notes.add, 1)
+            assert (await node.take_snapshot()).slot == node.status().applied
+            await cluster.agree()
+
+    run(main)
+
+
+def test_a_blocking_node_takes_one_too(tmp_path: Path) -> None:
+    with paxospp.sync.Node(
+        "n1", cluster={"n1": "127.0.0.1:0"}, storage=f"file:{tmp_path / 'n1'}", machine=Notes
+    ) as node:
+        node.execute(Notes.add, 1)
+        assert node.take_snapshot().slot == node.status().applied
+        assert len(snapshot_files(tmp_path / "n1")) == 1
+
+
+# Starting from one.
+
+
+@pytest.mark.parametrize("scheme", ["file", pytest.param("rocksdb", marks=pytest.mark.long)])
+def test_a_cluster_starts_from_its_snapshots_and_the_tails_of_its_logs(tmp_path: Path, scheme: str) -> None:
+    async def main() -> None:
+        cluster = Embedded(tmp_path, config=OFTEN)
+        for name in cluster.cluster:
+            await cluster.start(name, storage=f"{scheme}:{tmp_path / name}")
+        await cluster.ready()
+        await write(cluster.nodes["n1"], 150)
+        await cluster.nodes["n2"].execute(Notes.add, 7)
+        await cluster.agree()
+        before = cluster.nodes["n1"].status()
+        assert before.first > 1
+        for name in list(cluster.nodes):
+            await cluster.stop(name)
+        for name in cluster.cluster:
+            await cluster.start(name, storage=f"{scheme}:{tmp_path / name}")
+        await cluster.ready()
+        await cluster.agree()
+        assert await cluster.nodes["n3"].query(Notes.sum) == 7
+        after = cluster.nodes["n3"].status()
+        assert after.applied >= before.applied
+        assert after.cluster_id == before.cluster_id
+        assert all(not node.status().notes for node in cluster.nodes.values())
+        assert await cluster.nodes["n2"].execute(Notes.put, "key1", "x") == "value101"
+        await cluster.agree()
+        for name in list(cluster.nodes):
+            await cluster.stop(name)
+
+    run(main)
+
+
+def test_a_start_that_takes_long_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second is long; here, anything is."""
+    monkeypatch.setattr("paxospp.node.snapshots.restoring.FIRST_S", 0.0)
+    monkeypatch.setattr("paxospp.node.node.FIRST_S", 0.0)
+
+    async def main() -> None:
+        cluster = Embedded(tmp_path, count=1)
+        node = await cluster.start("n1")
+        await write(node, 30)
+        taken = await node.take_snapshot()
+        await write(node, 30)
+        slot = node.status().applied
+        await cluster.stop("n1")
+        caplog.clear()
+        node = await cluster.start("n1")
+        await cluster.until(lambda: node.status().applied >= slot)
+        await cluster.stop("n1")
+        said = " / ".join(record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+        assert "node n1: loading the storage: still at it" in said
+        assert f"node n1: restoring the snapshot of slot {taken.slot}: 0 MB read" in said
+        assert f"node n1: applying the log: slot {taken.slot}" in said
+
+    run(main)
+
+
+def test_a_storage_with_a_snapshot_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, count=1, config=OFTEN) as cluster:
+            await write(cluster.nodes["n1"], 60)
+            await cluster.nodes["n1"].take_snapshot()
+        other = Node(
+            "n1",
+            cluster={"n1": "127.0.0.1:1", "n2": "127.0.0.1:2"},
+            storage=f"file:{tmp_path / 'n1'}",
+            machine=Notes,
+            listen="127.0.0.1:0",
+        )
+        with pytest.raises(paxospp.ConfigError, match="belongs to the cluster n1"):
+            await other.start()
+
+    run(main)
+
+
+def damage(path: Path) -> None:
+    (file,) = snapshot_files(path)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_a_lone_node_whose_snapshot_is_damaged_does_not_start_and_says_so_in_a_line(tmp_path: Path) -> None:
+    """FAULTS D14: nobody else has another."""
+
+    async def main() -> None:
+        async with embedded(tmp_path, count=1, config=OFTEN) as cluster:
+            await write(cluster.nodes["n1"], 60)
+            await cluster.nodes["n1"].take_snapshot()
+            await cluster.stop("n1")
+            damage(tmp_path / "n1")
+            with pytest.raises(CorruptedError, match=r"snapshot of slot \d+ is damaged") as refused:
+                await cluster.start("n1")
+            assert "\n" not in str(refused.value)
+            assert "restore the data directory from a copy" in str(refused.value)
+
+    run(main)
+
+
+def test_a_lone_node_whose_snapshot_is_damaged_needs_none_while_its_log_is_whole(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, count=1) as cluster:
+            await write(cluster.nodes["n1"], 60)
+            await cluster.nodes["n1"].take_snapshot()
+            assert cluster.nodes["n1"].status().first == 1
+            before = cluster.nodes["n1"].status().digest
+            await cluster.stop("n1")
+            damage(tmp_path / "n1")
+            node = await cluster.start("n1")
+            await cluster.until(lambda: node.status().digest == before)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(damage, id="flipped"),
+        pytest.param(lambda path: snapshot_files(path)[0].unlink(), id="missing", marks=pytest.mark.long),
+    ],
+)
+def test_a_node_whose_snapshot_is_damaged_gets_another_from_a_peer_and_votes_meanwhile(
+    tmp_path: Path, harm: Any
+) -> None:
+    """FAULTS D14."""
+
+    async def main() -> None:
+        async with embedded(tmp_path, config=OFTEN) as cluster:
+            await write(cluster.nodes["n1"], 120)
+            await cluster.agree()
+            follower = await cluster.follower()
+            name = follower.name
+            await cluster.stop(name)
+            harm(tmp_path / name)
+            node = await cluster.start(name)
+            assert any(isinstance(event, FaultFound) and "snapshot" in event.reason for event in cluster.events)
+            other = next(other for other in cluster.nodes.values() if other is not node)
+            assert await other.execute(Notes.add, 3, timeout=20.0) == 3
+            await cluster.ready()
+            await cluster.agree()
+            assert any(isinstance(event, SnapshotInstalled) and event.node == name for event in cluster.events)
+            # The two that were whole go one after another: the one that was not has a vote and the state.
+            for gone in [other for other in cluster.nodes if other != name][:1]:
+                await cluster.stop(gone)
+            assert await node.execute(Notes.add, 1, timeout=20.0) == 4
+
+    run(main)
+
+
+def test_a_snapshot_that_came_from_a_peer_and_rots_comes_from_it_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        config = NodeConfig(kept_log_slots_max=1)
+        async with embedded(tmp_path, config=config) as cluster:
+            name = (await cluster.follower()).name
+            await cluster.stop(name)
+            node = await cluster.leader()
+            await write(node, 20)
+            await cluster.agree()  # whom it asks may differ from time to time; what they have must not
+            for other in cluster.nodes.values():
+                await other.take_snapshot()
+            await cluster.nothing_waits(name)
+            for _ in range(3):
+                before = len([event for event in cluster.events if isinstance(event, SnapshotInstalled)])
+                await cluster.start(name)
+                await cluster.ready()
+                await cluster.agree()
+                after = [event.slot for event in cluster.events if isinstance(event, SnapshotInstalled)]
+                assert len(after) == before + 1
+                assert len(set(after)) == 1
+                await cluster.stop(name)
+                damage(tmp_path / name)
+
+    run(main)
+
+
+def test_a_damaged_snapshot_newer_than_those_of_the_peers_has_one_of_them_take_a_new_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, config=NodeConfig(kept_log_slots_max=1)) as cluster:
+            node = await cluster.follower()
+            name = node.name
+            await write(node, 20)
+            for other in cluster.nodes.values():
+                await other.take_snapshot()
+            await write(node, 20)
+            taken = await node.take_snapshot()
+            await cluster.stop(name)
+            damage(tmp_path / name)
+            await cluster.start(name)
+            await cluster.ready()
+            await cluster.agree()
+            (event,) = [event for event in cluster.events if isinstance(event, SnapshotInstalled)]
+            assert event.slot >= taken.slot
+
+    run(main)
+
+
+def test_three_nodes_whose_snapshot_is_damaged_at_one_of_them_start_together(tmp_path: Path) -> None:
+    """The one without state may be elected; it serves nothing before it has one."""
+
+    async def main() -> None:
+        async with embedded(tmp_path, config=OFTEN) as cluster:
+            await write(cluster.nodes["n1"], 120)
+            await cluster.nodes["n1"].execute(Notes.add, 5)
+            await cluster.agree()
+            for name in list(cluster.nodes):
+                await cluster.stop(name)
+            damage(tmp_path / "n2")
+            for name in cluster.cluster:
+                await cluster.start(name)
+            assert await cluster.nodes["n2"].query(Notes.sum, timeout=20.0) == 5
+            assert await cluster.nodes["n2"].execute(Notes.add, 1, timeout=20.0) == 6
+            await cluster.agree()
+
+    run(main)
+
+
+# When it cannot be taken.
+
+
+class NoRoom(paxospp.Storage):
+    """A file storage on which snapshots find no room while a test says so."""
+
+    def __init__(self, path: Path) -> None:
+        self.inner = PluginRegistry().storage(f"file:{path}", NodeId("n1"))()
+        self.full = True
+
+    def load(self) -> DurableState:
+        return self.inner.load()
+
+    def persist(self, batch: WriteBatch) -> None:
+        self.inner.persist(batch)
+
+    def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
+        return self.inner.read(start, stop, max_bytes)
+
+    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return self.inner.create_snapshot(meta)
+
+    def open_snapshot(self) -> SnapshotReader | None:
+        return self.inner.open_snapshot()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def test_a_node_goes_on_when_a_snapshot_cannot_be_written_and_says_so_until_one_is(tmp_path: Path) -> None:
+    async def main() -> None:
+        storages: list[NoRoom] = []
+
+        def open_storage() -> NoRoom:
+            storages.append(NoRoom(tmp_path / "n1"))
+            return storages[-1]
+
+        cluster = Embedded(tmp_path, count=1, config=OFTEN)
+        node = await cluster.start("n1", storage=open_storage)
+        try:
+            await write(node, 60)
+            await cluster.until(lambda: any(isinstance(event, FaultFound) for event in cluster.events))
+            assert any("No space left" in note for note in node.status().notes)
+            with pytest.raises(StorageError, match="No space left"):
+                await node.take_snapshot()
+            storages[0].full = False
+            await node.take_snapshot()
+            assert node.status().notes == ()
+        finally:
+            await cluster.stop("n1")
+
+    run(main)
+
+
+class Unready(Notes):
+    """Has an attribute that no snapshot can hold, from some command on."""
+
+    @paxospp.command
+    def add(self, amount: int) -> int:
+        self.unannotated = amount  # type: ignore[attr-defined, unused-ignore]
+        return super().add(amount)
+
+
+def test_a_machine_that_cannot_be_encoded_goes_on_and_the_reason_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, count=1, machines={"n1": Unready}) as cluster:
+            node = cluster.nodes["n1"]
+            assert await node.execute(Unready.add, 1) == 1
+            with pytest.raises(StorageError, match="unannotated"):
+                await node.take_snapshot()
+            assert await node.execute(Unready.add, 1) == 2
+            assert any("unannotated" in note for note in node.status().notes)
+
+    run(main)
+
+
+def test_a_node_that_is_closed_while_a_snapshot_is_taken_closes_in_time(tmp_path: Path) -> None:
+    async def main() -> None:
+        LET_GO.clear()
+        async with embedded(tmp_path, count=1, machines={"n1": Viewed}) as cluster:
+            node = cluster.nodes["n1"]
+            await node.execute(Notes.add, 1)
+            taking = asyncio.create_task(node.take_snapshot())
+            await asyncio.sleep(0.05)
+            async with asyncio.timeout(2.0):
+                await cluster.stop("n1")
+            with pytest.raises(UnavailableError):
+                await taking
+            LET_GO.set()
+
+    run_and_wait_for_threads(main)
+
+
+def run_and_wait_for_threads(main: Any) -> None:
+    async def waited() -> None:
+        await main()
+        async with asyncio.timeout(5):
+            while any(thread.name.startswith("paxospp") for thread in threading.enumerate()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    run(waited)
+
+
+# What a snapshot carries beside the machine's state.
+
+
+async def answers(address: str, *runs: bytes) -> list[wire.RunAnswer]:
+    """Send runs as a client does, on a stream of their own; what the node answers."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(CALL)()
+        requests = [wire.CallRequest(run=run) for run in runs]
+        await call.write(wire.ClientServiceCallRequest(requests=requests).SerializeToString())
+        found: list[wire.RunAnswer] = []
+        async with asyncio.timeout(20):
+            while len(found) < len(runs):
+                frame = await call.read()
+                assert isinstance(frame, bytes), "the stream ended"
+                responses = wire.ClientServiceCallResponse.FromString(frame).responses
+                found += [one.run_answer for one in responses if one.HasField("run_answer")]
+        call.cancel()
+        return found
+
+
+@pytest.mark.parametrize("way", ["restart", "install"])
+def test_a_command_that_is_sent_again_after_a_snapshot_gets_the_kept_reply(tmp_path: Path, way: str) -> None:
+    """FAULTS B28: sessions, their replies and how far they were acknowledged are in the snapshot."""
+
+    async def main() -> None:
+        async with embedded(tmp_path, config=OFTEN) as cluster:
+            follower = await cluster.follower()
+            name = follower.name
+            opened = 1
+            await write(follower, 3)
+
+            def run_of(first: int, acknowledged: int, *amounts: int) -> bytes:
+                payloads = [Notes.add.encode((amount,)) for amount in amounts]
+                return encode_run(Run(opened, b"r" * 16, first, acknowledged, payloads))
+
+            seven = run_of(1, 0, 1, 2, 3, 4)
+            (before,) = await answers(follower.address, seven)
+            totals = [msgspec.msgpack.decode(outcome[1:]) for outcome in before.outcomes]
+            assert totals == [1, 3, 6, 10]
+            await answers(follower.address, run_of(5, 2, 5))
+            if way == "install":
+                await cluster.stop(name)
+            node = await cluster.leader()
+            while node.status().first <= 60:
+                await write(node, 20)
+            if way == "restart":
+                await cluster.agree()
+                for other in list(cluster.nodes):
+                    await cluster.stop(other)
+                for other in cluster.cluster:
+                    await cluster.start(other)
+            else:
+                await cluster.start(name)
+            await cluster.ready()
+            await cluster.agree()
+            node = cluster.nodes[name]
+            assert await node.query(Notes.sum) == 15  # whoever leads has recovered what was open
+            await cluster.agree()
+            decided = node.status().decided
+            (again,) = await answers(node.address, seven)
+            # What was acknowledged, 1 and 2, is passed over; the others come as they were.
+            assert (again.first, list(again.outcomes)) == (3, list(before.outcomes)[2:])
+            assert node.status().decided == decided, "it was answered from the table"
+            gap, on = await answers(node.address, run_of(7, 5, 1), run_of(6, 5, 100))
+            assert (gap.status, gap.expected) == (wire.RUN_STATUS_GAP, 6)
+            assert msgspec.msgpack.decode(on.outcomes[0][1:]) == 115
+            assert await node.query(Notes.sum) == 115
+            await cluster.agree()
+
+    run(main)
+
+
+def test_digests_go_on_after_an_installation_and_a_difference_is_found_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAULTS B44, invariant 14: a node that drifts after it came back is outvoted, and status names node and slot."""
+    monkeypatch.setattr("paxospp.node.driver.CHECKPOINT_SLOTS", 256)
+
+    async def main() -> None:
+        async with embedded(tmp_path, config=OFTEN) as cluster:
+            name = (await cluster.follower()).name
+            slot = cluster.nodes[name].status().applied
+            await cluster.stop(name)
+            node = await cluster.leader()
+            while not all(other.status().first > slot + 1 for other in cluster.nodes.values()):
+                await write(node, 20)
+            await cluster.nothing_waits(name)
+            drifting = await cluster.start(name, machine=Drifting)
+            await cluster.ready()
+            await cluster.agree()
+            assert any(isinstance(event, SnapshotInstalled) and event.node == name for event in cluster.events)
+            await node.execute(Notes.add, 1)
+            while node.status().applied < 256:
+                await asyncio.gather(*(write(node, 10) for _ in range(20)))
+            with pytest.raises(ReplicaStoppedError, match="slot 256"):
+                async with asyncio.timeout(20):
+                    await drifting.wait_stopped()
+            cluster.nodes.pop(name)
+            await cluster.until(lambda: any("differ at slot 256" in note for note in node.status().notes))
+            (note,) = [note for note in node.status().notes if "differ" in note]
+            assert f"{name} has " in note
+            fetched = await fetch_status(node.address)
+            assert fetched is not None
+            assert note in fetched["notes"]
+            assert await node.execute(Notes.add, 1) == 2
+
+    run(main)
+
+
+# The command line.
+
+
+def test_paxospp_snapshot_has_every_node_given_take_one(tmp_path: Path) -> None:
+    with Serving(tmp_path) as serving:
+        serving.start()
+        serving.wait_founded()
+        assert command_line("execute", "--cluster", ",".join(serving.addresses), "put", "a", "b").returncode == 0
+        done = command_line("snapshot", "--cluster", serving.cluster)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        lines = done.stdout.splitlines()
+        assert [line.split()[0] for line in lines] == ["n1", "n2", "n3"]
+        assert all("has a snapshot up to slot" in line for line in lines)
+        assert len(snapshot_files(tmp_path / "n2")) == 1
+        serving.stop("n2")
+        done = command_line("snapshot", "--cluster", serving.cluster)
+        assert done.returncode == 3
+        assert len(done.stdout.splitlines()) == 2
+        assert done.stderr.startswith(f"paxospp snapshot: {serving.nodes['n2']}")

@@ -1,0 +1,195 @@
+"""The room that fetches snapshots, its peers played by hand: who is asked for what, and what counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from paxospp_memory import MemoryStorage
+
+from paxospp import NodeId, Slot, SnapshotMeta
+from paxospp.errors import CorruptedError
+from paxospp.execution.snapshot import Head, write_snapshot
+from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
+from paxospp.model import Member, Membership
+from paxospp.node.snapshots.fetching import SAME_PEER_TRIES, Fetcher
+from paxospp.node.snapshots.sending import GONE
+from paxospp.node.writer import Writer
+from tests.cluster.embedding import run
+
+N2, N3, N4 = NodeId("n2"), NodeId("n3"), NodeId("n4")
+CLUSTER = bytes(16)
+CHUNK = 100
+RESEND_S = 0.02
+
+
+def snapshot(slot: int, filling: bytes) -> bytes:
+    members = (Member(NodeId("n1"), "127.0.0.1:1", 1),)
+    membership = Membership(
+        cluster_id=CLUSTER, group=0, alpha=8, session_expiry_s=60, replaces=Slot(0), members=members
+    )
+    head = Head(Slot(slot), 0, 0, -1, b"d" * 16, ((Slot(1), membership.to_bytes()),), 0)
+    return b"".join(write_snapshot(head, [], [filling * 1000]))
+
+
+class Peers:
+    """What the fetcher asks of its peers, and what they answer, when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[tuple[NodeId, SnapshotRequest]] = asyncio.Queue()
+        self.holds: dict[NodeId, tuple[str, int, bytes]] = {}
+        self.whole: list[SnapshotMeta] = []
+        self.failed: list[Exception] = []
+        self.fetcher: Fetcher
+
+    def send(self, peer: NodeId, request: SnapshotRequest) -> None:
+        self.asked.put_nowait((peer, request))
+
+    def answer(self, peer: NodeId, request: SnapshotRequest) -> None:
+        """As ``peer`` would that holds this snapshot and no other."""
+        id, slot, data = self.holds[peer]
+        chunk = GONE
+        if request.id in ("", id):
+            part = data[request.offset : request.offset + CHUNK]
+            last = request.offset + len(part) == len(data)
+            chunk = SnapshotChunk(slot=Slot(slot), id=id, offset=request.offset, data=part, last=last)
+        self.fetcher.on_chunk(Sender(CLUSTER, 0, peer, 1, 1, 1), chunk)
+
+    async def answered(self, count: int) -> list[tuple[NodeId, SnapshotRequest]]:
+        """Answer so many requests; they."""
+        requests = []
+        for _ in range(count):
+            peer, request = await self.asked.get()
+            self.answer(peer, request)
+            requests.append((peer, request))
+        return requests
+
+    async def serve(self) -> None:
+        """Answer everything until the snapshot is whole, or came to nothing."""
+        async with asyncio.timeout(10):
+            while not self.whole and not self.failed:
+                if self.asked.empty():
+                    await asyncio.sleep(0.001)
+                else:
+                    await self.answered(1)
+
+
+@asynccontextmanager
+async def fetching(*, resend_interval_s: float = 5.0) -> AsyncIterator[Peers]:
+    peers = Peers()
+    writer = Writer("n1", on_persisted=lambda token: None, on_failed=peers.failed.append)
+    await writer.open(lambda: MemoryStorage(""))
+    peers.fetcher = Fetcher(
+        writer,
+        loop=asyncio.get_running_loop(),
+        resend_interval_s=resend_interval_s,
+        peers=lambda: [N2, N3, N4],
+        send=peers.send,
+        name=lambda meta: meta,
+        on_whole=lambda meta, head, size: peers.whole.append(meta),
+        on_failed=lambda peer, error: peers.failed.append(error),
+    )
+    try:
+        yield peers
+    finally:
+        peers.fetcher.end()
+        assert await writer.close(5.0)
+
+
+def test_after_its_source_fell_silent_it_goes_on_where_it_stopped_at_a_peer_that_holds_the_same_one() -> None:
+    async def main() -> None:
+        async with fetching(resend_interval_s=RESEND_S) as peers:
+            peers.holds = dict.fromkeys((N2, N3, N4), ("same", 7, snapshot(7, b"x")))
+            peers.fetcher.begin(N2, covers=Slot(1))
+            await peers.answered(3)
+            silent = [await peers.asked.get() for _ in range(SAME_PEER_TRIES)]
+            assert {peer for peer, _ in silent} == {N2}
+            (first,) = await peers.answered(1)
+            assert first == (N3, SnapshotRequest(id="same", offset=3 * CHUNK))
+            await peers.serve()
+            assert peers.fetcher.source == N3
+            assert peers.whole == [SnapshotMeta(Slot(7), "same")]
+
+    run(main)
+
+
+def test_a_peer_that_holds_another_one_is_passed_over_and_where_nobody_holds_it_any_more_it_begins_anew() -> None:
+    async def main() -> None:
+        async with fetching() as peers:
+            peers.holds = dict.fromkeys((N2, N3, N4), ("other", 9, snapshot(9, b"y")))
+            peers.holds[N2] = ("first", 7, snapshot(7, b"x"))
+            peers.fetcher.begin(N2, covers=Slot(1))
+            await peers.answered(3)
+            peers.holds[N2] = ("newer", 8, snapshot(8, b"z"))
+            asked = await peers.answered(4)
+            stopped = SnapshotRequest(id="first", offset=3 * CHUNK)
+            assert asked[:3] == [(N2, stopped), (N3, stopped), (N4, stopped)]
+            peer, request = asked[3]
+            assert request == SnapshotRequest(id="", offset=0, covers=Slot(1)), "not a byte of the former one counts"
+            await peers.serve()
+            assert peers.whole == [SnapshotMeta(Slot(peers.holds[peer][1]), peers.holds[peer][0])]
+
+    run(main)
+
+
+def test_it_gives_up_where_who_answers_has_another_one_and_the_others_are_silent() -> None:
+    """Simulator, seed 1001375: it asked a lost peer for ever; now the replica asks again, whoever answers."""
+
+    async def main() -> None:
+        async with fetching(resend_interval_s=RESEND_S) as peers:
+            peers.holds = {N2: ("first", 7, snapshot(7, b"x"))}
+            peers.fetcher.begin(N2, covers=Slot(1))
+            await peers.answered(3)
+            peers.holds[N2] = ("newer", 8, snapshot(8, b"z"))
+            await peers.answered(1)
+            asked = []
+            async with asyncio.timeout(10):
+                while peers.fetcher.source is not None:
+                    if peers.asked.empty():
+                        await asyncio.sleep(0.001)
+                    else:
+                        asked.append((await peers.asked.get())[0])
+            assert set(asked) == {N3, N4}, "each of those that might have it"
+            assert not peers.failed
+
+            peers.fetcher.begin(N2, covers=Slot(1))
+            await peers.serve()
+            assert peers.whole == [SnapshotMeta(Slot(8), "newer")]
+
+    run(main)
+
+
+def test_what_comes_twice_or_was_not_asked_for_is_passed_over() -> None:
+    async def main() -> None:
+        async with fetching() as peers:
+            peers.holds = dict.fromkeys((N2, N3), ("same", 7, snapshot(7, b"x")))
+            peers.holds[N4] = ("other", 9, snapshot(9, b"y"))
+            peers.fetcher.begin(N2, covers=Slot(1))
+            peers.answer(N4, SnapshotRequest(id="", offset=0))
+            assert peers.fetcher.slot is None, "that one was not asked"
+            await peers.answered(1)
+            (peer, request) = await peers.asked.get()
+            peers.answer(N2, SnapshotRequest(id="same", offset=0))
+            peers.answer(N2, SnapshotRequest(id="same", offset=5 * CHUNK))
+            peers.answer(N4, SnapshotRequest(id="other", offset=CHUNK))
+            assert peers.fetcher.received_bytes == CHUNK
+            peers.answer(peer, request)
+            await peers.serve()
+            assert peers.whole == [SnapshotMeta(Slot(7), "same")]
+
+    run(main)
+
+
+def test_one_that_is_damaged_or_not_what_it_was_called_never_counts() -> None:
+    async def main() -> None:
+        for data in (snapshot(7, b"x")[:-30] + bytes(30), snapshot(8, b"x")):
+            async with fetching() as peers:
+                peers.holds = {N2: ("same", 7, data)}
+                peers.fetcher.begin(N2, covers=Slot(1))
+                await peers.serve()
+                assert isinstance(peers.failed[0], CorruptedError)
+                assert not peers.whole
+                assert peers.fetcher.source is None
+
+    run(main)

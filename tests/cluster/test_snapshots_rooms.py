@@ -1,0 +1,251 @@
+"""The small rooms of snapshots by themselves: when one is due, what stays of the log, and the collector."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import paxospp
+from paxospp import NodeId, Slot
+from paxospp.config import NodeConfig
+from paxospp.node.snapshots.collecting import collector_resting
+from paxospp.node.snapshots.policy import ENTRY_BYTES, HELD_BYTES_MAX, Policy
+from paxospp.node.snapshots.restoring import Progress
+from paxospp.state_machine.encoding import decoder
+
+CONFIG = NodeConfig(
+    snapshot_log_bytes_max=100_000, snapshot_log_slots_max=1000, kept_log_bytes_max=50_000, kept_log_slots_max=200
+)
+
+
+def policy(*, first: int = 1, applied: int = 0, snapshot_bytes: int = 0) -> Policy:
+    return Policy(CONFIG, first=Slot(first), applied=Slot(applied), snapshot_bytes=snapshot_bytes)
+
+
+def count(policy: Policy, start: int, stop: int, value_bytes: int = 0) -> None:
+    for slot in range(start, stop):
+        policy.count(Slot(slot), value_bytes)
+
+
+def test_a_snapshot_is_due_by_bytes_and_by_slots_whichever_comes_first() -> None:
+    by_bytes, by_slots = policy(), policy(applied=10)
+    count(by_bytes, 1, 10, 10_000 - ENTRY_BYTES)
+    assert not by_bytes.due
+    count(by_bytes, 10, 11, 10_000 - ENTRY_BYTES)
+    assert by_bytes.due
+
+    loose = NodeConfig(snapshot_log_slots_max=1000)
+    by_slots = Policy(loose, first=Slot(1), applied=Slot(10))
+    count(by_slots, 11, 1010)
+    assert not by_slots.due
+    count(by_slots, 1010, 1011)
+    assert by_slots.due
+
+
+def test_what_is_applied_while_one_is_taken_counts_for_the_next() -> None:
+    it = policy()
+    count(it, 1, 11, 10_000 - ENTRY_BYTES)
+    it.begin()
+    count(it, 11, 21, 10_000 - ENTRY_BYTES)
+    it.taken(500)
+    assert it.snapshot_slot == 10
+    assert it.due
+    it.begin()
+    it.taken(500)
+    assert not it.due
+    assert not it.changed
+
+
+def test_the_log_may_grow_as_long_as_the_last_snapshot_was() -> None:
+    it = policy(snapshot_bytes=600_000)
+    count(it, 1, 60, 10_000 - ENTRY_BYTES)
+    assert not it.due
+    count(it, 60, 61, 10_000 - ENTRY_BYTES)
+    assert it.due
+
+
+@pytest.mark.parametrize(("snapshot_bytes", "log_bytes"), [(10_000, 100_000), (50_000, 200_000), (300_000, 400_000)])
+def test_up_to_four_times_its_setting_the_log_may_grow_four_times_as_long_as_the_last_snapshot(
+    snapshot_bytes: int, log_bytes: int
+) -> None:
+    it = policy(snapshot_bytes=snapshot_bytes)
+    last = log_bytes // 10_000
+    count(it, 1, last, 10_000 - ENTRY_BYTES)
+    assert not it.due
+    count(it, last, last + 1, 10_000 - ENTRY_BYTES)
+    assert it.due
+
+
+def test_one_that_failed_is_due_again() -> None:
+    it = policy()
+    count(it, 1, 2)
+    it.begin()
+    it.failed()
+    assert it.due
+    assert it.changed
+
+
+@pytest.mark.parametrize("value_bytes", [0, 1000])
+def test_the_tail_that_stays_is_within_both_bounds_and_not_much_less(value_bytes: int) -> None:
+    it = policy()
+    count(it, 1, 1001, value_bytes)
+    it.begin()
+    it.taken(500)
+    kept = 1000 - it.keep_from(None) + 1
+    most = min(200, 50_000 // (value_bytes + ENTRY_BYTES))
+    assert most * 0.9 <= kept <= most
+
+
+def test_what_a_peer_needs_stays_unless_it_is_too_much() -> None:
+    it = policy()
+    count(it, 1, 1001)
+    it.begin()
+    it.taken(500)
+    assert it.keep_from(Slot(500)) <= 500
+    assert it.keep_from(Slot(500)) > 480
+    assert it.keep_from(None) > 790
+    count(it, 1001, 1003, HELD_BYTES_MAX)
+    it.begin()
+    it.taken(500)
+    assert it.keep_from(Slot(800)) > 1000
+
+
+def test_what_is_above_the_snapshot_stays_in_any_case() -> None:
+    it = policy()
+    count(it, 1, 501)
+    it.begin()
+    count(it, 501, 1001, 1000)
+    it.taken(500)
+    assert it.keep_from(None) <= 501
+    count(it, 1001, 1003, HELD_BYTES_MAX)
+    assert it.keep_from(Slot(100)) <= 501
+
+
+def test_after_a_start_the_tail_whose_size_nobody_knows_is_kept_once_more() -> None:
+    it = policy(first=900, applied=1000)
+    assert it.keep_from(None) == 900
+    count(it, 1001, 1302)
+    it.begin()
+    it.taken(500)
+    assert it.keep_from(None) > 1050
+
+
+def test_an_installed_snapshot_leaves_nothing_below_it() -> None:
+    it = policy()
+    count(it, 1, 100)
+    it.installed(Slot(5000), 100)
+    assert it.keep_from(None) == 5001
+    assert not it.changed
+    count(it, 5001, 5010)
+    assert it.keep_from(None) == 5001
+    assert it.changed
+
+
+def test_the_collector_rests_and_goes_on_and_somebodys_wish_that_it_be_off_is_kept() -> None:
+    assert gc.isenabled()
+    with collector_resting():
+        assert not gc.isenabled()
+        with collector_resting(promote=True):
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collector_resting():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_what_was_made_while_the_collector_rested_is_old_afterwards() -> None:
+    with collector_resting(promote=True):
+        made = [[number] for number in range(10_000)]
+    assert gc.get_count()[0] < 5000
+    assert len(made) == 10_000
+
+
+def test_progress_is_told_after_a_second_and_then_less_and_less_often(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    progress = Progress(NodeId("n1"), "restoring", lambda: now[0])
+    with caplog.at_level(logging.INFO, "paxospp.node"):
+        for tenths in range(200):
+            now[0] = tenths / 10
+            progress.at(f"{tenths} done")
+    assert [record.args[2] for record in caplog.records if isinstance(record.args, tuple)] == [
+        "10 done",
+        "20 done",
+        "40 done",
+        "80 done",
+        "160 done",
+    ]
+
+
+@dataclass
+class Point:
+    """What a large state may be made of."""
+
+    x: int
+    y: float
+    name: str
+
+
+@pytest.mark.parametrize("kind", ["strings", "dataclasses"])
+@pytest.mark.parametrize("keys", [100_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+def test_no_call_of_the_decoder_takes_long_however_large_the_state(
+    keys: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the interpreter's lock, and so the node's loop. The pause of a snapshot is printed, for README."""
+    slowest_s = 0.0
+
+    def timed(hint: Any) -> Callable[[bytes], Any]:
+        decode = decoder(hint)
+
+        def decode_timed(data: bytes) -> Any:
+            nonlocal slowest_s
+            began = time.thread_time()
+            value = decode(data)
+            slowest_s = max(slowest_s, time.thread_time() - began)
+            return value
+
+        return decode_timed
+
+    monkeypatch.setattr("paxospp.state_machine.state.decoder", timed)
+
+    class Strings(paxospp.StateMachine):
+        data: dict[str, str]
+
+        def __init__(self) -> None:
+            self.data = {}
+
+    class Points(paxospp.StateMachine):
+        data: dict[str, Point]
+
+        def __init__(self) -> None:
+            self.data = {}
+
+    machine, copy = (Strings(), Strings()) if kind == "strings" else (Points(), Points())
+    machine.data = {
+        f"key{number}": f"value{number}" if kind == "strings" else Point(number, number / 2, f"point{number}")
+        for number in range(keys)
+    }  # type: ignore[assignment]
+    began = time.thread_time()
+    with collector_resting():
+        chunks = list(machine.snapshot())
+    encoded_s = time.thread_time() - began
+    began = time.thread_time()
+    with collector_resting():
+        copy.restore(chunks)
+    restored_s = time.thread_time() - began
+    print(
+        f"{keys} {kind}: encoded in {encoded_s * 1e3:.0f} ms, restored in {restored_s * 1e3:.0f} ms, "
+        f"the slowest call of the decoder {slowest_s * 1e3:.1f} ms"
+    )
+    assert copy.data == machine.data
+    assert 0 < slowest_s < 0.05

@@ -1,0 +1,149 @@
+"""Phase 2 at the leader: "Paxos Made Moderately Complex", commanders and WINDOW."""
+
+from __future__ import annotations
+
+from paxospp.engine.leading import Leading
+from paxospp.engine.promises import Promises
+from paxospp.engine.settings import Settings
+from paxospp.messages import Promise
+from paxospp.model import Kind, NodeId, Slot
+
+from .words import N1, N2, N3, ballot, entry, majority, promise
+
+MINE = ballot(9)
+
+
+def leading(*reports: Promise, decided: int = 0, alpha: int = 4) -> Leading:
+    promises = Promises(MINE)
+    for number, report in enumerate(reports, 1):
+        promises.add(NodeId(f"n{number}"), report)
+    return Leading(
+        promises,
+        Slot(decided),
+        Settings(tail_bytes_max=1 << 20, resend_interval_s=1.0, resend_interval_max_s=4.0),
+        since=0.0,
+        alpha=alpha,
+    )
+
+
+def test_it_proposes_again_what_it_found_and_noops_only_in_the_gaps() -> None:
+    it = leading(promise(MINE, entry(1, ballot(2), b"a"), entry(3, ballot(2), b"c")), promise(MINE))
+
+    assert list(it.recover(Slot(0), majority())) == [
+        entry(1, MINE, b"a"),
+        entry(2, MINE, b"", Kind.NOOP),
+        entry(3, MINE, b"c"),
+    ]
+    assert it.next_slot == 4
+
+
+def test_each_recovered_slot_is_proposed_once() -> None:
+    it = leading(promise(MINE, entry(1, ballot(2))), promise(MINE))
+
+    assert len(list(it.recover(Slot(0), majority()))) == 1
+    assert list(it.recover(Slot(0), majority())) == []
+
+
+def test_a_slot_without_clean_answers_is_held_back_and_tried_again_with_the_next_promise() -> None:
+    it = leading(promise(MINE, faulty=(range(1, 2),)), promise(MINE, entry(2, ballot(1), b"b")))
+
+    assert [held.slot for held in it.recover(Slot(0), majority())] == [2]
+    assert it.is_waiting(Slot(0), majority())
+    it.promises.add(N3, promise(MINE, entry(1, ballot(1), b"a")))
+    assert list(it.recover(Slot(0), majority())) == [entry(1, MINE, b"a")]
+    assert not it.is_waiting(Slot(0), majority())
+
+
+def test_a_value_learned_decided_ends_the_wait() -> None:
+    it = leading(promise(MINE), promise(MINE, decided=1))
+    assert list(it.recover(Slot(0), majority())) == []
+
+    assert it.is_waiting(Slot(0), majority())
+    assert not it.is_waiting(Slot(1), majority())
+
+
+def test_nothing_is_proposed_above_decided_plus_alpha() -> None:
+    it = leading(promise(MINE), promise(MINE))
+
+    assert it.room(Slot(0), majority()) == 4
+    for _ in range(4):
+        it.next_entry(Kind.COMMANDS, b"")
+    assert it.room(Slot(0), majority()) == 0
+    assert it.room(Slot(1), majority()) == 1
+
+
+def test_recovered_slots_keep_to_the_window_too() -> None:
+    far = tuple(entry(slot, ballot(1)) for slot in range(1, 8))
+    it = leading(promise(MINE, *far), promise(MINE))
+
+    assert [held.slot for held in it.recover(Slot(0), majority())] == [1, 2, 3, 4]
+    assert it.room(Slot(0), majority()) == 0
+    assert [held.slot for held in it.recover(Slot(2), majority())] == [5, 6]
+
+
+def test_a_slot_is_chosen_by_a_quorum_and_two_answers_of_one_node_are_one() -> None:
+    it = leading(promise(MINE), promise(MINE))
+    it.open(it.next_entry(Kind.COMMANDS, b"v"), now=0.0)
+
+    assert not it.on_accepted(Slot(1), N2, majority())
+    assert not it.on_accepted(Slot(1), N2, majority())
+    assert it.on_accepted(Slot(1), N1, majority())
+    assert not it.on_accepted(Slot(1), N3, majority())
+
+
+def test_slots_are_decided_each_on_its_own() -> None:
+    it = leading(promise(MINE), promise(MINE))
+    for value in (b"a", b"b"):
+        it.open(it.next_entry(Kind.COMMANDS, value), now=0.0)
+
+    it.on_accepted(Slot(2), N1, majority())
+    assert it.on_accepted(Slot(2), N2, majority())
+    assert set(it.proposals) == {1}
+
+
+def test_an_unanswered_accept_is_sent_again_with_back_off_to_those_who_are_silent() -> None:
+    it = leading(promise(MINE), promise(MINE))
+    it.open(it.next_entry(Kind.COMMANDS, b"v"), now=0.0)
+    it.on_accepted(Slot(1), N1, majority())
+
+    assert list(it.resend(0.5, Slot(0), 100)) == []
+    ((accept, answered),) = it.resend(1.0, Slot(0), 100)
+    assert (accept.slot, answered) == (1, {N1})
+    assert list(it.resend(2.5, Slot(0), 100)) == []
+    assert len(list(it.resend(3.0, Slot(0), 100))) == 1
+
+
+def test_sending_again_is_bounded_in_bytes() -> None:
+    it = leading(promise(MINE), promise(MINE))
+    for _ in range(4):
+        it.open(it.next_entry(Kind.COMMANDS, b"x" * 60), now=0.0)
+
+    assert [accept.slot for accept, _ in it.resend(1.0, Slot(0), 100)] == [1, 2]
+    assert [accept.slot for accept, _ in it.resend(1.0, Slot(0), 100)] == [3, 4]
+
+
+def test_what_turns_out_decided_is_asked_for_no_more() -> None:
+    it = leading(promise(MINE), promise(MINE))
+    it.open(it.next_entry(Kind.COMMANDS, b"v"), now=0.0)
+    it.settle(Slot(1))
+
+    assert it.proposals == {}
+
+
+def test_the_window_is_bounded_in_bytes_and_a_hole_below_keeps_what_was_chosen_counted() -> None:
+    """Issue 4, back-pressure: 256 slots of megabytes are too much to hold."""
+    it = leading(promise(MINE), promise(MINE), alpha=8)
+    for slot in (1, 2, 3):
+        it.open(it.next_entry(Kind.COMMANDS, bytes(512 << 10)), 0.0)
+        assert it.room(Slot(0), majority()) == (7 if slot == 1 else 0)
+
+    for node in (N1, N2):
+        it.on_accepted(Slot(3), node, majority())
+        it.on_accepted(Slot(2), node, majority())
+    it.settle(Slot(0))
+    assert it.room(Slot(0), majority()) == 0, "slot 1 is a hole, so nothing of it can be let go"
+
+    it.on_accepted(Slot(1), N1, majority())
+    it.on_accepted(Slot(1), N2, majority())
+    it.settle(Slot(3))
+    assert it.room(Slot(3), majority()) == 8

@@ -1,0 +1,82 @@
+"""The log in memory: everything undecided, a bounded tail below, and what is faulty."""
+
+from __future__ import annotations
+
+import sys
+
+from paxospp.engine.log import Log
+from paxospp.model import Slot
+
+from .words import ballot, empty_log, entry
+
+
+def small_log(bytes_max: int) -> Log:
+    return Log(first=Slot(1), last=Slot(0), memory_from=Slot(1), faulty=(), bytes_max=bytes_max)
+
+
+def test_storing_a_slot_again_replaces_its_entry_and_its_bytes() -> None:
+    log = empty_log()
+    log.store(entry(1, ballot(1), b"12345"))
+    log.store(entry(1, ballot(2), b"1"))
+
+    assert log.get(Slot(1)) == entry(1, ballot(2), b"1")
+    assert log.bytes == 1
+
+
+def test_it_evicts_the_oldest_decided_entries_and_only_these() -> None:
+    log = small_log(bytes_max=25)
+    for slot in range(1, 6):
+        log.store(entry(slot, ballot(1), b"0123456789"))
+    log.evict(Slot(2))
+
+    assert log.memory_from == 3
+    assert [held.slot for held in log.above(Slot(0))] == [3, 4, 5]
+    log.evict(Slot(5))
+    assert log.bytes <= 25
+
+
+def test_a_chunk_is_cut_by_bytes_and_holds_at_least_one_entry() -> None:
+    log = empty_log()
+    for slot in range(1, 5):
+        log.store(entry(slot, ballot(1), b"0123456789"))
+
+    assert [held.slot for held in log.between(Slot(1), Slot(5), 25)] == [1, 2]
+    assert [held.slot for held in log.between(Slot(2), Slot(5), 1)] == [2]
+    assert log.between(Slot(9), Slot(12), 100) == ()
+
+
+def test_a_chunk_ends_at_a_gap() -> None:
+    log = empty_log()
+    log.store(entry(1, ballot(1)))
+    log.store(entry(3, ballot(1)))
+
+    assert [held.slot for held in log.between(Slot(1), Slot(5), 100)] == [1]
+
+
+def test_damage_found_by_a_read_spares_what_memory_holds() -> None:
+    log = empty_log(last=9)
+    log.store(entry(4, ballot(1)))
+    log.mark_faulty([range(2, 7), range(8, sys.maxsize)])
+
+    assert log.faulty == [range(2, 4), range(5, 7), range(8, 10)]
+
+
+def test_a_value_heals_its_slot_and_splits_the_range() -> None:
+    log = empty_log(last=9, faulty=(range(2, 6),))
+    log.store(entry(3, ballot(1)))
+
+    assert log.faulty == [range(2, 3), range(4, 6)]
+    assert log.end_of_faulty(Slot(4)) == 6
+
+
+def test_an_open_end_closes_where_nothing_can_have_been_accepted() -> None:
+    log = empty_log(last=3, faulty=(range(2, 3), range(4, sys.maxsize)))
+    log.close_faulty_end(Slot(6))
+
+    assert log.faulty == [range(2, 3), range(4, 7)]
+    log.close_faulty_end(Slot(3))
+    assert log.faulty == [range(2, 3)]
+
+
+def test_damage_below_first_is_of_no_interest() -> None:
+    assert empty_log(first=5, faulty=(range(1, 4), range(3, 7))).faulty == [range(5, 7)]

@@ -1,0 +1,130 @@
+"""What may leave when, and how batches merge (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paxospp.engine.output import Output, leaves_at_once, merge
+from paxospp.messages import (
+    Accepted,
+    CatchUp,
+    Decided,
+    Nack,
+    Prepare,
+    ProtocolMessage,
+    ReadAnswer,
+    ReadRequest,
+)
+from paxospp.model import Entry, Kind, Slot, SnapshotMeta
+from paxospp.storage.contract import WriteBatch
+
+from .test_peer_book import HELLO
+from .words import N2, accept, answer, ballot, entry, promise
+
+AT_ONCE: list[ProtocolMessage] = [
+    accept(1, ballot(1)),
+    HELLO,
+    answer(1),
+    Decided(entries=(), decided=Slot(0), first=Slot(1)),
+    CatchUp(start=Slot(1), stop=Slot(2)),
+    ReadRequest(counter=1),
+    ReadAnswer(nonce=1, counter=1, slot=None),
+]
+WAITING: list[ProtocolMessage] = [
+    Prepare(ballot=ballot(1), start=Slot(1)),
+    promise(ballot(1)),
+    Accepted(ballot=ballot(1), slot=Slot(1)),
+    Nack(refused=ballot(1), promised=ballot(2)),
+]
+
+
+@pytest.mark.parametrize("message", AT_ONCE, ids=lambda message: type(message).__name__)
+def test_what_says_nothing_about_this_disk_leaves_at_once(message: ProtocolMessage) -> None:
+    output = Output()
+    output.send(N2, message)
+
+    assert leaves_at_once(message)
+    assert [send.message for send in output.send_now] == [message]
+    assert output.send_after_persist == []
+
+
+@pytest.mark.parametrize("message", WAITING, ids=lambda message: type(message).__name__)
+def test_what_rests_on_a_write_waits_for_it(message: ProtocolMessage) -> None:
+    output = Output()
+    output.send(N2, message)
+
+    assert output.send_now == []
+    assert [send.message for send in output.send_after_persist] == [message]
+
+
+def test_of_two_writes_of_a_slot_the_later_stands() -> None:
+    merged = merge(
+        [WriteBatch(accepted=(entry(1, ballot(1), b"old"),)), WriteBatch(accepted=(entry(1, ballot(2), b"new"),))]
+    )
+
+    assert merged.accepted == (entry(1, ballot(2), b"new"),)
+
+
+def test_the_greatest_promise_decided_and_trim_stand_and_meta_key_by_key() -> None:
+    merged = merge(
+        [
+            WriteBatch(promised=ballot(3), decided=Slot(5), trim=Slot(2), meta={"a": b"1", "b": b"1"}, sync=False),
+            WriteBatch(promised=ballot(2), decided=Slot(4), trim=Slot(3), meta={"b": b"2"}, sync=False),
+        ]
+    )
+
+    assert merged == WriteBatch(
+        promised=ballot(3), decided=Slot(5), trim=Slot(3), meta={"a": b"1", "b": b"2"}, sync=False
+    )
+
+
+def test_a_merge_is_synced_if_any_of_it_is() -> None:
+    assert merge([WriteBatch(sync=False), WriteBatch(sync=True)]).sync
+
+
+def test_at_most_one_snapshot_is_published_by_a_merge() -> None:
+    meta = SnapshotMeta(Slot(3), "a")
+    assert merge([WriteBatch(snapshot=meta), WriteBatch()]).snapshot == meta
+    with pytest.raises(AssertionError):
+        merge([WriteBatch(snapshot=meta), WriteBatch(snapshot=meta)])
+
+
+batches = st.lists(
+    st.builds(
+        WriteBatch,
+        promised=st.none() | st.builds(ballot, st.integers(1, 5)),
+        decided=st.none() | st.integers(0, 9).map(Slot),
+        accepted=st.lists(
+            st.builds(
+                Entry,
+                st.integers(1, 4).map(Slot),
+                st.builds(ballot, st.integers(1, 5)),
+                st.just(Kind.COMMANDS),
+                st.binary(max_size=2),
+            ),
+            unique_by=lambda held: held.slot,
+            max_size=3,
+        ).map(tuple),
+        meta=st.dictionaries(st.sampled_from("ab"), st.binary(max_size=1), max_size=2),
+        sync=st.booleans(),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(batches, st.data())
+def test_merging_in_any_grouping_gives_the_same(many: list[WriteBatch], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(many)))
+    parts = [part for part in (many[:cut], many[cut:]) if part]
+    at_once, in_steps = merge(many), merge([merge(part) for part in parts])
+
+    assert {held.slot: held for held in at_once.accepted} == {held.slot: held for held in in_steps.accepted}
+    assert (at_once.promised, at_once.decided, at_once.meta, at_once.sync) == (
+        in_steps.promised,
+        in_steps.decided,
+        in_steps.meta,
+        in_steps.sync,
+    )

@@ -1,0 +1,102 @@
+"""Short ways to say ballots, entries, memberships and replicas in tests of the engine."""
+
+from __future__ import annotations
+
+from random import Random
+
+from paxospp.engine.log import Log
+from paxospp.engine.quorum import Majority
+from paxospp.engine.replica import Replica
+from paxospp.engine.settings import Identity, Settings
+from paxospp.messages import Accept, HeartbeatAnswer, Promise, Sender
+from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.storage.contract import DurableState
+
+N1, N2, N3, N4, N5 = (NodeId(f"n{number}") for number in range(1, 6))
+CLUSTER_ID = bytes(range(16))
+
+
+def ballot(round: int, node: NodeId = N1) -> Ballot:
+    """A ballot of the node's only life, whose incarnation is the node's number."""
+    return Ballot(round, node, int(node[1:]))
+
+
+def entry(slot: int, of: Ballot, value: bytes = b"x", kind: Kind = Kind.COMMANDS) -> Entry:
+    return Entry(Slot(slot), of, kind, value)
+
+
+def accept(slot: int, of: Ballot, value: bytes = b"x", decided_up_to: int = 0) -> Accept:
+    return Accept(ballot=of, slot=Slot(slot), kind=Kind.COMMANDS, value=value, decided_up_to=Slot(decided_up_to))
+
+
+def promise(of: Ballot, *entries: Entry, decided: int = 0, first: int = 1, faulty: tuple[range, ...] = ()) -> Promise:
+    return Promise(
+        ballot=of,
+        start=Slot(1),
+        part=0,
+        parts=1,
+        decided=Slot(decided),
+        first=Slot(first),
+        last=max((held.slot for held in entries), default=Slot(decided)),
+        entries=entries,
+        faulty=faulty,
+    )
+
+
+def membership(size: int = 3) -> Membership:
+    members = tuple(Member(NodeId(f"n{number}"), f"n{number}:1", number) for number in range(1, size + 1))
+    return Membership(cluster_id=CLUSTER_ID, group=0, alpha=4, session_expiry_s=3600, replaces=Slot(0), members=members)
+
+
+def majority(size: int = 3) -> Majority:
+    return Majority(membership(size))
+
+
+def empty_log(*, first: int = 1, last: int = 0, memory_from: int = 1, faulty: tuple[range, ...] = ()) -> Log:
+    return Log(first=Slot(first), last=Slot(last), memory_from=Slot(memory_from), faulty=faulty, bytes_max=1 << 20)
+
+
+def identity(name: NodeId = N1, size: int = 3, *, boot: int = 1, nonce: int = 11) -> Identity:
+    names = [NodeId(f"n{number}") for number in range(1, size + 1)]
+    return Identity(
+        name=name,
+        group=0,
+        incarnation=int(name[1:]),
+        boot=boot,
+        nonce=nonce,
+        cluster={other: f"{other}:1" for other in names},
+    )
+
+
+def sender(node: NodeId, *, boot: int = 1, nonce: int = 7, incarnation: int | None = None) -> Sender:
+    return Sender(CLUSTER_ID, 0, node, int(node[1:]) if incarnation is None else incarnation, boot, nonce)
+
+
+def founded(name: NodeId = N1, size: int = 3, *, promised: Ballot | None = None) -> Replica:
+    """A replica of a cluster that knows its founding membership and nothing else, started at time 0."""
+    replica = Replica(
+        identity(name, size),
+        DurableState(promised=promised or ballot(1), decided=Slot(1), first=Slot(2), last=Slot(1)),
+        Settings(alpha=4),
+        Random(1),
+        memberships=[(Slot(1), membership(size))],
+        applied=1,
+    )
+    replica.start(0.0)
+    return replica
+
+
+def answer(
+    round: int, *, promised: Ballot | None = None, served: bool = False, disk_answers: bool = True, decided: int = 1
+) -> HeartbeatAnswer:
+    return HeartbeatAnswer(
+        nonce=11,
+        round=round,
+        promised=promised,
+        decided=Slot(decided),
+        disk_answers=disk_answers,
+        served=served,
+        leader=None,
+        remembered=Slot(1),
+        booted_with=ballot(1),
+    )

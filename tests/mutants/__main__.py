@@ -1,0 +1,73 @@
+"""``python -m tests.mutants``: all mutants, or those whose names hold one of the words given."""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import secrets
+import sys
+import time
+
+from tests.mutants.by_test import notices
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.run import Hunt, line_of
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("words", nargs="*", help="mutants whose names hold one of these; default: all")
+    parser.add_argument("--first", type=int, default=None, help="the first seed; default: drawn")
+    parser.add_argument("--seeds", type=int, default=400, help="seeds per mutant at most")
+    parser.add_argument("--budget-s", type=float, default=None, help="begin nothing more after so many seconds")
+    parser.add_argument("--kills", type=int, default=1, help="stop a mutant after so many; 0: all seeds")
+    parser.add_argument("--jobs", type=int, default=None, help="processes at a time; default: one per processor")
+    parser.add_argument("--list", action="store_true", help="say what each one breaks, and end")
+    options = parser.parse_args()
+    chosen = [
+        mutant for mutant in MUTANTS.values() if not options.words or any(word in mutant.name for word in options.words)
+    ]
+    if not chosen:
+        parser.error("no mutant has such a name")
+    if options.list:
+        for mutant in chosen:
+            print(f"{mutant.name}\n    {mutant.why}")
+        return 0
+    for mutant in chosen:
+        mutant.check()
+    first = secrets.randbelow(1 << 31) if options.first is None else options.first
+    began = time.monotonic()
+    print(f"{len(chosen)} mutants, each under seeds from {first} on, at most {options.seeds}", flush=True)
+    hunt = Hunt(
+        [mutant for mutant in chosen if not mutant.seen_by and (options.words or not mutant.open)],
+        first=first,
+        seeds=options.seeds,
+        kills=options.kills or options.seeds + 1,
+        jobs=options.jobs,
+        budget_s=options.budget_s,
+        on_done=lambda score: print(line_of(score), flush=True),
+    )
+    survivors = [score.mutant.name for score in hunt.go() if not score.kills]
+    for mutant in chosen:
+        if mutant.seen_by:
+            noticed = notices(mutant)
+            verdict = "by test" if noticed else "SURVIVED"
+            print(f"{mutant.name:<72} {verdict:>16}  {mutant.seen_by}", flush=True)
+            if not noticed:
+                survivors.append(mutant.name)
+    lacking = [] if options.words else [mutant for mutant in chosen if mutant.open]
+    for mutant in lacking:
+        print(f"{mutant.name:<72} {'OPEN':>16}  {mutant.open}", flush=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{len(chosen) - len(survivors) - len(lacking)} of {len(chosen)} killed, {len(lacking)} open, "
+        f"{sum(bool(score.kills) for score in hunt.scores)} of them by random seeds alone; "
+        f"{sum(score.seeds for score in hunt.scores)} runs in {time.monotonic() - began:.0f} s, "
+        f"{used.ru_utime + used.ru_stime:.0f} s of processors"
+    )
+    for name in survivors:
+        print(f"survived: {name}")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The process in which a mutant lives: ``python -m tests.mutants.child NAME FIRST COUNT``.
+
+Runs the simulator under the next ``COUNT`` seeds from ``FIRST`` on that its aim lets through, and
+prints one line of JSON for each as it ends: what broke, or nothing. With NAME ``-`` nothing is
+patched, and every seed is let through.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from itertools import count
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from tests.mutants.aims import Aim
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.patching import become
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.plan import Plan
+
+SEED_CPU_S = 60
+"""A run that takes longer has no end."""
+MEMORY_BYTES_MAX = 3 << 30
+
+
+_BLUNDERS = (LookupError, TypeError, NameError, AttributeError)
+"""What a node stops of when a mutant is no program of sense; no rule of ours has noticed anything then."""
+
+
+class NoEndError(BaseException):
+    """The run took more than ``SEED_CPU_S`` of this processor."""
+
+
+def _on_alarm(signum: int, frame: FrameType | None) -> None:
+    raise NoEndError
+
+
+def plan_of(seed: int) -> Plan:
+    """What happens under ``seed``, as in ``paxospp simulate``."""
+    from paxospp.testing.simulation.machines import Ledger, ledger_calls
+    from paxospp.testing.simulation.plan import Plan
+
+    return Plan.draw(seed, machine=Ledger, workload=ledger_calls)
+
+
+def run(plan: Plan) -> tuple[str, str]:
+    """What broke in the run of ``plan``, as rule and text; both empty if nothing did."""
+    from paxospp.testing.simulation.broken import Broken
+    from paxospp.testing.simulation.phases import Run
+
+    signal.setitimer(signal.ITIMER_PROF, SEED_CPU_S)
+    try:
+        Run(plan).go()
+    except Broken as broken:
+        if isinstance(broken.__cause__, _BLUNDERS):
+            return "crash", broken.text
+        return broken.rule, broken.text
+    except NoEndError:
+        return "no end", f"after {SEED_CPU_S} s"
+    except AssertionError as error:
+        return "assertion", f"{_place(error)}: {error}"
+    except Exception as error:
+        # Neither an invariant nor one of the engine's own: whoever broke, it says so.
+        return "crash", f"{_place(error)}: {type(error).__name__}: {error}"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    return "", ""
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    assert trace is not None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    name, first, missing = arguments[0], int(arguments[1]), int(arguments[2])
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    signal.signal(signal.SIGPROF, _on_alarm)
+    logging.disable(logging.CRITICAL)
+    aim: Aim | None = None
+    if name != "-":
+        aim = MUTANTS[name].aim
+        become(MUTANTS[name])
+    for seed in count(first):
+        if not missing:
+            return
+        plan = plan_of(seed)
+        if aim is not None and not aim(plan):
+            continue
+        missing -= 1
+        began = time.process_time()
+        rule, text = run(plan)
+        told = {"seed": seed, "rule": rule, "text": text[:400], "seconds": round(time.process_time() - began, 2)}
+        try:
+            print(json.dumps(told), flush=True)
+        except BrokenPipeError:
+            os._exit(0)  # nobody listens any more: there is nothing to say about it either
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

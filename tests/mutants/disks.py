@@ -1,0 +1,100 @@
+"""Mutants of the virtual disk: stores that do not keep the contract, under an engine that trusts it."""
+
+from __future__ import annotations
+
+from tests.mutants import aims
+from tests.mutants.mutant import Mutant, Patch
+
+_DISK = "paxospp.testing.simulation.disk"
+_TROUBLES = "paxospp.testing.simulation.troubles"
+
+MUTANTS = (
+    Mutant(
+        "the disk never syncs",
+        "B56, C2: persist returns, and a power cut takes it all.",
+        (Patch(_DISK, "        if not last.batch.sync:\n            return ()\n", "        return ()\n"),),
+    ),
+    Mutant(
+        "the disk does not sync every tenth batch",
+        "B56, C2.",
+        (
+            Patch(
+                _DISK,
+                "        if not last.batch.sync:\n            return ()\n",
+                "        if not last.batch.sync or random.random() < 0.1:\n            return ()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "half of a torn batch is there",
+        "B3, C1: its entries without its promise.",
+        (
+            Patch(
+                _DISK,
+                "        if torn and pending and not pending[-1].returned:\n            pending.pop()\n",
+                "        if torn and pending and not pending[-1].returned:\n"
+                "            half = pending.pop().batch\n"
+                "            for entry in half.accepted[: 1 + len(half.accepted) // 2]:\n"
+                "                self.image.entries[entry.slot] = entry\n"
+                "            self.image.meta.update(half.meta)\n",
+            ),
+        ),
+        aim=aims.everything(aims.churns, aims.draws("D2"), aims.draws("D16"), aims.draws("P1")),
+    ),
+    Mutant(
+        "damage passes for absence",
+        "B20, D6: a record that does not fit its checksum is left out.",
+        (
+            Patch(
+                _DISK,
+                "            if self.entries.pop(slot, None) is not None and slot < self.open_from:\n",
+                "            if self.entries.pop(slot, None) is not None and slot < 0:\n",
+            ),
+        ),
+        aim=aims.damages,
+    ),
+    Mutant(
+        "there is no anchor",
+        "B21, D9: a lost tail is taken for one that was never written.",
+        (
+            Patch(
+                _DISK,
+                "            self.image.damage([entry.slot for entry in batch.accepted])\n            return\n",
+                "            pass\n",
+            ),
+            Patch(
+                _DISK,
+                "        self.damage([slot for slot in self.entries if slot >= start])\n"
+                "        self.open_from = min(self.open_from, start)\n",
+                "        for slot in [slot for slot in self.entries if slot >= start]:\n"
+                "            del self.entries[slot]\n",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(3), aims.draws("D9"), aims.crashes),
+    ),
+    Mutant(
+        "a rotten promise is no promise",
+        "B54, D11: both copies are damaged, and the node starts at the beginning.",
+        (
+            Patch(
+                _TROUBLES,
+                '            image.unreadable = "both copies of the promise are damaged"\n',
+                "            image.promised = None\n",
+            ),
+        ),
+        aim=aims.draws("D11"),
+    ),
+    Mutant(
+        "the older of two writes of a slot stays",
+        "C1: an upsert that keeps what is there.",
+        (
+            Patch(
+                _DISK,
+                "                image.entries[slot] = entry\n                image.faulty.discard(slot)\n",
+                "                image.entries.setdefault(slot, entry)\n"
+                "                self.known[slot] = image.entries[slot].ballot\n"
+                "                image.faulty.discard(slot)\n",
+            ),
+        ),
+    ),
+)

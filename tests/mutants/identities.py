@@ -1,0 +1,100 @@
+"""Mutants of who may speak: incarnations, boots, clusters, frames."""
+
+from __future__ import annotations
+
+from tests.mutants import aims
+from tests.mutants.mutant import Mutant, Patch
+
+_ADMISSION = "paxospp.engine.admission"
+_IDENTITY = "paxospp.node.identity"
+_PEER_BOOK = "paxospp.engine.peer_book"
+_CODEC = "paxospp.wire.codec"
+
+MUTANTS = (
+    Mutant(
+        "a wiped disk votes",
+        "B16, D12: a life counts by its name.",
+        (
+            Patch(
+                "paxospp.engine.quorum",
+                "        return self._incarnations.get(name) == incarnation\n",
+                "        return name in self._incarnations\n",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(3), aims.draws("D12")),
+    ),
+    Mutant(
+        "a wiped disk is the same life again",
+        "B16, rule 8: the incarnation is the node's, not the storage's.",
+        (
+            Patch(
+                _IDENTITY,
+                "draw(63) | 1, self._names)\n",
+                "draw(63) and int.from_bytes(self._name.encode(), 'big'), self._names)\n",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(3), aims.draws("D12")),
+    ),
+    Mutant(
+        "a boot is not counted",
+        "Rule 8: a restarted node looks like its own clone.",
+        (Patch(_IDENTITY, "        boot = self._boot + 1\n", "        boot = self._boot or 1\n"),),
+    ),
+    Mutant(
+        "another node's disk is taken",
+        "D13: two disks are mixed up, and nobody minds.",
+        (Patch(_IDENTITY, "        if stored.name != self._name:\n", "        if not stored.name:\n"),),
+        # No run shows harm: under its own name it is a life without a vote, and says nothing of consequence.
+        seen_by="tests/cluster/test_node_rooms.py::test_a_storage_of_another_name_or_cluster_is_refused",
+    ),
+    Mutant(
+        "a disk that was put back in time is let in",
+        "B17, D13: what it forgot it promised is not asked.",
+        (
+            Patch(
+                _PEER_BOOK,
+                "            life.refused = _what_it_forgot(life, message)\n",
+                "            life.refused = None\n",
+            ),
+        ),
+        aim=lambda plan: plan.rolls_back,
+    ),
+    Mutant(
+        "another cluster is listened to",
+        "B19, N9: a message over a reused address.",
+        (
+            Patch(
+                _ADMISSION,
+                "    if sender.cluster_id and me.cluster_id and sender.cluster_id != me.cluster_id:\n",
+                "    if not sender.node:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a ballot may be claimed by anybody",
+        "Rule 8: whoever speaks under a ballot has to be its owner.",
+        (
+            Patch(
+                _ADMISSION,
+                "    if claimed is not None and (claimed.node, ",
+                "    if not sender.node and (claimed.node, ",
+            ),
+            Patch(
+                _ADMISSION,
+                "    if me.cluster_id and not voters.has(sender.node, sender.incarnation) and ",
+                "    if not sender.node and not voters.has(sender.node, sender.incarnation) and ",
+            ),
+        ),
+    ),
+    Mutant(
+        "the checksum of a frame is not looked at",
+        "N9: a flipped bit becomes a message.",
+        (
+            Patch(
+                _CODEC,
+                "    if _checksum(sender, node_name(frame.to), parts) != frame.checksum:\n",
+                "    if not sender.node:\n",
+            ),
+        ),
+    ),
+)

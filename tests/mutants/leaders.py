@@ -1,0 +1,331 @@
+"""Mutants of candidates and leaders: phase 1, phase 2, ballots, founding, elections."""
+
+from __future__ import annotations
+
+from tests.mutants import aims
+from tests.mutants.mutant import Mutant, Patch
+
+_PROTOCOL = "paxospp.engine.protocol"
+_CAMPAIGNING = "paxospp.engine.campaigning"
+_PROMISES = "paxospp.engine.promises"
+_LEADING = "paxospp.engine.leading"
+_ELECTION = "paxospp.engine.election"
+_FOUNDING = "paxospp.engine.founding"
+
+_CLEAN = (
+    "        return slot > self.decided and slot >= self.first and not any(slot in slots for slots in self.faulty)\n"
+)
+_HIGHEST = "        highest = max(accepted, key=lambda entry: entry.ballot)\n"
+_NO_OP = '            return Entry(slot, self.ballot, Kind.NOOP, b"")\n'
+
+MUTANTS = (
+    # Phase 1.
+    Mutant(
+        "a promise to an older ballot counts",
+        "B6: replies to a campaign that was given up elect the next one.",
+        (
+            Patch(
+                _PROTOCOL,
+                "            case Campaigning(promises=promises) if promises.ballot == promise.ballot:\n",
+                "            case Campaigning(promises=promises):\n",
+            ),
+        ),
+        aim=aims.everything(aims.churns, aims.draws("N2", "N3", "N7")),
+    ),
+    Mutant(
+        "a promise counts as often as it comes",
+        "B7: two copies of one answer are two answers.",
+        (
+            Patch(
+                _PROMISES,
+                "        self.reports: dict[NodeId, Report] = {}\n",
+                "        self.reports: dict[NodeId, Report] = {}\n        self.times: dict[NodeId, int] = {}\n",
+            ),
+            Patch(
+                _PROMISES,
+                "        self.reports[node] = Report(\n",
+                "        self.times[node] = self.times.get(node, 0) + 1\n        self.reports[node] = Report(\n",
+            ),
+            Patch(
+                _PROMISES,
+                "        return voters.is_quorum([node for node, report in self.reports.items() if "
+                "report.is_clean(slot)])\n",
+                "        times = [self.times[node] for node, report in self.reports.items() if report.is_clean(slot)]\n"
+                "        return 2 * sum(times) > len(voters.names)\n",
+            ),
+            Patch(
+                _CAMPAIGNING,
+                "        return voters.is_quorum(promised)\n",
+                "        return voters.is_quorum(promised) or (\n"
+                "            not founds and 2 * sum(promises.times[name] for name in promised) > len(voters.names)\n"
+                "        )\n",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(4), aims.draws("N1", "N2")),
+    ),
+    Mutant(
+        "a promise counts before all its parts are in",
+        "Rule 2: what stands in the other parts is overlooked.",
+        (
+            Patch(
+                _PROMISES,
+                "        if len(parts) < promise.parts:\n            return False\n",
+                "        if not parts:\n            return False\n",
+            ),
+        ),
+        aim=aims.everything(aims.churns, lambda plan: plan.config.chunk_bytes_max == 1 << 10),
+    ),
+    Mutant(
+        "decided counts as none",
+        "B12: a no-op is proposed where an acceptor knows the slot decided.",
+        (Patch(_PROMISES, _CLEAN, "        return not any(slot in slots for slots in self.faulty)\n"),),
+        aim=aims.churns,
+    ),
+    Mutant(
+        "faulty counts as none",
+        "B20, invariant 16: a damaged acceptor helps to decide otherwise.",
+        (Patch(_PROMISES, _CLEAN, "        return slot > self.decided and slot >= self.first\n"),),
+        aim=aims.damages,
+    ),
+    Mutant(
+        "the value of the lowest ballot is proposed",
+        "Rule 2, Paxos Made Simple P2c.",
+        (Patch(_PROMISES, _HIGHEST, _HIGHEST.replace("max(", "min(")),),
+        aim=aims.churns,
+    ),
+    Mutant(
+        "the value that was reported last is proposed",
+        "Rule 2, Paxos Made Simple P2c.",
+        (Patch(_PROMISES, _HIGHEST, "        highest = accepted[-1]\n"),),
+        aim=aims.churns,
+    ),
+    Mutant(
+        "what was accepted is not proposed again",
+        "Rule 2: a new leader puts no-ops over it.",
+        (Patch(_PROMISES, "        if not accepted:\n", "        if True:\n"),),
+    ),
+    Mutant(
+        "a new leader begins where it stands",
+        "Rule 2, invariant 8: slots that phase 1 found are taken for new ones.",
+        (
+            Patch(
+                _LEADING,
+                "        self.recovered_up_to = Slot(max(promises.recovered_up_to, decided))\n",
+                "        self.recovered_up_to = decided\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "gaps are not filled",
+        "B13: a slot where all said none stays open for ever.",
+        (Patch(_PROMISES, _NO_OP, "            return None\n"),),
+        aim=aims.everything(aims.churns, aims.draws("N1", "N3")),
+    ),
+    Mutant(
+        "a majority that holds one value decides it",
+        "B9: whatever the ballots under which they accepted it.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        self.role = leading\n",
+                "        self.role = leading\n"
+                "        names = len(self._cluster.voters.names)\n"
+                "        for number in range(self.decided + 1, leading.recovered_up_to + 1):\n"
+                "            slot = Slot(number)\n"
+                "            held = [r.entries[slot] for r in leading.promises.reports.values() if slot in r.entries]\n"
+                "            for one in held:\n"
+                "                alike = [other for other in held if other.value == one.value]\n"
+                "                if 2 * len(alike) > names and self._cluster.membership is not None:\n"
+                "                    turn.write(self._acceptor.learn(max(alike, key=lambda entry: entry.ballot)))\n"
+                "                    self.learning.decide(slot)\n",
+            ),
+        ),
+        aim=aims.everything(aims.churns, aims.has_nodes(3), lambda plan: plan.nodes <= 4),
+    ),
+    Mutant(
+        "a late promise does not come before new values",
+        "Rule 2: it makes a slot clean, and what it holds there is passed over.",
+        (
+            Patch(
+                _LEADING,
+                "        if found < self.next_slot:\n            return\n",
+                "        if found:\n            return\n",
+            ),
+        ),
+        aim=aims.everything(aims.churns, aims.damages),
+    ),
+    Mutant(
+        "a leader that caught up at once has no room",
+        "Liveness: what it recovered is decided before it looked at it.",
+        (
+            Patch(
+                _LEADING,
+                "        if max(self._unproposed, decided + 1) <= self.recovered_up_to:\n",
+                "        if self._unproposed <= self.recovered_up_to:\n",
+            ),
+        ),
+        aim=aims.everything(aims.churns, lambda plan: plan.config.alpha <= 4 and plan.faults.usurp > 0),
+    ),
+    # Ballots.
+    Mutant(
+        "a ballot is used again",
+        "B8, invariant 2: the round is not raised above what was promised.",
+        (Patch(_CAMPAIGNING, "    return Ballot(highest + 1, ", "    return Ballot(max(highest, 1), "),),
+    ),
+    Mutant(
+        "a leader that meets a higher ballot goes on",
+        "Rule 1.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        if not isinstance(self.role, Following):\n            self._become_following(turn)\n",
+                "        if isinstance(self.role, Campaigning):\n            self._become_following(turn)\n",
+            ),
+        ),
+    ),
+    # Phase 2.
+    Mutant(
+        "a leader counts itself before its write",
+        "B2 (c, d): a single node acknowledges what a crash takes.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        turn.write(batch, then=lambda _: self._on_accepted(me.name, me.incarnation, reply))\n",
+                "        turn.write(batch)\n        self._on_accepted(me.name, me.incarnation, reply)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "an Accepted counts as often as it comes",
+        "B7: two copies of one answer are two answers.",
+        (
+            Patch(
+                _LEADING,
+                "    accepted_by: set[NodeId] = field(default_factory=set)\n",
+                "    accepted_by: list[NodeId] = field(default_factory=list)\n",
+            ),
+            Patch(
+                _LEADING,
+                "        proposal.accepted_by.add(node)\n        if not voters.is_quorum(proposal.accepted_by):\n",
+                "        proposal.accepted_by.append(node)\n"
+                "        if 2 * len(proposal.accepted_by) <= len(voters.names):\n",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(4), aims.draws("N2")),
+    ),
+    Mutant(
+        "an Accepted of an older ballot counts",
+        "B6: it was for another value.",
+        (
+            Patch(
+                _PROTOCOL,
+                "            and role.ballot == accepted.ballot\n            and self._cluster",
+                "            and self._cluster",
+            ),
+        ),
+        aim=aims.everything(aims.lets_leaders_come_back, aims.draws("N2", "N3")),
+    ),
+    Mutant(
+        "half of the members are a quorum",
+        "Paxos Made Simple, 2.2: two of them need not meet.",
+        (
+            Patch(
+                "paxospp.engine.quorum",
+                "        return len(self.names.intersection(names)) * 2 > len(self.names)\n",
+                "        return len(self.names.intersection(names)) * 2 >= len(self.names)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the window is twice alpha",
+        "Rule 7, invariant 15.",
+        (
+            Patch(
+                _LEADING,
+                "        return max(0, decided + self.alpha - self.next_slot + 1)\n",
+                "        return max(0, decided + 2 * self.alpha - self.next_slot + 1)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "an unanswered Accept is not sent again",
+        "Rule 2: one lost message holds up all later slots.",
+        (Patch(_LEADING, "        for slot in sorted(self.proposals):\n", "        for slot in []:\n"),),
+    ),
+    # Founding.
+    Mutant(
+        "a majority founds the cluster",
+        "Rule 9: a cluster that was founded without somebody may be founded again by him.",
+        (
+            Patch(_FOUNDING, "incarnations[name])", "incarnations.get(name, 1))"),
+            Patch(
+                "paxospp.engine.quorum",
+                "        return self.names.issubset(names)\n",
+                "        return 2 * len(self.names.intersection(names)) > len(self.names)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a damaged answer helps to found",
+        "Rule 9, B20: what is damaged in slot 1 may have founded this cluster.",
+        (
+            Patch(
+                _CAMPAIGNING,
+                "        if founds and not promises.is_clean(FOUNDING_SLOT, voters):\n",
+                "        if False:\n",
+            ),
+        ),
+        aim=aims.everything(aims.founds_late, aims.draws("D7")),
+    ),
+    Mutant(
+        "a founding is accepted by a life that does not stand in it",
+        "Rule 9: a disk that was lost before the founding counts as its successor.",
+        (
+            Patch(
+                _FOUNDING,
+                "    if not membership.has(identity.name, identity.incarnation):\n",
+                "    if identity.name not in membership.names:\n",
+            ),
+        ),
+        aim=aims.everything(aims.founds_late, aims.draws("D12")),
+    ),
+    # Elections.
+    Mutant(
+        "a leader whose disk hangs keeps leading",
+        "B47, D16.",
+        (Patch(_PROTOCOL, "        if lonely or self.pulse.disk_hangs(now):\n", "        if lonely:\n"),),
+        aim=aims.draws("D16"),
+    ),
+    Mutant(
+        "a leader that nobody answers keeps leading",
+        "Rule 5, invariant 17.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        if lonely or self.pulse.disk_hangs(now):\n",
+                "        if self.pulse.disk_hangs(now):\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a replica campaigns although its peers are served",
+        "B41, B45: a link that is lost here unseats a leader that all others hear.",
+        (Patch(_ELECTION, "        if any(answer.served for answer in answers.values()):\n", "        if False:\n"),),
+    ),
+    Mutant(
+        "everybody says that he is served",
+        "B45 (ii): whoever would be needed to elect somebody else waits for a leader that is gone.",
+        (
+            Patch(
+                _ELECTION,
+                "        return now - self._served_at < self.window_s\n",
+                '        return self._served_at > float("-inf")\n',
+            ),
+            Patch(
+                _ELECTION,
+                '        self._served_at = float("-inf")\n        return had_one\n',
+                "        return had_one\n",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,57 @@
+"""Mutants of leases: who may answer alone, for how long, and what a restart remembers of it."""
+
+from __future__ import annotations
+
+from tests.mutants import aims
+from tests.mutants.mutant import Mutant, Patch
+
+_LEASE = "paxospp.engine.lease"
+
+
+def _lease(name: str, why: str, old: str, new: str, aim: aims.Aim = aims.leases) -> Mutant:
+    return Mutant(name, why, (Patch(_LEASE, old, new),), aim=aim)
+
+
+MUTANTS = (
+    _lease(
+        "a lease is counted in full",
+        "B33, C3: a leader whose clock is slow holds it longer than it was granted.",
+        "            until = sent_at + granted_us * (1 - DRIFT_BOUND) / _SECOND\n",
+        "            until = sent_at + granted_us / _SECOND\n",
+        aims.everything(aims.leases, aims.draws("C1")),
+    ),
+    _lease(
+        "a grant binds nobody",
+        "B33: another leader is elected while the lease lasts.",
+        "        if now >= self._bound_until:\n",
+        "        if now >= 0:\n",
+    ),
+    _lease(
+        "a restart forgets what was granted",
+        "B33: it promises somebody else while the lease lasts.",
+        "        self._bound_until = now + self._durable_us / _SECOND\n",
+        "        self._bound_until = now\n",
+        aims.everything(aims.crashes, lambda plan: plan.lease_us > 0),
+    ),
+    _lease(
+        "a lease is granted before the disk knows for how long",
+        "B33: a restart would wait too short.",
+        "        if duration == 0 or self._durable_us < duration:\n",
+        "        if duration == 0:\n",
+    ),
+    Mutant(
+        "a lease that may be overwritten counts as stored",
+        "B33: switched off and on again, and killed in between, a restart would wait too short.",
+        (
+            Patch(_LEASE, "        self._durable_us = min(self._durable_us, wanted)\n", ""),
+            Patch(_LEASE, "min((duration_us, *self._under_way))", "duration_us"),
+        ),
+        aim=aims.everything(aims.leases, aims.draws("D16", "P5")),
+    ),
+    _lease(
+        "a new reign begins with the grants of the last one",
+        "B33: they were given to another ballot.",
+        "        self._rounds.clear()\n        self._granted.clear()\n",
+        "        self._rounds.clear()\n",
+    ),
+)

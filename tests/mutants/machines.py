@@ -1,0 +1,283 @@
+"""Mutants of the execution and of the node's rooms: sessions, snapshots, errors, the way of a write."""
+
+from __future__ import annotations
+
+from tests.mutants import aims
+from tests.mutants.mutant import Mutant, Patch
+
+_DRIVER = "paxospp.node.driver"
+_EXECUTOR = "paxospp.execution.executor"
+_LEARNING = "paxospp.engine.learning"
+_SESSIONS = "paxospp.execution.sessions"
+_WRITER = "paxospp.node.writer"
+
+MUTANTS = (
+    # Exactly once.
+    Mutant(
+        "a copy of a command is applied again",
+        "B34, invariant 11.",
+        (Patch(_EXECUTOR, "                known = session.applied + 1 - run.first\n", "                known = 0\n"),),
+    ),
+    Mutant(
+        "a run is applied over a gap",
+        "Invariant 11: what was missing comes later and is taken for a copy.",
+        (
+            Patch(
+                _SESSIONS,
+                "        if run.first > expected or last > max(session.applied",
+                "        if run.first > expected:\n"
+                "            session.replies.extend([b''] * (run.first - expected))\n"
+                "            session.applied = run.first - 1\n"
+                "        if last > max(session.applied",
+            ),
+        ),
+    ),
+    Mutant(
+        "a session that begins late is opened all the same",
+        "Invariant 11: the runs before it come later and are taken for copies.",
+        (
+            Patch(
+                _SESSIONS,
+                "            if run.first != 1 or len(run.payloads) > UNACKNOWLEDGED_MAX or self.full:\n",
+                "            if len(run.payloads) > UNACKNOWLEDGED_MAX or self.full:\n",
+            ),
+            Patch(
+                _SESSIONS,
+                "            session = Session(SessionId(*key), 0, 0, self.log_time, [])\n",
+                "            session = Session(SessionId(*key), run.first - 1, run.first - 1, self.log_time, [])\n",
+            ),
+        ),
+        aim=aims.churns,
+    ),
+    Mutant(
+        "a session that expired is born again",
+        "B34, section 7: a late copy of its first run is a new session's.",
+        (
+            Patch(
+                _SESSIONS,
+                "            if not self.horizon < run.opened <= self.log_time or",
+                "            if not run.opened <= self.log_time or",
+            ),
+        ),
+        aim=aims.expires,
+    ),
+    Mutant(
+        "a reply is dropped before its caller has it",
+        "Section 7: it is acknowledged one too early, and whoever asks again is told nothing.",
+        (
+            Patch(
+                _SESSIONS,
+                "        session.acknowledge(run.acknowledged)\n",
+                "        session.acknowledge(run.acknowledged + 1)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "sessions expire by this node's clock",
+        "B35: replicas with other clocks apply one log to other tables.",
+        (
+            Patch(
+                _DRIVER,
+                "            outcomes = apply(decided[0])\n",
+                "            self._executor._sessions.advance(int(self._loop.time() * 1e6), 3_600_000_000)\n"
+                "            outcomes = apply(decided[0])\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a caller is given its neighbour's reply",
+        "Invariant 12: kept replies are looked up one place beside.",
+        (
+            Patch(
+                _SESSIONS,
+                "        kept = self.replies[first - acknowledged - 1 : ",
+                "        kept = self.replies[max(first - acknowledged - 2, 0) : ",
+            ),
+        ),
+    ),
+    Mutant(
+        "a caller numbers a call anew when it asks again",
+        "K1, B34: the second try is another command.",
+        (
+            Patch(
+                "paxospp.node.local",
+                "            runs = [(run, RUN_COMMANDS_MAX) for run in caller.resend(self._resend_from)]\n",
+                "            runs = [(run, RUN_COMMANDS_MAX) for run in caller.resend(self._resend_from)]\n"
+                "            for token, number in list(caller._sent.items()):\n"
+                "                caller._queued[token] = caller._payloads[number - caller._base]\n"
+                "                caller._tokens[number - caller._base] = None\n"
+                "            caller._sent.clear()\n",
+            ),
+        ),
+    ),
+    # Errors.
+    Mutant(
+        "this machine's own trouble is a result",
+        "P6, B44: one replica answers MemoryError where the others have an effect.",
+        (Patch(_EXECUTOR, "                if stops_replica(error):\n", "                if False:\n"),),
+        aim=aims.draws("P6"),
+    ),
+    Mutant(
+        "a slot that cannot be applied is skipped",
+        "P6: a replica that should stop goes on without it.",
+        (
+            Patch(
+                _EXECUTOR,
+                "            self._apply_commands(slot, entry.value, outcomes, traces)\n",
+                "            try:\n"
+                "                self._apply_commands(slot, entry.value, outcomes, traces)\n"
+                "            except ReplicaStoppedError:\n"
+                "                self._stopped = None\n",
+            ),
+        ),
+        aim=aims.draws("P6"),
+    ),
+    Mutant(
+        "the digest does not cover results",
+        "B44: replicas that differ look alike.",
+        (Patch("paxospp.execution.digest", "    tail = _encode(traces)\n", "    tail = _encode([])\n"),),
+        seen_by="tests/execution/test_executor.py"
+        "::test_the_digest_sees_slot_kind_value_and_results_but_no_exceptions_text",
+    ),
+    Mutant(
+        "the value's own checksum is not looked at",
+        "Rule 8: a value that was changed on its way or at rest is applied.",
+        (
+            Patch(
+                "paxospp.execution.values",
+                "    if zlib.crc32(body) != checksum:\n",
+                "    if checksum < 0:\n",
+            ),
+        ),
+        seen_by="tests/execution/test_executor.py::test_a_damaged_or_unknown_entry_stops_the_replica",
+    ),
+    # Snapshots.
+    Mutant(
+        "a snapshot has no sessions",
+        "B28: whoever restores it applies a retry once more.",
+        (
+            Patch(_EXECUTOR, "            sessions=len(self._sessions),\n", "            sessions=0,\n"),
+            Patch(
+                _EXECUTOR,
+                "        return write_snapshot(head, self._sessions.encode(), ",
+                "        return write_snapshot(head, [], ",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot has sessions without replies",
+        "B28: a retry is not applied again, and not answered either.",
+        (
+            Patch(
+                _SESSIONS,
+                "        sessions = list(self._sessions.values())\n",
+                "        sessions = [\n"
+                "            Session(s.id, s.applied, s.applied, s.seen, []) for s in self._sessions.values()\n"
+                "        ]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot forgets which sessions have expired",
+        "B28: a restored replica lets a session be born again, for whose callers others have no room.",
+        (
+            Patch(
+                _EXECUTOR,
+                "            horizon=self._sessions.horizon,\n",
+                "            horizon=-1,\n",
+            ),
+        ),
+        aim=aims.expires,
+    ),
+    Mutant(
+        "a snapshot is named for a later slot than it holds",
+        "B27, invariant 10: the log goes on one slot too late.",
+        (
+            Patch(
+                "paxospp.node.snapshots.taking",
+                "        meta = SnapshotMeta(self._executor.applied, ",
+                "        meta = SnapshotMeta(Slot(self._executor.applied + 1), ",
+            ),
+            Patch(
+                "paxospp.node.snapshots.taking",
+                "from paxospp.model import NodeId, SnapshotMeta\n",
+                "from paxospp.model import NodeId, Slot, SnapshotMeta\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the log is trimmed above the snapshot",
+        "B27, invariant 10: a restart finds a gap.",
+        (
+            Patch(
+                _LEARNING,
+                "        first = Slot(min(first, meta.slot + 1))\n        turn.write",
+                "        first = Slot(min(self.delivered + 1, meta.slot + 9))\n        turn.write",
+            ),
+        ),
+    ),
+    Mutant(
+        "installing a snapshot loses what was accepted above it",
+        "B4, rule 7: an acceptor forgets what it said.",
+        (
+            Patch(
+                _LEARNING,
+                "        self._learner.jump(meta.slot)\n",
+                "        self._log._entries.clear()\n"
+                "        self._log.bytes = 0\n"
+                "        self._learner.jump(meta.slot)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot counts before it is on disk",
+        "B27: the machine runs ahead of a storage that may not have it.",
+        (
+            Patch(
+                "paxospp.node.snapshots.room",
+                "            self._driver.install(meta, memberships, lambda: self._restore(meta))\n",
+                "            self._restore(meta)\n            self._driver.install(meta, memberships, lambda: None)\n",
+            ),
+        ),
+    ),
+    # The disk, as the node meets it.
+    Mutant(
+        "the log is read while what memory let go of is being written",
+        "Section 5: a decided slot is told as it was accepted under an older ballot.",
+        (Patch(_WRITER, "        if self.persisted < self.submitted:\n", "        if False:\n"),),
+        aim=aims.everything(aims.churns, aims.draws("D16"), lambda plan: plan.config.tail_bytes_max <= 1 << 12),
+    ),
+    Mutant(
+        "a write that failed counts as done",
+        "B22, D3, D4: fsync said no, and the node goes on.",
+        (
+            Patch(
+                _WRITER,
+                "        token, batch = self._take()\n",
+                "        token, batch = self._take()\n        self._out = token\n",
+            ),
+            Patch(
+                _WRITER,
+                "        if self._failed or self._closed:\n            return\n        self._failed = True\n",
+                "        if self._failed or self._closed:\n            return\n"
+                "        if isinstance(error, StorageError):\n            self._done(self._out)\n            return\n"
+                "        self._failed = True\n",
+            ),
+            # The virtual disk's handle would take nothing more; this one does.
+            Patch("paxospp.testing.simulation.disk", "        self._failed = True\n", "        self._failed = False\n"),
+        ),
+        aim=aims.draws("D3", "D4"),
+    ),
+    Mutant(
+        "what cannot be read is not there",
+        "D5, B20: an error passes for none.",
+        (
+            Patch(
+                _DRIVER,
+                "            faulty = named or (range(wanted.start, wanted.stop),)\n",
+                "            faulty = named and ()\n",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(3), aims.draws("D5"), aims.crashes),
+    ),
+)

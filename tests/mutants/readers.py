@@ -1,0 +1,210 @@
+"""Mutants of learning and reading: what counts as decided, and what may be read when."""
+
+from __future__ import annotations
+
+from tests.mutants import aims
+from tests.mutants.mutant import Mutant, Patch
+
+_LEARNER = "paxospp.engine.learner"
+_LEARNING = "paxospp.engine.learning"
+_PROTOCOL = "paxospp.engine.protocol"
+_CONFIRMING = "paxospp.engine.confirming"
+_READING = "paxospp.engine.reading"
+_CATCH_UP = "paxospp.engine.catch_up"
+_QUERIES = "paxospp.node.queries"
+
+MUTANTS = (
+    # Learning.
+    Mutant(
+        "an announcement covers what was accepted under older ballots",
+        "Rule 4: a value that lost is applied.",
+        (
+            Patch(
+                _LEARNER,
+                "        return entry is not None and entry.ballot >= self._announced_under\n",
+                "        return entry is not None\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "announcements of two leaders are taken for one",
+        "Rule 4: the slots of the newer one, under the ballot of the older one.",
+        (
+            Patch(
+                _LEARNER,
+                "        if self._announced_under is not None and ballot < self._announced_under:\n"
+                "            return\n",
+                "        if self._announced_under is not None and ballot != self._announced_under:\n"
+                "            self._announced_under = min(ballot, self._announced_under)\n"
+                "            self._announced_up_to = max(self._announced_up_to, decided_up_to)\n"
+                "            return\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a hole is stepped over",
+        "Invariant 9: a slot above it is applied before it.",
+        (
+            Patch(
+                _LEARNER,
+                "            self._decided_above.discard(self.decided)\n",
+                "            self._decided_above.discard(self.decided)\n"
+                "        if Slot(self.decided + 2) in self._decided_above:\n"
+                "            self.decided = Slot(self.decided + 2)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a hole is never asked for",
+        "B14: a follower that missed a slot stays behind for ever.",
+        (
+            Patch(
+                _LEARNING,
+                "        elif (request := self._fetching.ask(hole, leader, turn.now)) is not None:\n",
+                "        elif (request := None) is not None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a hole is asked for once",
+        "B14: and not again when the question or the answer was lost.",
+        (Patch(_CATCH_UP, "        self.due_at = self._request.expires_at\n", '        self.due_at = float("inf")\n'),),
+    ),
+    Mutant(
+        "any answer to a catch-up is believed",
+        "Rule 4: a peer tells what it accepted, decided or not.",
+        (
+            Patch(
+                _LEARNING,
+                "        stop = Slot(min(wanted.stop, self.decided + 1))\n        entries",
+                "        stop = Slot(min(wanted.stop, self._log.last + 1))\n        entries",
+            ),
+        ),
+        aim=aims.churns,
+    ),
+    # Reading.
+    Mutant(
+        "an older round confirms a read",
+        "B32: the answer to a round that began before the read says nothing about it.",
+        (Patch(_READING, "            if batch.round <= round:\n", "            if True:\n"),),
+        aim=aims.everything(aims.churns, aims.draws("P3", "N3", "N7")),
+    ),
+    Mutant(
+        "a read needs no quorum",
+        "B30: a leader that was deposed answers from what it knew.",
+        (
+            Patch(
+                _READING,
+                "        done = [batch for batch in self._batches if voters.is_quorum(batch.answered_by)]\n",
+                "        done = list(self._batches)\n",
+            ),
+        ),
+        aim=aims.churns,
+    ),
+    Mutant(
+        "a read is confirmed by whoever answers",
+        "Rule 6: under exactly the leader's ballot, or it says nothing.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        if isinstance(self.role, Leading) and votes and answer.promised == self.role.ballot:\n",
+                "        if isinstance(self.role, Leading) and votes:\n",
+            ),
+            Patch(
+                _PROTOCOL,
+                "            self._notice_ballot(highest_ballot(message), turn)\n",
+                "            if not isinstance(message, HeartbeatAnswer):\n"
+                "                self._notice_ballot(highest_ballot(message), turn)\n",
+            ),
+        ),
+        aim=aims.churns,
+    ),
+    Mutant(
+        "a read is confirmed by one without a vote",
+        "B16, rule 6: the successor of a wiped disk learned from the leader that its predecessor deposed.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        if isinstance(self.role, Leading) and votes and answer.promised == self.role.ballot:\n",
+                "        if isinstance(self.role, Leading) and answer.promised == self.role.ballot:\n",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(3), aims.draws("D12")),
+    ),
+    Mutant(
+        "a new leader reads below what it recovered",
+        "B31: what was acknowledged under its predecessor is missing.",
+        (
+            Patch(
+                _CONFIRMING,
+                "        read = Read(asker, Slot(max(self._learning.decided, leading.recovered_up_to)))\n",
+                "        read = Read(asker, self._learning.decided)\n",
+            ),
+        ),
+        aim=aims.churns,
+    ),
+    Mutant(
+        "a read is confirmed while damage may hide what was chosen",
+        "Rule 6, B20: a slot that its quorum cannot call clean may hold what was acknowledged last.",
+        (
+            Patch(
+                _CONFIRMING,
+                "        if not leading.sees_the_end(self._cluster.voters):\n",
+                "        if False:\n",
+            ),
+        ),
+        aim=aims.damages,
+    ),
+    Mutant(
+        "an answer to an earlier boot's round counts",
+        "Rule 6: rounds are counted anew, so it may be taken for one to a round that begins later.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        if answer.nonce != self._identity.nonce or not self.pulse.heartbeats.on_answer(",
+                "        if not self.pulse.heartbeats.on_answer(",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(2), aims.crashes, aims.draws("N2", "N3", "N7")),
+    ),
+    Mutant(
+        "a read within a bound is as old as its confirmation",
+        "Section 4: what was answered while the ticket was out may be missing.",
+        (
+            Patch(
+                _QUERIES,
+                "                self._freshest = _Confirmed(ready.slot, lane.begun_at)\n",
+                "                self._freshest = _Confirmed(ready.slot, self._boot_time())\n",
+            ),
+        ),
+        aim=aims.has_nodes(2),
+    ),
+    Mutant(
+        "a read within a bound is served however old",
+        "Section 4: what is applied here is older than the caller allows.",
+        (
+            Patch(
+                _QUERIES,
+                "            and self._boot_time() - freshest.begun_at <= seconds\n",
+                "",
+            ),
+        ),
+        aim=aims.everything(aims.has_nodes(2), lambda plan: plan.weak_reads > 0),
+    ),
+    Mutant(
+        "a read is served before its slot is applied",
+        "Invariant 13.",
+        (Patch(_QUERIES, "            if slot > applied:\n", "            if slot < 0:\n"),),
+    ),
+    Mutant(
+        "a query joins the ticket that is out",
+        "B32, invariant 13: its round began before the query came.",
+        (
+            Patch(
+                _QUERIES,
+                "        lane.waiting.append(questions)\n",
+                "        (lane.waiting if lane.asked is None else lane.asked).append(questions)\n",
+            ),
+        ),
+    ),
+)

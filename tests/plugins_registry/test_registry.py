@@ -1,0 +1,376 @@
+"""The registry: how plug-ins come in, and what a broken, doubled or misspelt one meets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from paxospp.errors import (
+    BackendUnavailableError,
+    ConfigError,
+    DuplicateBackendError,
+    PluginError,
+    UnknownBackendError,
+)
+from paxospp.events import Event, NodeStarted, NodeStopped
+from paxospp.hookspecs import hookimpl
+from paxospp.model import NodeId
+from paxospp.plugins import PluginRegistry
+from paxospp.state_machine import MachineType, StateMachine
+from paxospp.storage.contract import DurableState, Storage, StorageBackend
+
+NAME = NodeId("n1")
+STARTED = NodeStarted(node=NAME, address="127.0.0.1:7001")
+
+
+class Nowhere(Storage):
+    """As much of a storage as opening one needs."""
+
+    def __init__(self, path: str, *, color: str = "red", **more: str) -> None:
+        self.opened_with = (path, color, more)
+
+    def load(self) -> DurableState:
+        return DurableState()
+
+    def persist(self, batch: object) -> None: ...
+    def read(self, start: int, stop: int, max_bytes: int) -> Any: ...
+    def create_snapshot(self, meta: object) -> Any: ...
+    def open_snapshot(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Strict(Nowhere):
+    def __init__(self, path: str, *, color: str = "red", size: str) -> None:
+        super().__init__(path, color=color, size=size)
+
+
+class Machine(StateMachine):
+    pass
+
+
+def plugin(
+    *storages: StorageBackend, machines: tuple[MachineType, ...] = (), hear: Callable[[Event], None] | None = None
+) -> object:
+    hooks: dict[str, Any] = {"paxospp_storages": hookimpl(lambda: storages)}
+    if machines:
+        hooks["paxospp_state_machines"] = hookimpl(lambda: machines)
+    if hear is not None:
+        hooks["paxospp_event"] = hookimpl(lambda event: hear(event))
+    return SimpleNamespace(**hooks)
+
+
+def registry(*plugins: object) -> PluginRegistry:
+    return PluginRegistry(plugins, load_entry_points=False)
+
+
+def install(directory: Path, module: str, text: str, monkeypatch: pytest.MonkeyPatch, *, extra: str = "") -> None:
+    """A distribution as pip leaves it: a module, its metadata, its entry point."""
+    metadata = directory / f"{module}_dist-2.0.dist-info"
+    metadata.mkdir(parents=True)
+    extra_line = f"Provides-Extra: {extra}\n" if extra else ""
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}-dist\nVersion: 2.0\n{extra_line}")
+    (metadata / "entry_points.txt").write_text(f"[paxospp]\n{module} = {module}\n")
+    (directory / f"{module}.py").write_text(text)
+    monkeypatch.syspath_prepend(directory)
+
+
+# How they come in
+
+
+def test_what_ships_with_paxospp_comes_by_entry_point() -> None:
+    found = PluginRegistry()
+
+    assert {"file", "memory", "rocksdb"} <= found.schemes
+    assert "kv" in found.machines
+    assert [f"{p.name}: {p.error}" for p in found.found if p.source.startswith("paxospp ") and p.error] == []
+
+
+def test_each_registry_has_plugins_of_its_own() -> None:
+    registry(plugin(StorageBackend("mine", Nowhere, "")))
+
+    assert registry().schemes == frozenset()
+
+
+@pytest.mark.parametrize("given", ["mine.py", "{path}/mine.py", "paxospp_mine"])
+def test_a_file_or_a_module_name_serves_as_a_plug_in(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "import paxospp\n"
+        "@paxospp.hookimpl\n"
+        "def paxospp_storages():\n"
+        "    yield paxospp.StorageBackend('mine', None, 'a store')\n"
+    )
+    for name in ("mine.py", "paxospp_mine.py"):
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    found = registry(given.format(path=tmp_path))
+
+    assert found.schemes == {"mine"}
+    assert [(p.error, [s.summary for s in p.storages]) for p in found.found] == [(None, ["a store"])]
+
+
+def test_a_plug_in_given_twice_counts_once() -> None:
+    mine = plugin(StorageBackend("mine", Nowhere, ""))
+
+    assert len(registry(mine, mine).found) == 1
+
+
+# Broken ones
+
+
+def test_an_installed_plug_in_that_cannot_be_imported_is_remembered_and_takes_nobody_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "a", "broken_store", "import a_driver_that_is_absent\n", monkeypatch)
+    install(tmp_path / "b", "leaving_store", "raise SystemExit(3)\n", monkeypatch)
+    install(tmp_path / "c", "quiet_store", "def paxospp_storages(): return []\n", monkeypatch)
+
+    found = PluginRegistry()
+
+    errors = {p.name: (p.source, p.error) for p in found.found if p.source.endswith("-dist 2.0")}
+    assert errors == {
+        "broken_store": (
+            "broken_store-dist 2.0",
+            "ModuleNotFoundError: No module named 'a_driver_that_is_absent'",
+        ),
+        "leaving_store": ("leaving_store-dist 2.0", "SystemExit: 3"),
+        "quiet_store": (
+            "quiet_store-dist 2.0",
+            "the plug-in 'quiet_store' offers nothing: mark its functions with @paxospp.hookimpl",
+        ),
+    }
+    assert "file" in found.schemes
+    with pytest.raises(UnknownBackendError, match=r"'broken'.*not loaded: broken_store \(ModuleNotFoundError"):
+        found.storage("broken:x")
+
+
+def test_a_misspelt_hook_is_an_error_not_a_silence() -> None:
+    misspelt = SimpleNamespace(paxospp_storage=hookimpl(lambda: ()))
+
+    with pytest.raises(PluginError, match="unknown hook 'paxospp_storage'"):
+        registry(misspelt)
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (SimpleNamespace(), "offers nothing: mark its functions with @paxospp.hookimpl"),
+        (SimpleNamespace(paxospp_storages=hookimpl(lambda: [Nowhere])), "which is no StorageBackend"),
+        (SimpleNamespace(paxospp_storages=hookimpl(lambda: None)), "TypeError"),
+        (SimpleNamespace(paxospp_storages=hookimpl(lambda wrong: [])), "wrong"),
+        (SimpleNamespace(paxospp_storages=hookimpl(lambda: 1 / 0)), "ZeroDivisionError"),
+        (plugin(StorageBackend("c", Nowhere, "")), "offers the scheme 'c'"),
+    ],
+)
+def test_a_plug_in_that_was_asked_for_and_is_broken_raises_one_line(broken: object, says: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        registry(broken)
+
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_plug_in_leaves_the_others_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Event] = []
+    text = (
+        "import paxospp\n"
+        "@paxospp.hookimpl\n"
+        "def paxospp_event(event): raise AssertionError('it was unregistered')\n"
+        "@paxospp.hookimpl\n"
+        "def paxospp_storage(): return []\n"
+    )
+    install(tmp_path, "misspelt_store", text, monkeypatch)
+
+    found = PluginRegistry([plugin(hear=heard.append)])
+    found.notify(STARTED)
+
+    assert "misspelt_store" in [p.name for p in found.found if p.error]
+    assert heard == [STARTED]
+
+
+# Two for one name
+
+
+def test_two_plug_ins_for_one_scheme_are_refused_and_both_are_named() -> None:
+    class First:
+        paxospp_storages = staticmethod(hookimpl(lambda: [StorageBackend("mine", Nowhere, "")]))
+
+    class Second(First):
+        pass
+
+    with pytest.raises(DuplicateBackendError, match=r"'mine' is offered by 'First' .* and 'Second' .*: keep one"):
+        registry(First(), Second())
+
+
+def test_a_given_plug_in_does_not_replace_what_is_installed() -> None:
+    with pytest.raises(DuplicateBackendError, match=r"'file' is offered by 'file' \(paxospp .*\) and"):
+        PluginRegistry([plugin(StorageBackend("file", Nowhere, ""))])
+    with pytest.raises(DuplicateBackendError, match="'kv'"):
+        PluginRegistry([plugin(machines=(MachineType("kv", Machine, ""),))])
+
+
+def test_two_installed_ones_are_refused_only_when_that_scheme_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "import paxospp\n"
+        "@paxospp.hookimpl\n"
+        "def paxospp_storages(): return [paxospp.StorageBackend('doubled', None, '')]\n"
+    )
+    install(tmp_path / "a", "one_store", text, monkeypatch)
+    install(tmp_path / "b", "other_store", text, monkeypatch)
+
+    found = PluginRegistry()
+
+    assert callable(found.storage("file:x"))
+    with pytest.raises(DuplicateBackendError, match=r"'one_store' \(one_store-dist 2.0\) and 'other_store'"):
+        found.storage("doubled:x")
+    told = {p.name for p in found.found if p.error is not None and "'doubled' is offered by" in p.error}
+    assert told == {"one_store", "other_store"}
+
+
+# Storages
+
+
+def test_a_storage_is_opened_with_its_path_and_options_when_it_is_called() -> None:
+    found = registry(plugin(StorageBackend("mine", Nowhere, "")))
+
+    storage = found.storage("mine:a b/{name}?color=blue&size=3", NAME)()
+
+    assert isinstance(storage, Nowhere)
+    assert storage.opened_with == ("a b/n1", "blue", {"size": "3"})
+
+
+def test_an_option_the_storage_does_not_take_is_refused_naming_those_it_does() -> None:
+    found = registry(plugin(StorageBackend("mine", Strict, "")))
+
+    with pytest.raises(ConfigError, match=r"no option 'colour'; it takes color, size"):
+        found.storage("mine:x?colour=blue")
+    with pytest.raises(ConfigError, match=r"no option 'path'"):
+        found.storage("mine:x?path=y&size=1")
+    with pytest.raises(ConfigError, match=r"needs the option 'size': add \?size="):
+        found.storage("mine:x")
+    assert isinstance(found.storage("mine:x?size=1")(), Strict)
+
+
+def test_an_unknown_scheme_is_told_those_there_are() -> None:
+    with pytest.raises(UnknownBackendError, match=r"unknown storage scheme 'etcd' in 'etcd:x'; known.*: a-mine, mine"):
+        registry(plugin(StorageBackend("mine", Nowhere, ""), StorageBackend("a-mine", Nowhere, ""))).storage("etcd:x")
+    with pytest.raises(UnknownBackendError, match=r"unknown storage scheme 'redis'"):
+        registry().storage("redis:localhost:6379")
+
+
+def test_a_driver_that_is_missing_names_the_extra_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "import paxospp\n"
+        "def opened(path):\n"
+        "    import a_driver_that_is_absent\n"
+        "@paxospp.hookimpl\n"
+        "def paxospp_storages(): return [paxospp.StorageBackend('driven', opened, '')]\n"
+    )
+    install(tmp_path, "driven_store", text, monkeypatch, extra="driven")
+
+    with pytest.raises(BackendUnavailableError) as caught:
+        PluginRegistry().storage("driven:x")()
+
+    assert str(caught.value) == (
+        "storage 'driven:x' cannot be opened: No module named 'a_driver_that_is_absent'; "
+        "pip install 'driven_store-dist[driven]'"
+    )
+
+
+def test_a_class_in_a_file_or_a_module_is_a_storage_without_a_plug_in(tmp_path: Path) -> None:
+    here = f"{__file__}:Nowhere"
+
+    assert type(registry().storage(f"{here}:{tmp_path}?a=1")()) is Nowhere
+    assert type(registry().storage(f"{__name__}:Nowhere:x")()) is Nowhere
+    with pytest.raises(ConfigError, match=r"Machine is no storage: write class Machine\(paxospp.Storage\)"):
+        registry().storage(f"{__file__}:Machine:x")
+    with pytest.raises(ConfigError, match=r"no file 'absent\.py'"):
+        registry().storage("absent.py:Nowhere:x")
+
+
+def test_opening_something_that_is_no_storage_is_the_plug_ins_fault() -> None:
+    found = registry(plugin(StorageBackend("mine", lambda path: object(), "")))  # type: ignore[arg-type, return-value]
+
+    with pytest.raises(PluginError, match=r"gave object, which is no paxospp\.Storage"):
+        found.storage("mine:x")()
+
+
+class Unfinished(Storage):
+    def close(self) -> None: ...
+
+
+def test_a_class_that_lacks_methods_is_told_which() -> None:
+    with pytest.raises(PluginError, match=r"Unfinished does not define create_snapshot, load, open_snapshot, persist"):
+        registry().storage(f"{__file__}:Unfinished:x")
+
+
+# State machines
+
+
+class Sized(StateMachine):
+    def __init__(self, size: int) -> None: ...
+
+
+def make_machine() -> StateMachine:
+    return Machine()
+
+
+def test_a_machine_is_found_by_its_registered_name_or_as_a_class_or_function() -> None:
+    found = registry(plugin(machines=(MachineType("mine", Machine, ""),)))
+
+    for spec in ("mine", f"{__file__}:Machine", f"{__name__}:Machine", f"{__file__}:make_machine"):
+        first, second = found.machine(spec)(), found.machine(spec)()
+        assert type(first) is Machine
+        assert first is not second
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("yours", "unknown state machine 'yours'; known: mine"),
+        (f"{__file__}:Nowhere", "write class Nowhere(paxospp.StateMachine)"),
+        (f"{__file__}:Sized", "needs arguments (size)"),
+        (f"{__file__}:NAME", "neither a class nor a function"),
+        (f"{__file__}:absent", "has no 'absent'"),
+        ("no_such_module:Bank", "there is no module 'no_such_module'"),
+    ],
+)
+def test_what_is_no_machine_is_named_with_the_way_out(spec: str, says: str) -> None:
+    with pytest.raises((ConfigError, UnknownBackendError)) as caught:
+        registry(plugin(machines=(MachineType("mine", Machine, ""),))).machine(spec)
+
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# Observers
+
+
+def test_every_observer_hears_and_one_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Event] = []
+    silent = SimpleNamespace(paxospp_event=hookimpl(lambda: heard.append(STARTED)))  # needs none of the arguments
+
+    def fail(event: Event) -> None:
+        raise ValueError("deaf")
+
+    found = registry(plugin(hear=heard.append), plugin(hear=fail), silent, plugin())
+    stopped = NodeStopped(node=NAME, cause=None)
+    with caplog.at_level(logging.ERROR, "paxospp"):
+        found.notify(stopped)
+
+    assert heard == [STARTED, stopped] or heard == [stopped, STARTED]
+    assert [p.observes for p in found.found] == [True, True, True, False]
+    assert ["failed to hear NodeStopped" in record.getMessage() for record in caplog.records] == [True]
+    assert "deaf" in caplog.text

@@ -1,0 +1,176 @@
+"""What the simulator checks beside the engine, each shown by something that breaks it; tests/mutants does the rest."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from paxospp.engine.leading import Leading
+from paxospp.engine.lease import Lease
+from paxospp.execution.effects import Effects
+from paxospp.execution.sessions import SessionTable
+from paxospp.model import NodeId, Slot
+from paxospp.node.snapshots.policy import Policy
+from paxospp.testing import simulation
+from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.faults import Faults
+from paxospp.testing.simulation.history import History
+from paxospp.testing.simulation.machines import Ledger, ledger_calls
+from paxospp.testing.simulation.phases import Run
+from paxospp.testing.simulation.plan import Plan
+
+CHURN = Faults(partition_rate=1.0, one_way_rate=0.5)
+
+
+def plans(**settings: object) -> Iterator[Plan]:
+    """A plan per seed, with what a test is about made likely."""
+    for seed in range(40):
+        drawn = Plan.draw(seed, machine=Ledger, workload=ledger_calls)
+        plan = replace(
+            drawn, nodes=3, clients=6, pace_s=0.02, safety_s=4.0, founds_first=True, rolls_back=False, faults=CHURN
+        )
+        yield replace(plan, **settings)  # type: ignore[arg-type]  # each is a field of its type
+
+
+def first_broken(plans: Iterator[Plan]) -> Broken:
+    for plan in plans:
+        run = Run(plan)
+        try:
+            run._found()
+            run._safety()
+        except Broken as broken:
+            return broken
+    raise AssertionError("no seed has broken anything")
+
+
+def test_a_session_that_comes_back_after_it_expired_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """11: its runs take effect again."""
+    admit = SessionTable.admit
+
+    def forgiving(table: SessionTable, run: object) -> object:
+        horizon, table.horizon = table.horizon, -1
+        try:
+            return admit(table, run)  # type: ignore[arg-type]
+        finally:
+            table.horizon = horizon
+
+    monkeypatch.setattr(SessionTable, "admit", forgiving)
+    drawn = next(plans())
+    config = replace(drawn.config, session_expiry_s=1)
+    faults = Faults(client_crash_rate=4.0, impatience=0.3, delay_s=0.1, tail=0.05)
+
+    assert first_broken(plans(config=config, faults=faults)).rule == "11"
+
+
+def test_a_lease_that_binds_nobody_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lease, "forbids", lambda *_: False)
+
+    faults = Faults(partition_rate=1.5, one_way_rate=1.0)
+
+    assert first_broken(plans(lease_us=1_500_000, weak_reads=0.6, pace_s=0.1, faults=faults)).rule in ("B33", "13")
+
+
+def test_a_change_feed_that_tells_of_what_took_no_effect_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Effects, "pass_over", lambda *_: None)
+
+    assert first_broken(plans(watchers=2)).rule == "watch"
+
+
+def test_a_window_wider_than_alpha_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Leading, "room", lambda leading, decided, voters: 4 * leading.alpha)
+    drawn = next(plans())
+
+    assert first_broken(plans(config=replace(drawn.config, alpha=1))).rule in ("15", "18")
+
+
+def test_a_log_that_is_never_cut_short_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """18: a snapshot is no use if everything behind it stays."""
+    monkeypatch.setattr(Policy, "keep_from", lambda *_: 2)
+    drawn = next(plans())
+    config = replace(drawn.config, snapshot_log_slots_max=16, kept_log_slots_max=1)
+
+    assert first_broken(plans(config=config)).rule == "18"
+
+
+def test_a_read_of_an_older_state_is_held_against_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    from paxospp.node.queries import Queries
+
+    monkeypatch.setattr(Queries, "_is_fresh", lambda *_: True)
+
+    assert first_broken(plans(weak_reads=0.9, pace_s=0.1, clients=12)).rule == "13"
+
+
+def test_what_ends_in_the_very_moment_a_ticket_is_drawn_is_not_asked_of_it() -> None:
+    """Seed 403: a call was answered when the faults ended, and in that moment, before it, a probe drew a ticket."""
+    history = History(Ledger(), Counter(), None, lambda: 7.0)
+    history._floors.append((5.0, 3))
+
+    history.check_fresh(NodeId("n1"), Slot(2), 5.0)
+    history.check_fresh(NodeId("n1"), Slot(3), 6.0)
+    with pytest.raises(Broken, match="3 had"):
+        history.check_fresh(NodeId("n1"), Slot(2), 6.0)
+
+
+def test_a_question_that_comes_twice_is_confirmed_by_what_was_said_since_each_came() -> None:
+    """Seed 13: the second copy waits for the next round, and the first must not be held against it."""
+    assert simulation.Simulation(Ledger).run([13]).seeds == 1
+
+
+def test_a_founding_value_that_rots_alone_is_waited_for() -> None:
+    """16: nobody can tell what was in slot 1, so nobody founds; that is no fault of the others."""
+    seen: Counter[str] = Counter()
+    for plan in plans(founds_first=False, faults=Faults(tail_rot=1.0), safety_s=1.0):
+        run = Run(plan)
+        run.go()
+        seen += run.world.coverage
+        if seen["excused: the cluster cannot go on"]:
+            break
+    assert seen["the only founding value rotted"] > 0
+    assert seen["excused: the cluster cannot go on"] > 0
+
+
+def test_whoever_is_cut_off_beside_its_leader_may_lose_what_only_they_hold() -> None:
+    seen: Counter[str] = Counter()
+    for plan in plans(nodes=5, faults=Faults(depose_s=0.1, usurp=0.3, lost_end=1.0)):
+        run = Run(plan)
+        run.go()
+        seen += run.world.coverage
+        if seen["the end of a log was lost beside its leader"]:
+            return
+    raise AssertionError("never seen")
+
+
+CHECKED_IN = {
+    1: ("invariants", "1"),
+    2: ("invariants", "2"),
+    3: ("history", "3"),
+    4: ("invariants", "4"),
+    5: ("invariants", "5"),
+    6: ("invariants", "6"),
+    7: ("invariants", "7"),
+    8: ("leaders", "8"),
+    9: ("invariants", "9"),
+    10: ("history", "10"),
+    11: ("history", "11"),
+    12: ("history", "12"),
+    13: ("history", "13"),
+    14: ("history", "divergence"),
+    15: ("invariants", "15"),
+    16: ("leaders", "16"),
+    17: ("invariants", "17"),
+    18: ("bounds", "18"),
+}
+"""Per number of FAULTS (e) where it is raised, and as what; 19 is ``test_determinism``."""
+
+
+@pytest.mark.parametrize("number", CHECKED_IN)
+def test_every_invariant_of_the_fault_model_is_raised_somewhere(number: int) -> None:
+    room, rule = CHECKED_IN[number]
+    source = Path(simulation.__file__).with_name(f"{room}.py").read_text()
+
+    assert re.search(rf'Broken\(\s*"{rule}"', source) or f'"{rule}" if' in source

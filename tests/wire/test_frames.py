@@ -1,0 +1,194 @@
+"""Frames: what was sent comes back, and nothing else ever does."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paxospp.messages import Accept, Accepted, ForwardRuns, Heartbeat, Message, Promise, Sender
+from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
+from paxospp.wire.codec import FrameEncoder, MalformedFrameError, decode_frame, encode_frame, size_of
+from paxospp.wire.v1 import peer_pb2 as pb
+from tests.wire.drawn import MESSAGES, NAMES, SENDERS
+
+N2, N3 = NodeId("n2"), NodeId("n3")
+BALLOT = Ballot(7, NodeId("n1"), 2**63 + 1)
+SENDER = Sender(b"cluster-id-16-by", 3, NodeId("n1"), 2**63 + 1, 4, 2**60)
+ACCEPT = Accept(ballot=BALLOT, slot=Slot(9), kind=Kind.COMMANDS, value=b"a value", decided_up_to=Slot(8))
+MESSAGES_SENT: tuple[Message, ...] = (
+    ACCEPT,
+    Promise(
+        ballot=BALLOT,
+        start=Slot(1),
+        part=0,
+        parts=1,
+        decided=Slot(1),
+        first=Slot(1),
+        last=Slot(4),
+        entries=(Entry(Slot(3), BALLOT, Kind.NOOP, b""),),
+        faulty=(range(2, 3),),
+    ),
+    Heartbeat(
+        round=5,
+        leading=BALLOT,
+        served=True,
+        decided_up_to=Slot(8),
+        recovered_up_to=Slot(0),
+        promised=BALLOT,
+        remembered=Slot(0),
+        booted_with=None,
+    ),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(SENDERS, NAMES, st.lists(MESSAGES, max_size=5))
+def test_a_frame_comes_back_as_it_was_sent(sender: Sender, to: NodeId, messages: list[Message]) -> None:
+    assert decode_frame(encode_frame(sender, to, messages), to) == (sender, messages)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SENDERS, st.lists(MESSAGES, max_size=5))
+def test_an_encoder_that_remembers_makes_the_same_frames_for_every_peer(
+    sender: Sender, messages: list[Message]
+) -> None:
+    encoder = FrameEncoder()
+
+    for to in (N2, N3, N2):
+        assert encoder.encode(sender, to, messages) == encode_frame(sender, to, messages)
+
+
+def test_an_encoder_forgets_old_values_and_never_mistakes_a_new_one_for_them() -> None:
+    encoder = FrameEncoder()
+
+    for number in range(2_000):
+        value = bytes([number % 251]) * (20_000 + number)
+        accept = Accept(ballot=BALLOT, slot=Slot(number + 1), kind=Kind.COMMANDS, value=value, decided_up_to=Slot(0))
+        assert decode_frame(encoder.encode(SENDER, N2, [accept]), N2)[1] == [accept]
+
+    assert sum(encoded.length for encoded in encoder._kept.values()) <= 4 << 20
+
+
+def test_no_flipped_bit_changes_what_is_read() -> None:
+    frame = encode_frame(SENDER, N2, MESSAGES_SENT)
+    accepted = 0
+
+    for position in range(8 * len(frame)):
+        damaged = bytearray(frame)
+        damaged[position // 8] ^= 1 << position % 8
+        try:
+            read = decode_frame(bytes(damaged), N2)
+        except MalformedFrameError:
+            continue
+        accepted += 1
+        assert read == (SENDER, list(MESSAGES_SENT))
+
+    assert accepted == 0
+
+
+def test_no_flipped_bit_in_a_frame_whose_fields_are_all_at_their_defaults_changes_what_is_read() -> None:
+    """What is not written cannot be damaged, but a flip may turn one field into another."""
+    sender = Sender(b"", 0, NodeId("n1"), 0, 0, 0)
+    messages: list[Message] = [Accepted(ballot=Ballot(0, NodeId("n1"), 0), slot=Slot(1)), ForwardRuns(runs=(b"",))]
+    frame = encode_frame(sender, N2, messages)
+
+    for position in range(8 * len(frame)):
+        damaged = bytearray(frame)
+        damaged[position // 8] ^= 1 << position % 8
+        try:
+            assert decode_frame(bytes(damaged), N2) == (sender, messages)
+        except MalformedFrameError:
+            continue
+
+
+def test_a_frame_cut_anywhere_is_refused() -> None:
+    frame = encode_frame(SENDER, N2, MESSAGES_SENT)
+
+    for length in range(len(frame)):
+        with pytest.raises(MalformedFrameError):
+            decode_frame(frame[:length], N2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_random_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(MalformedFrameError):
+        decode_frame(data, N2)
+
+
+def test_frames_damaged_in_many_places_are_refused() -> None:
+    chance = random.Random(20)
+    frame = encode_frame(SENDER, N2, MESSAGES_SENT)
+
+    for _ in range(3_000):
+        damaged = bytearray(frame)
+        for _ in range(chance.randint(2, 8)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        if bytes(damaged) != frame:
+            with pytest.raises(MalformedFrameError):
+                decode_frame(bytes(damaged), N2)
+
+
+def test_messages_that_change_places_are_noticed() -> None:
+    frame = pb.LinkRequest.FromString(encode_frame(SENDER, N2, MESSAGES_SENT))
+    bodies = list(frame.messages)
+    frame.ClearField("messages")
+    frame.messages.extend(reversed(bodies))
+
+    assert reason_for(frame.SerializeToString()) == "checksum"
+
+
+@pytest.mark.parametrize("field", ["cluster_id", "group", "node", "incarnation", "boot", "nonce", "to"])
+def test_every_field_of_the_identity_is_under_the_checksum(field: str) -> None:
+    frame = pb.LinkRequest.FromString(encode_frame(SENDER, N2, MESSAGES_SENT))
+    before = getattr(frame, field)
+    changed = {bytes: b"another", str: "n9", int: 77}[type(before)]
+    setattr(frame, field, changed)
+
+    assert reason_for(frame.SerializeToString()) == "checksum"
+
+
+def test_a_frame_for_another_node_is_refused() -> None:
+    assert reason_for(encode_frame(SENDER, N3, [ACCEPT])) == "for another node"
+
+
+@pytest.mark.parametrize("name", ["", "-n1", "n 1", "n" * 64, "n1\n", "né"])
+def test_a_sender_whose_name_is_none_is_refused(name: str) -> None:
+    assert reason_for(encode_frame(SENDER._replace(node=NodeId(name)), N2, [])) == "node's name"
+
+
+def test_an_identity_out_of_its_bounds_is_refused() -> None:
+    assert reason_for(encode_frame(SENDER._replace(boot=2**63), N2, [])) == "identity out of bounds"
+    assert reason_for(encode_frame(SENDER._replace(cluster_id=bytes(65)), N2, [])) == "identity out of bounds"
+
+
+def test_one_message_out_of_bounds_spoils_its_whole_frame() -> None:
+    bad = Accept(ballot=BALLOT, slot=Slot(0), kind=Kind.NOOP, value=b"", decided_up_to=Slot(0))
+
+    assert reason_for(encode_frame(SENDER, N2, [ACCEPT, bad])) == "slot out of bounds"
+
+
+def test_large_values_come_back_whole() -> None:
+    value = random.Random(1).randbytes(3 << 20)
+    accept = Accept(ballot=BALLOT, slot=Slot(1), kind=Kind.COMMANDS, value=value, decided_up_to=Slot(0))
+
+    assert decode_frame(encode_frame(SENDER, N2, [accept, accept]), N2)[1] == [accept, accept]
+
+
+@settings(max_examples=200, deadline=None)
+@given(MESSAGES)
+def test_the_size_of_a_message_is_about_right_and_rarely_too_small(message: Message) -> None:
+    exact = len(encode_frame(SENDER, N2, [message])) - len(encode_frame(SENDER, N2, []))
+
+    assert exact <= size_of(message) + 600
+    assert size_of(message) <= exact + 1_000
+
+
+def reason_for(frame: bytes) -> str:
+    with pytest.raises(MalformedFrameError) as caught:
+        decode_frame(frame, N2)
+    assert str(caught.value) == f"malformed frame: {caught.value.reason}"
+    return caught.value.reason
