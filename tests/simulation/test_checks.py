@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -14,14 +17,17 @@ from paxospp.engine.leading import Leading
 from paxospp.engine.lease import Lease
 from paxospp.execution.effects import Effects
 from paxospp.execution.sessions import SessionTable
-from paxospp.model import NodeId, Slot
+from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.node.snapshots.policy import Policy
+from paxospp.storage.contract import WriteBatch
 from paxospp.testing import simulation
 from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.disk import Disk
 from paxospp.testing.simulation.faults import Faults
 from paxospp.testing.simulation.history import History
+from paxospp.testing.simulation.host import Host
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
+from paxospp.testing.simulation.phases import Run, stuck_slot
 from paxospp.testing.simulation.plan import Plan
 
 CHURN = Faults(partition_rate=1.0, one_way_rate=0.5)
@@ -143,6 +149,39 @@ def test_whoever_is_cut_off_beside_its_leader_may_lose_what_only_they_hold() -> 
         if seen["the end of a log was lost beside its leader"]:
             return
     raise AssertionError("never seen")
+
+
+def test_a_decided_value_that_only_one_node_held_is_missed_where_its_disk_lost_its_end() -> None:
+    """Seed 40000626: after a trim nothing was left on the disk but the doubt, and that was overlooked."""
+    disk = Disk()
+    disk.staged["s"] = b""
+    ballot = Ballot(1, NodeId("n1"), 1)
+    entries = [Entry(Slot(slot), ballot, Kind.NOOP, b"") for slot in (1, 2)]
+    for batch in (
+        WriteBatch(promised=ballot, accepted=entries, decided=Slot(2)),
+        WriteBatch(snapshot=SnapshotMeta(Slot(1), "s"), trim=Slot(2)),
+    ):
+        disk.begin(batch)
+        disk.returned(Random(0))
+    host = cast("Host", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
+
+    assert stuck_slot([host], 1) is None
+    disk.image.damage([Slot(2)])
+    disk.image.open_from = Slot(2)
+    disk.image.faulty.clear()
+    assert stuck_slot([host], 1) == 2
+
+
+def test_a_lost_slot_that_a_snapshot_covers_is_not_missed() -> None:
+    disk = Disk()
+    disk.image.snapshot = SnapshotMeta(Slot(3), "s"), b""
+    disk.image.decided, disk.image.first = Slot(3), Slot(3)
+    disk.image.faulty = {Slot(3)}
+    host = cast("Host", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
+
+    assert stuck_slot([host], 1) is None
+    disk.image.snapshot_is_damaged = True
+    assert stuck_slot([host], 1) == 3
 
 
 CHECKED_IN = {

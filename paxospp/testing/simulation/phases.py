@@ -14,12 +14,14 @@ Reference: TigerBeetle's VOPR, whose shape this is.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from paxospp.model import Slot
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.clients import Clients, EmbeddedClient
+from paxospp.testing.simulation.disk import Image
 from paxospp.testing.simulation.faults import Faults
 from paxospp.testing.simulation.host import Host
 from paxospp.testing.simulation.plan import Plan
@@ -303,8 +305,7 @@ def stuck_slot(core: Sequence[Host], quorum: int) -> Slot | None:
     """A slot that nobody of ``core`` can tell and that a quorum of it cannot call clean, if there is one."""
     if len(core) < quorum:
         return Slot(0)
-    top = max((max(host.disk.image.entries, default=0) for host in core), default=0)
-    top = max([top, *(max(host.disk.image.faulty, default=0) for host in core)])
+    top = max(_last_in_doubt(host.disk.image) for host in core)
     for number in range(1, top + 2):
         slot = Slot(number)
         clean = 0
@@ -313,6 +314,8 @@ def stuck_slot(core: Sequence[Host], quorum: int) -> Slot | None:
             if slot < image.first:
                 if image.snapshot_is_damaged:
                     continue
+                break
+            if image.snapshot is not None and slot <= image.snapshot[0].slot and not image.snapshot_is_damaged:
                 break
             if image.is_faulty(slot) or host.finds_faulty(slot):
                 continue
@@ -323,3 +326,9 @@ def stuck_slot(core: Sequence[Host], quorum: int) -> Slot | None:
             if clean < quorum:
                 return slot
     return None
+
+
+def _last_in_doubt(image: Image) -> int:
+    """The highest slot that this disk holds or knows decided, or may have lost: of a lost end the first one."""
+    open_from = image.open_from if image.open_from < sys.maxsize else 0
+    return max([image.decided, open_from, *image.entries, *image.faulty])
