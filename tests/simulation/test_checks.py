@@ -175,7 +175,7 @@ def test_a_decided_value_that_only_one_node_held_is_missed_where_its_disk_lost_i
 def test_a_lost_slot_that_a_snapshot_covers_is_not_missed() -> None:
     disk = Disk()
     disk.image.snapshot = SnapshotMeta(Slot(3), "s"), b""
-    disk.image.decided, disk.image.first = Slot(3), Slot(3)
+    disk.image.decided = Slot(3)
     disk.image.faulty = {Slot(3)}
     host = cast("Host", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
 
