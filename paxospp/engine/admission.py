@@ -65,7 +65,7 @@ def why_refused(sender: Sender, message: ProtocolMessage, me: Sender, voters: Vo
             f"another cluster: {sender.node} belongs to {sender.cluster_id.hex()}, this node to {me.cluster_id.hex()}"
         )
     claimed = _claimed_ballot(message)
-    if claimed is not None and (claimed.node, claimed.incarnation) != (sender.node, sender.incarnation):
+    if claimed is not None and (claimed.node != sender.node or claimed.incarnation != sender.incarnation):
         return "a ballot of somebody else"
     if me.cluster_id and not voters.has(sender.node, sender.incarnation) and not _is_learners(message):
         return "not a voter"
@@ -74,17 +74,15 @@ def why_refused(sender: Sender, message: ProtocolMessage, me: Sender, voters: Vo
 
 def highest_ballot(message: ProtocolMessage) -> Ballot | None:
     """The highest ballot that ``message`` tells of."""
-    match message:
-        case Prepare(ballot=ballot) | Promise(ballot=ballot) | Accept(ballot=ballot) | Accepted(ballot=ballot):
-            return ballot
-        case Nack(promised=promised):
-            return promised
-        case Heartbeat(leading=leading, promised=promised):
-            return max((ballot for ballot in (leading, promised) if ballot is not None), default=None)
-        case HeartbeatAnswer(promised=promised):
-            return promised
-        case Decided(entries=entries):
-            return max((entry.ballot for entry in entries), default=None)
+    match message:  # most frequent first
+        case Accept() | Accepted() | Prepare() | Promise():
+            return message.ballot
+        case HeartbeatAnswer() | Nack():
+            return message.promised
+        case Heartbeat():
+            return max((ballot for ballot in (message.leading, message.promised) if ballot is not None), default=None)
+        case Decided():
+            return max((entry.ballot for entry in message.entries), default=None)
         case CatchUp() | ReadRequest() | ReadAnswer():
             return None
 
@@ -92,10 +90,10 @@ def highest_ballot(message: ProtocolMessage) -> Ballot | None:
 def _claimed_ballot(message: ProtocolMessage) -> Ballot | None:
     """The ballot that the sender says is its own."""
     match message:
-        case Prepare(ballot=ballot) | Accept(ballot=ballot):
-            return ballot
-        case Heartbeat(leading=leading):
-            return leading
+        case Accept() | Prepare():
+            return message.ballot
+        case Heartbeat():
+            return message.leading
         case _:
             return None
 

@@ -17,12 +17,13 @@ class ActiveClock:
 
     def advance(self, now: float) -> float:
         """The active time at ``now``, which is monotonic seconds of whoever drives the replica."""
-        if self._last is not None:
-            self.time += min(max(now - self._last, 0.0), self._step_max_s)
+        if self._last is not None and (step := now - self._last) > 0.0:
+            self.time += step if step < self._step_max_s else self._step_max_s
         self._last = now
         return self.time
 
     def when(self, time: float) -> float:
         """The caller's ``now`` at which active ``time`` is reached if nothing holds us up."""
         assert self._last is not None
-        return self._last + max(time - self.time, 0.0)
+        rest = time - self.time
+        return self._last + rest if rest > 0.0 else self._last

@@ -129,7 +129,8 @@ class Leading:
 
         Damage with no end names no slot that could be held back, and yet it may reach the next one.
         """
-        return self.promises.is_clean(self.next_slot, voters)
+        promises = self.promises
+        return promises.is_clean_from(self.next_slot, voters) or promises.is_clean(self.next_slot, voters)
 
     def room(self, decided: Slot, voters: Voters) -> int:
         """How many new values may be proposed now: rule 7, nothing above ``decided + alpha``.
@@ -142,7 +143,8 @@ class Leading:
             return 0
         if self._bytes >= self._window_bytes_max:
             return 0
-        return max(0, decided + self.alpha - self.next_slot + 1)
+        room = decided + self.alpha - self.next_slot + 1
+        return room if room > 0 else 0
 
     def next_entry(self, kind: Kind, value: bytes) -> Entry:
         """Bind ``value`` to the next slot."""

@@ -56,6 +56,8 @@ class Learner:
     def advance(self) -> bool:
         """Move ``decided`` over every slot now known; True if it moved."""
         before = self.decided
+        if not self._decided_above and self._announced_up_to <= before:
+            return False
         while self._is_decided(Slot(self.decided + 1)):
             self.decided = Slot(self.decided + 1)
             self._decided_above.discard(self.decided)
@@ -67,7 +69,7 @@ class Learner:
         if self.delivered + 1 < self._log.first:
             # Trimmed here, and no snapshot of them could be restored: only a peer's can help.
             return range(self.delivered + 1, self._log.first)
-        if (lost := self.lost()) is not None:
+        if self._log.faulty and (lost := self.lost()) is not None:
             return lost
         start = Slot(self.decided + 1)
         if start > self.wanted:

@@ -48,11 +48,13 @@ class Learning:
         """The entry of slot 1 once it is decided."""
         self.is_held = False
         """Whether the state machine has enough to do: nothing more is handed out, read or fetched for it."""
+        self.is_loading = False
+        """Whether what the start needs is still being read; nobody is heard before."""
         self._log = log
         self._acceptor = acceptor
         self._hinted = hinted
         self._chunk_bytes_max = settings.chunk_bytes_max
-        self._learner = Learner(decided=decided, applied=applied, log=log)
+        self.learner = Learner(decided=decided, applied=applied, log=log)
         self._reads = StorageReads(settings.chunk_bytes_max)
         self._fetching = Fetching(
             grace_s=settings.heartbeat_interval_s / 2,
@@ -62,27 +64,22 @@ class Learning:
 
     @property
     def decided(self) -> Slot:
-        return self._learner.decided
+        return self.learner.decided
 
     @property
     def delivered(self) -> Slot:
         """The slot handed out for applying last."""
-        return self._learner.delivered
+        return self.learner.delivered
 
     @property
     def wanted(self) -> Slot:
         """The highest slot that anyone is known to know decided."""
-        return self._learner.wanted
+        return self.learner.wanted
 
     @property
     def lost(self) -> range | None:
         """The next slots to apply, if they are known decided and their values are damaged."""
-        return self._learner.lost()
-
-    @property
-    def is_loading(self) -> bool:
-        """Whether what the start needs is still being read; nobody is heard before."""
-        return self._reads.is_loading
+        return self.learner.lost()
 
     @property
     def due_at(self) -> float | None:
@@ -102,6 +99,7 @@ class Learning:
             start = self._log.end_of_faulty(start)
         if start < stop:
             turn.output.reads.append(self._reads.ask(Load(stop), start, stop))
+            self.is_loading = True
 
     def on_read(self, token: int, entries: Sequence[Entry], faulty: Sequence[range], turn: Turn) -> None:
         """The storage read what was asked; ``faulty`` are slots it found damaged doing so."""
@@ -116,13 +114,14 @@ class Learning:
                 # Reads are cut by bytes and end before damage: only an empty one ends the stretch.
                 if entries or faulty:
                     self._load(Slot(entries[-1].slot + 1) if entries else wanted.start, wanted.stop, turn)
+                self.is_loading = self._reads.is_out(Load)
             case Deliver():
-                if not entries and not faulty and wanted.start > self._learner.delivered:
+                if not entries and not faulty and wanted.start > self.learner.delivered:
                     # Decided, so it was there once.
                     self._log.mark_faulty([range(wanted.start, wanted.start + 1)])
                 for entry in entries:
-                    if entry.slot > self._learner.delivered:  # a snapshot may have come in between
-                        self._learner.hand_out(entry)
+                    if entry.slot > self.learner.delivered:  # a snapshot may have come in between
+                        self.learner.hand_out(entry)
                         turn.output.decided.append(entry)
             case Serve():
                 turn.send(purpose.peer, self._answer(tuple(entries)))
@@ -139,17 +138,17 @@ class Learning:
 
     def decide(self, slot: Slot) -> None:
         """This replica, leading, counted a quorum for ``slot``."""
-        self._learner.decide(slot)
+        self.learner.decide(slot)
 
     def on_announcement(self, peer: NodeId, ballot: Ballot, decided_up_to: Slot) -> None:
         """The leader of ``ballot`` knows every slot up to ``decided_up_to`` decided."""
         self._fetching.heard(peer, decided_up_to)
-        self._learner.announce(ballot, decided_up_to)
+        self.learner.announce(ballot, decided_up_to)
 
     def on_hearsay(self, peer: NodeId, decided: Slot) -> None:
         """``peer`` knows slots up to ``decided`` decided and can be asked for them."""
         self._fetching.heard(peer, decided)
-        self._learner.heard_of(decided)
+        self.learner.heard_of(decided)
 
     def on_decided(self, peer: NodeId, message: Decided, turn: Turn) -> None:
         """Decided entries, each with its ballot."""
@@ -157,39 +156,46 @@ class Learning:
         for entry in message.entries:
             if entry.slot > self.decided or self._log.is_faulty(entry.slot):
                 turn.write(self._acceptor.learn(entry))
-                self._learner.decide(entry.slot)
+                self.learner.decide(entry.slot)
                 progress = True
         self.on_hearsay(peer, message.decided)
         self._fetching.on_answer(peer, progress)
-        hole = None if progress else self._learner.hole()
+        hole = None if progress else self.learner.hole()
         if hole is not None and hole.start < max(message.first, self._log.first) and hole.start <= message.decided:
             turn.output.snapshot_from = peer
 
     def advance(self, turn: Turn) -> None:
         """Move over what is decided now, and hand it to the state machine in order."""
-        self._learner.advance()
-        if self.founding is None and self.decided >= FOUNDING_SLOT:
-            self.founding = self._log.get(FOUNDING_SLOT)
+        learner, log = self.learner, self._log
+        learner.advance()
+        if self.founding is None and learner.decided >= FOUNDING_SLOT:
+            self.founding = log.get(FOUNDING_SLOT)
         if self.is_held:
             return
-        for entry in self._learner.deliver():
+        if learner.delivered < learner.decided:
+            self._deliver(turn)
+        if log.bytes > log.bytes_max:
+            log.evict(learner.delivered)
+
+    def _deliver(self, turn: Turn) -> None:
+        for entry in self.learner.deliver():
             turn.output.decided.append(entry)
             self._log.forget_loose(entry.slot)
-        next_slot = Slot(self._learner.delivered + 1)
+        next_slot = Slot(self.learner.delivered + 1)
         stop = Slot(min(self.decided + 1, self._log.memory_from))
         readable = self._log.first <= next_slot < stop and not self._log.is_faulty(next_slot)
         if readable and not self._reads.is_out(Deliver):
             turn.output.reads.append(self._reads.ask(Deliver(), next_slot, stop))
-        self._log.evict(self._learner.delivered)
 
     # What the disk hears of it.
 
     def hint(self, turn: Turn) -> Slot | None:
         """What is decided now, to ride along with a write of this turn if the disk has not heard of it."""
-        if not turn.writes or self.decided <= self._hinted:
+        decided = self.learner.decided
+        if decided <= self._hinted or not turn.writes:
             return None
-        self._hinted = self.decided
-        return self.decided
+        self._hinted = decided
+        return decided
 
     def write_hint(self, turn: Turn) -> None:
         """Tell the disk what is decided, if nothing else is written that it could ride along with."""
@@ -213,14 +219,14 @@ class Learning:
         first = Slot(meta.slot + 1)
         turn.write(WriteBatch(snapshot=meta, trim=first, decided=meta.slot, meta=membership_meta(governing)))
         self._log.trim(first)
-        self._learner.jump(meta.slot)
+        self.learner.jump(meta.slot)
         self._fetching.forget_progress()
 
     # Peers.
 
     def fetch(self, leader: NodeId | None, turn: Turn) -> None:
         """Ask for the first hole, if there is one and it is time."""
-        hole = None if self.is_held else self._learner.hole()
+        hole = None if self.is_held else self.learner.hole()
         if hole is None:
             self._fetching.forget_progress()
         elif (request := self._fetching.ask(hole, leader, turn.now)) is not None:

@@ -21,7 +21,8 @@ class Log:
         self.memory_from = memory_from
         self.faulty = [range(max(slots.start, first), slots.stop) for slots in faulty if slots.stop > first]
         self.bytes = 0
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
+        """What ``bytes`` may be after ``evict``."""
         self._entries: dict[Slot, Entry] = {}
 
     def get(self, slot: Slot) -> Entry | None:
@@ -105,7 +106,7 @@ class Log:
 
     def evict(self, up_to: Slot) -> None:
         """Let go of the oldest entries, up to that slot, until the bound holds again."""
-        while self.bytes > self._bytes_max and self.memory_from <= up_to:
+        while self.bytes > self.bytes_max and self.memory_from <= up_to:
             entry = self._entries.pop(self.memory_from, None)
             if entry is not None:
                 self.bytes -= len(entry.value)
@@ -114,7 +115,7 @@ class Log:
     @property
     def is_full(self) -> bool:
         """Whether even after evicting there is no room for more undecided values."""
-        return self.bytes > 2 * self._bytes_max
+        return self.bytes > 2 * self.bytes_max
 
 
 def _without(ranges: Iterable[range], slot: Slot) -> Iterator[range]:

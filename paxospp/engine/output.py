@@ -8,9 +8,8 @@ Reference: the Ready structure of etcd's raft, whose two send queues this keeps 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from paxospp.events import Event
 from paxospp.messages import (
@@ -23,10 +22,8 @@ from paxospp.messages import (
     ReadAnswer,
     ReadRequest,
 )
-from paxospp.model import Ballot, Entry, NodeId, Slot
+from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import WriteBatch
-
-Comparable = TypeVar("Comparable", Ballot, Slot)
 
 
 @dataclass(slots=True, frozen=True)
@@ -116,25 +113,35 @@ def merge(batches: Sequence[WriteBatch]) -> WriteBatch:
     """
     if len(batches) == 1:
         return batches[0]
-    snapshots = [batch.snapshot for batch in batches if batch.snapshot is not None]
-    assert len(snapshots) <= 1, "at most one batch of a merge may publish a snapshot"
+    promised: Ballot | None = None
+    decided: Slot | None = None
+    trim: Slot | None = None
+    snapshot: SnapshotMeta | None = None
     accepted: dict[Slot, Entry] = {}
     meta: dict[str, bytes] = {}
+    sync = False
     for batch in batches:
+        if batch.promised is not None and (promised is None or batch.promised > promised):
+            promised = batch.promised
         for entry in batch.accepted:
             accepted.pop(entry.slot, None)
             accepted[entry.slot] = entry
-        meta.update(batch.meta)
+        if batch.decided is not None and (decided is None or batch.decided > decided):
+            decided = batch.decided
+        if batch.trim is not None and (trim is None or batch.trim > trim):
+            trim = batch.trim
+        if batch.snapshot is not None:
+            assert snapshot is None, "at most one batch of a merge may publish a snapshot"
+            snapshot = batch.snapshot
+        if batch.meta:
+            meta.update(batch.meta)
+        sync = sync or batch.sync
     return WriteBatch(
-        promised=_greatest(batch.promised for batch in batches),
+        promised=promised,
         accepted=tuple(accepted.values()),
-        decided=_greatest(batch.decided for batch in batches),
-        trim=_greatest(batch.trim for batch in batches),
-        snapshot=snapshots[0] if snapshots else None,
+        decided=decided,
+        trim=trim,
+        snapshot=snapshot,
         meta=meta,
-        sync=any(batch.sync for batch in batches),
+        sync=sync,
     )
-
-
-def _greatest(values: Iterable[Comparable | None]) -> Comparable | None:
-    return max((value for value in values if value is not None), default=None)

@@ -77,11 +77,8 @@ def _what_it_forgot(life: _Life, message: Heartbeat | HeartbeatAnswer) -> str | 
 
 
 def _remember(life: _Life, message: ProtocolMessage) -> None:
-    match message:
-        case Promise() | Prepare() | Accepted() | Accept():
-            if life.promised is None or message.ballot > life.promised:
-                life.promised = message.ballot
-        case _:
-            pass
-    if isinstance(message, Accepted):
-        life.accepted_up_to = max(life.accepted_up_to, message.slot)
+    if isinstance(message, (Accepted, Accept, Promise, Prepare)):
+        if life.promised is None or message.ballot > life.promised:
+            life.promised = message.ballot
+        if isinstance(message, Accepted) and message.slot > life.accepted_up_to:
+            life.accepted_up_to = message.slot

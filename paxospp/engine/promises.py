@@ -10,6 +10,7 @@ Recovery for Consensus-Based Storage" (2018): a faulty entry is not an absent on
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class Report:
         """Whether it says accepted or none: not decided, and not faulty."""
         return slot > self.decided and slot >= self.first and not any(slot in slots for slots in self.faulty)
 
+    @property
+    def clean_from(self) -> Slot:
+        """From this slot on it is clean for every slot; ``sys.maxsize`` where its damage has no end."""
+        return Slot(max([self.decided + 1, self.first, *(slots.stop for slots in self.faulty)]))
+
 
 class Promises:
     """The promises made to one ballot."""
@@ -40,6 +46,8 @@ class Promises:
         self.ballot = ballot
         self.reports: dict[NodeId, Report] = {}
         self._parts: dict[NodeId, dict[int, Promise]] = {}
+        self._clean_from: tuple[Slot, Voters] | None = None
+        """From which slot on a quorum is clean for every slot, as far as the reports of now say."""
 
     def add(self, node: NodeId, promise: Promise) -> bool:
         """Take one part; True if it completed the report of ``node``. A later report replaces an earlier one."""
@@ -53,6 +61,7 @@ class Promises:
         if len(parts) < promise.parts:
             return False
         del self._parts[node]
+        self._clean_from = None
         self.reports[node] = Report(
             decided=promise.decided,
             first=promise.first,
@@ -66,6 +75,7 @@ class Promises:
         """Drop what ``node`` said."""
         self.reports.pop(node, None)
         self._parts.pop(node, None)
+        self._clean_from = None
 
     @property
     def recovered_up_to(self) -> Slot:
@@ -76,6 +86,18 @@ class Promises:
     def decided_up_to(self) -> Slot:
         """The highest slot any report calls decided."""
         return max((report.decided for report in self.reports.values()), default=Slot(0))
+
+    def is_clean_from(self, slot: Slot, voters: Voters) -> bool:
+        """Whether a quorum answered accepted or none for ``slot`` and everything above; asked for every new value."""
+        if self._clean_from is None or self._clean_from[1] is not voters:
+            ends = sorted({report.clean_from for report in self.reports.values()})
+            quorums = (
+                end
+                for end in ends
+                if voters.is_quorum([node for node, report in self.reports.items() if report.clean_from <= end])
+            )
+            self._clean_from = next(quorums, Slot(sys.maxsize)), voters
+        return slot >= self._clean_from[0]
 
     def is_clean(self, slot: Slot, voters: Voters) -> bool:
         """Whether a quorum answered accepted or none for ``slot``."""

@@ -72,6 +72,8 @@ class Protocol:
     ) -> None:
         decided = Slot(max(state.decided, applied))
         self.role: Following | Campaigning | Leading = Following()
+        self.leading: Leading | None = None
+        """The leader's role, while this replica leads."""
         self.log = Log(
             first=state.first,
             last=state.last,
@@ -104,16 +106,15 @@ class Protocol:
         return self.learning.decided
 
     @property
-    def leading(self) -> Leading | None:
-        """The leader's role, while this replica leads."""
-        return self.role if isinstance(self.role, Leading) else None
+    def leading_ballot(self) -> Ballot | None:
+        """The ballot of whoever leads, as far as this replica knows."""
+        return self.election.leader if self.leading is None else self.leading.ballot
 
     @property
     def leader(self) -> NodeId | None:
         """Who leads, as far as this replica knows."""
-        if self.leading is not None:
-            return self._identity.name
-        return self.election.leader.node if self.election.leader is not None else None
+        ballot = self.leading_ballot
+        return None if ballot is None else ballot.node
 
     # What the replica was called for.
 
@@ -139,22 +140,22 @@ class Protocol:
             # What others promised or claim who have no vote deposes nobody; what is decided does, whoever tells it.
             # Until there is a cluster everybody may be promised something, so everybody deposes.
             self._notice_ballot(highest_ballot(message), turn)
-        match message:
+        match message:  # most frequent first
+            case Accept():
+                self._on_accept(sender, message, turn)
+            case Accepted():
+                self._on_accepted(sender.node, sender.incarnation, message)
+            case HeartbeatAnswer():
+                self._on_heartbeat_answer(sender, message, turn)
+            case Heartbeat():
+                self._on_heartbeat(sender, message, turn)
             case Prepare():
                 if self.voting.on_prepare(sender, message, self.decided, turn):
                     self.election.restart(turn.now)  # give the candidate a window
             case Promise():
                 self._on_promise(sender, message, turn)
-            case Accept():
-                self._on_accept(sender, message, turn)
-            case Accepted():
-                self._on_accepted(sender.node, sender.incarnation, message)
             case Nack():
                 self._on_nack(message, turn)
-            case Heartbeat():
-                self._on_heartbeat(sender, message, turn)
-            case HeartbeatAnswer():
-                self._on_heartbeat_answer(sender, message, turn)
             case CatchUp():
                 self.learning.on_catch_up(sender.node, message, turn)
             case Decided():
@@ -240,13 +241,14 @@ class Protocol:
             self._confirming.on_heartbeat_answer(sender.node, answer)
         self._maybe_campaign(turn)
 
-    # Roles. Only these three assign ``self.role``.
+    # Roles. Only the next three change them.
 
     def become_campaigning(self, turn: Turn) -> None:
         ballot = next_ballot(self._identity, self._seen, self._acceptor.promised)
         self._seen = ballot
         start, resend_s = Slot(self.decided + 1), self._settings.resend_interval_s
-        self.role = campaign = Campaigning(self._identity, ballot, start, now=turn.now, resend_s=resend_s)
+        campaign = Campaigning(self._identity, ballot, start, now=turn.now, resend_s=resend_s)
+        self._take_role(campaign)
         self.election.forget_leader()
         # Its own promise comes first: the ballot must be on disk before anybody hears of it.
         turn.write(self._acceptor.promise(ballot), then=self._promise_to_self)
@@ -257,17 +259,21 @@ class Protocol:
         assert isinstance(campaign, Campaigning)
         alpha = self._cluster.membership.alpha if self._cluster.membership is not None else self._settings.alpha
         leading = Leading(campaign.promises, self.decided, self._settings, since=turn.now, alpha=alpha)
-        self.role = leading
+        self._take_role(leading)
         self.lease.lead()
         if self._cluster.membership is None:
             self._propose_founding(leading, campaign.incarnations, turn)
         self._begin_round(turn)
 
     def _become_following(self, turn: Turn) -> None:
-        self.role = Following()
+        self._take_role(Following())
         self._confirming.abandon(turn)
         self._cluster.abandon_founding()
         self.election.restart(turn.now)
+
+    def _take_role(self, role: Following | Campaigning | Leading) -> None:
+        self.role = role
+        self.leading = role if isinstance(role, Leading) else None
 
     def _notice_ballot(self, ballot: Ballot | None, turn: Turn) -> None:
         """Rule 1: before anything else is done with a message that carries a higher ballot."""
@@ -412,21 +418,22 @@ class Protocol:
 
     def settle(self, turn: Turn) -> None:
         """What any event may have made possible."""
-        before = self.decided
+        before = self.learning.learner.decided
         self._advance(turn)
-        if isinstance(self.role, Leading):
-            self._lead_on(self.role, turn, before)
+        if self.leading is not None:
+            self._lead_on(self.leading, turn, before)
         self.learning.fetch(self.leader, turn)
 
     def _lead_on(self, leading: Leading, turn: Turn, before: Slot) -> None:
-        leading.settle(self.decided)
-        if self.decided < leading.recovered_up_to and self._cluster.membership is not None:
-            for entry in leading.recover(self.decided, self._cluster.voters):
+        decided = self.learning.learner.decided
+        leading.settle(decided)
+        if decided < leading.recovered_up_to and self._cluster.membership is not None:
+            for entry in leading.recover(decided, self._cluster.voters):
                 self.propose(entry, turn)
         if self._confirming.settle(leading, turn):
             self._begin_round(turn)
             self._confirming.settle(leading, turn)
-        if self.decided > before and not leading.proposals and not turn.sent_accept:
+        if decided > before and not leading.proposals and not turn.sent_accept:
             leading.news.on_decided(before, turn.now)
         if leading.news.due_at <= turn.now:
             self.pulse.announce(leading, turn)

@@ -29,13 +29,14 @@ class Majority:
 
     def __init__(self, membership: Membership) -> None:
         self.names = membership.names
+        self._enough = len(self.names) // 2 + 1
         self._incarnations = {member.name: member.incarnation for member in membership.members}
 
     def has(self, name: NodeId, incarnation: int) -> bool:
         return self._incarnations.get(name) == incarnation
 
     def is_quorum(self, names: Collection[NodeId]) -> bool:
-        return len(self.names.intersection(names)) * 2 > len(self.names)
+        return len(self.names.intersection(names)) >= self._enough
 
 
 class Everyone:

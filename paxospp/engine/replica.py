@@ -55,15 +55,17 @@ class Replica:
         # A stall counts for two intervals at most: time in which this replica did not run is nobody's silence.
         self._clock = ActiveClock(2 * settings.heartbeat_interval_s)
         self._boot_time = boot_time
-        self._leader_told: tuple[NodeId | None, Ballot | None] = (None, None)
+        self._sender = Sender(b"", identity.group, identity.name, identity.incarnation, identity.boot, identity.nonce)
+        self._leader_told: Ballot | None = None
 
     # What the node and `status` ask.
 
     @property
     def sender(self) -> Sender:
         """What every frame of this boot says of who speaks."""
-        me = self.identity
-        return Sender(self.cluster_id, me.group, me.name, me.incarnation, me.boot, me.nonce)
+        if self._sender.cluster_id != self._cluster.id:
+            self._sender = self._sender._replace(cluster_id=self._cluster.id)
+        return self._sender
 
     @property
     def cluster_id(self) -> bytes:
@@ -138,10 +140,10 @@ class Replica:
     @property
     def proposable(self) -> int:
         """How many values may be proposed now; 0 while not leading."""
-        leading = self._protocol.leading
-        if leading is None or self.membership is None:
+        protocol, cluster = self._protocol, self._cluster
+        if protocol.leading is None or cluster.membership is None:
             return 0
-        return leading.room(self.decided, self._cluster.voters)
+        return protocol.leading.room(protocol.learning.learner.decided, cluster.voters)
 
     @property
     def votes(self) -> bool:
@@ -285,27 +287,30 @@ class Replica:
         return Turn(self._clock.advance(now), now if self._boot_time is None else self._boot_time(now))
 
     def _finish(self, turn: Turn) -> Output:
-        if not self._protocol.learning.is_loading:
-            self._protocol.settle(turn)
-        output = turn.finish(self._protocol.pulse.writes, self._protocol.learning.hint(turn))
-        leader = (self.leader, self.ballot if self.leader is not None else None)
-        if leader != self._leader_told:
-            self._leader_told = leader
-            output.events.append(LeaderChanged(node=self.identity.name, leader=leader[0], ballot=leader[1]))
+        protocol = self._protocol
+        if not protocol.learning.is_loading:
+            protocol.settle(turn)
+        output = turn.finish(protocol.pulse.writes, protocol.learning.hint(turn))
+        if protocol.leading_ballot != self._leader_told:
+            self._leader_told = ballot = protocol.leading_ballot
+            leader = None if ballot is None else ballot.node
+            output.events.append(LeaderChanged(node=self.identity.name, leader=leader, ballot=ballot))
         output.wake_at = self._wake_at(turn.now)
         return output
 
     def _wake_at(self, now: float) -> float:
         """When, on the caller's clock, ``on_tick`` is due."""
-        if self._protocol.learning.is_loading:
+        protocol = self._protocol
+        learning = protocol.learning
+        if learning.is_loading:
             # Nothing is due before the storage has answered, which is no tick.
             return self._clock.when(now + self.settings.heartbeat_interval_s)
         # Rounds leave early, for reads and with answers to a peer: what else a tick does must not wait for that.
-        due = [self._protocol.pulse.heartbeats.next_at, self._protocol.tick_due_at]
-        if isinstance(self._protocol.role, Following) and self._protocol.election.next_at > now:
-            due.append(self._protocol.election.next_at)
-        if isinstance(self._protocol.role, Leading):
-            due.append(self._protocol.role.news.due_at)
-        if self._protocol.learning.due_at is not None:
-            due.append(self._protocol.learning.due_at)
-        return self._clock.when(min(due))
+        due = min(protocol.pulse.heartbeats.next_at, protocol.tick_due_at)
+        if protocol.leading is not None:
+            due = min(due, protocol.leading.news.due_at)
+        elif due > (runs_out_at := protocol.election.next_at) > now and isinstance(protocol.role, Following):
+            due = runs_out_at
+        if (fetches_at := learning.due_at) is not None and fetches_at < due:
+            due = fetches_at
+        return self._clock.when(due)

@@ -54,13 +54,8 @@ class StorageReads:
         """What the read ``token`` was for; each is answered once."""
         return self._out.pop(token)
 
-    def is_out(self, purpose: type[Deliver] | NodeId) -> bool:
-        """Whether a read for delivery, or one for that peer, is out."""
+    def is_out(self, purpose: type[Load | Deliver] | NodeId) -> bool:
+        """Whether a read for a start, for delivery, or one for that peer, is out."""
         if isinstance(purpose, str):
             return any(isinstance(out, Serve) and out.peer == purpose for out, _ in self._out.values())
         return any(isinstance(out, purpose) for out, _ in self._out.values())
-
-    @property
-    def is_loading(self) -> bool:
-        """Whether what the start needs is still being read."""
-        return any(isinstance(out, Load) for out, _ in self._out.values())

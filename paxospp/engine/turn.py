@@ -49,10 +49,11 @@ class Turn:
 
     def finish(self, writes: Writes, decided: Slot | None) -> Output:
         """The output, with one merged write; ``decided`` rides along with it if there is one."""
-        if self._batches:
+        batches = self._batches
+        if batches:
             if decided is not None:
-                self._batches.append(WriteBatch(decided=decided, sync=False))
-            self.output.persist = merge(self._batches)
+                batches.append(WriteBatch(decided=decided, sync=False))
+            self.output.persist = merge(batches)
             writes.hand_out(self.now, self._then)
         self.output.token = writes.last_token
         return self.output

@@ -77,8 +77,8 @@ MUTANTS = (
         (
             Patch(
                 _PROTOCOL,
-                "        self.role = Following()\n        self._confirming",
-                "        self.role = Following()\n        self._acceptor.promised = None\n        self._confirming",
+                "        self._take_role(Following())\n",
+                "        self._take_role(Following())\n        self._acceptor.promised = None\n",
             ),
         ),
     ),
@@ -177,8 +177,8 @@ MUTANTS = (
         (
             Patch(
                 _OUTPUT,
-                "    for batch in batches:\n        for entry",
-                "    for batch in reversed(batches):\n        for entry",
+                "    for batch in batches:\n",
+                "    for batch in reversed(batches):\n",
             ),
         ),
         aim=aims.everything(aims.churns, aims.draws("D16")),
@@ -189,7 +189,7 @@ MUTANTS = (
         (
             Patch(
                 _OUTPUT,
-                "        promised=_greatest(batch.promised for batch in batches),\n",
+                "        promised=promised,\n",
                 "        promised=batches[-1].promised,\n",
             ),
         ),
@@ -200,7 +200,7 @@ MUTANTS = (
         (
             Patch(
                 _OUTPUT,
-                "        sync=any(batch.sync for batch in batches),\n",
+                "        sync=sync,\n",
                 "        sync=batches[-1].sync,\n",
             ),
         ),

@@ -76,8 +76,8 @@ MUTANTS = (
         (
             Patch(
                 _ADMISSION,
-                "    if claimed is not None and (claimed.node, ",
-                "    if not sender.node and (claimed.node, ",
+                "    if claimed is not None and (claimed.node != ",
+                "    if claimed is not None and not sender.node and (claimed.node != ",
             ),
             Patch(
                 _ADMISSION,

@@ -127,8 +127,8 @@ MUTANTS = (
         (
             Patch(
                 _PROTOCOL,
-                "        self.role = leading\n",
-                "        self.role = leading\n"
+                "        self._take_role(leading)\n",
+                "        self._take_role(leading)\n"
                 "        names = len(self._cluster.voters.names)\n"
                 "        for number in range(self.decided + 1, leading.recovered_up_to + 1):\n"
                 "            slot = Slot(number)\n"
@@ -231,8 +231,8 @@ MUTANTS = (
         (
             Patch(
                 "paxospp.engine.quorum",
-                "        return len(self.names.intersection(names)) * 2 > len(self.names)\n",
-                "        return len(self.names.intersection(names)) * 2 >= len(self.names)\n",
+                "        self._enough = len(self.names) // 2 + 1\n",
+                "        self._enough = (len(self.names) + 1) // 2\n",
             ),
         ),
     ),
@@ -242,8 +242,8 @@ MUTANTS = (
         (
             Patch(
                 _LEADING,
-                "        return max(0, decided + self.alpha - self.next_slot + 1)\n",
-                "        return max(0, decided + 2 * self.alpha - self.next_slot + 1)\n",
+                "        room = decided + self.alpha - self.next_slot + 1\n",
+                "        room = decided + 2 * self.alpha - self.next_slot + 1\n",
             ),
         ),
     ),

@@ -222,10 +222,10 @@ MUTANTS = (
         (
             Patch(
                 _LEARNING,
-                "        self._learner.jump(meta.slot)\n",
+                "        self.learner.jump(meta.slot)\n",
                 "        self._log._entries.clear()\n"
                 "        self._log.bytes = 0\n"
-                "        self._learner.jump(meta.slot)\n",
+                "        self.learner.jump(meta.slot)\n",
             ),
         ),
     ),

@@ -308,7 +308,7 @@ class Invariants:
             if host.promised is not None and (promised is None or promised < host.promised):
                 raise Broken("4", f"{host.name} had promised {host.promised} and now {promised}")
             host.promised = promised
-        decided = protocol.learning._learner.decided
+        decided = protocol.learning.learner.decided
         if decided != host.decided:
             if decided < host.decided or decided > self.chosen.up_to:
                 raise Broken(

@@ -90,7 +90,7 @@ class LeaderRules:
         """8: it has found every chosen slot, or waits for it."""
         assert host.parts is not None
         chosen, coverage = self._invariants.chosen, self._invariants.coverage
-        decided_above = host.parts.replica._protocol.learning._learner._decided_above
+        decided_above = host.parts.replica._protocol.learning.learner._decided_above
         voters = host.parts.replica._cluster.voters
         top = max(max(chosen.values, default=Slot(0)), leading.recovered_up_to)
         for number in range(host.decided + 1, top + 1):
