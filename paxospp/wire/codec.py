@@ -2,8 +2,8 @@
 
 A frame is a serialized LinkRequest. Its CRC-32 covers every identity field and, for each
 message, its length and its own CRC-32; nothing of a message is decoded before it fits. What a
-message costs (encoding, checksum) is therefore independent of whom it goes to, and a
-``FrameEncoder`` pays it once for an Accept that goes to every peer.
+message costs (encoding, checksum) is therefore independent of whom it goes to, and who speaks to
+whom is the same in every frame of a link: a ``FrameEncoder`` pays each once.
 
 Refuses: to judge the sender. Cluster id, group, incarnation and boot are the engine's to check
 (DESIGN section 5, rule 8); damage, form and the address are checked here.
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -23,9 +24,8 @@ from paxospp.model import NodeId
 from paxospp.wire.fields import varint
 from paxospp.wire.peer_messages import (
     MalformedFrameError,
+    MessageEncoder,
     decode_message,
-    encode_accept,
-    encode_message,
     node_name,
 )
 from paxospp.wire.v1 import peer_pb2 as pb
@@ -38,6 +38,9 @@ _BOOT_MAX = (1 << 63) - 1
 _KEPT_BYTES_MAX = 4 << 20
 _MESSAGE_TAG = b"\x4a"
 """The tag of LinkRequest.messages: field 9, length-delimited."""
+_CHECKSUM = struct.Struct("<BI")
+_CHECKSUM_TAG = 0x45
+"""LinkRequest.checksum: field 8, four bytes, the lowest first."""
 
 _IDENTITY = struct.Struct(">BIQQQBBB")
 """Format, group, incarnation, boot, nonce, and the lengths of cluster id, node and to, which follow."""
@@ -53,31 +56,57 @@ class _Encoded(NamedTuple):
     checksum: int
 
 
+class _Address(NamedTuple):
+    """What is the same in every frame from one sender to one peer."""
+
+    sender: Sender
+    head: bytes
+    """The fields of the frame that say it."""
+    checksum: int
+    """Of these fields; that of the messages goes on from it."""
+
+
 def encode_frame(sender: Sender, to: NodeId, messages: Sequence[Message]) -> bytes:
     """One frame from ``sender`` to ``to``."""
-    return _seal(sender, to, map(_encode, messages))
+    return FrameEncoder().encode(sender, to, messages)
 
 
 class FrameEncoder:
-    """``encode_frame`` that encodes an Accept once, however many peers it goes to.
+    """``encode_frame`` that encodes an Accept once, however many peers it goes to, and an address once.
 
     Remembers the last few Accepts by identity, at most 4 MiB of them; use one per node.
     """
 
     def __init__(self) -> None:
+        self._messages = MessageEncoder()
+        self._addresses: dict[NodeId, _Address] = {}
         self._kept: dict[int, _Encoded] = {}  # by id(); holding the message keeps its id from being used anew
         self._kept_bytes = 0
 
     def encode(self, sender: Sender, to: NodeId, messages: Sequence[Message]) -> bytes:
         """One frame from ``sender`` to ``to``."""
-        return _seal(sender, to, map(self._encode, messages))
+        address = self._addresses.get(to)
+        if address is None or address.sender is not sender:
+            address = self._addresses[to] = _address(sender, to)
+        checksum = address.checksum
+        pieces = [address.head, b""]
+        for message in messages:
+            _, parts, length, own = self._encode(message)
+            checksum = zlib.crc32(_PART.pack(length, own), checksum)
+            pieces += (_MESSAGE_TAG, varint(length), *parts)
+        pieces[1] = _CHECKSUM.pack(_CHECKSUM_TAG, checksum)
+        return b"".join(pieces)
 
     def _encode(self, message: Message) -> _Encoded:
         if type(message) is not Accept:
-            return _encode(message)
+            body = self._messages.encode(message)
+            return _Encoded(message, (body,), len(body), zlib.crc32(body))
         encoded = self._kept.get(id(message))
         if encoded is None:
-            encoded = self._kept[id(message)] = _encode(message)
+            head, value = self._messages.encode_accept(message)
+            encoded = self._kept[id(message)] = _Encoded(
+                message, (head, value), len(head) + len(value), zlib.crc32(value, zlib.crc32(head))
+            )
             self._kept_bytes += encoded.length
             while self._kept_bytes > _KEPT_BYTES_MAX or len(self._kept) > 256:
                 oldest = self._kept.pop(next(iter(self._kept)))
@@ -100,8 +129,10 @@ def decode_frame(data: bytes, to: NodeId) -> tuple[Sender, list[Message]]:
         raise MalformedFrameError("identity out of bounds")
     sender = Sender(frame.cluster_id, frame.group, node_name(frame.node), frame.incarnation, frame.boot, frame.nonce)
     bodies = list(frame.messages)
-    parts = ((len(body), zlib.crc32(body)) for body in bodies)
-    if _checksum(sender, node_name(frame.to), parts) != frame.checksum:
+    checksum = _checksum_of(sender, node_name(frame.to))
+    for body in bodies:
+        checksum = zlib.crc32(_PART.pack(len(body), zlib.crc32(body)), checksum)
+    if checksum != frame.checksum:
         raise MalformedFrameError("checksum")
     if frame.to != to:
         raise MalformedFrameError("for another node")
@@ -125,16 +156,7 @@ def size_of(message: Message) -> int:
             return 128
 
 
-def _encode(message: Message) -> _Encoded:
-    if type(message) is not Accept:
-        body = encode_message(message)
-        return _Encoded(message, (body,), len(body), zlib.crc32(body))
-    head, value = encode_accept(message)
-    return _Encoded(message, (head, value), len(head) + len(value), zlib.crc32(value, zlib.crc32(head)))
-
-
-def _seal(sender: Sender, to: NodeId, messages: Iterable[_Encoded]) -> bytes:
-    encoded = list(messages)
+def _address(sender: Sender, to: NodeId) -> _Address:
     head = pb.LinkRequest(
         cluster_id=sender.cluster_id,
         group=sender.group,
@@ -143,17 +165,14 @@ def _seal(sender: Sender, to: NodeId, messages: Iterable[_Encoded]) -> bytes:
         boot=sender.boot,
         nonce=sender.nonce,
         to=to,
-        checksum=_checksum(sender, to, ((length, checksum) for _, _, length, checksum in encoded)),
     )
-    pieces = [head.SerializeToString()]
-    for _, parts, length, _ in encoded:
-        pieces += (_MESSAGE_TAG, varint(length), *parts)
-    return b"".join(pieces)
+    return _Address(sender, head.SerializeToString(), _checksum_of(sender, to))
 
 
-def _checksum(sender: Sender, to: NodeId, parts: Iterable[tuple[int, int]]) -> int:
+@lru_cache(maxsize=64)
+def _checksum_of(sender: Sender, to: NodeId) -> int:
+    """Of who speaks to whom: what the checksum of each frame between them begins with."""
     cluster_id, group, node, incarnation, boot, nonce = sender
     names = (cluster_id, node.encode(), to.encode())
-    lengths = map(len, names)
-    identity = _IDENTITY.pack(_FORMAT, group, incarnation, boot, nonce, *lengths)
-    return zlib.crc32(b"".join((identity, *names, *(_PART.pack(*part) for part in parts))))
+    identity = _IDENTITY.pack(_FORMAT, group, incarnation, boot, nonce, *map(len, names))
+    return zlib.crc32(b"".join((identity, *names)))

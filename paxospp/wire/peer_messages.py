@@ -63,22 +63,47 @@ def encode_message(message: Message) -> bytes:
     return _wrap(message).SerializeToString()
 
 
-def encode_accept(accept: Accept) -> tuple[bytes, bytes]:
-    """The same in two pieces, of which the second is the value itself or empty: whoever joins them copies it once.
+class MessageEncoder:
+    """``encode_message`` for one writer: an Accept or Accepted is encoded in place of the last one.
 
-    Fields may be put end to end in any order.
+    Under one ballot only slot and value change, and to fill in two fields takes a fifth of the time
+    of making a message.
     """
-    value = accept.value
-    if len(value) < _LARGE_BYTES:
-        return encode_message(accept), b""
-    head = pb.Accept(
-        ballot=_fields(accept.ballot),
-        slot=accept.slot,
-        kind=_KIND_TO_WIRE[accept.kind],
-        decided_up_to=accept.decided_up_to,
-    ).SerializeToString()
-    head += _ACCEPT_VALUE_TAG + varint(len(value))
-    return _PEER_MESSAGE_ACCEPT_TAG + varint(len(head) + len(value)) + head, value
+
+    def __init__(self) -> None:
+        self._accept = pb.PeerMessage()
+        self._accepted = pb.PeerMessage()
+        self._accept_ballot: Ballot | None = None
+        self._accepted_ballot: Ballot | None = None
+
+    def encode(self, message: Message) -> bytes:
+        """The bytes of ``message``."""
+        if type(message) is not Accepted:
+            return encode_message(message)
+        if message.ballot != self._accepted_ballot:
+            self._accepted = _wrap(message)
+            self._accepted_ballot = message.ballot
+        self._accepted.accepted.slot = message.slot
+        return self._accepted.SerializeToString()
+
+    def encode_accept(self, accept: Accept) -> tuple[bytes, bytes]:
+        """The same in two pieces, of which the second is the value itself or empty: whoever joins them copies it once.
+
+        Fields may be put end to end in any order.
+        """
+        if accept.ballot != self._accept_ballot:
+            self._accept = pb.PeerMessage(accept={"ballot": _fields(accept.ballot)})
+            self._accept_ballot = accept.ballot
+        fields, value = self._accept.accept, accept.value
+        is_large = len(value) >= _LARGE_BYTES
+        fields.slot = accept.slot
+        fields.kind = _KIND_TO_WIRE[accept.kind]
+        fields.value = b"" if is_large else value
+        fields.decided_up_to = accept.decided_up_to
+        if not is_large:
+            return self._accept.SerializeToString(), b""
+        head = fields.SerializeToString() + _ACCEPT_VALUE_TAG + varint(len(value))
+        return _PEER_MESSAGE_ACCEPT_TAG + varint(len(head) + len(value)) + head, value
 
 
 def _wrap(message: Message) -> pb.PeerMessage:

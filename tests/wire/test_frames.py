@@ -61,6 +61,38 @@ def test_an_encoder_that_remembers_makes_the_same_frames_for_every_peer(
         assert encoder.encode(sender, to, messages) == encode_frame(sender, to, messages)
 
 
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.sampled_from((0, 1)), min_size=2, max_size=6), st.lists(MESSAGES, max_size=4), st.data())
+def test_nothing_of_a_message_or_of_a_sender_stays_in_the_next_frame(
+    ballots: list[int], others: list[Message], data: st.DataObject
+) -> None:
+    encoder = FrameEncoder()
+    for number, choice in enumerate(ballots):
+        ballot = Ballot(choice, NodeId("n1"), 2**63 + 1)
+        slot = Slot(data.draw(st.integers(1, 2**63 - 1)))
+        value = data.draw(st.sampled_from((b"", b"small", bytes(5_000))))
+        kind, decided = data.draw(st.sampled_from(Kind)), Slot(data.draw(st.integers(0, 2**63 - 1)))
+        accept = Accept(ballot=ballot, slot=slot, kind=kind, value=value, decided_up_to=decided)
+        messages = [accept, Accepted(ballot=ballot, slot=slot), *others]
+        sender = SENDER._replace(boot=number // 2)
+
+        assert decode_frame(encoder.encode(sender, N2, messages), N2) == (sender, messages)
+
+
+def test_a_number_that_does_not_fit_leaves_nothing_behind_in_its_encoder() -> None:
+    encoder = FrameEncoder()
+    other = Ballot(8, NodeId("n3"), 1)
+    for bad in (
+        Accepted(ballot=Ballot(-1, NodeId("n9"), 1), slot=Slot(1)),
+        Accept(ballot=other, slot=Slot(-1), kind=Kind.NOOP, value=b"v", decided_up_to=Slot(0)),
+    ):
+        with pytest.raises(ValueError, match="range"):
+            encoder.encode(SENDER, N2, [bad])
+
+        for good in (Accepted(ballot=bad.ballot._replace(round=8), slot=Slot(3)), ACCEPT):
+            assert decode_frame(encoder.encode(SENDER, N2, [good]), N2) == (SENDER, [good])
+
+
 def test_an_encoder_forgets_old_values_and_never_mistakes_a_new_one_for_them() -> None:
     encoder = FrameEncoder()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paxospp.messages import Accept, Message, Prepare, Promise, ReadAnswer
 from paxospp.model import Ballot, Kind, NodeId, Slot
-from paxospp.wire.peer_messages import MalformedFrameError, decode_message, encode_accept, encode_message
+from paxospp.wire.peer_messages import MalformedFrameError, MessageEncoder, decode_message, encode_message
 from paxospp.wire.v1 import peer_pb2 as pb
 from tests.wire.drawn import MESSAGES
 
@@ -110,7 +110,7 @@ def test_small_and_large_accepts_are_the_same_on_the_wire(size: int) -> None:
         decided_up_to=Slot(2),
     )
 
-    body = b"".join(encode_accept(accept))
+    body = b"".join(MessageEncoder().encode_accept(accept))
 
     assert decode_message(body) == decode_message(encode_message(accept)) == accept
     assert pb.PeerMessage.FromString(body) == pb.PeerMessage(
