@@ -16,16 +16,13 @@ class Cluster:
 
     def __init__(self, identity: Identity) -> None:
         self.membership: Membership | None = None
+        self.id = b""
+        """Empty until the founding membership is known to be decided."""
         self.founding_refused: str | None = None
         """Why the last founding value that arrived was not accepted here."""
         self.voters: Voters = Everyone(identity.cluster)
         self.others: tuple[NodeId, ...] = tuple(sorted(name for name in identity.cluster if name != identity.name))
         self._identity = identity
-
-    @property
-    def id(self) -> bytes:
-        """Empty until the founding membership is known to be decided."""
-        return self.membership.cluster_id if self.membership is not None else b""
 
     @property
     def votes(self) -> bool:
@@ -45,6 +42,7 @@ class Cluster:
     def adopt(self, membership: Membership) -> None:
         """Slot 1 is decided: its members vote and nobody else (rule 9)."""
         self.membership = membership
+        self.id = membership.cluster_id
         self.founding_refused = None
         self.voters = Majority(membership)
         self.others = tuple(sorted({*self._identity.cluster, *membership.names} - {self._identity.name}))

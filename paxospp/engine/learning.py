@@ -56,7 +56,7 @@ class Learning:
         self._chunk_bytes_max = settings.chunk_bytes_max
         self.learner = Learner(decided=decided, applied=applied, log=log)
         self._reads = StorageReads(settings.chunk_bytes_max)
-        self._fetching = Fetching(
+        self.fetching = Fetching(
             grace_s=settings.heartbeat_interval_s / 2,
             resend_s=settings.resend_interval_s,
             resend_max_s=settings.resend_interval_max_s,
@@ -80,11 +80,6 @@ class Learning:
     def lost(self) -> range | None:
         """The next slots to apply, if they are known decided and their values are damaged."""
         return self.learner.lost()
-
-    @property
-    def due_at(self) -> float | None:
-        """When ``fetch`` wants to be called again."""
-        return self._fetching.due_at
 
     # After a start.
 
@@ -142,12 +137,12 @@ class Learning:
 
     def on_announcement(self, peer: NodeId, ballot: Ballot, decided_up_to: Slot) -> None:
         """The leader of ``ballot`` knows every slot up to ``decided_up_to`` decided."""
-        self._fetching.heard(peer, decided_up_to)
+        self.fetching.heard(peer, decided_up_to)
         self.learner.announce(ballot, decided_up_to)
 
     def on_hearsay(self, peer: NodeId, decided: Slot) -> None:
         """``peer`` knows slots up to ``decided`` decided and can be asked for them."""
-        self._fetching.heard(peer, decided)
+        self.fetching.heard(peer, decided)
         self.learner.heard_of(decided)
 
     def on_decided(self, peer: NodeId, message: Decided, turn: Turn) -> None:
@@ -159,7 +154,7 @@ class Learning:
                 self.learner.decide(entry.slot)
                 progress = True
         self.on_hearsay(peer, message.decided)
-        self._fetching.on_answer(peer, progress)
+        self.fetching.on_answer(peer, progress)
         hole = None if progress else self.learner.hole()
         if hole is not None and hole.start < max(message.first, self._log.first) and hole.start <= message.decided:
             turn.output.snapshot_from = peer
@@ -220,16 +215,18 @@ class Learning:
         turn.write(WriteBatch(snapshot=meta, trim=first, decided=meta.slot, meta=membership_meta(governing)))
         self._log.trim(first)
         self.learner.jump(meta.slot)
-        self._fetching.forget_progress()
+        self.fetching.forget_progress()
 
     # Peers.
 
-    def fetch(self, leader: NodeId | None, turn: Turn) -> None:
+    def fetch(self, leader: Ballot | None, turn: Turn) -> None:
         """Ask for the first hole, if there is one and it is time."""
         hole = None if self.is_held else self.learner.hole()
         if hole is None:
-            self._fetching.forget_progress()
-        elif (request := self._fetching.ask(hole, leader, turn.now)) is not None:
+            self.fetching.forget_progress()
+            return
+        request = self.fetching.ask(hole, None if leader is None else leader.node, turn.now)
+        if request is not None:
             turn.send(*request)
 
     def on_catch_up(self, peer: NodeId, wanted: CatchUp, turn: Turn) -> None:

@@ -135,11 +135,13 @@ class Protocol:
 
     def on_message(self, sender: Sender, message: ProtocolMessage, turn: Turn) -> None:
         """Handle a message that was admitted."""
-        counts = self._cluster.membership is None or self._cluster.voters.has(sender.node, sender.incarnation)
-        if isinstance(message, Decided) or counts:
+        ballot = highest_ballot(message)
+        if ballot is not None and (self._seen is None or ballot > self._seen):
             # What others promised or claim who have no vote deposes nobody; what is decided does, whoever tells it.
             # Until there is a cluster everybody may be promised something, so everybody deposes.
-            self._notice_ballot(highest_ballot(message), turn)
+            counts = self._cluster.membership is None or self._cluster.voters.has(sender.node, sender.incarnation)
+            if counts or isinstance(message, Decided):
+                self._on_higher_ballot(ballot, turn)
         match message:  # most frequent first
             case Accept():
                 self._on_accept(sender, message, turn)
@@ -275,10 +277,8 @@ class Protocol:
         self.role = role
         self.leading = role if isinstance(role, Leading) else None
 
-    def _notice_ballot(self, ballot: Ballot | None, turn: Turn) -> None:
+    def _on_higher_ballot(self, ballot: Ballot, turn: Turn) -> None:
         """Rule 1: before anything else is done with a message that carries a higher ballot."""
-        if ballot is None or (self._seen is not None and ballot <= self._seen):
-            return
         self._seen = ballot
         if not isinstance(self.role, Following):
             self._become_following(turn)
@@ -422,7 +422,7 @@ class Protocol:
         self._advance(turn)
         if self.leading is not None:
             self._lead_on(self.leading, turn, before)
-        self.learning.fetch(self.leader, turn)
+        self.learning.fetch(self.leading_ballot, turn)
 
     def _lead_on(self, leading: Leading, turn: Turn, before: Slot) -> None:
         decided = self.learning.learner.decided

@@ -63,7 +63,7 @@ class Replica:
     @property
     def sender(self) -> Sender:
         """What every frame of this boot says of who speaks."""
-        if self._sender.cluster_id != self._cluster.id:
+        if self._sender.cluster_id is not self._cluster.id:
             self._sender = self._sender._replace(cluster_id=self._cluster.id)
         return self._sender
 
@@ -284,15 +284,16 @@ class Replica:
     # The two ends of every call.
 
     def _begin(self, now: float) -> Turn:
-        return Turn(self._clock.advance(now), now if self._boot_time is None else self._boot_time(now))
+        return Turn(self._clock.advance(now), self._boot_time, now)
 
     def _finish(self, turn: Turn) -> Output:
         protocol = self._protocol
         if not protocol.learning.is_loading:
             protocol.settle(turn)
         output = turn.finish(protocol.pulse.writes, protocol.learning.hint(turn))
-        if protocol.leading_ballot != self._leader_told:
-            self._leader_told = ballot = protocol.leading_ballot
+        ballot = protocol.leading_ballot
+        if ballot is not self._leader_told and ballot != self._leader_told:
+            self._leader_told = ballot
             leader = None if ballot is None else ballot.node
             output.events.append(LeaderChanged(node=self.identity.name, leader=leader, ballot=ballot))
         output.wake_at = self._wake_at(turn.now)
@@ -306,11 +307,15 @@ class Replica:
             # Nothing is due before the storage has answered, which is no tick.
             return self._clock.when(now + self.settings.heartbeat_interval_s)
         # Rounds leave early, for reads and with answers to a peer: what else a tick does must not wait for that.
-        due = min(protocol.pulse.heartbeats.next_at, protocol.tick_due_at)
+        due, tick_due_at = protocol.pulse.heartbeats.next_at, protocol.tick_due_at
+        if tick_due_at < due:
+            due = tick_due_at
         if protocol.leading is not None:
-            due = min(due, protocol.leading.news.due_at)
+            news_due_at = protocol.leading.news.due_at
+            if news_due_at < due:
+                due = news_due_at
         elif due > (runs_out_at := protocol.election.next_at) > now and isinstance(protocol.role, Following):
             due = runs_out_at
-        if (fetches_at := learning.due_at) is not None and fetches_at < due:
+        if (fetches_at := learning.fetching.due_at) is not None and fetches_at < due:
             due = fetches_at
         return self._clock.when(due)

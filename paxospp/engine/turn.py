@@ -22,9 +22,11 @@ from paxospp.storage.contract import WriteBatch
 class Turn:
     """``now`` is active time, see ``clock``; ``boot_time`` goes on while this replica does not run, see ``lease``."""
 
-    def __init__(self, now: float, boot_time: float = 0.0) -> None:
+    def __init__(self, now: float, boot_clock: Callable[[float], float] | None = None, driver_now: float = 0.0) -> None:
+        """``boot_clock`` makes boot time of ``driver_now``, which is that itself without one; few turns ask for it."""
         self.now = now
-        self.boot_time = boot_time
+        self._boot_clock = boot_clock
+        self._driver_now = driver_now
         self.output = Output()
         self.sent_accept = False
         self._batches: list[WriteBatch] = []
@@ -57,6 +59,11 @@ class Turn:
             writes.hand_out(self.now, self._then)
         self.output.token = writes.last_token
         return self.output
+
+    @property
+    def boot_time(self) -> float:
+        """As of the call: no earlier than the turn began, and before anything of it leaves."""
+        return self._driver_now if self._boot_clock is None else self._boot_clock(self._driver_now)
 
     @property
     def writes(self) -> bool:

@@ -76,6 +76,8 @@ class Driver:
         self._held: deque[tuple[int, list[Send]]] = deque()
         self._then: deque[tuple[int, Callable[[], None]]] = deque()
         self._lease_us = 0
+        self._holds = False
+        """Whether the replica was asked to hand out no more decided values."""
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = math.inf
         self._rounding_s = UVLOOP_ROUNDS_S if type(loop).__module__.startswith("uvloop") else 0.0
@@ -182,12 +184,15 @@ class Driver:
         if output.decided:
             self._decided.extend(output.decided)
             self._backlog_bytes += sum(len(entry.value) for entry in output.decided)
-        for wanted in output.reads:
-            self._writer.read(wanted, self._on_read)
-        for ready in output.readable:
-            self._on_readable(ready)
-        for event in output.events:
-            self._on_event(event)
+        if output.reads:
+            for wanted in output.reads:
+                self._writer.read(wanted, self._on_read)
+        if output.readable:
+            for ready in output.readable:
+                self._on_readable(ready)
+        if output.events:
+            for event in output.events:
+                self._on_event(event)
         if output.snapshot_from is not None:
             self._on_snapshot_needed(output.snapshot_from)
         if output.diverged_at is not None:
@@ -196,7 +201,9 @@ class Driver:
                 "cannot be trusted; look for chance, time or the order of a set in the state machine",
                 output.diverged_at,
             )
-        self._wake(output.wake_at)
+        self._wake_at = output.wake_at
+        if output.wake_at < self._armed_for:
+            self._arm(output.wake_at)
 
     def _send(self, sends: Sequence[Send]) -> None:
         send = self._links.send
@@ -228,20 +235,17 @@ class Driver:
             if self._executor.lease_us != self._lease_us and not self.holding:
                 self._lease_us = self._executor.lease_us
                 self._honour(self.replica.set_lease(self._lease_us, self._loop.time()))
-            self._watch_backlog()
+            # A machine that is slower than the others' must not have their log in its memory.
+            bound = BACKLOG_BYTES_MAX // 2 if self._holds else BACKLOG_BYTES_MAX
+            if (self._backlog_bytes > bound) is not self._holds:
+                self._holds = not self._holds
+                self._honour(self.replica.hold_delivery(self._holds, self._loop.time()))
             self._on_turn()
         except Exception as error:
             self.fail(error)
             return
         if self._decided and not self.holding:
             self.want_turn()
-
-    def _watch_backlog(self) -> None:
-        """A machine that is slower than the others' must not have their log in its memory."""
-        holds = self.replica.holds_delivery
-        bound = BACKLOG_BYTES_MAX // 2 if holds else BACKLOG_BYTES_MAX
-        if (self._backlog_bytes > bound) is not holds:
-            self._honour(self.replica.hold_delivery(not holds, self._loop.time()))
 
     def _apply_slice(self) -> None:
         apply = self._executor.apply
@@ -262,13 +266,11 @@ class Driver:
 
     # Time.
 
-    def _wake(self, at: float) -> None:
-        self._wake_at = at
-        if at < self._armed_for:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._armed_for = at
-            self._timer = self._loop.call_at(at + self._rounding_s, self._tick)
+    def _arm(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = at
+        self._timer = self._loop.call_at(at + self._rounding_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -277,7 +279,7 @@ class Driver:
             return
         if self._loop.time() < self._wake_at:
             # Asked for later since the timer was armed; moving it each time would cost more.
-            self._wake(self._wake_at)
+            self._arm(self._wake_at)
             return
         self._drive(lambda: self.replica.on_tick(self._loop.time()))
 

@@ -66,6 +66,8 @@ class FrontDoor:
         self._propose = propose
         self._want_turn = want_turn
         self._clock = LogClock()
+        self._observed = -1
+        """The log's time that the clock was told last."""
         self._own = RunQueue()
         """Of this node's callers."""
         self._forwarded = RunQueue()
@@ -149,7 +151,15 @@ class FrontDoor:
 
     def on_turn(self) -> None:
         """Propose or forward what may go now."""
-        self._clock.observe(self._executor.log_time, self._loop.time())
+        if self._executor.log_time != self._observed:
+            self._observed = self._executor.log_time
+            self._clock.observe(self._observed, self._loop.time())
+        if self._own.bytes or self._forwarded.bytes or self._local.wants_to_send:
+            self._send_on()
+        if self._room and self._has_room(2):
+            self._let_in()
+
+    def _send_on(self) -> None:
         replica = self._replica
         if replica.leading:
             while replica.proposable > 0 and not self._writer.busy and not replica.holds_delivery:
@@ -163,8 +173,6 @@ class FrontDoor:
             leader = replica.leader
             if leader is not None and leader != replica.identity.name:
                 self._forward(leader)
-        if self._room and self._has_room(2):
-            self._let_in()
 
     def on_leader_changed(self) -> None:
         self._local.on_leader_changed()

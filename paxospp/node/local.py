@@ -164,6 +164,11 @@ class LocalCalls:
 
     # The front door's side.
 
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether ``take_runs`` might have something."""
+        return self._must_resend or bool(self._queued)
+
     def on_turn(self) -> None:
         """The turn that was wanted has come."""
         self._turn_is_wanted = False

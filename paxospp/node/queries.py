@@ -183,7 +183,8 @@ class Queries:
 
     def on_turn(self) -> None:
         """Answer what is confirmed and applied, and draw the next tickets."""
-        self._serve()
+        if self._confirmed:
+            self._serve()
         for lane in self._lanes:
             if lane.waiting and self._may_ask(lane):
                 self._last_ticket += 1
@@ -256,8 +257,6 @@ class Queries:
         self._want_turn()
 
     def _serve(self) -> None:
-        if not self._confirmed:
-            return
         applied = self._executor.applied
         later: list[tuple[Slot, list[_Questions]]] = []
         for slot, asked in self._confirmed:

@@ -6,11 +6,19 @@ first. Nothing is *decoded* by hand anywhere.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
+
+_ONE_BYTE = tuple(bytes([number]) for number in range(0x80))
+_TWO_BYTES = struct.Struct("BB")
 
 
 def varint(number: int) -> bytes:
     """``number`` as protobuf writes lengths."""
+    if number < 0x80:
+        return _ONE_BYTE[number]
+    if number < 0x4000:
+        return _TWO_BYTES.pack(number & 0x7F | 0x80, number >> 7)
     groups = bytearray()
     while number >= 0x80:
         groups.append(number & 0x7F | 0x80)

@@ -92,7 +92,7 @@ MUTANTS = (
         (
             Patch(
                 _CODEC,
-                "    if _checksum(sender, node_name(frame.to), parts) != frame.checksum:\n",
+                "    if checksum != frame.checksum:\n",
                 "    if not sender.node:\n",
             ),
         ),

@@ -60,8 +60,8 @@ MUTANTS = (
         (
             Patch(
                 _LEARNING,
-                "        elif (request := self._fetching.ask(hole, leader, turn.now)) is not None:\n",
-                "        elif (request := None) is not None:\n",
+                "        request = self.fetching.ask(hole, None if leader is None else leader.node, turn.now)\n",
+                "        request: tuple[NodeId, CatchUp] | None = None\n",
             ),
         ),
     ),
@@ -112,9 +112,8 @@ MUTANTS = (
             ),
             Patch(
                 _PROTOCOL,
-                "            self._notice_ballot(highest_ballot(message), turn)\n",
-                "            if not isinstance(message, HeartbeatAnswer):\n"
-                "                self._notice_ballot(highest_ballot(message), turn)\n",
+                "        ballot = highest_ballot(message)\n",
+                "        ballot = None if isinstance(message, HeartbeatAnswer) else highest_ballot(message)\n",
             ),
         ),
         aim=aims.churns,

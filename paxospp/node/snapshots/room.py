@@ -131,9 +131,10 @@ class Snapshots:
         if self._caught_up_at is not None and self._replica.delivered >= self._caught_up_at:
             self._caught_up_at = None
             self._fetcher.end()
-        slot = self._fetcher.slot
-        if slot is not None and not self._fetcher.is_whole and slot <= self._replica.delivered:
-            self._fetcher.discard()
+        if self._fetcher.source is not None:
+            slot = self._fetcher.slot
+            if slot is not None and not self._fetcher.is_whole and slot <= self._replica.delivered:
+                self._fetcher.discard()
 
     @property
     def _is_busy(self) -> bool:
