@@ -48,7 +48,7 @@ def check_memory(host: Host) -> None:
 
 
 def check_log(host: Host, snapshot: Slot, first: Slot) -> None:
-    """What a node leaves on its disk when its snapshot of that slot becomes current and the log begins at ``first``."""
+    """What a node wants left of its log, from ``first`` on, as it makes its snapshot of that slot current."""
     parts = host.parts
     if parts is None or parts.snapshots._sender.held is not None:
         return  # what a peer needs that is being sent a snapshot stays

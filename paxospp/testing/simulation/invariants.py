@@ -18,7 +18,7 @@ from paxospp.engine.settings import Identity
 from paxospp.messages import Accept, Accepted, Decided, Heartbeat, HeartbeatAnswer, Message, Nack, Prepare, Promise
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 from paxospp.storage.contract import DurableState, WriteBatch
-from paxospp.testing.simulation.bounds import check_log, check_memory
+from paxospp.testing.simulation.bounds import check_memory
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.chosen import Chosen, Life
 from paxospp.testing.simulation.leaders import LeaderRules
@@ -259,7 +259,6 @@ class Invariants:
         if trim > floor + 1 or floor > self.chosen.up_to:
             raise Broken("10", f"{host.name} trims below {trim} with a snapshot of slot {floor}")
         self.coverage["a log was trimmed"] += 1
-        check_log(host, floor, trim)
 
     def on_load(self, host: Host, identity: Identity, state: DurableState) -> None:
         """A node starts: what its storage loaded is at least what was ever said from it (7)."""

@@ -9,7 +9,7 @@ the front door, the queries and the executor do is looked at as they do it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,13 +20,14 @@ from paxospp.execution.executor import Executor
 from paxospp.execution.instances import is_own
 from paxospp.execution.sessions import RunOutcome
 from paxospp.messages import Message
-from paxospp.model import Entry, NodeId
+from paxospp.model import Entry, NodeId, Slot, SnapshotMeta
 from paxospp.node.parts import Parts
 from paxospp.rpc.peers import PeerLinks
 from paxospp.rpc.server import Server
 from paxospp.state_machine import StateMachine
 from paxospp.storage.contract import DurableState
 from paxospp.testing.machine_checks.comparison import disturb_sets
+from paxospp.testing.simulation.bounds import check_log
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.calling import WatchedCaller
 from paxospp.testing.simulation.disk import VirtualStorage
@@ -74,6 +75,13 @@ class VirtualParts(Parts):
         )
         self.local._caller = WatchedCaller(host.world.history, host.random)
         self.front._propose = self._propose
+        publish = self.driver.publish
+
+        def watched_publish(meta: SnapshotMeta, first: Slot, then: Callable[[], None]) -> None:
+            check_log(host, meta.slot, first)
+            publish(meta, first, then)
+
+        self.driver.publish = watched_publish  # type: ignore[method-assign]
         ask_all, on_asked = self.queries.ask_all, host.world.history.on_asked
 
         def watched(requests: Sequence[bytes], *arguments: Any) -> None:

@@ -62,8 +62,7 @@ class Run:
         core = self._choose_core()
         if core is not None:
             self._liveness(core)
-        self._quiet()
-        if self.plan.cold_start:
+        if self._quiet() and self.plan.cold_start:
             self._cold_start()
 
     # The phases.
@@ -187,7 +186,8 @@ class Run:
                 network.path(other.name, host.name).cut |= inward
                 network.path(host.name, other.name).cut |= outward
 
-    def _quiet(self) -> None:
+    def _quiet(self) -> bool:
+        """Whether it became quiet; if not, the cluster is excused, for it cannot go on."""
         world = self.world
         self.clients.end()
         alive = [host for host in world.hosts if host.disk.image.unreadable is None]
@@ -200,17 +200,19 @@ class Run:
             stuck = self._is_stuck(voters, len(membership.members) // 2 + 1)
         if stuck:
             world.coverage["excused: the cluster cannot go on"] += 1
-            return
+            return False
         if not self._wait(QUIET_S, lambda: self._is_quiet(alive)):
             raise Broken("quiet", self._why_not_quiet(alive))
         self._compare_states(alive)
+        return True
 
     def _cold_start(self) -> None:
         """All nodes stop and come up from their disks to the same state."""
         world = self.world
         up = [host for host in world.hosts if host.is_up]
         voters = [host for host in up if world.invariants.has_vote(host)]
-        if self._is_stuck(voters, len(voters) // 2 + 1):
+        membership = world.invariants.chosen.membership
+        if membership is None or self._is_stuck(voters, len(membership.members) // 2 + 1):
             return  # what they still know is in their memory only
         before = world.history.digests[-1]
         slots = len(world.history.log)
