@@ -133,6 +133,12 @@ class Protocol:
 
     # Messages.
 
+    def is_late(self, message: ProtocolMessage) -> bool:
+        """Whether ``message`` cannot change anything: the answer of the slowest to what is chosen already."""
+        if type(message) is not Accepted or self._seen is None or message.ballot > self._seen:
+            return False
+        return self.leading is None or message.slot not in self.leading.proposals
+
     def on_message(self, sender: Sender, message: ProtocolMessage, turn: Turn) -> None:
         """Handle a message that was admitted."""
         ballot = highest_ballot(message)

@@ -57,6 +57,7 @@ class Replica:
         self._boot_time = boot_time
         self._sender = Sender(b"", identity.group, identity.name, identity.incarnation, identity.boot, identity.nonce)
         self._leader_told: Ballot | None = None
+        self._wakes_at = 0.0
 
     # What the node and `status` ask.
 
@@ -184,6 +185,8 @@ class Replica:
         loading = self._protocol.learning.is_loading
         reason = "still loading" if loading else self._admission.admit(sender, message, self.sender)
         if reason is None:
+            if self._protocol.is_late(message):
+                return self._unchanged()
             self._protocol.on_message(sender, message, turn)
         elif (fault := self._admission.drop(sender, reason, self.identity.name)) is not None:
             turn.output.events.append(fault)
@@ -231,8 +234,11 @@ class Replica:
 
     def on_persisted(self, token: int, now: float) -> Output:
         """Write ``token`` and every earlier one have returned."""
+        waiting = list(self._protocol.pulse.writes.returned(token))
+        if not waiting:
+            return self._unchanged()
         turn = self._begin(now)
-        for then in self._protocol.pulse.writes.returned(token):
+        for then in waiting:
             then(turn)
         return self._finish(turn)
 
@@ -296,8 +302,12 @@ class Replica:
             self._leader_told = ballot
             leader = None if ballot is None else ballot.node
             output.events.append(LeaderChanged(node=self.identity.name, leader=leader, ballot=ballot))
-        output.wake_at = self._wake_at(turn.now)
+        output.wake_at = self._wakes_at = self._wake_at(turn.now)
         return output
+
+    def _unchanged(self) -> Output:
+        """Of a call after which everything is as it was."""
+        return Output(token=self._protocol.pulse.writes.last_token, wake_at=self._wakes_at)
 
     def _wake_at(self, now: float) -> float:
         """When, on the caller's clock, ``on_tick`` is due."""

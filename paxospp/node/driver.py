@@ -110,8 +110,11 @@ class Driver:
         held = self._held
         while held and held[0][0] <= token and not self.stopped:
             self._send(held.popleft()[1])
-        self._drive(lambda: self.replica.on_persisted(token, self._loop.time()))
         then = self._then
+        if self.replica.leading or then:
+            self._drive(lambda: self.replica.on_persisted(token, self._loop.time()))
+        else:
+            self._try(lambda: self.replica.on_persisted(token, self._loop.time()))  # no turn: nobody waits for it
         while then and then[0][0] <= token and not self.stopped:
             then.popleft()[1]()
 
@@ -162,14 +165,19 @@ class Driver:
     # What goes out.
 
     def _drive(self, call: Callable[[], Output]) -> None:
+        if self._try(call):
+            self._turn()
+
+    def _try(self, call: Callable[[], Output]) -> bool:
+        """Honour what comes of ``call``; False when that was the end."""
         if self.stopped:
-            return
+            return False
         try:
             self._honour(call())
         except Exception as error:
             self.fail(error)
-            return
-        self._turn()
+            return False
+        return True
 
     def _honour(self, output: Output) -> None:
         if output.send_now:
