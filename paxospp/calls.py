@@ -86,7 +86,8 @@ def _encode(
 ) -> tuple[bytes, Callable[[bytes], Any]]:
     """What travels for ``call``, and what makes its result out of the bytes that come back."""
     if isinstance(call, kind):
-        return call.encode(arguments, keywords), call.decode_result
+        codec = call.codec
+        return codec.encode(arguments, keywords), codec.decode_result
     verb = "execute" if kind is Command else "query"
     if isinstance(call, Operation):
         other = "query" if kind is Command else "execute"
@@ -170,11 +171,21 @@ class Calls(ABC):
 
     @abstractmethod
     def _execute(self, payload: bytes, timeout_s: float | None) -> Awaitable[bytes]:
-        """Have the command applied, once; its encoded result."""
+        """Have the command applied, once; its encoded result. To be awaited at once, through ``_result``."""
 
     @abstractmethod
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> Awaitable[bytes]:
-        """Have the query answered; its encoded answer."""
+        """Have the query answered; its encoded answer. To be awaited at once, through ``_result``."""
+
+    def _abandon(self, call: Awaitable[bytes]) -> None:  # noqa: B027  # only who keeps a list of them needs to know
+        """Nobody waits any more for what ``_execute`` or ``_query`` returned: it failed, or who did was cancelled."""
+
+    async def _result(self, call: Awaitable[bytes]) -> bytes:
+        try:
+            return await call
+        except BaseException:
+            self._abandon(call)
+            raise
 
     @overload
     async def execute(self, command: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -201,7 +212,13 @@ class Calls(ABC):
         """
         timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
         payload, decode = _encode(command, Command, args, options)
-        return decode(await self._execute(payload, timeout_s))
+        call = self._execute(payload, timeout_s)
+        try:  # as in _result, which would be another coroutine per call
+            result = await call
+        except BaseException:
+            self._abandon(call)
+            raise
+        return decode(result)
 
     @overload
     async def query(self, query: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -236,7 +253,13 @@ class Calls(ABC):
         timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
         consistency = _take_consistency(options)
         request, decode = _encode(query, Query, args, options)
-        return decode(await self._query(request, consistency, timeout_s))
+        call = self._query(request, consistency, timeout_s)
+        try:
+            result = await call
+        except BaseException:
+            self._abandon(call)
+            raise
+        return decode(result)
 
     async def decide(self, name: str, value: Any, *, timeout: Timeout = CONFIGURED) -> Any:
         """Propose ``value`` for the Paxos instance ``name``; the value that was chosen, whoever proposed it.
@@ -244,17 +267,18 @@ class Calls(ABC):
         Values are what MessagePack can hold, None included; tuples and sets come back as lists. A
         name may be forgotten, and never decided again: ``CommandError`` of type ``ForgottenError``.
         """
-        return _value_of(await self._execute(_decide(name, value), self._timeout_s(timeout)))
+        return _value_of(await self._result(self._execute(_decide(name, value), self._timeout_s(timeout))))
 
     async def decided(
         self, name: str, *, timeout: Timeout = CONFIGURED, consistency: Consistency = "linearizable"
     ) -> Decided | None:
         """The value chosen for the instance ``name``; None if there is none, or not any more."""
-        return _decided_of(await self._query(_decided(name), _checked(consistency), self._timeout_s(timeout)))
+        call = self._query(_decided(name), _checked(consistency), self._timeout_s(timeout))
+        return _decided_of(await self._result(call))
 
     async def forget(self, name: str, *, timeout: Timeout = CONFIGURED) -> bool:
         """Free the value of the instance ``name``, for ever; False, and no effect, if it has none."""
-        return bool(decode_untyped(await self._execute(_forget(name), self._timeout_s(timeout))))
+        return bool(decode_untyped(await self._result(self._execute(_forget(name), self._timeout_s(timeout)))))
 
     async def enable_leases(self, duration_s: float, *, timeout: Timeout = CONFIGURED) -> None:
         """Switch leases on for all nodes, by an entry in the log, so that ``"lease"`` queries cost no round.
@@ -265,11 +289,11 @@ class Calls(ABC):
         """
         if not duration_s:
             raise RejectedError("a lease of 0 seconds is none: call disable_leases()")
-        await self._execute(_set_lease(duration_s), self._timeout_s(timeout))
+        await self._result(self._execute(_set_lease(duration_s), self._timeout_s(timeout)))
 
     async def disable_leases(self, *, timeout: Timeout = CONFIGURED) -> None:
         """Switch leases off; ``"lease"`` queries are then confirmed like linearizable ones."""
-        await self._execute(_set_lease(0), self._timeout_s(timeout))
+        await self._result(self._execute(_set_lease(0), self._timeout_s(timeout)))
 
     def _timeout_s(self, timeout: Timeout) -> float | None:
         return self._call_timeout_s if isinstance(timeout, Configured) else timeout

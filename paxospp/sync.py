@@ -136,10 +136,10 @@ class _Blocking(SyncCalls):
         self.close()
 
     def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
-        return self._call(lambda: self._twin._execute(payload, timeout_s))
+        return self._call(lambda: self._twin._result(self._twin._execute(payload, timeout_s)))
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
-        return self._call(lambda: self._twin._query(request, consistency, timeout_s))
+        return self._call(lambda: self._twin._result(self._twin._query(request, consistency, timeout_s)))
 
     def watch(self, start: int | None = None) -> Iterator[Change]:
         """As the asyncio twin's; each step waits for the next change."""

@@ -15,7 +15,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from paxospp.calls import Calls, Consistency
 from paxospp.client.addresses import AddressBook
@@ -47,7 +47,7 @@ class Client(Calls):
         self._follow_leader = follow_leader
         self._pid = 0
         self._closed = False
-        self._bytes = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Begin to connect; waits for nobody. A client starts once."""
@@ -57,7 +57,7 @@ class Client(Calls):
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._deadlines: Deadlines[Call] = Deadlines(self._loop, self._on_due)
-        self._conversation = Conversation()
+        self._conversation = Conversation(self._deadlines.open)
         self._line = Line(self._book, self._conversation, follow_leader=self._follow_leader)
         self._task = self._loop.create_task(self._line.run(), name="paxospp client")
 
@@ -88,18 +88,30 @@ class Client(Calls):
     # Calls.
 
     def _execute(self, payload: bytes, timeout_s: float | None) -> Awaitable[bytes]:
-        self._check(payload)
-        now = self._loop.time()
-        call: Call = self._loop.create_future()
+        loop = self._loop_for(payload)
+        now = loop.time()
+        deadline = math.inf if timeout_s is None else now + timeout_s
+        call: Call = loop.create_future()
         self._conversation.add_command(call, payload, now)
-        return self._answer_to(call, len(payload), math.inf if timeout_s is None else now + timeout_s)
+        self._deadlines.add_until(call, deadline)
+        if not self._line.is_awake:
+            self._line.wake()
+        return call
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> Awaitable[bytes]:
-        self._check(request)
-        deadline = math.inf if timeout_s is None else self._loop.time() + timeout_s
-        call: Call = self._loop.create_future()
+        loop = self._loop_for(request)
+        deadline = math.inf if timeout_s is None else loop.time() + timeout_s
+        call: Call = loop.create_future()
         self._conversation.add_query(call, request, consistency, deadline)
-        return self._answer_to(call, len(request), deadline)
+        self._deadlines.add_until(call, deadline)
+        if not self._line.is_awake:
+            self._line.wake()
+        return call
+
+    def _abandon(self, call: Awaitable[bytes]) -> None:
+        call = cast("Call", call)
+        if self._deadlines.open.pop(call, None) is not None:  # else it was answered, or its deadline came
+            self._conversation.give_up(call)
 
     # Streams of their own.
 
@@ -125,25 +137,20 @@ class Client(Calls):
         self._check_place()
         return await open_snapshot(AddressBook(self._book.known, Random()), self._call_timeout_s)
 
-    def _check(self, payload: bytes) -> None:
-        """Refuse what cannot work before it hangs, and what is too much."""
-        self._check_place()
-        count = len(self._deadlines.open)
-        if count >= CALLS_MAX or self._bytes + len(payload) > BYTES_MAX:
-            raise OverloadedError(f"{count} calls are under way in this client, which is as much as it takes")
-
-    async def _answer_to(self, call: Call, size: int, deadline: float) -> bytes:
-        self._deadlines.add_until(call, deadline)
-        self._bytes += size
-        self._line.wake()
+    def _loop_for(self, payload: bytes) -> asyncio.AbstractEventLoop:
+        """The loop, once it is clear that a call works from here; refuses what would hang, and what is too much."""
+        loop = self._loop
         try:
-            return await call
-        except asyncio.CancelledError:
-            self._conversation.give_up(call)
-            raise
-        finally:
-            self._deadlines.open.pop(call, None)
-            self._bytes -= size
+            is_here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            is_here = False
+        if self._closed or loop is None or not is_here:
+            self._check_place()
+        assert loop is not None
+        count = len(self._deadlines.open)
+        if count >= CALLS_MAX or self._conversation.held_bytes + len(payload) > BYTES_MAX:
+            raise OverloadedError(f"{count} calls are under way in this client, which is as much as it takes")
+        return loop
 
     def _on_due(self, call: Call) -> None:
         elsewhere = self._book.elsewhere

@@ -14,7 +14,7 @@ import asyncio
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias, cast
+from typing import NoReturn, TypeAlias, cast
 
 from paxospp.calls import Bounded, Consistency
 from paxospp.errors import (
@@ -61,9 +61,13 @@ _Question: TypeAlias = tuple[Call, bytes, Consistency, float]
 
 
 class Conversation:
-    """The runs and queries of one client, and how far each has come."""
+    """The runs and queries of one client, and how far each has come.
 
-    def __init__(self) -> None:
+    ``open`` is whose calls are under way: who is answered here is taken out of it.
+    """
+
+    def __init__(self, open: dict[Call, float] | None = None) -> None:
+        self._open = {} if open is None else open
         self._caller = Caller(_draw(), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
         self._used_at = 0.0
         self._asked_for_session = False
@@ -72,6 +76,7 @@ class Conversation:
         self._questions: dict[int, _Question] = {}
         self._unasked: dict[int, _Question] = {}
         self._ids: dict[Call, int] = {}
+        self._questions_bytes = 0
         self._last_id = 0
         self._value_bytes_max = SIZE_MAX
         self._cluster_id = b""
@@ -84,9 +89,15 @@ class Conversation:
 
     # What callers bring.
 
+    @property
+    def held_bytes(self) -> int:
+        """Of everything that was brought and is not answered."""
+        return self._caller.held_bytes + self._questions_bytes
+
     def add_command(self, call: Call, payload: bytes, now: float) -> None:
         """Queue a command; it gets its number when it is first handed out by ``requests``."""
-        self._check_size(payload)
+        if len(payload) > self._value_bytes_max:
+            self._refuse_size(payload)
         if (
             now - self._used_at > self._renew_after_s
             and self._caller.session is not None
@@ -98,16 +109,18 @@ class Conversation:
 
     def add_query(self, call: Call, request: bytes, consistency: Consistency, deadline: float) -> None:
         """Queue a query under an id of its own."""
-        self._check_size(request)
+        if len(request) > self._value_bytes_max:
+            self._refuse_size(request)
         id = self._last_id = self._last_id + 1
         self._questions[id] = self._unasked[id] = (call, request, consistency, deadline)
+        self._questions_bytes += len(request)
         self._ids[call] = id
 
     def give_up(self, call: Call) -> CallError:
         """Nobody waits for ``call`` any more; the error says whether it can still have an effect."""
         if call in self._ids:
             id = self._ids.pop(call)
-            del self._questions[id]
+            self._questions_bytes -= len(self._questions.pop(id)[1])
             self._unasked.pop(id, None)
             return UnavailableError("the query changed nothing")
         if self._caller.cancel(call):
@@ -156,15 +169,16 @@ class Conversation:
     def _refuse_queued(self, retry_after_s: float) -> None:
         """There is no room for this client's session: better at once than never."""
         for call in self._caller.withdraw():
-            _fail(call, OverloadedError("the cluster has no room for another session", retry_after_s))
+            self._fail(call, OverloadedError("the cluster has no room for another session", retry_after_s))
 
     def refuse_unsent(self, why: str) -> None:
         """There is nobody to say it to: better at once than at its deadline. What was sent goes on waiting."""
         for call in self._caller.withdraw():
-            _fail(call, UnavailableError(f"{why}; the command was never sent, and has no effect"))
-        for call, *_ in self._questions.values():
-            _fail(call, UnavailableError(f"{why}; the query changed nothing"))
+            self._fail(call, UnavailableError(f"{why}; the command was never sent, and has no effect"))
+        for question in self._questions.values():
+            self._fail(question[0], UnavailableError(f"{why}; the query changed nothing"))
         self._questions.clear()
+        self._questions_bytes = 0
         self._ids.clear()
         self._unasked.clear()
 
@@ -238,7 +252,9 @@ class Conversation:
             self._lose_session()
             return
         answered, resend = caller.on_answer(answer.first, answer.status, answer.expected, answer.outcomes)
+        forget = self._open.pop
         for call, outcome in cast("list[tuple[Call, bytes]]", answered):
+            forget(call, None)
             if call.done():
                 continue
             if outcome[0] == OUTCOME_RESULT:
@@ -256,7 +272,7 @@ class Conversation:
         if refused.session != caller.random:
             return
         for call, reason in caller.on_refused({request.number: request.reason for request in refused.requests}):
-            _fail(call, RejectedError(reason))
+            self._fail(call, RejectedError(reason))
         if caller.unanswered:
             self._resend_from = 0
         self._runs_quiet_since = now if self._commands_wait else None
@@ -264,17 +280,19 @@ class Conversation:
     def _lose_session(self) -> None:
         """Begin another one; what was sent in the old one and not answered stays unknown."""
         for call in self._caller.expire(_draw()):
-            _fail(call, OutcomeUnknownError("the session expired before the command was answered"))
+            self._fail(call, OutcomeUnknownError("the session expired before the command was answered"))
         self._resend_from = None
         self._runs_quiet_since = None
 
     def _on_query_answers(self, answers: wire.QueryAnswers, now: float) -> None:
-        questions, ids = self._questions, self._ids
+        questions, ids, forget = self._questions, self._ids, self._open.pop
         for id, result in enumerate(answers.results, answers.first_id):
             question = questions.pop(id, None)
             if question is not None:
                 call = question[0]
+                self._questions_bytes -= len(question[1])
                 del ids[call]
+                forget(call, None)
                 if not call.done():
                     call.set_result(result)
         self._heard_of_queries(now)
@@ -291,9 +309,10 @@ class Conversation:
                 self.ask_again_at = min(self.ask_again_at, now + ASK_AGAIN_S)
             return
         for id in ids:
-            call = questions.pop(id)[0]
+            call, request, *_ = questions.pop(id)
+            self._questions_bytes -= len(request)
             del self._ids[call]
-            _fail(call, _error_of(failed.failure))
+            self._fail(call, _error_of(failed.failure))
         if ids:
             self._heard_of_queries(now)
 
@@ -317,11 +336,16 @@ class Conversation:
         self._patience_s = min(PATIENCE_MAX_S, self._patience_s * 2)
         self._runs_quiet_since = self._queries_quiet_since = None
 
-    def _check_size(self, payload: bytes) -> None:
-        if len(payload) > self._value_bytes_max:
-            raise RejectedError(
-                f"the call has {len(payload)} bytes, more than value_bytes_max={self._value_bytes_max} of this cluster"
-            )
+    def _refuse_size(self, payload: bytes) -> NoReturn:
+        raise RejectedError(
+            f"the call has {len(payload)} bytes, more than value_bytes_max={self._value_bytes_max} of this cluster"
+        )
+
+    def _fail(self, call: object, error: CallError) -> None:
+        assert isinstance(call, asyncio.Future)
+        self._open.pop(call, None)
+        if not call.done():
+            call.set_exception(error)
 
 
 def _draw() -> bytes:
@@ -359,12 +383,6 @@ def _queries(first_id: int, requests: list[bytes], asked: Consistency, deadline:
     return wire.Queries(
         first_id=first_id, requests=requests, consistency=consistency, timeout_s=timeout_s, bound_s=bound_s
     )
-
-
-def _fail(call: object, error: CallError) -> None:
-    assert isinstance(call, asyncio.Future)
-    if not call.done():
-        call.set_exception(error)
 
 
 def _error_in(outcome: bytes) -> Exception:

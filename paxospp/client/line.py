@@ -44,12 +44,15 @@ class Line:
         self._follow_leader = follow_leader
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self.is_awake = False
+        """Whether what was brought is about to be said."""
         self._look: asyncio.Future[None] = self._loop.create_future()
         self._look_at = math.inf
         self._let_go_of: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
         """Something is to be said; calls made in one turn of the loop leave together."""
+        self.is_awake = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -226,6 +229,7 @@ class Line:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self.is_awake = False
             requests = self._conversation.requests(self._loop.time())
             # Also when nothing may be said: to wait for a node that knows no leader has an end too.
             self._maybe_look()

@@ -47,6 +47,7 @@ class Caller:
         "_sent",
         "_tokens",
         "_twice",
+        "held_bytes",
         "session",
     )
 
@@ -59,6 +60,8 @@ class Caller:
         self._run_bytes_max = run_bytes_max
         self._run_commands_max = run_commands_max
         self._queued: dict[object, bytes] = {}
+        self.held_bytes = 0
+        """Of all payloads held: those that queue, and those that are not answered, whoever still waits."""
         self._begin(random)
 
     def _begin(self, random: bytes) -> None:
@@ -117,10 +120,13 @@ class Caller:
     def add(self, payload: bytes, token: object) -> None:
         """Queue a call; it gets its number from ``next_runs``."""
         self._queued[token] = payload
+        self.held_bytes += len(payload)
 
     def cancel(self, token: object) -> bool:
         """Whether the call had no number and now never will; False: it was sent, and stays."""
-        if self._queued.pop(token, None) is not None:
+        payload = self._queued.pop(token, None)
+        if payload is not None:
+            self.held_bytes -= len(payload)
             return True
         number = self._sent.pop(token, None)
         if number is not None:
@@ -131,6 +137,7 @@ class Caller:
     def withdraw(self) -> list[object]:
         """Take back every call that has no number; whose they were."""
         withdrawn = list(self._queued)
+        self.held_bytes -= sum(map(len, self._queued.values()))
         self._queued.clear()
         return withdrawn
 
@@ -141,6 +148,7 @@ class Caller:
         idle for so long that its session may have expired.
         """
         lost = list(self._sent)
+        self.held_bytes -= sum(map(len, self._payloads))
         self._begin(random)
         return lost
 
@@ -284,6 +292,7 @@ class Caller:
         return explained
 
     def _drop(self, count: int) -> None:
+        self.held_bytes -= sum(map(len, self._payloads[:count]))
         del self._tokens[:count]
         del self._payloads[:count]
         self._base += count
@@ -314,6 +323,7 @@ class Caller:
             index = number - base
             if not 0 <= index < len(self._payloads) or number in self._early:
                 continue
+            self.held_bytes -= len(self._payloads[index])
             self._payloads[index] = VOID
             token = self._tokens[index]
             if token is None:

@@ -17,6 +17,7 @@ from paxospp.errors import CommandError, RejectedError
 from paxospp.state_machine.annotations import MachineError, Scope, resolve_function, shown
 from paxospp.state_machine.encoding import (
     NESTING_MAX,
+    PLAIN,
     array_header,
     decoder,
     encode_call,
@@ -60,12 +61,12 @@ class Codec:
     __slots__ = (
         "_decode",
         "_decode_result",
-        "_encode_arguments",
         "_function",
         "_most_positional",
         "_parts",
         "_required",
         "_unbounded",
+        "_unordered",
         "call",
         "name",
         "parameters",
@@ -86,7 +87,7 @@ class Codec:
         result_traits = check_type(result, f"{where}: return")
         self._function = function
         self._unbounded = any(trait.unbounded for trait in traits)
-        self._encode_arguments = encode_call if any(trait.unordered for trait in traits) else encode_plain
+        self._unordered = any(trait.unordered for trait in traits)
         # Fixed tuples decode twice as fast as a Struct, and are spread over the parameters as they are.
         self._decode = decoder(tuple[tuple(p.annotation for p in self.parameters)])  # type: ignore[misc]
         self._decode_result = decoder(result)
@@ -177,7 +178,10 @@ class Codec:
         if keywords or len(arguments) != len(self.parameters):
             arguments = self._bind(arguments, keywords)
         try:
-            return self.prefix + self._encode_arguments(arguments)
+            # Most arguments that might hold a set hold none: one look spares them the walk for an order.
+            if self._unordered and not PLAIN.issuperset(map(type, arguments)):
+                return self.prefix + encode_call(arguments)
+            return self.prefix + encode_plain(arguments)
         except _ENCODING_ERRORS as error:
             raise RejectedError(f"{self.name}: the arguments cannot be encoded: {error}") from error
 

@@ -44,26 +44,22 @@ class Operation(Generic[P, R]):
         functools.update_wrapper(self, function)  # type: ignore[arg-type]  # for help(), IDEs, inspect.signature
         self.function = function
         self.name = function.__name__ if name is None else name
-        self._codec: Codec | None = None
         _check_signature(function, self.kind)
         _check_name(self.name, self.kind)
         self._scope = Scope(getattr(function, "__globals__", {}), capture(raw_annotations(function), frame))
 
-    @property
+    @functools.cached_property
     def codec(self) -> Codec:
         """What the annotations say, worked out at first use; MachineError when they cannot be used."""
-        codec = self._codec
-        if codec is None:
-            codec = self._codec = Codec(self.name, self.function, self._scope)
-        return codec
+        return Codec(self.name, self.function, self._scope)
 
     def encode(self, arguments: Sequence[Any] = (), keywords: Mapping[str, Any] | None = None) -> bytes:
         """The payload of a call with its defaults filled in; RejectedError when the arguments do not fit."""
-        return (self._codec or self.codec).encode(arguments, keywords or {})
+        return self.codec.encode(arguments, keywords or {})
 
     def decode_result(self, result: bytes) -> Any:
         """The typed result from its bytes."""
-        return (self._codec or self.codec).decode_result(result)
+        return self.codec.decode_result(result)
 
     def __reduce__(self) -> str:
         return self.function.__qualname__  # pickled by name, as a function is

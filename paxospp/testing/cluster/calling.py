@@ -18,8 +18,8 @@ class ClusterClient(Client):
 
     async def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
         await self.start()
-        return await super()._execute(payload, timeout_s)
+        return await self._result(super()._execute(payload, timeout_s))
 
     async def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
         await self.start()
-        return await super()._query(request, consistency, timeout_s)
+        return await self._result(super()._query(request, consistency, timeout_s))
