@@ -48,6 +48,7 @@ from paxospp.state_machine import (
     check_query,
     encode_raised,
     encode_rejected,
+    refused_commands,
     set_context,
 )
 
@@ -186,7 +187,6 @@ class Executor:
         self, apply: Callable[[bytes, Context], bytes], payloads: Sequence[bytes], context: Context
     ) -> tuple[list[bytes], list[bytes]]:
         """Run the commands; their outcomes, and the same for the digest, which sees no exception's text."""
-        advance = context.next
         outcomes: list[bytes] = []
         append = outcomes.append
         raised: list[tuple[int, bytes]] = []
@@ -199,7 +199,7 @@ class Executor:
                 type, message = describe(error)
                 raised.append((len(outcomes), _RAISED + type.encode("utf-8", "backslashreplace")))
                 append(encode_raised(type, message))
-            advance()
+            context.position += 1
         if not raised:
             return outcomes, outcomes
         results = outcomes.copy()
@@ -227,12 +227,15 @@ class Executor:
         command that is not understood stops every replica.
         """
         refused = []
-        for number, payload in enumerate(run.payloads, run.first):
-            if payload:
+        for place, reason in refused_commands(self._machine, run.payloads):
+            payload = run.payloads[place]
+            if is_own(payload):  # the user's machine knows nothing of these
                 try:
-                    self.check_command(payload)
+                    check_command(self._own, own_call(payload))
+                    continue
                 except RejectedError as error:
-                    refused.append((number, str(error)))
+                    reason = str(error)
+            refused.append((run.first + place, reason))
         return tuple(refused)
 
     def check_command(self, payload: bytes) -> None:

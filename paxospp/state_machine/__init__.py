@@ -17,6 +17,7 @@ from paxospp.state_machine.machine import (
     complete_call,
     describe,
     prepare,
+    refused_commands,
     set_context,
 )
 from paxospp.state_machine.operations import Answering, Command, Executing, Operation, Query, command, query
@@ -70,6 +71,7 @@ __all__ = [
     "prepare",
     "query",
     "read_outcome",
+    "refused_commands",
     "set_context",
     "unpack_call",
 ]

@@ -9,7 +9,7 @@ Idea: Schneider, "Implementing Fault-Tolerant Services Using the State Machine A
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -165,6 +165,25 @@ def set_context(machine: StateMachine, context: Context | None) -> None:
 def check_command(machine: StateMachine, payload: bytes) -> None:
     """Raise RejectedError, with one line, unless ``machine`` would understand this command."""
     _check(machine, payload, machine._paxospp_commands)
+
+
+def refused_commands(machine: StateMachine, payloads: Sequence[bytes]) -> list[tuple[int, str]]:
+    """``check_command`` for many at once: which of ``payloads`` are refused, by place, and why.
+
+    An empty one is no call, and passed over: its caller has been refused already.
+    """
+    refused: list[tuple[int, str]] = []
+    typed, table = not machine.full_control, machine._paxospp_commands
+    for place, payload in enumerate(payloads):
+        try:
+            if typed and payload:
+                end = payload[0] + 1
+                table[payload[:end]].check(payload[end:])
+            elif payload:
+                check_command(machine, payload)
+        except (RejectedError, NotUnderstoodError) as error:
+            refused.append((place, str(error)))
+    return refused
 
 
 def check_query(machine: StateMachine, request: bytes) -> None:
