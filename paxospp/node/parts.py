@@ -37,7 +37,7 @@ from paxospp.rpc.peers import PeerLinks
 from paxospp.rpc.server import Server
 from paxospp.state_machine import StateMachine, describe
 from paxospp.storage.contract import DurableState
-from paxospp.wire.codec import FrameEncoder, MalformedFrameError, decode_frame
+from paxospp.wire.codec import FrameDecoder, FrameEncoder, MalformedFrameError
 from paxospp.wire.v1 import client_pb2 as pb
 
 CLOSE_RPC_S = 0.6
@@ -73,6 +73,7 @@ class Parts:
         """
         self.name = identity.name
         self.address = identity.cluster[identity.name]
+        self._frames = FrameDecoder(self.name)
         self._cluster = identity.cluster
         self._machine = machine
         self._writer = writer
@@ -201,7 +202,7 @@ class Parts:
         if not self._started or self.driver.stopped:
             return
         try:
-            sender, messages = decode_frame(data, self.name)
+            sender, messages = self._frames.decode(data)
         except MalformedFrameError as error:
             self._count_malformed(error)
             return

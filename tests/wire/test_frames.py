@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paxospp.messages import Accept, Accepted, ForwardRuns, Heartbeat, Message, Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
-from paxospp.wire.codec import FrameEncoder, MalformedFrameError, decode_frame, encode_frame, size_of
+from paxospp.wire.codec import FrameDecoder, FrameEncoder, MalformedFrameError, decode_frame, encode_frame, size_of
 from paxospp.wire.v1 import peer_pb2 as pb
 from tests.wire.drawn import MESSAGES, NAMES, SENDERS
 
@@ -91,6 +91,39 @@ def test_a_number_that_does_not_fit_leaves_nothing_behind_in_its_encoder() -> No
 
         for good in (Accepted(ballot=bad.ballot._replace(round=8), slot=Slot(3)), ACCEPT):
             assert decode_frame(encoder.encode(SENDER, N2, [good]), N2) == (SENDER, [good])
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(SENDERS, min_size=1, max_size=3), st.lists(st.tuples(st.integers(0, 20), MESSAGES), max_size=30))
+def test_a_decoder_that_remembers_senders_reads_each_as_if_it_were_the_first(
+    senders: list[Sender], said: list[tuple[int, Message]]
+) -> None:
+    decoder = FrameDecoder(N2)
+    for number, message in said:
+        sender = senders[number % len(senders)]._replace(boot=number)  # more lives than it remembers
+        assert decoder.decode(encode_frame(sender, N2, [message])) == (sender, [message])
+
+
+def test_what_a_known_sender_says_is_checked_like_a_strangers() -> None:
+    decoder = FrameDecoder(N2)
+    frame = encode_frame(SENDER, N2, [ACCEPT])
+    other = SENDER._replace(boot=5)
+    assert decoder.decode(frame) == (SENDER, [ACCEPT])
+
+    for place in range(len(frame)):
+        for bit in (1, 64):
+            damaged = bytearray(frame)
+            damaged[place] ^= bit
+            try:
+                assert decoder.decode(bytes(damaged)) == (SENDER, [ACCEPT])
+            except MalformedFrameError:
+                continue
+    with pytest.raises(MalformedFrameError):
+        decoder.decode(frame + pb.LinkRequest(node="n3", to="n2").SerializeToString())
+    with pytest.raises(MalformedFrameError, match="for another node"):
+        decoder.decode(encode_frame(SENDER, N3, [ACCEPT]))
+    assert decoder.decode(encode_frame(other, N2, [ACCEPT])) == (other, [ACCEPT])
+    assert decoder.decode(frame) == (SENDER, [ACCEPT])
 
 
 def test_an_encoder_forgets_old_values_and_never_mistakes_a_new_one_for_them() -> None:
