@@ -43,7 +43,7 @@ class Learning:
     def __init__(
         self, log: Log, acceptor: Acceptor, settings: Settings, *, decided: Slot, applied: Slot, hinted: Slot
     ) -> None:
-        """``hinted`` is what the disk knows decided."""
+        """``hinted`` is what the disk knows decided; ``applied`` the slot of the snapshot that was restored."""
         self.founding: Entry | None = None
         """The entry of slot 1 once it is decided."""
         self.is_held = False
@@ -53,6 +53,8 @@ class Learning:
         self._log = log
         self._acceptor = acceptor
         self._hinted = hinted
+        self._covered = applied
+        """The slot of the current snapshot, as far as it is known to be whole."""
         self._chunk_bytes_max = settings.chunk_bytes_max
         self.learner = Learner(decided=decided, applied=applied, log=log)
         self._reads = StorageReads(settings.chunk_bytes_max)
@@ -205,6 +207,7 @@ class Learning:
         first = Slot(min(first, meta.slot + 1))
         turn.write(WriteBatch(snapshot=meta, trim=first, decided=self.decided, meta=membership_meta(governing)))
         self._log.trim(first)
+        self._covered = meta.slot
 
     def install(self, meta: SnapshotMeta, governing: Membership, turn: Turn) -> None:
         """A peer's snapshot is staged and whole: entries up to its slot are not needed any more.
@@ -215,7 +218,19 @@ class Learning:
         turn.write(WriteBatch(snapshot=meta, trim=first, decided=meta.slot, meta=membership_meta(governing)))
         self._log.trim(first)
         self.learner.jump(meta.slot)
+        self._covered = meta.slot
         self.fetching.forget_progress()
+
+    def trim_damage(self, governing: Membership, turn: Turn) -> None:
+        """What is damaged here and stands in the snapshot is of no use in the log: whoever lacks it needs the snapshot.
+
+        So the log begins behind it from now on, and that is what peers are told.
+        """
+        ends = [min(slots.stop, self._covered + 1) for slots in self._log.faulty if slots.start <= self._covered]
+        if ends:
+            first = Slot(max(ends))
+            turn.write(WriteBatch(trim=first, meta=membership_meta(governing)))
+            self._log.trim(first)
 
     # Peers.
 

@@ -425,6 +425,8 @@ class Protocol:
     def settle(self, turn: Turn) -> None:
         """What any event may have made possible."""
         before = self.learning.learner.decided
+        if self.log.faulty and self._cluster.membership is not None:
+            self.learning.trim_damage(self._cluster.membership, turn)
         self._advance(turn)
         if self.leading is not None:
             self._lead_on(self.leading, turn, before)

@@ -38,6 +38,12 @@ def test_what_was_called_broken_and_is_right(seed: int) -> None:
     assert Simulation(Ledger).run([seed]).seeds == 1
 
 
+@pytest.mark.parametrize("seed", [60003213, 60003294])
+def test_a_slot_damaged_everywhere_is_not_missed_where_a_snapshot_holds_it(seed: int) -> None:
+    """The story: ``tests/engine/scenarios/damage_under_a_snapshot_is_trimmed.txt``."""
+    assert Simulation(Ledger).run([seed]).seeds == 1
+
+
 def test_every_size_and_every_family_is_drawn_and_half_of_all_seeds_have_few() -> None:
     plans = [Plan.draw(seed, machine=Ledger, workload=lambda random: ()) for seed in range(400)]
 
