@@ -1,6 +1,6 @@
 """The one stream a client has: whom it goes to, when it is given up, what follows it.
 
-A single task connects, hands the stream to a reader and a writer, and looks for the next one
+A single task connects, has the stream draw on the conversation, and looks for the next one
 when the stream ends, when nothing of what was sent is answered for too long, or when another
 node is named as leader and can be reached from here. The stream to the leader is opened before
 the old one is let go, so a hint that leads nowhere costs nothing. What is to be said, and to be
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from paxospp.client.addresses import AddressBook
@@ -43,7 +44,8 @@ class Line:
         self._conversation = conversation
         self._follow_leader = follow_leader
         self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
+        self._stream: _Stream | None = None
+        """The one that converses."""
         self.is_awake = False
         """Whether what was brought is about to be said."""
         self._look: asyncio.Future[None] = self._loop.create_future()
@@ -52,8 +54,9 @@ class Line:
 
     def wake(self) -> None:
         """Something is to be said; calls made in one turn of the loop leave together."""
-        self.is_awake = True
-        self._wake.set()
+        if self._stream is not None:
+            self.is_awake = True
+            self._stream.calls.wake()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -168,12 +171,12 @@ class Line:
         """Until the stream ends or is given up; the stream to go on with, if there is one already."""
         conversation = self._conversation
         conversation.on_stream(stream.greeting, self._loop.time())
-        self.wake()
-        reader = self._loop.create_task(self._read(stream))
-        writer = self._loop.create_task(self._write(stream))
+        self._stream = stream
+        self.is_awake = True
+        talk = self._loop.create_task(stream.calls.converse(self._requests, self._on_responses))
         move: asyncio.Task[_Stream | None] | None = None
         try:
-            while not reader.done() and not writer.done():
+            while not talk.done():
                 now = self._loop.time()
                 if conversation.loses_patience_at() <= now:
                     _log.debug("%s does not answer", stream.address)
@@ -197,47 +200,45 @@ class Line:
                     follow_at = math.inf
                 self._look_at = min(follow_at, conversation.loses_patience_at(), conversation.ask_again_at)
                 self._look = self._loop.create_future()
-                awaited: set[asyncio.Future[Any]] = {reader, writer, self._look}
+                awaited: set[asyncio.Future[Any]] = {talk, self._look}
                 if move is not None:
                     awaited.add(move)
                 timeout = None if self._look_at == math.inf else max(0.0, self._look_at - now)
                 await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             return None
         finally:
-            for task in (reader, writer, move):
-                if task is not None:
-                    task.cancel()
-            for end in await asyncio.gather(reader, writer, return_exceptions=True):
-                if isinstance(end, Exception) and not isinstance(end, ConnectionError):
-                    _log.error("the stream to %s ended with a bug of ours", stream.address, exc_info=end)
+            self._stream = None
+            self.is_awake = False
+            talk.cancel()
+            if move is not None:
+                move.cancel()
+            (end,) = await asyncio.gather(talk, return_exceptions=True)
+            if isinstance(end, Exception) and not isinstance(end, ConnectionError):
+                _log.error("the stream to %s ended with a bug of ours", stream.address, exc_info=end)
             if move is not None:
                 await asyncio.wait([move])
                 if not move.cancelled() and not move.exception() and (unused := move.result()) is not None:
                     self._let_go(unused.calls)
 
-    async def _read(self, stream: _Stream) -> None:
-        conversation = self._conversation
-        async for response in stream.calls:
+    def _requests(self) -> Sequence[wire.CallRequest]:
+        """What to write now. What is called while it is written goes into the next run: runs grow with the load."""
+        self.is_awake = False
+        requests = self._conversation.requests(self._loop.time())
+        # Also when nothing may be said: to wait for a node that knows no leader has an end too.
+        self._maybe_look()
+        return requests
+
+    def _on_responses(self, responses: Iterable[wire.CallResponse]) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        for response in responses:
             if response.HasField("leader"):
                 self._on_leader(stream, response.leader)
             else:
-                conversation.on_response(response, self._loop.time())
-            self.wake()
-            self._maybe_look()
-
-    async def _write(self, stream: _Stream) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self.is_awake = False
-            requests = self._conversation.requests(self._loop.time())
-            # Also when nothing may be said: to wait for a node that knows no leader has an end too.
-            self._maybe_look()
-            if requests:
-                for request in requests:
-                    stream.calls.send(request)
-                # What is called meanwhile goes into the next run: runs are as large as the load is high.
-                await stream.calls.sent()
+                self._conversation.on_response(response, self._loop.time())
+        self.wake()
+        self._maybe_look()
 
     def _on_leader(self, stream: _Stream, leader: wire.Leader) -> None:
         changed = leader.node != stream.leader.node

@@ -4,7 +4,8 @@ One stream per object, never opened again: what to do when it is lost, and what 
 the client's decision. A writer sends all that queued while the last frame was on its way; a
 reader fetches the next frame once the responses of the last one were taken. Only these two
 tasks touch the call, because gRPC cancels a call whose read or write is cancelled, and whoever
-waits for a response may be.
+waits for a response may be. Who converses lends both tasks his own hands (``converse``): no task
+of his has to be woken for what one of these could do itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TypeAlias
 
@@ -40,7 +42,10 @@ class CallStream:
         self._received: deque[pb.CallResponse] = deque()
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
-        self._failure: ConnectionError | None = None
+        self._failure: Exception | None = None
+        self._requests: Callable[[], Iterable[pb.CallRequest]] | None = None
+        self._on_responses: Callable[[Iterable[pb.CallResponse]], None] | None = None
+        self._over: asyncio.Future[None] | None = None
         self._heard = False  # the node answered
         self._lost = False  # nothing more can be written
         self._ended = False  # nothing more will be read
@@ -91,6 +96,41 @@ class CallStream:
         the stream is lost; reading says that it is.
         """
         await self._outbox.emptied()
+
+    async def converse(
+        self,
+        requests: Callable[[], Iterable[pb.CallRequest]],
+        on_responses: Callable[[Iterable[pb.CallResponse]], None],
+    ) -> None:
+        """Write what ``requests`` gives whenever all before is written, and hand over what comes, until the end.
+
+        ``requests`` is asked after every write, and when ``wake`` says that it has something. To be
+        cancelled when somebody has heard enough; the stream is still to be closed then.
+
+        Raises:
+            ConnectionError: the stream is lost.
+            Exception: what either of the two raised.
+        """
+        assert self._requests is None, "one conversation at a time"
+        self._over = asyncio.get_running_loop().create_future()
+        self._requests, self._on_responses = requests, on_responses
+        try:
+            early = list(self._received)
+            self._received.clear()
+            if early:
+                on_responses(early)
+            self._taken.set()
+            self._outbox.wake()
+            if not self._ended:
+                await self._over
+        finally:
+            self._requests = self._on_responses = None
+        if self._failure is not None and not self._closed:
+            raise self._failure
+
+    def wake(self) -> None:
+        """There is something in ``requests`` of whoever converses."""
+        self._outbox.wake()
 
     def __aiter__(self) -> CallStream:
         """Responses as they come; ends when either side ends the stream.
@@ -153,16 +193,23 @@ class CallStream:
                 await asyncio.wait(self._tasks[1:])
 
     async def _write(self, call: _Call) -> None:
+        outbox = self._outbox
         try:
             while True:
-                bodies = await self._outbox.next(FRAME_BYTES_MAX)
-                await call.write(repeated(_REQUESTS_TAG, bodies))
-                self._outbox.written()
+                if self._requests is not None and not outbox:
+                    for request in self._requests():
+                        self.send(request)
+                bodies = await outbox.next(FRAME_BYTES_MAX)
+                if bodies:
+                    await call.write(repeated(_REQUESTS_TAG, bodies))
+                    outbox.written()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the reader hears why
+        except Exception as error:
+            self._end(error)
         finally:
             self._lost = True
-            self._outbox.clear()
+            outbox.clear()
 
     async def _read(self, call: _Call) -> None:
         try:
@@ -170,17 +217,33 @@ class CallStream:
                 self._heard = True
                 if self._closed:
                     continue
+                responses = pb.ClientServiceCallResponse.FromString(data).responses
+                if self._on_responses is not None:
+                    self._on_responses(responses)
+                    continue
                 self._taken.clear()
-                self._received.extend(pb.ClientServiceCallResponse.FromString(data).responses)
+                self._received.extend(responses)
                 if self._received:
                     self._arrived.set()
                     await self._taken.wait()
+            self._end(None)
         except grpc.aio.AioRpcError as error:
-            self._failure = ConnectionError(f"{self.address}: {error.details()}")
+            self._end(ConnectionError(f"{self.address}: {error.details()}"))
         except DecodeError:
-            self._failure = ConnectionError(f"{self.address} does not answer as a node does")
+            self._end(ConnectionError(f"{self.address} does not answer as a node does"))
         except asyncio.InvalidStateError as error:
-            self._failure = ConnectionError(f"{self.address}: {error}")
+            self._end(ConnectionError(f"{self.address}: {error}"))
+        except Exception as error:
+            self._end(error)
         finally:
-            self._ended = True
+            self._ended = True  # also when it is cancelled
             self._arrived.set()
+
+    def _end(self, failure: Exception | None) -> None:
+        """Nothing more is read, because of ``failure`` if there is one; the first one counts."""
+        self._ended = True
+        if self._failure is None:
+            self._failure = failure
+        self._arrived.set()
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)

@@ -249,3 +249,69 @@ def test_the_pings_that_channels_send_are_within_what_servers_allow() -> None:
     for channel in (dict(CLIENT_CHANNEL), dict(PEER_CHANNEL)):
         assert channel["grpc.keepalive_time_ms"] > server["grpc.http2.min_ping_interval_without_data_ms"]
         assert channel["grpc.keepalive_permit_without_calls"] <= server["grpc.keepalive_permit_without_calls"]
+
+
+def test_who_converses_is_asked_for_requests_and_handed_responses_until_the_end() -> None:
+    async def scenario() -> None:
+        peer = await Peer().start()
+        peer.echo.before_greeting = [pb.CallResponse(leader=pb.Leader(node="n1"))]
+        waiting = [b"%d" % number for number in range(50)]
+        heard: list[pb.CallResponse] = []
+
+        def requests() -> list[pb.CallRequest]:
+            taken, waiting[:] = waiting[:], []
+            return [pb.CallRequest(run=run) for run in taken]
+
+        async with CallStream(peer.address) as stream:
+            talk = asyncio.create_task(stream.converse(requests, heard.extend))
+            await until(lambda: len(heard) == 51)
+            waiting.append(b"later")
+            stream.wake()
+            await until(lambda: len(heard) == 52)
+            assert heard[0].leader.node == "n1"
+            assert [response.run_answer.outcomes[0] for response in heard[1:]] == [
+                *(b"%d" % number for number in range(50)),
+                b"later",
+            ]
+            await peer.server.close()
+            with pytest.raises(ConnectionError):
+                await talk
+
+    run(scenario)
+
+
+def test_what_a_conversation_raises_ends_it_and_after_one_that_was_cancelled_responses_can_be_read() -> None:
+    async def scenario() -> None:
+        peer = await Peer().start()
+        async with CallStream(peer.address) as stream:
+            talk = asyncio.create_task(stream.converse(list, lambda responses: None))
+            await asyncio.sleep(0)
+            talk.cancel()
+            await asyncio.wait([talk])
+            stream.send(pb.CallRequest(run=b"read"))
+            assert (await anext(stream)).run_answer.outcomes == [b"read"]
+
+            def fail(_: object) -> None:
+                raise ZeroDivisionError
+
+            stream.send(pb.CallRequest(run=b"heard"))
+            with pytest.raises(ZeroDivisionError):
+                await stream.converse(list, fail)
+        await peer.server.close()
+
+    run(scenario)
+
+
+def test_a_conversation_that_cannot_say_what_it_wants_ends() -> None:
+    async def scenario() -> None:
+        peer = await Peer().start()
+
+        def fail() -> list[pb.CallRequest]:
+            raise ZeroDivisionError
+
+        async with CallStream(peer.address) as stream:
+            with pytest.raises(ZeroDivisionError):
+                await stream.converse(fail, lambda responses: None)
+        await peer.server.close()
+
+    run(scenario)
