@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from paxospp.client.addresses import AddressBook
@@ -173,7 +173,7 @@ class Line:
         conversation.on_stream(stream.greeting, self._loop.time())
         self._stream = stream
         self.is_awake = True
-        talk = self._loop.create_task(stream.calls.converse(self._requests, self._on_responses))
+        talk = self._loop.create_task(stream.calls.converse(self._requests, self._on_response))
         move: asyncio.Task[_Stream | None] | None = None
         try:
             while not talk.done():
@@ -228,15 +228,14 @@ class Line:
         self._maybe_look()
         return requests
 
-    def _on_responses(self, responses: Iterable[wire.CallResponse]) -> None:
+    def _on_response(self, response: wire.CallResponse) -> None:
         stream = self._stream
         if stream is None:
             return
-        for response in responses:
-            if response.HasField("leader"):
-                self._on_leader(stream, response.leader)
-            else:
-                self._conversation.on_response(response, self._loop.time())
+        if response.HasField("leader"):
+            self._on_leader(stream, response.leader)
+        else:
+            self._conversation.on_response(response, self._loop.time())
         self.wake()
         self._maybe_look()
 

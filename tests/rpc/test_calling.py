@@ -263,7 +263,7 @@ def test_who_converses_is_asked_for_requests_and_handed_responses_until_the_end(
             return [pb.CallRequest(run=run) for run in taken]
 
         async with CallStream(peer.address) as stream:
-            talk = asyncio.create_task(stream.converse(requests, heard.extend))
+            talk = asyncio.create_task(stream.converse(requests, heard.append))
             await until(lambda: len(heard) == 51)
             waiting.append(b"later")
             stream.wake()
@@ -284,7 +284,7 @@ def test_what_a_conversation_raises_ends_it_and_after_one_that_was_cancelled_res
     async def scenario() -> None:
         peer = await Peer().start()
         async with CallStream(peer.address) as stream:
-            talk = asyncio.create_task(stream.converse(list, lambda responses: None))
+            talk = asyncio.create_task(stream.converse(list, lambda response: None))
             await asyncio.sleep(0)
             talk.cancel()
             await asyncio.wait([talk])
@@ -311,7 +311,7 @@ def test_a_conversation_that_cannot_say_what_it_wants_ends() -> None:
 
         async with CallStream(peer.address) as stream:
             with pytest.raises(ZeroDivisionError):
-                await stream.converse(fail, lambda responses: None)
+                await stream.converse(fail, lambda response: None)
         await peer.server.close()
 
     run(scenario)
