@@ -251,7 +251,7 @@ class Calls(ABC):
             CommandError: the method raised.
         """
         timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
-        consistency = _take_consistency(options)
+        consistency = _take_consistency(options) if options else "linearizable"
         request, decode = _encode(query, Query, args, options)
         call = self._query(request, consistency, timeout_s)
         try:
@@ -344,7 +344,7 @@ class SyncCalls(ABC):
     def query(self, query: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy and *Ts
         """Have ``query`` answered by one replica; see ``Calls.query``."""
         timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
-        consistency = _take_consistency(options)
+        consistency = _take_consistency(options) if options else "linearizable"
         request, decode = _encode(query, Query, args, options)
         return decode(self._query(request, consistency, timeout_s))
 
