@@ -7,8 +7,9 @@ possible shows always. Judged is what the world knows, never what the node belie
   leader's ballot and none above: nobody newer led when it came (FAULTS B30, B32, B33). One who came
   back with an empty disk has no vote (B16). A lease, which ``leases`` judges, needs no such word.
 * No read is confirmed that came when somebody led under a higher ballot.
-* The slot that a read waits for is no less than what was chosen under any lower ballot (B31); and
-  of the slot behind all it knows, the leader has clean answers of a quorum (B20).
+* The slot that a read waits for is no less than what was chosen under any lower ballot (B31), as
+  far as no slot is missing below: nobody was answered for what was chosen behind a gap. And of the
+  slot behind all it knows, the leader has clean answers of a quorum (B20).
 * An answer that a replica keeps is one to a round that it has begun: rounds are counted anew at
   each boot.
 
@@ -51,7 +52,7 @@ class ReadRules:
         """The read that is just being taken in: if it is confirmed at once, a lease does it."""
         self._spoke: dict[Ballot, dict[NodeId, float]] = {}
         self._chosen_below: dict[Ballot, Slot] = {}
-        """Per ballot that was led under, the highest slot that was chosen under a lower one."""
+        """Per ballot that was led under, the highest slot below every gap that was chosen under a lower one."""
 
     # What is said.
 
@@ -103,7 +104,8 @@ class ReadRules:
         _replace(confirming, "_answer", watched_answer)
 
     def _begin(self, ballot: Ballot) -> None:
-        below = (slot for slot, under in self._invariants.chosen.under.items() if under < ballot)
+        chosen = self._invariants.chosen
+        below = (slot for slot, under in chosen.under.items() if under < ballot and slot <= chosen.up_to)
         self._chosen_below[ballot] = max(below, default=Slot(0))
 
     def _check_confirmed(self, host: Host, asked: _Asked, slot: Slot, leading: Leading, *, by_lease: bool) -> None:
