@@ -93,7 +93,7 @@ MUTANTS = (
             Patch(
                 _CODEC,
                 "    if checksum != frame.checksum:\n",
-                "    if not sender.node:\n",
+                "    if checksum < 0:\n",
             ),
         ),
     ),
