@@ -64,7 +64,7 @@ def test_a_row_is_the_median_of_its_repeats_and_a_goal_the_ratio_of_two_medians(
 @pytest.mark.timeout(600)
 def test_a_sweep_measures_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    ended = paxospp("bench", "--sweep", "--repeats", "1", "--seconds", "1", "--json", timeout=600)
+    ended = paxospp("bench", "--sweep", "--repeats", "1", "--seconds", "0.5", "--json", timeout=600)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     rows = json.loads(ended.stdout)
     expected = [row.name for row in rows_of(CASE, etcd=find_etcd() is not None, rocksdb=True)]

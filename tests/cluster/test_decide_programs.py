@@ -90,7 +90,7 @@ def test_heavy_put(tmp_path: Path, count: int) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(2_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [60, pytest.param(1_000, marks=pytest.mark.long)])
 def test_unreliable(tmp_path: Path, count: int) -> None:
     """A fifth of all messages between nodes is lost, the answers to them included."""
 

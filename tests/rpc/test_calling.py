@@ -15,7 +15,7 @@ from paxospp.rpc.channel import CLIENT_CHANNEL, PEER_CHANNEL, SERVER
 from paxospp.rpc.server import Server
 from paxospp.testing.fault_proxy import FaultProxy
 from paxospp.wire.v1 import client_pb2 as pb
-from tests.rpc.ends import LOOPBACK, EchoingCalls, Peer, run, until
+from tests.rpc.ends import LOOPBACK, EchoingCalls, Peer, run, threads_left, until
 
 
 def test_a_stream_begins_with_a_greeting_and_answers_come_in_order() -> None:
@@ -211,8 +211,7 @@ def test_nothing_is_left_when_both_ends_are_closed() -> None:
 
     for _ in range(3):
         run(scenario)
-    gc.collect()
-    assert threading.enumerate() == [threading.main_thread()]
+    assert threads_left() == []
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "silent"])

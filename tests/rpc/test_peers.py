@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import socket
-import threading
 import time
 from random import Random
 
@@ -15,7 +13,7 @@ import pytest
 from paxospp.messages import Accept, Heartbeat, Message
 from paxospp.model import NodeId, Slot
 from paxospp.rpc.peers import PeerLinks
-from tests.rpc.ends import N1, N2, N3, Peer, accept, encode_from, run, until
+from tests.rpc.ends import N1, N2, N3, Peer, accept, encode_from, run, threads_left, until
 
 
 def links(queue_bytes_max: int = 1 << 20) -> PeerLinks:
@@ -337,8 +335,7 @@ def test_closing_ends_links_in_every_state_and_leaves_no_task_socket_or_thread()
         await peer.server.close()
 
     run(scenario)
-    gc.collect()
-    assert threading.enumerate() == [threading.main_thread()]
+    assert threads_left() == []
 
 
 def test_closing_before_the_first_turn_of_the_loop_is_clean() -> None:
