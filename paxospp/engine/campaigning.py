@@ -30,8 +30,6 @@ class Campaigning:
     def __init__(self, identity: Identity, ballot: Ballot, start: Slot, *, now: float, resend_s: float) -> None:
         self.promises = Promises(ballot)
         self.began_at = now
-        self.incarnations: dict[NodeId, int] = {identity.name: identity.incarnation}
-        """Whose life promised: what a founding membership is made of."""
         self._identity = identity
         self._start = start
         self._prepare_again_at = now + resend_s
@@ -44,10 +42,7 @@ class Campaigning:
 
     def add(self, node: NodeId, incarnation: int, promise: Promise) -> bool:
         """Take one part of a promise; True if it completed what ``node`` has to say."""
-        if self.incarnations.setdefault(node, incarnation) != incarnation:
-            self.promises.forget(node)  # another life of that name promised before
-            self.incarnations[node] = incarnation
-        return self.promises.add(node, promise)
+        return self.promises.add(node, incarnation, promise)
 
     def has_won(self, cluster: Cluster) -> bool:
         """Whether those who promised are enough to lead."""
@@ -56,8 +51,7 @@ class Campaigning:
         voters = founding_voters(self._identity, promises) if founds else cluster.voters
         if founds and not promises.is_clean(FOUNDING_SLOT, voters):
             return False  # what is damaged there may have founded this cluster
-        promised = [name for name in promises.reports if voters.has(name, self.incarnations[name])]
-        return voters.is_quorum(promised)
+        return voters.is_quorum(promises.promised(voters))
 
     def to_ask_again(self, now: float, others: Collection[NodeId]) -> list[NodeId]:
         """Who has not answered and is to be asked again now."""

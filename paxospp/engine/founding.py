@@ -10,14 +10,14 @@ Reference: DESIGN rule 9; Lamport, Malkhi, Zhou, "Reconfiguring a State Machine"
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from random import Random
 
 from paxospp.engine.promises import Promises
 from paxospp.engine.quorum import Everyone, Majority, Voters
 from paxospp.engine.settings import Identity, Settings
 from paxospp.errors import CorruptedError
-from paxospp.model import Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.model import Entry, Kind, Member, Membership, Slot
 
 FOUNDING_SLOT = Slot(1)
 
@@ -50,9 +50,7 @@ def voters_to_found(held: Entry | None, everyone: Voters) -> Voters:
     return Majority(Membership.from_bytes(held.value))
 
 
-def founding_entry(
-    identity: Identity, settings: Settings, promises: Promises, incarnations: Mapping[NodeId, int], random: Random
-) -> Entry:
+def founding_entry(identity: Identity, settings: Settings, promises: Promises, random: Random) -> Entry:
     """What to propose in slot 1: what may have been chosen there, or a first membership of who promised.
 
     That is of all named nodes, in the lives that promised, under a fresh cluster id.
@@ -60,13 +58,14 @@ def founding_entry(
     entry = promises.choose(FOUNDING_SLOT, founding_voters(identity, promises))
     if entry is not None and entry.kind is Kind.MEMBERSHIP:
         return entry
+    lives = {name: report.incarnation for name, report in promises.reports.items()}
     membership = Membership(
         cluster_id=random.randbytes(16),
         group=identity.group,
         alpha=settings.alpha,
         session_expiry_s=settings.session_expiry_s,
         replaces=Slot(0),
-        members=tuple(Member(name, identity.cluster[name], incarnations[name]) for name in sorted(identity.cluster)),
+        members=tuple(Member(name, identity.cluster[name], lives[name]) for name in sorted(identity.cluster)),
     )
     return Entry(FOUNDING_SLOT, promises.ballot, Kind.MEMBERSHIP, membership.to_bytes())
 

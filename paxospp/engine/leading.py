@@ -93,11 +93,10 @@ class Leading:
         Where another answer was damaged, this one may be what makes a slot clean that is not proposed
         in yet, and then what it holds there may be chosen. Where a quorum said *none* without it, not.
         """
-        reports = self.promises.reports
-        report = reports[node]
+        report = self.promises.reports[node]
         found = report.decided
         for slot in report.entries:
-            clean = [other for other, theirs in reports.items() if other != node and theirs.is_clean(slot)]
+            clean = [other for other in self.promises.clean(slot, voters) if other != node]
             if slot > found and not voters.is_quorum(clean):
                 found = slot
         if found < self.next_slot:

@@ -2,7 +2,8 @@
 
 For every slot a promise says *accepted*, *none*, *faulty* or *decided*. Only the first two are
 clean; the leader proposes in a slot only after clean answers from a quorum. A promise counts
-when all its parts are in.
+when all its parts are in, and for the life of the storage that gave it: whoever founds a cluster
+asks everybody, and one whose disk was wiped since has forgotten what its name accepted.
 
 References: Lamport, "Paxos Made Simple", 2.2, phase 2a; Alagappan et al., "Protocol-Aware
 Recovery for Consensus-Based Storage" (2018): a faulty entry is not an absent one.
@@ -23,6 +24,8 @@ from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 class Report:
     """All that one acceptor's promise said."""
 
+    incarnation: int
+    """Whose life promised."""
     decided: Slot
     first: Slot
     last: Slot
@@ -45,12 +48,16 @@ class Promises:
     def __init__(self, ballot: Ballot) -> None:
         self.ballot = ballot
         self.reports: dict[NodeId, Report] = {}
+        self._incarnations: dict[NodeId, int] = {}
         self._parts: dict[NodeId, dict[int, Promise]] = {}
         self._clean_from: tuple[Slot, Voters] | None = None
         """From which slot on a quorum is clean for every slot, as far as the reports of now say."""
 
-    def add(self, node: NodeId, promise: Promise) -> bool:
+    def add(self, node: NodeId, incarnation: int, promise: Promise) -> bool:
         """Take one part; True if it completed the report of ``node``. A later report replaces an earlier one."""
+        if self._incarnations.setdefault(node, incarnation) != incarnation:
+            self._forget(node)  # another life of that name promised before
+            self._incarnations[node] = incarnation
         parts = self._parts.setdefault(node, {})
         other = next(iter(parts.values()), None)
         if other is not None and (
@@ -63,6 +70,7 @@ class Promises:
         del self._parts[node]
         self._clean_from = None
         self.reports[node] = Report(
+            incarnation=incarnation,
             decided=promise.decided,
             first=promise.first,
             last=promise.last,
@@ -71,8 +79,7 @@ class Promises:
         )
         return True
 
-    def forget(self, node: NodeId) -> None:
-        """Drop what ``node`` said."""
+    def _forget(self, node: NodeId) -> None:
         self.reports.pop(node, None)
         self._parts.pop(node, None)
         self._clean_from = None
@@ -87,21 +94,29 @@ class Promises:
         """The highest slot any report calls decided."""
         return max((report.decided for report in self.reports.values()), default=Slot(0))
 
-    def is_clean_from(self, slot: Slot, voters: Voters) -> bool:
-        """Whether a quorum answered accepted or none for ``slot`` and everything above; asked for every new value."""
-        if self._clean_from is None or self._clean_from[1] is not voters:
-            ends = sorted({report.clean_from for report in self.reports.values()})
-            quorums = (
-                end
-                for end in ends
-                if voters.is_quorum([node for node, report in self.reports.items() if report.clean_from <= end])
-            )
-            self._clean_from = next(quorums, Slot(sys.maxsize)), voters
-        return slot >= self._clean_from[0]
+    def promised(self, voters: Voters) -> list[NodeId]:
+        """Who of ``voters`` has promised."""
+        return [node for node, report in self.reports.items() if voters.has(node, report.incarnation)]
+
+    def clean(self, slot: Slot, voters: Voters) -> list[NodeId]:
+        """Who of ``voters`` answered accepted or none for ``slot``."""
+        return [node for node in self.promised(voters) if self.reports[node].is_clean(slot)]
 
     def is_clean(self, slot: Slot, voters: Voters) -> bool:
         """Whether a quorum answered accepted or none for ``slot``."""
-        return voters.is_quorum([node for node, report in self.reports.items() if report.is_clean(slot)])
+        return voters.is_quorum(self.clean(slot, voters))
+
+    def is_clean_from(self, slot: Slot, voters: Voters) -> bool:
+        """Whether a quorum answered accepted or none for ``slot`` and everything above; asked for every new value."""
+        if self._clean_from is None or self._clean_from[1] is not voters:
+            ends = {node: self.reports[node].clean_from for node in self.promised(voters)}
+            quorums = (
+                end
+                for end in sorted(set(ends.values()))
+                if voters.is_quorum([node for node, theirs in ends.items() if theirs <= end])
+            )
+            self._clean_from = next(quorums, Slot(sys.maxsize)), voters
+        return slot >= self._clean_from[0]
 
     def choose(self, slot: Slot, voters: Voters) -> Entry | None:
         """What must be proposed in ``slot`` under our ballot; None while it has to stay open.

@@ -181,7 +181,8 @@ class Protocol:
                 self._take_promise(sender.node, sender.incarnation, promise, turn)
             case Leading(promises=promises) if promises.ballot == promise.ballot:
                 # A slot that lacked clean answers may have them now; settle proposes it.
-                if promises.add(sender.node, promise):
+                votes = self._cluster.voters.has(sender.node, sender.incarnation)
+                if votes and promises.add(sender.node, sender.incarnation, promise):
                     self.role.on_late_promise(sender.node, self._cluster.voters)
             case _:
                 return
@@ -270,7 +271,7 @@ class Protocol:
         self._take_role(leading)
         self.lease.lead()
         if self._cluster.membership is None:
-            self._propose_founding(leading, campaign.incarnations, turn)
+            self._propose_founding(leading, turn)
         self._begin_round(turn)
 
     def _become_following(self, turn: Turn) -> None:
@@ -293,8 +294,8 @@ class Protocol:
 
     # Leading.
 
-    def _propose_founding(self, leading: Leading, incarnations: dict[NodeId, int], turn: Turn) -> None:
-        entry = founding_entry(self._identity, self._settings, leading.promises, incarnations, self._random)
+    def _propose_founding(self, leading: Leading, turn: Turn) -> None:
+        entry = founding_entry(self._identity, self._settings, leading.promises, self._random)
         self._cluster.try_founding(Membership.from_bytes(entry.value))
         leading.start_after(FOUNDING_SLOT)
         self.propose(entry, turn)
@@ -324,7 +325,7 @@ class Protocol:
             if isinstance(self.role, Campaigning):
                 self._take_promise(self._identity.name, self._identity.incarnation, part, turn)
             elif isinstance(self.role, Leading):
-                self.role.promises.add(self._identity.name, part)
+                self.role.promises.add(self._identity.name, self._identity.incarnation, part)
 
     # Time.
 

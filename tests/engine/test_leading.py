@@ -8,7 +8,7 @@ from paxospp.engine.settings import Settings
 from paxospp.messages import Promise
 from paxospp.model import Kind, NodeId, Slot
 
-from .words import N1, N2, N3, ballot, entry, majority, promise
+from .words import N1, N2, N3, ballot, entry, life, majority, promise
 
 MINE = ballot(9)
 
@@ -16,7 +16,7 @@ MINE = ballot(9)
 def leading(*reports: Promise, decided: int = 0, alpha: int = 4) -> Leading:
     promises = Promises(MINE)
     for number, report in enumerate(reports, 1):
-        promises.add(NodeId(f"n{number}"), report)
+        promises.add(NodeId(f"n{number}"), number, report)
     return Leading(
         promises,
         Slot(decided),
@@ -49,7 +49,7 @@ def test_a_slot_without_clean_answers_is_held_back_and_tried_again_with_the_next
 
     assert [held.slot for held in it.recover(Slot(0), majority())] == [2]
     assert it.is_waiting(Slot(0), majority())
-    it.promises.add(N3, promise(MINE, entry(1, ballot(1), b"a")))
+    it.promises.add(N3, life(N3), promise(MINE, entry(1, ballot(1), b"a")))
     assert list(it.recover(Slot(0), majority())) == [entry(1, MINE, b"a")]
     assert not it.is_waiting(Slot(0), majority())
 

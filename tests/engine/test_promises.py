@@ -9,7 +9,7 @@ from paxospp.engine.promises import Promises
 from paxospp.messages import Promise
 from paxospp.model import Kind, NodeId, Slot
 
-from .words import N1, N2, N3, N4, N5, ballot, entry, majority, promise
+from .words import N1, N2, N3, ballot, entry, life, majority, promise
 
 MINE = ballot(9)
 
@@ -17,7 +17,7 @@ MINE = ballot(9)
 def promises(**reports: Promise) -> Promises:
     it = Promises(MINE)
     for node, report in reports.items():
-        assert it.add(NodeId(node), report)
+        assert it.add(NodeId(node), life(NodeId(node)), report)
     return it
 
 
@@ -39,7 +39,7 @@ def test_a_slot_stays_open_without_a_quorum_of_answers() -> None:
 
 def test_two_answers_of_one_node_are_one_answer() -> None:
     it = promises(n1=promise(MINE))
-    it.add(N1, promise(MINE))
+    it.add(N1, life(N1), promise(MINE))
 
     assert it.choose(Slot(1), majority()) is None
 
@@ -49,7 +49,7 @@ def test_a_faulty_slot_is_no_answer() -> None:
     it = promises(n1=promise(MINE, faulty=(range(1, 2),)), n2=promise(MINE))
 
     assert it.choose(Slot(1), majority()) is None
-    it.add(N3, promise(MINE))
+    it.add(N3, life(N3), promise(MINE))
     assert it.choose(Slot(1), majority()) == entry(1, MINE, b"", Kind.NOOP)
 
 
@@ -86,10 +86,10 @@ def test_a_promise_counts_when_all_its_parts_are_in() -> None:
     whole = promise(MINE, entry(1, ballot(1)), entry(2, ballot(1)))
     first, second = (replace(whole, part=number, parts=2, entries=(whole.entries[number],)) for number in (0, 1))
 
-    assert not it.add(N2, first)
-    assert not it.add(N2, first)
+    assert not it.add(N2, life(N2), first)
+    assert not it.add(N2, life(N2), first)
     assert it.reports == {}
-    assert it.add(N2, second)
+    assert it.add(N2, life(N2), second)
     assert sorted(it.reports[N2].entries) == [1, 2]
 
 
@@ -98,19 +98,35 @@ def test_parts_of_two_answers_are_never_mixed() -> None:
     old = replace(promise(MINE, entry(1, ballot(1))), parts=2)
     new = replace(promise(MINE, decided=1), part=1, parts=2)
 
-    assert not it.add(N2, old)
-    assert not it.add(N2, new)
+    assert not it.add(N2, life(N2), old)
+    assert not it.add(N2, life(N2), new)
+
+
+def test_an_answer_of_a_life_without_a_vote_makes_no_slot_clean_and_what_it_holds_is_still_seen() -> None:
+    """D12: its disk was wiped since its name accepted something, and whoever founds a cluster asks everybody."""
+    it = promises(n1=promise(MINE))
+    it.add(N3, 33, promise(MINE, entry(2, ballot(2), b"x")))
+
+    assert it.promised(majority()) == [N1]
+    assert it.choose(Slot(1), majority()) is None
+    assert not it.is_clean_from(Slot(1), majority())
+    it.add(N2, life(N2), promise(MINE))
+    assert it.choose(Slot(1), majority()) == entry(1, MINE, b"", Kind.NOOP)
+    assert it.choose(Slot(2), majority()) == entry(2, MINE, b"x")
+
+
+def test_another_life_takes_the_place_of_the_one_that_promised_before() -> None:
+    it = promises(n2=promise(MINE, entry(1, ballot(1))))
+    whole = promise(MINE)
+    parts = [replace(whole, part=number, parts=2) for number in (0, 1)]
+
+    assert not it.add(N2, 22, parts[0])
+    assert it.reports == {}
+    assert not it.add(N2, life(N2), parts[1])
+    assert it.add(N2, life(N2), parts[0])
 
 
 def test_it_recovers_up_to_the_highest_slot_anybody_reports() -> None:
     it = promises(n1=promise(MINE, entry(7, ballot(1))), n2=promise(MINE, decided=3))
 
     assert it.recovered_up_to == 7
-
-
-def test_answers_of_another_life_of_a_node_can_be_forgotten() -> None:
-    it = promises(n1=promise(MINE), n2=promise(MINE))
-    it.forget(N2)
-
-    assert set(it.reports) == {N1}
-    assert {N3, N4, N5}.isdisjoint(it.reports)

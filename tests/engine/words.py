@@ -16,9 +16,14 @@ N1, N2, N3, N4, N5 = (NodeId(f"n{number}") for number in range(1, 6))
 CLUSTER_ID = bytes(range(16))
 
 
+def life(node: NodeId) -> int:
+    """The incarnation of the node's only life: its number."""
+    return int(node[1:])
+
+
 def ballot(round: int, node: NodeId = N1) -> Ballot:
-    """A ballot of the node's only life, whose incarnation is the node's number."""
-    return Ballot(round, node, int(node[1:]))
+    """A ballot of the node's only life."""
+    return Ballot(round, node, life(node))
 
 
 def entry(slot: int, of: Ballot, value: bytes = b"x", kind: Kind = Kind.COMMANDS) -> Entry:
@@ -61,7 +66,7 @@ def identity(name: NodeId = N1, size: int = 3, *, boot: int = 1, nonce: int = 11
     return Identity(
         name=name,
         group=0,
-        incarnation=int(name[1:]),
+        incarnation=life(name),
         boot=boot,
         nonce=nonce,
         cluster={other: f"{other}:1" for other in names},
@@ -69,7 +74,7 @@ def identity(name: NodeId = N1, size: int = 3, *, boot: int = 1, nonce: int = 11
 
 
 def sender(node: NodeId, *, boot: int = 1, nonce: int = 7, incarnation: int | None = None) -> Sender:
-    return Sender(CLUSTER_ID, 0, node, int(node[1:]) if incarnation is None else incarnation, boot, nonce)
+    return Sender(CLUSTER_ID, 0, node, life(node) if incarnation is None else incarnation, boot, nonce)
 
 
 def founded(name: NodeId = N1, size: int = 3, *, promised: Ballot | None = None) -> Replica:

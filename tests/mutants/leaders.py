@@ -48,20 +48,31 @@ MUTANTS = (
             ),
             Patch(
                 _PROMISES,
-                "        return voters.is_quorum([node for node, report in self.reports.items() if "
-                "report.is_clean(slot)])\n",
-                "        times = [self.times[node] for node, report in self.reports.items() if report.is_clean(slot)]\n"
-                "        return 2 * sum(times) > len(voters.names)\n",
+                "        return voters.is_quorum(self.clean(slot, voters))\n",
+                "        return 2 * sum(self.times[node] for node in self.clean(slot, voters)) > len(voters.names)\n",
             ),
             Patch(
                 _CAMPAIGNING,
-                "        return voters.is_quorum(promised)\n",
+                "        return voters.is_quorum(promises.promised(voters))\n",
+                "        promised = promises.promised(voters)\n"
                 "        return voters.is_quorum(promised) or (\n"
                 "            not founds and 2 * sum(promises.times[name] for name in promised) > len(voters.names)\n"
                 "        )\n",
             ),
         ),
         aim=aims.everything(aims.has_nodes(4), aims.draws("N1", "N2")),
+    ),
+    Mutant(
+        "a promise counts for whoever bears the name",
+        "D12: a disk that was wiped since its name accepted something says that there was nothing.",
+        (
+            Patch(
+                _PROMISES,
+                " if voters.has(node, report.incarnation)]\n",
+                " if report and node in voters.names]\n",
+            ),
+        ),
+        aim=aims.everything(aims.founds_late, aims.has_nodes(3), aims.draws("D12")),
     ),
     Mutant(
         "a promise counts before all its parts are in",
@@ -257,7 +268,7 @@ MUTANTS = (
         "a majority founds the cluster",
         "Rule 9: a cluster that was founded without somebody may be founded again by him.",
         (
-            Patch(_FOUNDING, "incarnations[name])", "incarnations.get(name, 1))"),
+            Patch(_FOUNDING, "lives[name])", "lives.get(name, 1))"),
             Patch(
                 "paxospp.engine.quorum",
                 "        return self.names.issubset(names)\n",

@@ -45,6 +45,11 @@ def test_a_slot_damaged_everywhere_is_not_missed_where_a_snapshot_holds_it(seed:
     assert Simulation(Ledger).run([seed]).seeds == 1
 
 
+def test_a_wiped_disk_makes_no_slot_clean_for_who_founds_once_more() -> None:
+    """The story: ``tests/engine/scenarios/B16_a_wiped_disk_makes_no_slot_clean.txt``."""
+    assert Simulation(Ledger).run([110002093]).seeds == 1
+
+
 def test_every_size_and_every_family_is_drawn_and_half_of_all_seeds_have_few() -> None:
     plans = [Plan.draw(seed, machine=Ledger, workload=lambda random: ()) for seed in range(400)]
 

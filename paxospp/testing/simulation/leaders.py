@@ -4,7 +4,8 @@ Each of these is a step of the proof that one value is chosen per slot; those fo
 A rule that is broken here seldom harms at once: a value has to be chosen elsewhere, or a call to end,
 between two messages. What is judged is the step, so a run shows it where it happens.
 
-* A leader counts promises to its own ballot only, of a quorum of members (FAULTS B6, B7).
+* A leader counts promises to its own ballot only, of a quorum of members (FAULTS B6, B7), each in the life that
+  has the vote: what a wiped disk says counts for nothing, here and below (D12).
 * It has found every slot that was chosen under a lower ballot, or waits for clean answers there (8).
 * Whom it counts for a slot has accepted there, under this ballot (B6).
 * It proposes in a slot after clean answers, accepted or none, of a quorum (16).
@@ -25,6 +26,7 @@ from paxospp.engine.quorum import Voters
 from paxospp.messages import Accept, Promise
 from paxospp.model import Ballot, Kind, NodeId, Slot
 from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.chosen import Life
 
 if TYPE_CHECKING:
     from paxospp.testing.simulation.host import Host
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 class _Report:
     """What one acceptor said, once, in answer to one ballot."""
 
+    life: Life
     decided: Slot
     first: Slot
     faulty: tuple[range, ...]
@@ -68,7 +71,8 @@ class LeaderRules:
             accepted.clear()
         accepted.update((entry.slot, entry.ballot) for entry in promise.entries)
         if promise.part == promise.parts - 1:
-            report = _Report(promise.decided, promise.first, promise.faulty, self._parts.pop(key))
+            life = (host.name, host.sender.incarnation)
+            report = _Report(life, promise.decided, promise.first, promise.faulty, self._parts.pop(key))
             self._reports.setdefault(promise.ballot, {}).setdefault(host.name, []).append(report)
 
     def on_leading(self, host: Host, leading: Leading) -> None:
@@ -80,8 +84,10 @@ class LeaderRules:
                 raise Broken("B6", f"{host.name} leads under {leading.ballot}, which {name} has not promised")
         if self._invariants.chosen.membership is None:
             self._check_founds(host, leading)
-        elif not self._are_quorum(names):
-            raise Broken("B7", f"{host.name} leads under {leading.ballot} with promises of {sorted(names)} alone")
+        else:
+            voted = [name for name, report in names.items() if self._votes((name, report.incarnation))]
+            if not self._are_quorum(voted):
+                raise Broken("B7", f"{host.name} leads under {leading.ballot} with promises of {sorted(voted)} alone")
         self._watch_count(host, leading)
         if self._invariants.chosen.membership is not None:
             self._check_complete(host, leading)
@@ -128,7 +134,9 @@ class LeaderRules:
         assert host.parts is not None
         protocol, slot = host.parts.replica._protocol, accept.slot
         said = self._reports.get(accept.ballot, {})
-        clean = {name for name, reports in said.items() if any(report.is_clean(slot) for report in reports)}
+        clean = {
+            name for name, reports in said.items() if any(self._votes(it.life) and it.is_clean(slot) for it in reports)
+        }
         if not protocol.log.is_faulty(slot):
             clean.add(host.name)
         if not self._are_quorum(clean):
@@ -139,7 +147,7 @@ class LeaderRules:
         told = {name: said.get(name, []) for name in leading.promises.reports}
         if (own := leading.promises.reports.get(host.name)) is not None:
             ballots = {entry.slot: entry.ballot for entry in own.entries.values()}
-            told[host.name] = [_Report(own.decided, own.first, own.faulty, ballots)]
+            told[host.name] = [_Report((host.name, own.incarnation), own.decided, own.first, own.faulty, ballots)]
         value = (accept.kind, accept.value)
         chosen = self._invariants.chosen
         alike = [
@@ -150,7 +158,9 @@ class LeaderRules:
         ]
         highest = max(alike, default=None)
         if not self._are_quorum(
-            name for name, reports in told.items() if any(report.allows(slot, highest) for report in reports)
+            name
+            for name, reports in told.items()
+            if any(self._votes(report.life) and report.allows(slot, highest) for report in reports)
         ):
             what = "a no-op" if accept.kind is Kind.NOOP else "a value"
             raise Broken("8", f"{host.name} proposes {what} in slot {slot} that no quorum of promises calls for")
@@ -162,7 +172,7 @@ class LeaderRules:
         return self._are_quorum(
             name
             for name in reports
-            if any(report.is_clean(slot) for report in said.get(name, ()))
+            if any(self._votes(report.life) and report.is_clean(slot) for report in said.get(name, ()))
             or (name == host.name and reports[name].is_clean(slot))
         )
 
@@ -191,6 +201,9 @@ class LeaderRules:
             return count(slot, node, voters)
 
         _replace(leading, "on_accepted", watched)
+
+    def _votes(self, life: Life) -> bool:
+        return self._invariants.chosen.has_vote(life)
 
     def _are_quorum(self, names: Iterable[NodeId]) -> bool:
         return self._invariants.chosen.are_quorum(names)
