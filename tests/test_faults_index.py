@@ -54,6 +54,7 @@ TESTED: dict[str, tuple[str, ...]] = {
     "B16": (
         f"{SCENARIOS}/B16_a_wiped_disk_does_not_vote.txt",
         f"{SCENARIOS}/B16_a_wiped_disk_confirms_no_read.txt",
+        f"{SCENARIOS}/B16_a_wiped_disk_makes_no_slot_clean.txt",
         f"{INSTALL}::test_a_wiped_node_learns_from_a_snapshot_and_does_not_vote",
     ),
     "B17": (f"{SCENARIOS}/B17_a_rolled_back_disk_is_noticed.txt", "tests/engine/test_peer_book.py"),
