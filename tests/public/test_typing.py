@@ -18,6 +18,7 @@ def check(*command: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_mypy_understands_the_right_calls_and_refuses_the_wrong_ones(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
