@@ -14,7 +14,7 @@ from paxospp.engine.cluster import Cluster
 from paxospp.engine.founding import FOUNDING_SLOT, founding_voters
 from paxospp.engine.promises import Promises
 from paxospp.engine.settings import Identity
-from paxospp.messages import Prepare, Promise
+from paxospp.messages import Prepare
 from paxospp.model import Ballot, NodeId, Slot
 
 
@@ -39,10 +39,6 @@ class Campaigning:
     def prepare(self) -> Prepare:
         """What everybody is asked."""
         return Prepare(ballot=self.promises.ballot, start=self._start)
-
-    def add(self, node: NodeId, incarnation: int, promise: Promise) -> bool:
-        """Take one part of a promise; True if it completed what ``node`` has to say."""
-        return self.promises.add(node, incarnation, promise)
 
     def has_won(self, cluster: Cluster) -> bool:
         """Whether those who promised are enough to lead."""

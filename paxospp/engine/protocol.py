@@ -191,7 +191,7 @@ class Protocol:
     def _take_promise(self, node: NodeId, incarnation: int, promise: Promise, turn: Turn) -> None:
         campaign = self.role
         assert isinstance(campaign, Campaigning)
-        if campaign.add(node, incarnation, promise) and campaign.has_won(self._cluster):
+        if campaign.promises.add(node, incarnation, promise) and campaign.has_won(self._cluster):
             self._become_leading(turn)
 
     def _on_accept(self, sender: Sender, accept: Accept, turn: Turn) -> None:

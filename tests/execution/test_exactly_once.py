@@ -298,7 +298,7 @@ class Network:
         raise AssertionError("it does not come to rest")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(20, 200))
 def test_callers_on_a_lossy_network_end_with_each_call_applied_exactly_once(seed: int, steps: int) -> None:
     network = Network(seed)
@@ -327,7 +327,7 @@ def test_callers_on_a_lossy_network_end_with_each_call_applied_exactly_once(seed
     assert network.log.replay().digest == network.log.executor.digest
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_restored_executor_and_one_that_went_on_stay_equal(seed: int) -> None:
     network = Network(seed)

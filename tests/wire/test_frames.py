@@ -44,7 +44,7 @@ MESSAGES_SENT: tuple[Message, ...] = (
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(SENDERS, NAMES, st.lists(MESSAGES, max_size=5))
 def test_a_frame_comes_back_as_it_was_sent(sender: Sender, to: NodeId, messages: list[Message]) -> None:
     assert decode_frame(encode_frame(sender, to, messages), to) == (sender, messages)
@@ -61,7 +61,7 @@ def test_an_encoder_that_remembers_makes_the_same_frames_for_every_peer(
         assert encoder.encode(sender, to, messages) == encode_frame(sender, to, messages)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(st.sampled_from((0, 1)), min_size=2, max_size=6), st.lists(MESSAGES, max_size=4), st.data())
 def test_nothing_of_a_message_or_of_a_sender_stays_in_the_next_frame(
     ballots: list[int], others: list[Message], data: st.DataObject
@@ -93,7 +93,7 @@ def test_a_number_that_does_not_fit_leaves_nothing_behind_in_its_encoder() -> No
             assert decode_frame(encoder.encode(SENDER, N2, [good]), N2) == (SENDER, [good])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(SENDERS, min_size=1, max_size=3), st.lists(st.tuples(st.integers(0, 20), MESSAGES), max_size=30))
 def test_a_decoder_that_remembers_senders_reads_each_as_if_it_were_the_first(
     senders: list[Sender], said: list[tuple[int, Message]]

@@ -16,7 +16,7 @@ between two messages. What is judged is the step, so a run shows it where it hap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,14 +78,15 @@ class LeaderRules:
     def on_leading(self, host: Host, leading: Leading) -> None:
         """``host`` takes the lead: whom it counts promised, under this ballot, and is a quorum."""
         said = self._reports.get(leading.ballot, {})
-        names = leading.promises.reports
-        for name in names:
+        reports = leading.promises.reports
+        for name in reports:
             if name != host.name and name not in said:
                 raise Broken("B6", f"{host.name} leads under {leading.ballot}, which {name} has not promised")
         if self._invariants.chosen.membership is None:
             self._check_founds(host, leading)
         else:
-            voted = [name for name, report in names.items() if self._votes((name, report.incarnation))]
+            chosen = self._invariants.chosen
+            voted = [name for name, report in reports.items() if chosen.has_vote((name, report.incarnation))]
             if not self._are_quorum(voted):
                 raise Broken("B7", f"{host.name} leads under {leading.ballot} with promises of {sorted(voted)} alone")
         self._watch_count(host, leading)
@@ -134,9 +135,7 @@ class LeaderRules:
         assert host.parts is not None
         protocol, slot = host.parts.replica._protocol, accept.slot
         said = self._reports.get(accept.ballot, {})
-        clean = {
-            name for name, reports in said.items() if any(self._votes(it.life) and it.is_clean(slot) for it in reports)
-        }
+        clean = {name for name, reports in said.items() if any(it.is_clean(slot) for it in self._counted(reports))}
         if not protocol.log.is_faulty(slot):
             clean.add(host.name)
         if not self._are_quorum(clean):
@@ -160,7 +159,7 @@ class LeaderRules:
         if not self._are_quorum(
             name
             for name, reports in told.items()
-            if any(self._votes(report.life) and report.allows(slot, highest) for report in reports)
+            if any(report.allows(slot, highest) for report in self._counted(reports))
         ):
             what = "a no-op" if accept.kind is Kind.NOOP else "a value"
             raise Broken("8", f"{host.name} proposes {what} in slot {slot} that no quorum of promises calls for")
@@ -172,7 +171,7 @@ class LeaderRules:
         return self._are_quorum(
             name
             for name in reports
-            if any(self._votes(report.life) and report.is_clean(slot) for report in said.get(name, ()))
+            if any(report.is_clean(slot) for report in self._counted(said.get(name, ())))
             or (name == host.name and reports[name].is_clean(slot))
         )
 
@@ -202,8 +201,9 @@ class LeaderRules:
 
         _replace(leading, "on_accepted", watched)
 
-    def _votes(self, life: Life) -> bool:
-        return self._invariants.chosen.has_vote(life)
+    def _counted(self, reports: Iterable[_Report]) -> Iterator[_Report]:
+        """Those of lives that have the vote."""
+        return (report for report in reports if self._invariants.chosen.has_vote(report.life))
 
     def _are_quorum(self, names: Iterable[NodeId]) -> bool:
         return self._invariants.chosen.are_quorum(names)
