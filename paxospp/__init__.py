@@ -45,6 +45,7 @@ from paxospp.model import Ballot, Change, Entry, Kind, NodeId, Slot, SnapshotMet
 from paxospp.state_machine import Context, MachineType, StateMachine, command, query
 from paxospp.storage.anchor import Anchor
 from paxospp.storage.contract import (
+    STORAGE_CONTRACT,
     DurableState,
     SnapshotReader,
     SnapshotWriter,
@@ -85,6 +86,7 @@ else:
 
 
 __all__ = [
+    "STORAGE_CONTRACT",
     "Anchor",
     "BackendUnavailableError",
     "Ballot",

@@ -1,11 +1,11 @@
-"""The hooks: how a plug-in offers what it has, and how it hears what happens.
+"""The hooks: how a plug-in offers storages and state machines, and how it is told events.
 
-A plug-in is a module, or any object, with functions marked ``@paxospp.hookimpl`` and named
-like the specifications below. It leaves out the hooks it has no use for, and of a hook's
-arguments those it does not need. ``plugins.PluginRegistry`` loads and asks them.
+A plug-in is a module, or any object, with functions that are marked ``@paxospp.hookimpl`` and have
+the names below. It may leave out any hook, and any argument of a hook. ``plugins.PluginRegistry``
+loads plug-ins and calls their hooks.
 
-Hooks run at start-up and for rare events, never once per command: they *find* objects, and
-plain calls drive them. The shape (hooks that return typed records) is conda's.
+Hooks run at start-up and for rare events, never once per command: they return objects, which are
+then called directly. Hooks that return typed records are conda's design.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from paxospp.storage.contract import StorageBackend
 
 GROUP = "paxospp"
-"""The entry-point group that plug-ins are found by; the value of an entry point names a module."""
+"""The entry-point group of plug-ins; the value of an entry point is the name of a module."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 
 hookimpl = pluggy.HookimplMarker(GROUP)
-"""Marks a function of a plug-in as the implementation of the hook it is named after."""
+"""Marks a function of a plug-in as the hook of the same name."""
 
 
 @hookspec
 def paxospp_storages() -> Iterable[StorageBackend]:  # type: ignore[empty-body]
-    """The ways to keep a log that this plug-in offers, one ``StorageBackend`` per scheme.
+    """Return one ``StorageBackend`` for each storage scheme that this plug-in offers.
 
-    Import the driver inside ``StorageBackend.open``, not at the top of the plug-in: a driver
-    that is missing then costs an error only to whoever asks for that scheme.
+    Import the driver inside ``StorageBackend.open``, not at the top of the plug-in, and name it in
+    ``StorageBackend.drivers``. If it is not installed, only those who ask for that scheme get an error.
     """
 
 
 @hookspec
 def paxospp_state_machines() -> Iterable[MachineType]:  # type: ignore[empty-body]
-    """The state machines that ``paxospp serve --machine NAME`` may name, one ``MachineType`` each."""
+    """Return one ``MachineType`` for each state machine that ``paxospp serve --machine NAME`` may name."""
 
 
 @hookspec
 def paxospp_event(event: Event) -> None:
-    """Hear one event (see ``paxospp.events``), on the node's own loop: return at once.
+    """Handle one event (see ``paxospp.events``). Runs on the node's event loop, so return at once.
 
-    What this raises is logged and goes no further.
+    An exception is logged and otherwise ignored.
     """

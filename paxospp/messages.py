@@ -56,7 +56,9 @@ class Promise:
 
     ballot: Ballot
     start: Slot
-    """Copied from the Prepare, so that parts of two answers are never mixed."""
+    """Copied from the Prepare."""
+    answer: int
+    """Number of this answer among those of the sender's boot, from 1; parts of two answers are never mixed."""
     part: int
     parts: int
     decided: Slot
@@ -109,8 +111,6 @@ class Heartbeat:
     leading: Ballot | None
     served: bool
     decided_up_to: Slot
-    recovered_up_to: Slot
-    """While leading: the last slot that phase 1 found open or was told decided."""
     promised: Ballot | None
     """The promise in memory."""
     remembered: Slot
@@ -119,6 +119,8 @@ class Heartbeat:
     """The promise that was on disk when this boot began."""
     checkpoint: Checkpoint | None = None
     """The latest digest that can be compared."""
+    vouched_up_to: Slot = Slot(0)
+    """While leading: nobody can have accepted anything above this slot, see ``damaged_end``; 0: it cannot tell."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -138,6 +140,8 @@ class HeartbeatAnswer:
     booted_with: Ballot | None
     lease: int = 0
     """For so many microseconds from receipt nobody but the heartbeat's sender is promised anything."""
+    vouched_up_to: Slot = Slot(0)
+    """As in ``Heartbeat``, if the one who answers leads; ``promised`` is the ballot it leads under then."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -199,7 +203,7 @@ class SnapshotRequest:
 class SnapshotChunk:
     """Bytes of snapshot ``id`` from ``offset`` on; ``last`` with its end.
 
-    ``slot`` 0 and no id: the snapshot asked for is not to be had here any more.
+    ``slot`` 0 and no id: the sender does not have the snapshot asked for.
     """
 
     slot: Slot
@@ -207,6 +211,8 @@ class SnapshotChunk:
     offset: int
     data: bytes
     last: bool
+    ballot: Ballot | None = None
+    """No slot that the snapshot covers was decided under a higher ballot."""
 
 
 ProtocolMessage = (

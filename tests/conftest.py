@@ -1,6 +1,10 @@
-"""Processes that tests start share one place for compiled code, also where the environment forbids to write any.
+"""What all tests share: how many processes run them, and where their child processes keep compiled code.
 
-Hundreds of them are started, and each would compile the whole package anew.
+A plain ``pytest`` runs them in two processes, because half of them mostly wait for a cluster. If you name tests, they
+run in one, where a debugger can reach them.
+
+The tests start hundreds of processes, and each would compile the whole package again. So they share one place for
+compiled code, even if the environment forbids writing any.
 """
 
 from __future__ import annotations
@@ -14,6 +18,15 @@ import pytest
 _FORBIDS = "PYTHONDONTWRITEBYTECODE"
 _PLACE = "PYTHONPYCACHEPREFIX"
 _KEPT: list[str] = []
+_WORKERS = 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    is_worker = hasattr(config, "workerinput")  # which is asked this as well
+    is_plain = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
+    if is_plain and not is_worker and getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses = _WORKERS
 
 
 def pytest_configure(config: pytest.Config) -> None:

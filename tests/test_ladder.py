@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: list[set[str]] = [
-    {"model", "messages", "errors", "events"},  # F0: words
+    {"model", "messages", "errors", "events", "markers"},  # F0: words
     {"storage", "state_machine", "hookspecs", "calls"},  # F1: contracts, and what helps to keep them
     {"engine", "wire", "execution"},  # F2: pure
     {"rpc", "plugins", "config"},  # F3: adapters
@@ -182,11 +182,13 @@ def test_what_ships_as_a_plug_in_uses_what_a_stranger_may_use(folder: str) -> No
 
 @pytest.mark.parametrize("folder", ["tests/public", "examples"])
 def test_public_tests_and_examples_use_public_names_only(folder: str) -> None:
+    for_storages = {i.name for i in own_imports(ROOT / "paxospp" / "storage" / "__init__.py")}
     allowed = public_names(highest_floor=len(FLOORS) - 1) | {"sync", "testing", "__all__", "__version__"}
     wrong = []
     for file in sources(folder):
         for imported in own_imports(file):
             below = imported.module in {"paxospp.sync", "paxospp.testing"} and not imported.name.startswith("_")
+            below |= imported.module == "paxospp.storage" and imported.name in for_storages
             plain = imported.module == "paxospp" and (not imported.name or imported.name in allowed)
             if not (below or plain):
                 wrong.append(str(imported))

@@ -73,7 +73,7 @@ def parser() -> Parser:
     _add_simulate(commands.add_parser("simulate", help="a cluster under simulated faults, many runs, one seed each"))
     _add_verify(commands.add_parser("verify", help="the conformance kit on a storage plug-in, as a verdict table"))
     _add_snapshot(commands.add_parser("snapshot", help="have nodes take a snapshot now, and trim their logs behind it"))
-    _add_plugins(commands.add_parser("plugins", help="what was found, where it came from, what is broken and why"))
+    _add_plugins(commands.add_parser("plugins", help="list the plug-ins, what they offer, and what is wrong with them"))
     return root
 
 
@@ -214,7 +214,34 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument(
         "--faults", metavar="F,…", help="only these families of those that the seed draws (such as N1,P3), or none"
     )
+    simulate.add_argument(
+        "--validate",
+        action="store_true",
+        help="hold every run step by step against the executable specification, and not only one in five",
+    )
     simulate.add_argument("--jobs", type=_count, metavar="N", help="how many processes (default: one per core)")
+    simulate.add_argument("--markers", action="store_true", help="print how often each branch that matters was taken")
+    simulate.add_argument("--markers-json", metavar="FILE", help="write that table to FILE")
+    simulate.add_argument(
+        "--require-markers",
+        type=_count,
+        metavar="K",
+        help="fail if a marker was hit less than K times; of all seeds from the first one on, --seeds of them are "
+        "picked whose plans promise the markers that are rare so far",
+    )
+    simulate.add_argument(
+        "--missed-max",
+        type=_number,
+        default=0,
+        metavar="N",
+        help="with --require-markers: so many markers may be hit less often (default: 0)",
+    )
+    simulate.add_argument(
+        "--seeds-max",
+        type=_number,
+        metavar="M",
+        help="with --require-markers: run more seeds, up to M in all, until every marker was hit often enough",
+    )
     _add_plugin_flag(simulate)
 
 
@@ -224,11 +251,24 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
         "Exits with 1 if a clause is broken."
     )
     verify.add_argument(
-        "url", metavar="URL", help="scheme:{tmp} or file.py:Class:{tmp}; {tmp} stands for fresh directories"
+        "url",
+        nargs="+",
+        metavar="URL",
+        help="scheme:{tmp} or file.py:Class:{tmp}; {tmp} stands for fresh directories. Give several to try a storage "
+        "with several settings, such as thresholds so small that logs rotate and compact",
     )
     verify.add_argument(
         "--quick", action="store_true", help="a tenth of the kills, cuts and flips: to try, not to prove"
     )
+    verify.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="CLAUSE[/CASE]",
+        help="run the cases of one clause (C8), or one case (C8/a_hole_below_decided_is_faulty); may be given more "
+        "than once. The line 'again:' below a failing case shows how to run it alone",
+    )
+    verify.add_argument("--all-steps", action="store_true", help="tell every step of a failing case, not the last ones")
     _add_plugin_flag(verify)
 
 
@@ -242,6 +282,11 @@ def _add_snapshot(snapshot: argparse.ArgumentParser) -> None:
 
 
 def _add_plugins(plugins: argparse.ArgumentParser) -> None:
+    plugins.description = (
+        "Exits with 1 if a plug-in is broken: it cannot be imported, has an unknown hook, was written for another "
+        "storage contract, or offers a name that another plug-in offers. A storage whose driver is not installed is "
+        "unavailable, which is an error only for a plug-in that --plugin names."
+    )
     _add_plugin_flag(plugins)
 
 

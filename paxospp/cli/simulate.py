@@ -1,7 +1,7 @@
 """``paxospp simulate``: runs of the simulator on every core, and what they have seen.
 
 A sweep of our own machine that is large enough has to have seen every *gate*: a simulator that
-never reached some state has not proved that state right.
+never reached some state has not proved that state right. Markers ask the same of branches of the code.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import time
 from collections.abc import Sequence
 
 from paxospp.cli.arguments import EXIT_FAILED
+from paxospp.cli.markers import has_reached_enough, print_markers, write_markers
 from paxospp.cli.showing import print_table, progress, say
 from paxospp.errors import ConfigError
 from paxospp.testing.simulation import Overrides, Report, SimulationError
 from paxospp.testing.simulation.faults import FAMILIES
-from paxospp.testing.simulation.workers import Job, run_seeds
+from paxospp.testing.simulation.reach.beyond import required
+from paxospp.testing.simulation.reach.steering import Steering
+from paxospp.testing.simulation.workers import Job, run_rounds, run_seeds
 
 SEEDS = 100
 GATED_SEEDS = 1000
@@ -30,7 +33,12 @@ def run(options: argparse.Namespace) -> int:
         workload=options.workload,
         invariant=options.invariant,
         plugins=tuple(options.plugin or ()),
-        overrides=Overrides(families=_families(options.faults), nodes=options.nodes, seconds=options.seconds),
+        overrides=Overrides(
+            families=_families(options.faults),
+            nodes=options.nodes,
+            seconds=options.seconds,
+            validates=options.validate,
+        ),
     )
     if job.machine is None and (job.workload or job.invariant):
         raise ConfigError("--workload and --invariant belong to a --machine")
@@ -40,21 +48,49 @@ def run(options: argparse.Namespace) -> int:
     began = time.monotonic()
     report = Report()
     try:
-        if count == 1:
+        jobs = min(count, options.jobs or os.cpu_count() or 1)
+        if options.require_markers is not None:
+            steering = Steering(
+                first, count, required(), options.require_markers, simulation.plan, total_max=options.seeds_max or count
+            )
+            _steer(job, steering, count, jobs, report)
+        elif count == 1:
             report = simulation.run([first])
         else:
-            _sweep(job, range(first, first + count), options.jobs or os.cpu_count() or 1, report)
+            _sweep(job, range(first, first + count), jobs, report)
     except SimulationError as error:
         say(str(error))
         return EXIT_FAILED
-    return _show(report, time.monotonic() - began, gated=_is_plain(options) and count >= GATED_SEEDS)
+    code = _show(report, time.monotonic() - began, gated=_is_plain(options) and report.seeds >= GATED_SEEDS)
+    return max(code, _show_markers(report, options))
 
 
 def _sweep(job: Job, seeds: Sequence[int], jobs: int, report: Report) -> None:
     with progress("simulating", len(seeds)) as advance:
-        for part in run_seeds(job, seeds, min(jobs, len(seeds))):
+        for part in run_seeds(job, seeds, jobs):
             report.add(part)
             advance(report.seeds)
+
+
+def _steer(job: Job, steering: Steering, count: int, jobs: int, report: Report) -> None:
+    with progress("simulating", count) as advance:
+        for part in run_rounds(job, steering.rounds(), jobs):
+            for seed, reached in part.runs.items():
+                steering.learn(seed, reached)
+            report.add(part)
+            advance(report.seeds)
+
+
+def _show_markers(report: Report, options: argparse.Namespace) -> int:
+    tally = report.tally
+    if options.markers:
+        print_markers(tally)
+    if options.markers_json is not None:
+        write_markers(tally, options.markers_json)
+    least = options.require_markers
+    if least is not None and not has_reached_enough(tally, least, missed_max=options.missed_max):
+        return EXIT_FAILED
+    return 0
 
 
 def _show(report: Report, seconds: float, *, gated: bool) -> int:

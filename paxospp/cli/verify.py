@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -23,9 +24,18 @@ from paxospp.storage.url import TMP, complete_url, expand_url, parse_url
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 if no clause is broken; what could not be checked is said, and breaks nothing."""
+    """0 if no clause is broken; what could not be checked is said, and breaks nothing.
+
+    Raises:
+        ConfigError: a URL cannot be verified, or ``--only`` names no clause and no case.
+    """
     plugins: Sequence[str] = options.plugin or ()
-    url = _checked_url(options.url, PluginRegistry(plugins))
+    registry = PluginRegistry(plugins)
+    urls = [_checked_url(url, registry) for url in options.url]
+    return max(_verify(url, plugins, options) for url in urls)
+
+
+def _verify(url: str, plugins: Sequence[str], options: argparse.Namespace) -> int:
     try:
         from paxospp.testing.storage_suite.running import run_suite
         from paxospp.testing.storage_suite.verdicts import COLUMNS
@@ -34,9 +44,27 @@ def run(options: argparse.Namespace) -> int:
     say(f"verifying {url}" + (", quickly: below the floors" if options.quick else ""))
     begun = time.monotonic()
     with _counting() as count:
-        verdict = run_suite(url, plugins=plugins, quick=options.quick, on_progress=count)
-    print_table(COLUMNS, verdict.rows())
-    for detail in verdict.details():
+        verdict = run_suite(
+            url,
+            plugins=plugins,
+            only=options.only,
+            quick=options.quick,
+            all_steps=options.all_steps,
+            on_progress=count,
+        )
+
+    if verdict.misnamed:
+        raise ConfigError("; ".join(verdict.misnamed))
+
+    def again(label: str) -> str:
+        flags = ["--quick"] if options.quick else []
+        flags += [word for plugin in plugins for word in ("--plugin", plugin)]
+        return shlex.join(["paxospp", "verify", *flags, "--only", label, url])
+
+    rows = [row for row in verdict.rows() if not options.only or row[1] != "not checked" or row[3]]
+    if rows:
+        print_table(COLUMNS, rows)
+    for detail in verdict.details(again):
         say(f"\n{detail}")
     broken = ", ".join(verdict.broken)
     say(f"\n{f'broken: {broken}' if broken else _all_well(verdict.holds)} ({time.monotonic() - begun:.0f} s)")
@@ -80,16 +108,16 @@ def _is_volatile(url: str, registry: PluginRegistry) -> bool:
 
 
 @contextmanager
-def _counting() -> Iterator[Callable[[int, int], None]]:
+def _counting() -> Iterator[Callable[[int, int, Sequence[str]], None]]:
     """A line on the terminal that counts; on a descriptor of its own, for pytest takes the others away meanwhile."""
     if not sys.stdout.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, broken: None
         return
     with open(os.dup(sys.stdout.fileno()), "w") as terminal:
 
-        def count(done: int, total: int) -> None:
-            terminal.write(f"\r{done} of {total} cases")
+        def count(done: int, total: int, broken: Sequence[str]) -> None:
+            terminal.write(f"\r{done} of {total} cases" + (f", broken so far: {', '.join(broken)}" if broken else ""))
             terminal.flush()
 
         yield count
-        terminal.write("\r" + " " * 24 + "\r")
+        terminal.write("\r" + " " * 100 + "\r")

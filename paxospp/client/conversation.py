@@ -66,9 +66,9 @@ class Conversation:
     ``open`` is whose calls are under way: who is answered here is taken out of it.
     """
 
-    def __init__(self, open: dict[Call, float] | None = None) -> None:
+    def __init__(self, open: dict[Call, float] | None = None, caller: Caller | None = None) -> None:
         self._open = {} if open is None else open
-        self._caller = Caller(_draw(), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
+        self._caller = caller or Caller(_draw(), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
         self._used_at = 0.0
         self._asked_for_session = False
         self._leader_known = False
@@ -107,14 +107,19 @@ class Conversation:
         self._used_at = now
         self._caller.add(payload, call)
 
-    def add_query(self, call: Call, request: bytes, consistency: Consistency, deadline: float) -> None:
-        """Queue a query under an id of its own."""
+    def add_query(self, call: Call, request: bytes, consistency: Consistency, deadline: float) -> int:
+        """Queue a query under an id of its own, and return that."""
         if len(request) > self._value_bytes_max:
             self._refuse_size(request)
         id = self._last_id = self._last_id + 1
         self._questions[id] = self._unasked[id] = (call, request, consistency, deadline)
         self._questions_bytes += len(request)
         self._ids[call] = id
+        return id
+
+    def is_asking(self, id: int) -> bool:
+        """Whether the query of that id is not answered."""
+        return id in self._questions
 
     def give_up(self, call: Call) -> CallError:
         """Nobody waits for ``call`` any more; the error says whether it can still have an effect."""

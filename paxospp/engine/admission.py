@@ -1,6 +1,6 @@
 """Whether a message may be heard at all, before any role looks at it.
 
-Reference: DESIGN rules 8 and 9; FAULTS B16, B18, B19.
+Reference: rules 8 and 9.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from paxospp.engine.cluster import Cluster
+from paxospp.engine.observer import NOBODY, Observer
 from paxospp.engine.peer_book import PeerBook
 from paxospp.engine.quorum import Voters
 from paxospp.events import FaultFound
@@ -32,10 +33,26 @@ _SAID_ALOUD = ("another cluster", "another group", "a clone", "rolled back")
 """Reasons that an operator should hear of begin with one of these."""
 
 
+_MARKERS = {
+    "a ballot of somebody else": "admission: a ballot of somebody else",
+    "a clone": "admission: a clone",
+    "another cluster": "admission: another cluster",
+    "another group": "admission: another group",
+    "not a voter": "admission: not a voter",
+    "not introduced yet": "admission: not introduced yet",
+    "older boot": "admission: older boot",
+    "rolled back": "admission: rolled back",
+    "still loading": "admission: still loading",
+    "unknown sender": "admission: unknown sender",
+}
+"""The marker of each kind of reason."""
+
+
 class Admission:
     """The door of one replica: who is let in, and a count of who was not, by reason."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, observer: Observer = NOBODY) -> None:
+        self._observer = observer
         self.dropped: Counter[str] = Counter()
         self._cluster = cluster
         self._peers = PeerBook()
@@ -50,6 +67,7 @@ class Admission:
     def drop(self, sender: Sender, reason: str, me: NodeId) -> FaultFound | None:
         """Count a drop; the event to tell observers when it is the first of its kind."""
         self.dropped[reason] += 1
+        self._observer.reached(_MARKERS[reason.partition(":")[0]])
         if not reason.startswith(_SAID_ALOUD) or (sender.node, reason) in self._said:
             return None
         self._said.add((sender.node, reason))

@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from paxospp.engine.cluster import Cluster
 from paxospp.engine.founding import FOUNDING_SLOT, founding_voters
+from paxospp.engine.observer import NOBODY, Observer
 from paxospp.engine.promises import Promises
 from paxospp.engine.settings import Identity
 from paxospp.messages import Prepare
@@ -27,8 +28,18 @@ def next_ballot(identity: Identity, *known: Ballot | None) -> Ballot:
 class Campaigning:
     """The promises to one ballot, until they are enough."""
 
-    def __init__(self, identity: Identity, ballot: Ballot, start: Slot, *, now: float, resend_s: float) -> None:
-        self.promises = Promises(ballot)
+    def __init__(
+        self,
+        identity: Identity,
+        ballot: Ballot,
+        start: Slot,
+        *,
+        now: float,
+        resend_s: float,
+        observer: Observer = NOBODY,
+    ) -> None:
+        self._observer = observer
+        self.promises = Promises(ballot, observer)
         self.began_at = now
         self._identity = identity
         self._start = start
@@ -46,7 +57,8 @@ class Campaigning:
         founds = cluster.membership is None
         voters = founding_voters(self._identity, promises) if founds else cluster.voters
         if founds and not promises.is_clean(FOUNDING_SLOT, voters):
-            return False  # what is damaged there may have founded this cluster
+            self._observer.reached("campaigning: what is damaged in slot 1 may have founded this cluster")
+            return False
         return voters.is_quorum(promises.promised(voters))
 
     def to_ask_again(self, now: float, others: Collection[NodeId]) -> list[NodeId]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paxospp.engine.observer import NOBODY, Observer
 from paxospp.messages import CatchUp
 from paxospp.model import NodeId, Slot
 
@@ -26,7 +27,8 @@ class _Request:
 class Fetching:
     """Decides whom to ask for a hole, and when."""
 
-    def __init__(self, *, grace_s: float, resend_s: float, resend_max_s: float) -> None:
+    def __init__(self, *, grace_s: float, resend_s: float, resend_max_s: float, observer: Observer = NOBODY) -> None:
+        self._observer = observer
         self.due_at: float | None = None
         """When ``ask`` wants to be called again; None while nothing is missing."""
         self._grace_s = grace_s
@@ -73,6 +75,7 @@ class Fetching:
             return None
         late = self._request.peer if self._request is not None else None
         if late is not None:
+            self._observer.reached("catch-up: a peer does not answer in time")
             self._useless.add(late)
         peer = self._choose(start, leader, late)
         if peer is None:
@@ -89,7 +92,8 @@ class Fetching:
         able = [peer for peer, decided in self._decided_at.items() if decided >= start]
         others = [peer for peer in able if peer not in self._useless]
         if not others:
-            # All were asked, and some did not even answer: begin anew, with whoever has a snapshot if nothing else.
+            # All were asked, and some did not even answer: begin again, with a peer that has a snapshot at least.
+            self._observer.reached("catch-up: all peers were asked, and it begins again")
             self._useless.clear()
             others = [peer for peer in able if peer != late] or able
         if not others:

@@ -4,7 +4,7 @@ A leader confirms them, by its lease or by a round that begins after they came (
 other replica puts its own to the leader it knows. Nobody's answer is made here: what comes of a
 read is a slot, or that it could not be confirmed.
 
-Reference: DESIGN rule 6.
+Reference: rule 6; Ongaro's thesis (2014), 6.4.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from paxospp.engine.cluster import Cluster
 from paxospp.engine.leading import Leading
 from paxospp.engine.learning import Learning
 from paxospp.engine.lease import Lease
+from paxospp.engine.observer import Observer
 from paxospp.engine.output import ReadReady
 from paxospp.engine.pulse import Pulse
 from paxospp.engine.reading import Asker, Read, Reading, RemoteReads
@@ -31,8 +32,17 @@ class Confirming:
     """
 
     def __init__(
-        self, identity: Identity, cluster: Cluster, pulse: Pulse, learning: Learning, lease: Lease, *, window_s: float
+        self,
+        identity: Identity,
+        cluster: Cluster,
+        pulse: Pulse,
+        learning: Learning,
+        lease: Lease,
+        observer: Observer,
+        *,
+        window_s: float,
     ) -> None:
+        self._observer = observer
         self._identity = identity
         self._cluster = cluster
         self._pulse = pulse
@@ -60,6 +70,7 @@ class Confirming:
         if leading is not None and self._cluster.membership is not None:
             self._confirm(asker, leading, turn, lease=request.lease)
         else:
+            self._observer.reached("reads: one is put to a replica that does not lead")
             self._answer(asker, None, leading, turn)
 
     def on_answer(self, answer: ReadAnswer, turn: Turn) -> None:
@@ -67,24 +78,33 @@ class Confirming:
         if answer.nonce != self._identity.nonce:
             return
         ticket = self._remote.take(answer.counter)
-        if ticket is not None:
+        if ticket is None:
+            self._observer.reached("reads: an answer comes after its read was given up, or twice")
+        else:
             turn.output.readable.append(ReadReady(ticket=ticket, slot=answer.slot))
 
     def give_up(self, turn: Turn) -> None:
         """What the leader has not answered for a window is not confirmed."""
         for ticket in self._remote.give_up(turn.now):
+            self._observer.reached("reads: a leader that does not answer in time confirms none")
             turn.output.readable.append(ReadReady(ticket=ticket, slot=None))
 
     # While leading.
 
     def _confirm(self, asker: Asker, leading: Leading, turn: Turn, *, lease: bool) -> None:
         """At once while a lease is held and that is enough; else by a round that begins after this."""
+        self._observer.took_read(asker, leading.ballot, leading.next_slot)
         if not leading.sees_the_end(self._cluster.voters):
-            self._answer(asker, None, leading, turn)  # what was chosen next may be what the damage took
+            # What was chosen next may be what the damage took.
+            self._observer.reached("reads: none is confirmed while the next slot may hold what was chosen")
+            self._answer(asker, None, leading, turn)
             return
         read = Read(asker, Slot(max(self._learning.decided, leading.recovered_up_to)))
+        if read.slot > self._learning.decided:
+            self._observer.reached("reads: one waits for what was recovered and is not decided yet")
         if lease and self._lease.is_held(self._identity.name, self._cluster.voters, turn.boot_time):
-            self._answer(read.asker, read.slot, leading, turn)
+            self._observer.reached("reads: one is confirmed by a lease")
+            self._answer(read.asker, read.slot, leading, turn, by_lease=True)
         else:
             self._reading.add(read)
 
@@ -107,9 +127,17 @@ class Confirming:
     def abandon(self, turn: Turn) -> None:
         """This replica leads no more: whoever waits must try again."""
         for asker in self._reading.abandon():
+            self._observer.reached("reads: one is abandoned because its leader steps down")
             self._answer(asker, None, None, turn)
 
-    def _answer(self, asker: Asker, slot: Slot | None, leading: Leading | None, turn: Turn) -> None:
+    def _answer(
+        self, asker: Asker, slot: Slot | None, leading: Leading | None, turn: Turn, *, by_lease: bool = False
+    ) -> None:
+        if slot is None:
+            self._observer.gave_up_read(asker)
+        else:
+            ballot = None if leading is None else leading.ballot
+            self._observer.confirmed_read(asker, ballot, slot, by_lease=by_lease)
         if asker.peer is None:
             turn.output.readable.append(ReadReady(ticket=asker.number, slot=slot))
             return

@@ -12,17 +12,20 @@ thesis, 4.2.3.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from enum import Enum, auto
 from random import Random
 
 from paxospp.engine.heartbeats import Heartbeats
+from paxospp.engine.observer import NOBODY, Observer
 from paxospp.engine.quorum import Voters
 from paxospp.messages import HeartbeatAnswer
 from paxospp.model import Ballot, NodeId, Slot
 
 _JITTER = 0.5
 """A window is stretched by up to this share of itself."""
+_PATIENCE = 4
+"""So many windows one that could not decide leaves it to voters that know more; they may be no better off."""
 _BLANK = 0.25
 """Before a cluster exists there is no leader to be patient with: this share of a window keeps candidates apart."""
 
@@ -38,7 +41,8 @@ class Verdict(Enum):
 class Election:
     """The window of one replica that does not lead, and the leader it hears."""
 
-    def __init__(self, window_s: float, random: Random) -> None:
+    def __init__(self, window_s: float, random: Random, observer: Observer = NOBODY) -> None:
+        self._observer = observer
         self.window_s = window_s
         self.leader: Ballot | None = None
         """The ballot of the leader heard last, while no higher one is known."""
@@ -49,6 +53,8 @@ class Election:
         self._probe_round: int | None = None
         self._probe_ends_at = 0.0
         self._was_patient = False
+        self._left_to_others = 0
+        """For how many windows it has not campaigned, because it could not decide and others know more."""
         self._random = random
 
     def begin(self, now: float, *, alone: bool, founded: bool) -> None:
@@ -65,6 +71,11 @@ class Election:
         self._expires_at = now + self.window_s * (1 + _JITTER * self._random.random())
         self._probe_round = None
         self._was_patient = False
+
+    def let_others_go_first(self, now: float) -> None:
+        """A new window that outlasts every other replica's: this one has led, and others may do better."""
+        self.restart(now)
+        self._expires_at += self.window_s * (1 + _JITTER)
 
     def on_leader_heartbeat(self, ballot: Ballot, served: bool, now: float) -> bool:
         """A leader said that it leads; True if it is another one than before."""
@@ -111,36 +122,60 @@ class Election:
         *,
         me: NodeId,
         voters: Voters,
-        others: Collection[NodeId],
         decided: Slot,
         far_ahead_slots: int,
+        is_stuck: bool,
     ) -> Verdict:
-        """What to do now. PROBE means: begin a round, and tell its number to ``probing``."""
+        """What to do now. PROBE means: begin a round, and tell its number to ``probing``.
+
+        ``is_stuck``: it could not decide anything soon if it led. Then it does not campaign for some windows while a
+        working voter knows more, which can lead instead. After that it tries: who knows more may be no better off.
+        """
         if now < self._expires_at:
             return Verdict.WAIT
         if self._probe_round is None:
             return Verdict.PROBE
-        answers = {peer: answer for peer, answer in heartbeats.since(self._probe_round).items() if peer in voters.names}
+        # A probe that found no quorum goes on. What was said before the latest window is not so any more.
+        answers = heartbeats.since(self._probe_round, now - self.window_s, voters)
         if any(answer.served for answer in answers.values()):
+            self._observer.reached("election: a replica whose peer is served keeps still")
             self.restart(now)
             return Verdict.WAIT
-        reachable = heartbeats.answered_after(now - self.window_s, others)
+        reachable = heartbeats.after(now - self.window_s, voters)
         if now < self._probe_ends_at and any(peer not in answers for peer in reachable):
             return Verdict.WAIT
-        working = [peer for peer, answer in answers.items() if answer.disk_answers]
+        working = {peer: answer for peer, answer in answers.items() if answer.disk_answers}
         if not voters.is_quorum([me, *working]):
+            if voters.is_quorum([me, *heartbeats.answered_after(now - self.window_s, heartbeats.answers)]):
+                self._observer.reached("election: of those who answer too few are voters with working disks")
             return Verdict.WAIT
+        if is_stuck and any(answer.decided > decided for answer in working.values()):
+            if self._left_to_others < _PATIENCE:
+                self._observer.reached("election: a replica that could not decide leaves it to a voter that knows more")
+                self._left_to_others += 1
+                self.restart(now)
+                return Verdict.WAIT
+            self._observer.reached("election: a replica that could not decide tries, for nobody who knows more leads")
+        if not is_stuck:
+            self._left_to_others = 0
         if not self._was_patient and self._is_far_behind(answers, decided, far_ahead_slots):
+            self._observer.reached("election: a replica that is far behind waits a window more")
             self._expires_at = now + self.window_s
             self._probe_round = None
             self._was_patient = True
             return Verdict.WAIT
+        self._left_to_others = 0
         return Verdict.CAMPAIGN
 
     def probing(self, round: int, ends_at: float) -> None:
         """The round that was begun because the window ran out."""
         self._probe_round = round
         self._probe_ends_at = ends_at
+
+    @property
+    def probe_round(self) -> int | None:
+        """The round of heartbeats that has to say whether a campaign is right; None while none is under way."""
+        return self._probe_round
 
     @property
     def next_at(self) -> float:

@@ -5,7 +5,7 @@ named node, so that whatever an older candidate left is seen; only if an answer 
 founding value, a quorum of the lives listed in that value is enough. A node accepts a founding
 value only if its own present life stands in it.
 
-Reference: DESIGN rule 9; Lamport, Malkhi, Zhou, "Reconfiguring a State Machine" (2010).
+References: rule 9; Lamport, Malkhi, Zhou, "Reconfiguring a State Machine" (2010).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
+from paxospp.engine.observer import Observer
 from paxospp.engine.promises import Promises
 from paxospp.engine.quorum import Everyone, Majority, Voters
 from paxospp.engine.settings import Identity, Settings
@@ -50,13 +51,16 @@ def voters_to_found(held: Entry | None, everyone: Voters) -> Voters:
     return Majority(Membership.from_bytes(held.value))
 
 
-def founding_entry(identity: Identity, settings: Settings, promises: Promises, random: Random) -> Entry:
+def founding_entry(
+    identity: Identity, settings: Settings, promises: Promises, random: Random, observer: Observer
+) -> Entry:
     """What to propose in slot 1: what may have been chosen there, or a first membership of who promised.
 
     That is of all named nodes, in the lives that promised, under a fresh cluster id.
     """
     entry = promises.choose(FOUNDING_SLOT, founding_voters(identity, promises))
     if entry is not None and entry.kind is Kind.MEMBERSHIP:
+        observer.reached("founding: a founding value that was found is proposed again")
         return entry
     lives = {name: report.incarnation for name, report in promises.reports.items()}
     membership = Membership(

@@ -4,16 +4,17 @@ A slot is decided here when this replica, leading, counted a quorum; when a deci
 with its ballot; or when a leader announced it and what this replica accepted is at least as
 new as that announcement. Anything else is a hole, to be fetched.
 
-Reference: DESIGN rule 4. An announcement under ballot b covers slots decided under ballots up
+Reference: rule 4. An announcement under ballot b covers slots decided under ballots up
 to b; a value accepted under b or above in such a slot is the chosen one (Paxos Made Simple, P2b).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from paxospp.engine.invariants import check_next_delivery, check_next_snapshot
 from paxospp.engine.log import Log
+from paxospp.engine.observer import NOBODY, Observer
 from paxospp.model import Ballot, Entry, Slot
 
 _LOOKAHEAD_SLOTS = 1024
@@ -22,7 +23,8 @@ _LOOKAHEAD_SLOTS = 1024
 class Learner:
     """``decided``: every slot up to it is decided and held; ``delivered``: handed out for applying."""
 
-    def __init__(self, *, decided: Slot, applied: Slot, log: Log) -> None:
+    def __init__(self, *, decided: Slot, applied: Slot, log: Log, observer: Observer = NOBODY) -> None:
+        self._observer = observer
         self.decided = decided
         self.delivered = applied
         self.wanted = decided
@@ -31,6 +33,11 @@ class Learner:
         self._decided_above: set[Slot] = set()
         self._announced_under: Ballot | None = None
         self._announced_up_to = Slot(0)
+
+    @property
+    def decided_above(self) -> Collection[Slot]:
+        """Slots known decided above the first that is not."""
+        return self._decided_above
 
     def decide(self, slot: Slot) -> None:
         """This slot is decided, and the log holds its entry."""
@@ -42,10 +49,12 @@ class Learner:
         """The leader of ``ballot`` knows every slot up to ``decided_up_to`` decided."""
         self.wanted = max(self.wanted, decided_up_to)
         if self._announced_under is not None and ballot < self._announced_under:
+            self._observer.reached("learner: an announcement of an older leader comes late")
             return
         if ballot == self._announced_under:
             self._announced_up_to = max(self._announced_up_to, decided_up_to)
         else:
+            self._observer.reached("learner: another leader announces")
             self.advance()  # what the former leader announced still holds for what came meanwhile
             self._announced_under, self._announced_up_to = ballot, decided_up_to
 
@@ -60,31 +69,52 @@ class Learner:
             return False
         while self._is_decided(Slot(self.decided + 1)):
             self.decided = Slot(self.decided + 1)
-            self._decided_above.discard(self.decided)
+            if self.decided in self._decided_above:
+                self._decided_above.remove(self.decided)
+            else:
+                assert self._announced_under is not None
+                self._observer.learned(self.decided, self._announced_under)
         self.wanted = max(self.wanted, self.decided)
         return self.decided > before
 
     def hole(self) -> range | None:
         """The first run of slots that others know decided and this replica lacks."""
-        if self.delivered + 1 < self._log.first:
-            # Trimmed here, and no snapshot of them could be restored: only a peer's can help.
-            return range(self.delivered + 1, self._log.first)
-        if self._log.faulty and (lost := self.lost()) is not None:
+        if (lost := self.lost()) is not None:
+            self._observer.reached(
+                "learner: trimmed slots are missing, because no snapshot could be restored"
+                if lost.start < self._log.first
+                else "learner: a decided slot that is damaged here is missing"
+            )
             return lost
         start = Slot(self.decided + 1)
         if start > self.wanted:
             return None
+        held = self._log.get(start)
+        if held is not None and start <= self._announced_up_to:
+            self._observer.reached("learner: a slot held under an older ballot than announced has to be fetched")
         for stop in range(start + 1, min(self.wanted, start + _LOOKAHEAD_SLOTS) + 1):
             if self._is_decided(Slot(stop)):
                 return range(start, stop)
         return range(start, self.wanted + 1)
 
     def lost(self) -> range | None:
-        """The next slots to apply, if they were decided here once and are damaged: fetched like any other hole."""
+        """The next slots to apply, if they were decided here once and cannot be had here any more.
+
+        Either they are damaged, and are fetched like any other hole; or they are trimmed and no snapshot of them
+        could be restored, so that only a peer's can help.
+        """
         start = Slot(self.delivered + 1)
-        if start > self.decided or start < self._log.first or not self._log.is_faulty(start):
+        if start < self._log.first:
+            return range(start, self._log.first)
+        if not self.is_lost(start):
             return None
         return range(start, max(start + 1, min(self._log.end_of_faulty(start), self.decided + 1)))
+
+    def is_lost(self, slot: Slot) -> bool:
+        """Whether ``slot`` was decided here once, was not applied, and cannot be had here any more."""
+        if not self.delivered < slot <= self.decided:
+            return False
+        return slot < self._log.first or (bool(self._log.faulty) and self._log.is_faulty(slot))
 
     def deliver(self) -> Iterator[Entry]:
         """Decided entries that memory holds, next in order for the state machine."""

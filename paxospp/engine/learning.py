@@ -13,9 +13,11 @@ from typing import assert_never
 
 from paxospp.engine.acceptor import Acceptor
 from paxospp.engine.catch_up import Fetching
+from paxospp.engine.covered import Met
 from paxospp.engine.founding import FOUNDING_SLOT
 from paxospp.engine.learner import Learner
 from paxospp.engine.log import Log
+from paxospp.engine.observer import Observer
 from paxospp.engine.settings import Settings
 from paxospp.engine.storage_reads import Deliver, Load, Serve, StorageReads
 from paxospp.engine.turn import Turn
@@ -41,7 +43,15 @@ class Learning:
     """The learner with its sources: announcements, peers and the storage."""
 
     def __init__(
-        self, log: Log, acceptor: Acceptor, settings: Settings, *, decided: Slot, applied: Slot, hinted: Slot
+        self,
+        log: Log,
+        acceptor: Acceptor,
+        settings: Settings,
+        observer: Observer,
+        *,
+        decided: Slot,
+        applied: Slot,
+        hinted: Slot,
     ) -> None:
         """``hinted`` is what the disk knows decided; ``applied`` the slot of the snapshot that was restored."""
         self.founding: Entry | None = None
@@ -50,18 +60,21 @@ class Learning:
         """Whether the state machine has enough to do: nothing more is handed out, read or fetched for it."""
         self.is_loading = False
         """Whether what the start needs is still being read; nobody is heard before."""
+        self.waits_for_snapshot = False
+        """Whether the slots it needs next are to be had as a snapshot only, as far as those say who were asked."""
+        self._observer = observer
         self._log = log
         self._acceptor = acceptor
         self._hinted = hinted
         self._covered = applied
-        """The slot of the current snapshot, as far as it is known to be whole."""
         self._chunk_bytes_max = settings.chunk_bytes_max
-        self.learner = Learner(decided=decided, applied=applied, log=log)
+        self.learner = Learner(decided=decided, applied=applied, log=log, observer=observer)
         self._reads = StorageReads(settings.chunk_bytes_max)
         self.fetching = Fetching(
             grace_s=settings.heartbeat_interval_s / 2,
             resend_s=settings.resend_interval_s,
             resend_max_s=settings.resend_interval_max_s,
+            observer=observer,
         )
 
     @property
@@ -79,8 +92,13 @@ class Learning:
         return self.learner.wanted
 
     @property
+    def covered(self) -> Slot:
+        """The slot of the current snapshot, as far as it is known to be whole."""
+        return self._covered
+
+    @property
     def lost(self) -> range | None:
-        """The next slots to apply, if they are known decided and their values are damaged."""
+        """The next slots to apply, if they are known decided and their values cannot be had here any more."""
         return self.learner.lost()
 
     # After a start.
@@ -101,29 +119,43 @@ class Learning:
     def on_read(self, token: int, entries: Sequence[Entry], faulty: Sequence[range], turn: Turn) -> None:
         """The storage read what was asked; ``faulty`` are slots it found damaged doing so."""
         purpose, wanted = self._reads.take(token)
-        if faulty and not entries and not any(wanted.start in slots for slots in faulty):
-            faulty = (*faulty, range(wanted.start, wanted.start + 1))  # nothing came, so that one is among them
+        damaged = [max(slots.start, wanted.start) for slots in faulty if slots.stop > wanted.start]
+        first = Slot(min(damaged, default=wanted.start))
+        if faulty and not entries and (not isinstance(purpose, Load) or first >= wanted.stop):
+            first = wanted.start  # a decided slot was there once; and one of those that were asked for is damaged
+            faulty = (*faulty, range(first, first + 1))
+        if faulty:
+            self._observer.reached("learning: a read of the log finds damage")
         self._log.mark_faulty(faulty)
         match purpose:
             case Load():
                 for entry in entries:
                     self._on_loaded(entry)
-                # Reads are cut by bytes and end before damage: only an empty one ends the stretch.
+                # Reads are cut by bytes and end before damage: only an empty one ends the stretch. Nothing was ever
+                # accepted in the slots below the first damaged one.
                 if entries or faulty:
-                    self._load(Slot(entries[-1].slot + 1) if entries else wanted.start, wanted.stop, turn)
+                    self._load(Slot(entries[-1].slot + 1) if entries else first, wanted.stop, turn)
                 self.is_loading = self._reads.is_out(Load)
             case Deliver():
                 if not entries and not faulty and wanted.start > self.learner.delivered:
-                    # Decided, so it was there once.
-                    self._log.mark_faulty([range(wanted.start, wanted.start + 1)])
+                    self._mark_gone(wanted.start)
                 for entry in entries:
                     if entry.slot > self.learner.delivered:  # a snapshot may have come in between
+                        self._observer.reached("learning: a decided slot is read from the storage to be applied")
                         self.learner.hand_out(entry)
                         turn.output.decided.append(entry)
             case Serve():
-                turn.send(purpose.peer, self._answer(tuple(entries)))
+                self._observer.reached("learning: a peer is served from the storage")
+                if not entries and not faulty and wanted.start >= self._log.first:
+                    self._mark_gone(wanted.start)
+                turn.send(purpose.peer, self._answer(entries, wanted.start))
             case _:
                 assert_never(purpose)
+
+    def _mark_gone(self, slot: Slot) -> None:
+        """Nothing came for ``slot``, which is decided, so it was there once."""
+        self._observer.reached("learning: a decided slot is gone from the storage")
+        self._log.mark_faulty([range(slot, slot + 1)])
 
     def _on_loaded(self, entry: Entry) -> None:
         if entry.slot >= self._log.memory_from:
@@ -133,8 +165,9 @@ class Learning:
 
     # What is decided.
 
-    def decide(self, slot: Slot) -> None:
-        """This replica, leading, counted a quorum for ``slot``."""
+    def decide(self, slot: Slot, ballot: Ballot) -> None:
+        """This replica, leading under ``ballot``, counted a quorum for ``slot``."""
+        self._observer.learned(slot, ballot)
         self.learner.decide(slot)
 
     def on_announcement(self, peer: NodeId, ballot: Ballot, decided_up_to: Slot) -> None:
@@ -152,14 +185,21 @@ class Learning:
         progress = False
         for entry in message.entries:
             if entry.slot > self.decided or self._log.is_faulty(entry.slot):
+                self._observer.learned(entry.slot, entry.ballot)
                 turn.write(self._acceptor.learn(entry))
                 self.learner.decide(entry.slot)
                 progress = True
         self.on_hearsay(peer, message.decided)
         self.fetching.on_answer(peer, progress)
-        hole = None if progress else self.learner.hole()
+        if progress:
+            self._observer.reached("learning: a peer tells what is decided")
+            self.waits_for_snapshot = False
+            return
+        hole = self.learner.hole()
         if hole is not None and hole.start < max(message.first, self._log.first) and hole.start <= message.decided:
+            self._observer.reached("learning: only a snapshot can help")
             turn.output.snapshot_from = peer
+            self.waits_for_snapshot = True
 
     def advance(self, turn: Turn) -> None:
         """Move over what is decided now, and hand it to the state machine in order."""
@@ -209,17 +249,15 @@ class Learning:
         self._log.trim(first)
         self._covered = meta.slot
 
-    def install(self, meta: SnapshotMeta, governing: Membership, turn: Turn) -> None:
-        """A peer's snapshot is staged and whole: entries up to its slot are not needed any more.
-
-        Accepted slots above it stay, and so does the promise.
-        """
-        first = Slot(meta.slot + 1)
-        turn.write(WriteBatch(snapshot=meta, trim=first, decided=meta.slot, meta=membership_meta(governing)))
-        self._log.trim(first)
-        self.learner.jump(meta.slot)
-        self._covered = meta.slot
+    def install(self, covered: Met, turn: Turn) -> None:
+        """A peer's snapshot is staged and whole: it tells of every slot up to its own."""
+        self._observer.reached("learning: a peer's snapshot is installed")
+        self._observer.installed(covered.meta.slot, covered.ballot)
+        turn.write(self._acceptor.install(covered, membership_meta(covered.governing)))
+        self.learner.jump(covered.meta.slot)
+        self._covered = covered.meta.slot
         self.fetching.forget_progress()
+        self.waits_for_snapshot = False
 
     def trim_damage(self, governing: Membership, turn: Turn) -> None:
         """What is damaged here and stands in the snapshot is of no use in the log: whoever lacks it needs the snapshot.
@@ -229,6 +267,7 @@ class Learning:
         ends = [min(slots.stop, self._covered + 1) for slots in self._log.faulty if slots.start <= self._covered]
         if ends:
             first = Slot(max(ends))
+            self._observer.reached("learning: damage below the current snapshot is trimmed")
             turn.write(WriteBatch(trim=first, meta=membership_meta(governing)))
             self._log.trim(first)
 
@@ -239,6 +278,7 @@ class Learning:
         hole = None if self.is_held else self.learner.hole()
         if hole is None:
             self.fetching.forget_progress()
+            self.waits_for_snapshot &= self.is_held
             return
         request = self.fetching.ask(hole, None if leader is None else leader.node, turn.now)
         if request is not None:
@@ -254,7 +294,15 @@ class Learning:
                 if not self._reads.is_out(peer):
                     turn.output.reads.append(self._reads.ask(Serve(peer, stop), wanted.start, stop))
                 return
-        turn.send(peer, self._answer(entries))
+        turn.send(peer, self._answer(entries, wanted.start))
 
-    def _answer(self, entries: tuple[Entry, ...]) -> Decided:
-        return Decided(entries=entries, decided=self.decided, first=self._log.first)
+    def _answer(self, entries: Sequence[Entry], start: Slot) -> Decided:
+        """What to tell a peer that asked from ``start`` on.
+
+        What is damaged here and was applied is to be had as a snapshot only, like a slot that was trimmed.
+        """
+        first = self._log.first
+        if not entries and first <= start <= self.delivered:
+            self._observer.reached("learning: a damaged slot that was applied is answered like a trimmed one")
+            first = self._log.end_of_faulty(start)
+        return Decided(entries=tuple(entries), decided=self.decided, first=first)

@@ -7,7 +7,7 @@ stored there again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from paxospp.model import Entry, Slot
 
@@ -29,6 +29,11 @@ class Log:
         """The entry held in memory for ``slot``."""
         return self._entries.get(slot)
 
+    @property
+    def held(self) -> Collection[Slot]:
+        """The slots whose entries memory holds."""
+        return self._entries.keys()
+
     def store(self, entry: Entry) -> None:
         """Hold ``entry``; a value stored over a faulty slot heals it."""
         former = self._entries.get(entry.slot)
@@ -47,9 +52,14 @@ class Log:
             stop = min(damaged.stop, self.last + 1)
             held = sorted(slot for slot in self._entries if start <= slot < stop)
             for slot in (*held, stop):
-                if start < slot:
+                if start < slot and not any(known.start <= start and slot <= known.stop for known in self.faulty):
                     self.faulty.append(range(start, slot))
                 start = slot + 1
+
+    @property
+    def faulty_end(self) -> bool:
+        """Whether damage reaches beyond all that is held."""
+        return bool(self.faulty) and any(slots.stop > self.last + 1 for slots in self.faulty)
 
     def is_faulty(self, slot: Slot) -> bool:
         return any(slot in slots for slots in self.faulty)

@@ -2,8 +2,11 @@
 
 For every slot a promise says *accepted*, *none*, *faulty* or *decided*. Only the first two are
 clean; the leader proposes in a slot only after clean answers from a quorum. A promise counts
-when all its parts are in, and for the life of the storage that gave it: whoever founds a cluster
-asks everybody, and one whose disk was wiped since has forgotten what its name accepted.
+when all parts of one answer are in. Answers are told apart by the sender's boot and a counter: a
+Prepare that is sent again is answered again, and what was accepted in between moves the bounds of
+the parts, so that parts of two answers may leave out a value. A promise counts for the incarnation
+that gave it: a founder asks everybody, and a node whose disk was wiped has forgotten what its name
+accepted.
 
 References: Lamport, "Paxos Made Simple", 2.2, phase 2a; Alagappan et al., "Protocol-Aware
 Recovery for Consensus-Based Storage" (2018): a faulty entry is not an absent one.
@@ -15,8 +18,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from paxospp.engine.observer import NOBODY, Observer
 from paxospp.engine.quorum import Voters
-from paxospp.messages import Promise
+from paxospp.messages import Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 
 
@@ -34,55 +38,98 @@ class Report:
 
     def is_clean(self, slot: Slot) -> bool:
         """Whether it says accepted or none: not decided, and not faulty."""
-        return slot > self.decided and slot >= self.first and not any(slot in slots for slots in self.faulty)
+        return slot >= self.undecided_from and not any(slot in slots for slots in self.faulty)
+
+    @property
+    def undecided_from(self) -> Slot:
+        """From this slot on it does not say *decided*."""
+        return Slot(max(self.decided + 1, self.first))
 
     @property
     def clean_from(self) -> Slot:
         """From this slot on it is clean for every slot; ``sys.maxsize`` where its damage has no end."""
-        return Slot(max([self.decided + 1, self.first, *(slots.stop for slots in self.faulty)]))
+        return Slot(max([self.undecided_from, *(slots.stop for slots in self.faulty)]))
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The latest answer of one node: its identity, and the parts that have come; None once all have."""
+
+    incarnation: int
+    boot: int
+    number: int
+    parts: dict[int, Promise] | None
+
+    def is_older_than(self, sender: Sender, promise: Promise) -> bool:
+        """Whether ``promise`` begins a newer answer, of this incarnation or another."""
+        return self.incarnation != sender.incarnation or (self.boot, self.number) < (sender.boot, promise.answer)
+
+    def take(self, sender: Sender, promise: Promise) -> dict[int, Promise] | None:
+        """Keep ``promise`` if it is a part of this very answer; all parts, once they are complete."""
+        parts = self.parts
+        same = (self.incarnation, self.boot, self.number) == (sender.incarnation, sender.boot, promise.answer)
+        if parts is None or not same or any(_head(part) != _head(promise) for part in parts.values()):
+            return None
+        if promise.parts > 1 and not promise.answer:
+            return None  # a version that does not number its answers: its parts cannot be told apart
+        parts[promise.part] = promise
+        if len(parts) < promise.parts:
+            return None
+        self.parts = None
+        return parts
 
 
 class Promises:
     """The promises made to one ballot."""
 
-    def __init__(self, ballot: Ballot) -> None:
+    def __init__(self, ballot: Ballot, observer: Observer = NOBODY) -> None:
+        self._observer = observer
         self.ballot = ballot
         self.reports: dict[NodeId, Report] = {}
-        self._incarnations: dict[NodeId, int] = {}
-        self._parts: dict[NodeId, dict[int, Promise]] = {}
+        self._answers: dict[NodeId, _Answer] = {}
         self._clean_from: tuple[Slot, Voters] | None = None
         """From which slot on a quorum is clean for every slot, as far as the reports of now say."""
 
-    def add(self, node: NodeId, incarnation: int, promise: Promise) -> bool:
-        """Take one part; True if it completed the report of ``node``. A later report replaces an earlier one."""
-        if self._incarnations.setdefault(node, incarnation) != incarnation:
-            self._forget(node)  # another life of that name promised before
-            self._incarnations[node] = incarnation
-        parts = self._parts.setdefault(node, {})
-        other = next(iter(parts.values()), None)
-        if other is not None and (
-            other.start != promise.start or other.parts != promise.parts or other.decided != promise.decided
-        ):
-            parts.clear()
-        parts[promise.part] = promise
-        if len(parts) < promise.parts:
+    def add(self, sender: Sender, promise: Promise) -> bool:
+        """Take one part; True if it completed the report of its sender. A later report replaces an earlier one."""
+        node = sender.node
+        answer = self._answers.get(node)
+        if answer is None or answer.is_older_than(sender, promise):
+            if answer is not None and answer.incarnation != sender.incarnation:
+                self._observer.reached("promises: another incarnation takes the place of the one that promised")
+                self._forget(node)
+            elif answer is not None and answer.parts:
+                self._observer.reached("promises: a newer answer drops the parts of an older one")
+            answer = self._answers[node] = _Answer(sender.incarnation, sender.boot, promise.answer, {})
+        parts = answer.take(sender, promise)
+        if parts is None:
+            if promise.answer < answer.number and sender.incarnation == answer.incarnation:
+                self._observer.reached("promises: a part of an older answer comes late")
             return False
-        del self._parts[node]
+        if promise.parts > 1:
+            self._observer.reached("promises: an answer in several parts is complete")
+        if node in self.reports:
+            self._observer.reached("promises: a later answer replaces an earlier one")
         self._clean_from = None
         self.reports[node] = Report(
-            incarnation=incarnation,
+            incarnation=sender.incarnation,
             decided=promise.decided,
             first=promise.first,
             last=promise.last,
             entries={entry.slot: entry for part in parts.values() for entry in part.entries},
             faulty=promise.faulty,
         )
+        self._observer.counted_promise(sender, promise.answer, self.ballot, self.reports[node])
         return True
 
     def _forget(self, node: NodeId) -> None:
         self.reports.pop(node, None)
-        self._parts.pop(node, None)
         self._clean_from = None
+
+    @property
+    def is_assembling(self) -> bool:
+        """Whether some parts of an answer have come, and not all."""
+        return any(answer.parts for answer in self._answers.values())
 
     @property
     def recovered_up_to(self) -> Slot:
@@ -109,14 +156,13 @@ class Promises:
     def is_clean_from(self, slot: Slot, voters: Voters) -> bool:
         """Whether a quorum answered accepted or none for ``slot`` and everything above; asked for every new value."""
         if self._clean_from is None or self._clean_from[1] is not voters:
-            ends = {node: self.reports[node].clean_from for node in self.promised(voters)}
-            quorums = (
-                end
-                for end in sorted(set(ends.values()))
-                if voters.is_quorum([node for node, theirs in ends.items() if theirs <= end])
-            )
-            self._clean_from = next(quorums, Slot(sys.maxsize)), voters
+            begins = {node: self.reports[node].clean_from for node in self.promised(voters)}
+            self._clean_from = _first_of_quorum(begins, voters), voters
         return slot >= self._clean_from[0]
+
+    def undecided_from(self, voters: Voters) -> Slot:
+        """From which slot on there is a quorum that said *decided* of none; ``sys.maxsize``: there is no quorum."""
+        return _first_of_quorum({node: self.reports[node].undecided_from for node in self.promised(voters)}, voters)
 
     def choose(self, slot: Slot, voters: Voters) -> Entry | None:
         """What must be proposed in ``slot`` under our ballot; None while it has to stay open.
@@ -124,12 +170,29 @@ class Promises:
         The value of the highest ballot accepted there, or a no-op where a quorum said none.
         """
         if not self.is_clean(slot, voters):
+            self._observer.reached("promises: a slot stays open for lack of clean answers")
             return None
         accepted = [report.entries[slot] for report in self.reports.values() if slot in report.entries]
         if not accepted:
+            self._observer.reached("promises: a gap is filled with a no-op")
             return Entry(slot, self.ballot, Kind.NOOP, b"")
         highest = max(accepted, key=lambda entry: entry.ballot)
+        if any((entry.kind, entry.value) != (highest.kind, highest.value) for entry in accepted):
+            self._observer.reached("promises: of two values the one of the higher ballot is proposed")
         return Entry(slot, self.ballot, highest.kind, highest.value)
+
+
+def _first_of_quorum(begins: Mapping[NodeId, Slot], voters: Voters) -> Slot:
+    """The first slot at or below which a quorum begins; ``sys.maxsize`` if they are too few."""
+    for begin in sorted(set(begins.values())):
+        if voters.is_quorum([node for node, theirs in begins.items() if theirs <= begin]):
+            return begin
+    return Slot(sys.maxsize)
+
+
+def _head(part: Promise) -> tuple[object, ...]:
+    """What all parts of one answer say alike."""
+    return part.start, part.parts, part.decided, part.first, part.last, part.faulty
 
 
 def _ends(report: Report) -> Iterator[Slot]:

@@ -20,6 +20,7 @@ from paxospp.engine.admission import highest_ballot
 from paxospp.engine.campaigning import Campaigning, next_ballot
 from paxospp.engine.cluster import Cluster
 from paxospp.engine.confirming import Confirming
+from paxospp.engine.covered import Covered, Met
 from paxospp.engine.damaged_end import DamagedEnd
 from paxospp.engine.election import Election, Verdict
 from paxospp.engine.founding import FOUNDING_SLOT, founding_entry, may_found, voters_to_found
@@ -28,9 +29,10 @@ from paxospp.engine.leading import Leading
 from paxospp.engine.learning import Learning
 from paxospp.engine.lease import META_KEY, Lease
 from paxospp.engine.log import Log
+from paxospp.engine.observer import Observer
 from paxospp.engine.pulse import Pulse
 from paxospp.engine.settings import Identity, Settings
-from paxospp.engine.turn import Turn
+from paxospp.engine.turn import AcceptanceDurable, Durable, LeaseDurable, PromiseDurable, Turn
 from paxospp.engine.voting import Voting
 from paxospp.events import MembershipChanged
 from paxospp.messages import (
@@ -69,7 +71,9 @@ class Protocol:
         *,
         cluster: Cluster,
         applied: Slot,
+        observer: Observer,
     ) -> None:
+        self._observer = observer
         decided = Slot(max(state.decided, applied))
         self.role: Following | Campaigning | Leading = Following()
         self.leading: Leading | None = None
@@ -81,25 +85,30 @@ class Protocol:
             faulty=state.faulty,
             bytes_max=settings.tail_bytes_max,
         )
-        self._damaged_end = DamagedEnd(self.log, state.promised)
-        self._acceptor = Acceptor(state.promised, self.log, chunk_bytes_max=settings.chunk_bytes_max)
+        self._damaged_end = DamagedEnd(self.log, state.promised, observer)
+        self.acceptor = Acceptor(state.promised, self.log, chunk_bytes_max=settings.chunk_bytes_max, observer=observer)
         self.learning = Learning(
-            self.log, self._acceptor, settings, decided=decided, applied=applied, hinted=state.decided
+            self.log, self.acceptor, settings, observer, decided=decided, applied=applied, hinted=state.decided
         )
-        self.election = Election(settings.election_timeout_s, random)
-        self.pulse = Pulse(identity, state, settings, cluster, self._acceptor, self.learning, self.election)
-        self._cluster = cluster
+        self.election = Election(settings.election_timeout_s, random, observer)
+        self.pulse = Pulse(identity, state, settings, cluster, self.acceptor, self.learning, self.election, observer)
+        self.cluster = cluster
         self._identity = identity
+        self._me = Sender(b"", identity.group, identity.name, identity.incarnation, identity.boot, identity.nonce)
         self._settings = settings
         self._random = random
-        self.lease = Lease(state.meta.get(META_KEY))
-        self.voting = Voting(identity, cluster, self._acceptor, self.lease)
+        self.lease = Lease(state.meta.get(META_KEY), observer)
+        self.voting = Voting(identity, cluster, self.acceptor, self.lease, observer)
         self._confirming = Confirming(
-            identity, cluster, self.pulse, self.learning, self.lease, window_s=settings.election_timeout_s
+            identity, cluster, self.pulse, self.learning, self.lease, observer, window_s=settings.election_timeout_s
         )
         self.tick_due_at = 0.0
         """When to tick however many rounds of heartbeats leave for other reasons."""
         self._seen: Ballot | None = state.promised
+        self._has_to_reach = Slot(0)
+        """What the promises reported when this replica led last and could not decide; until then others go first."""
+        self._promised_durably: Ballot | None = None
+        """The latest of this boot's own ballots whose promise is known to be on disk."""
 
     @property
     def decided(self) -> Slot:
@@ -109,6 +118,17 @@ class Protocol:
     def leading_ballot(self) -> Ballot | None:
         """The ballot of whoever leads, as far as this replica knows."""
         return self.election.leader if self.leading is None else self.leading.ballot
+
+    @property
+    def own_ballot(self) -> Ballot | None:
+        """The ballot this replica campaigns or leads under."""
+        match self.role:
+            case Campaigning(promises=promises):
+                return promises.ballot
+            case Leading(ballot=ballot):
+                return ballot
+            case Following():
+                return None
 
     @property
     def leader(self) -> NodeId | None:
@@ -145,9 +165,11 @@ class Protocol:
         if ballot is not None and (self._seen is None or ballot > self._seen):
             # What others promised or claim who have no vote deposes nobody; what is decided does, whoever tells it.
             # Until there is a cluster everybody may be promised something, so everybody deposes.
-            counts = self._cluster.membership is None or self._cluster.voters.has(sender.node, sender.incarnation)
+            counts = self.cluster.membership is None or self.cluster.voters.has(sender.node, sender.incarnation)
             if counts or isinstance(message, Decided):
                 self._on_higher_ballot(ballot, turn)
+            else:
+                self._observer.reached("protocol: a higher ballot of an incarnation without a vote deposes nobody")
         match message:  # most frequent first
             case Accept():
                 self._on_accept(sender, message, turn)
@@ -163,7 +185,7 @@ class Protocol:
             case Promise():
                 self._on_promise(sender, message, turn)
             case Nack():
-                self._on_nack(message, turn)
+                return  # the higher ballot in it was met above, which ended what it refuses
             case CatchUp():
                 self.learning.on_catch_up(sender.node, message, turn)
             case Decided():
@@ -176,23 +198,26 @@ class Protocol:
                 assert_never(message)
 
     def _on_promise(self, sender: Sender, promise: Promise, turn: Turn) -> None:
-        match self.role:
-            case Campaigning(promises=promises) if promises.ballot == promise.ballot:
-                self._take_promise(sender.node, sender.incarnation, promise, turn)
-            case Leading(promises=promises) if promises.ballot == promise.ballot:
-                # A slot that lacked clean answers may have them now; settle proposes it.
-                votes = self._cluster.voters.has(sender.node, sender.incarnation)
-                if votes and promises.add(sender.node, sender.incarnation, promise):
-                    self.role.on_late_promise(sender.node, self._cluster.voters)
-            case _:
-                return
-        self.learning.on_hearsay(sender.node, promise.decided)
+        if self._take_promise(sender, promise, turn):
+            self.learning.on_hearsay(sender.node, promise.decided)
 
-    def _take_promise(self, node: NodeId, incarnation: int, promise: Promise, turn: Turn) -> None:
-        campaign = self.role
-        assert isinstance(campaign, Campaigning)
-        if campaign.promises.add(node, incarnation, promise) and campaign.has_won(self._cluster):
-            self._become_leading(turn)
+    def _take_promise(self, sender: Sender, promise: Promise, turn: Turn) -> bool:
+        """Take one part of a promise, a peer's or this replica's own; False if it is to another ballot."""
+        match self.role:
+            case Campaigning(promises=promises) as campaign if promises.ballot == promise.ballot:
+                if promises.add(sender, promise) and campaign.has_won(self.cluster):
+                    self._become_leading(turn)
+            case Leading(promises=promises) as leading if promises.ballot == promise.ballot:
+                # A slot that lacked clean answers may have them now; settle proposes it.
+                votes = self.cluster.voters.has(sender.node, sender.incarnation)
+                if votes and promises.add(sender, promise):
+                    if sender is self._me:
+                        self._observer.reached("protocol: a leader's own promise is counted late")
+                    leading.on_late_promise(sender.node, self.cluster.voters)
+            case _:
+                self._observer.reached("protocol: a promise to a ballot that was given up counts for nothing")
+                return False
+        return True
 
     def _on_accept(self, sender: Sender, accept: Accept, turn: Turn) -> None:
         self.learning.on_announcement(sender.node, accept.ballot, accept.decided_up_to)
@@ -201,22 +226,18 @@ class Protocol:
             self.election.on_leader_message(accept.ballot, turn.now)
 
     def _on_accepted(self, node: NodeId, incarnation: int, accepted: Accepted) -> None:
-        role = self.role
-        if (
-            isinstance(role, Leading)
-            and role.ballot == accepted.ballot
-            and self._cluster.voters.has(node, incarnation)
-            and role.on_accepted(accepted.slot, node, self._cluster.voters)
-        ):
-            self.learning.decide(accepted.slot)
-
-    def _on_nack(self, nack: Nack, turn: Turn) -> None:
-        # The higher ballot in it was noticed already, which ended what it refused.
-        if isinstance(self.role, Campaigning) and self.role.promises.ballot == nack.refused:
-            self._become_following(turn)
+        leading, voters = self.leading, self.cluster.voters
+        if leading is None or leading.ballot != accepted.ballot:
+            self._observer.reached("protocol: an acceptance under another ballot than the leader's counts for nothing")
+        elif not voters.has(node, incarnation):
+            self._observer.reached("protocol: an acceptance of an incarnation without a vote counts for nothing")
+        elif accepted.slot in leading.proposals:
+            self._observer.counted_acceptance(accepted.ballot, accepted.slot, node, incarnation)
+            if leading.on_accepted(accepted.slot, node, voters):
+                self.learning.decide(accepted.slot, leading.ballot)
 
     def _on_heartbeat(self, sender: Sender, heartbeat: Heartbeat, turn: Turn) -> None:
-        promised = self._acceptor.promised
+        promised = self.acceptor.promised
         ballot = heartbeat.leading
         granted = 0
         if ballot is not None:
@@ -224,10 +245,10 @@ class Protocol:
             if promised is None or ballot >= promised:
                 granted = self.voting.on_leader(ballot, turn, wants_lease=heartbeat.round != ANNOUNCEMENT)
                 self.election.on_leader_heartbeat(ballot, heartbeat.served, turn.now)
-                if self._cluster.membership is not None:
-                    self._damaged_end.on_leader(ballot, heartbeat, self._cluster.membership.alpha)
+                if self.cluster.membership is not None:
+                    self._damaged_end.on_leader(ballot, heartbeat)
         if heartbeat.checkpoint is not None:
-            self.pulse.compare_digests(sender.node, heartbeat.checkpoint, turn)
+            self.pulse.compare_digests(sender.node, sender.incarnation, heartbeat.checkpoint, turn)
         if heartbeat.round != ANNOUNCEMENT:
             answer = self.pulse.answer(
                 sender.nonce, heartbeat.round, self.leading, self.leader, turn.now, lease=granted
@@ -237,47 +258,79 @@ class Protocol:
                 self._begin_round(turn)  # it travels with the answer, in one frame instead of two
 
     def _on_heartbeat_answer(self, sender: Sender, answer: HeartbeatAnswer, turn: Turn) -> None:
-        if answer.nonce != self._identity.nonce or not self.pulse.heartbeats.on_answer(sender.node, answer, turn.now):
+        if answer.nonce != self._identity.nonce or not self.pulse.heartbeats.on_answer(sender, answer, turn.now):
             return
         self.learning.on_hearsay(sender.node, answer.decided)
-        if self._cluster.membership is not None:
-            self._damaged_end.on_answer(sender.node, answer, self._cluster.membership.alpha)
-        if self.election.leader is not None and self.election.leader.node == sender.node and answer.served:
-            self.election.on_leader_message(self.election.leader, turn.now)
+        if self.cluster.membership is not None:
+            self._damaged_end.on_answer(sender.node, answer)
+        leader = self.election.leader
+        if (
+            leader is not None
+            and answer.served
+            and answer.leader == leader.node
+            and (leader.node, leader.incarnation) == (sender.node, sender.incarnation)
+        ):
+            self.election.on_leader_message(leader, turn.now)
         # One that learns has raised its promise to what it learned, and may be the successor of one that voted.
-        votes = self._cluster.voters.has(sender.node, sender.incarnation)
+        votes = self.cluster.voters.has(sender.node, sender.incarnation)
         if isinstance(self.role, Leading) and votes and answer.promised == self.role.ballot:
             self._confirming.on_heartbeat_answer(sender.node, answer)
         self._maybe_campaign(turn)
 
+    def meet(self, ballot: Ballot, turn: Turn) -> None:
+        """What is decided under ``ballot`` is about to be learned: rule 1, whoever tells it."""
+        if self._seen is None or ballot > self._seen:
+            self._observer.reached("protocol: a snapshot brings a higher ballot")
+            self._on_higher_ballot(ballot, turn)
+
+    def install(self, covered: Covered, turn: Turn) -> None:
+        """Take a peer's snapshot for what is decided up to its slot, once its ballot is met."""
+        self.meet(covered.ballot, turn)
+        if self.cluster.membership is None:
+            self.join(*covered.memberships[-1], turn)
+        self.learning.install(Met(covered), turn)
+
     # Roles. Only the next three change them.
 
     def become_campaigning(self, turn: Turn) -> None:
-        ballot = next_ballot(self._identity, self._seen, self._acceptor.promised)
+        self._observer.campaigns(self.election.probe_round)
+        ballot = next_ballot(self._identity, self._seen, self.acceptor.promised)
         self._seen = ballot
         start, resend_s = Slot(self.decided + 1), self._settings.resend_interval_s
-        campaign = Campaigning(self._identity, ballot, start, now=turn.now, resend_s=resend_s)
+        campaign = Campaigning(self._identity, ballot, start, now=turn.now, resend_s=resend_s, observer=self._observer)
         self._take_role(campaign)
         self.election.forget_leader()
         # Its own promise comes first: the ballot must be on disk before anybody hears of it.
-        turn.write(self._acceptor.promise(ballot), then=self._promise_to_self)
-        turn.send_all(self._cluster.others, campaign.prepare)
+        turn.write(self.acceptor.promise(ballot), then=PromiseDurable(ballot))
+        turn.send_all(self.cluster.others, campaign.prepare)
 
     def _become_leading(self, turn: Turn) -> None:
         campaign = self.role
         assert isinstance(campaign, Campaigning)
-        alpha = self._cluster.membership.alpha if self._cluster.membership is not None else self._settings.alpha
-        leading = Leading(campaign.promises, self.decided, self._settings, since=turn.now, alpha=alpha)
+        leading = Leading(
+            campaign.promises,
+            self.decided,
+            self._settings,
+            since=turn.now,
+            alpha=self._alpha,
+            observer=self._observer,
+        )
+        if leading.recovered_up_to > self.decided:
+            self._observer.reached("protocol: a new leader finds slots that it does not know decided")
+        if not leading.sees_the_end(self.cluster.voters):
+            self._observer.reached("protocol: a new leader has not seen the end of the log")
+        if self.acceptor.promised != self._promised_durably:
+            self._observer.reached("protocol: a replica leads before its own promise is durable")
         self._take_role(leading)
         self.lease.lead()
-        if self._cluster.membership is None:
+        if self.cluster.membership is None:
             self._propose_founding(leading, turn)
         self._begin_round(turn)
 
     def _become_following(self, turn: Turn) -> None:
         self._take_role(Following())
         self._confirming.abandon(turn)
-        self._cluster.abandon_founding()
+        self.cluster.abandon_founding()
         self.election.restart(turn.now)
 
     def _take_role(self, role: Following | Campaigning | Leading) -> None:
@@ -287,17 +340,27 @@ class Protocol:
     def _on_higher_ballot(self, ballot: Ballot, turn: Turn) -> None:
         """Rule 1: before anything else is done with a message that carries a higher ballot."""
         self._seen = ballot
-        if not isinstance(self.role, Following):
-            self._become_following(turn)
+        match self.role:
+            case Leading():
+                self._observer.reached("protocol: a leader meets a higher ballot")
+                self._become_following(turn)
+            case Campaigning():
+                self._observer.reached("protocol: a candidate meets a higher ballot")
+                self._become_following(turn)
+            case Following():
+                pass
         if self.election.leader is not None and ballot > self.election.leader:
             self.election.forget_leader()
 
     # Leading.
 
     def _propose_founding(self, leading: Leading, turn: Turn) -> None:
-        entry = founding_entry(self._identity, self._settings, leading.promises, self._random)
-        self._cluster.try_founding(Membership.from_bytes(entry.value))
-        leading.start_after(FOUNDING_SLOT)
+        entry = founding_entry(self._identity, self._settings, leading.promises, self._random, self._observer)
+        membership = Membership.from_bytes(entry.value)
+        if membership.alpha != self._settings.alpha:
+            self._observer.reached("protocol: a founder completes a founding with another alpha than its own")
+        self.cluster.try_founding(membership)
+        leading.found(FOUNDING_SLOT, membership.alpha)
         self.propose(entry, turn)
 
     def propose(self, entry: Entry, turn: Turn) -> None:
@@ -305,27 +368,39 @@ class Protocol:
         assert isinstance(leading, Leading)
         leading.open(entry, turn.now)
         accept = leading.accept(entry, self.decided)
-        reply, batch = self._acceptor.on_accept(accept, own=True)
+        reply, batch = self.acceptor.on_accept(accept, own=True)
         assert isinstance(reply, Accepted), "a leader has promised its own ballot and nothing higher"
-        me = self._identity
-        turn.write(batch, then=lambda _: self._on_accepted(me.name, me.incarnation, reply))
-        turn.send_all(self._cluster.others, accept)
+        turn.write(batch, then=AcceptanceDurable(reply))
+        turn.send_all(self.cluster.others, accept)
         leading.news.told()
 
-    def _promise_to_self(self, turn: Turn) -> None:
-        """This replica's own promise is durable: it counts like anyone's."""
-        campaign = self.role
-        if isinstance(campaign, Campaigning) and campaign.promises.ballot == self._acceptor.promised:
-            self._report_to_self(campaign.promises.ballot, turn)
+    def on_durable(self, durable: Durable, turn: Turn) -> None:
+        """A write has returned: what this replica promised or accepted itself counts like anyone's."""
+        match durable:
+            case AcceptanceDurable(accepted):
+                self._on_accepted(self._identity.name, self._identity.incarnation, accepted)
+            case PromiseDurable(ballot):
+                self._promised_durably = ballot
+                if ballot != self.own_ballot:
+                    self._observer.reached("protocol: the promise of a campaign that was given up becomes durable")
+                self._report_to_self(turn)
+            case LeaseDurable(duration_us):
+                self.lease.stored(duration_us)
+            case _:
+                assert_never(durable)
 
-    def _report_to_self(self, ballot: Ballot, turn: Turn) -> None:
-        parts, _ = self._acceptor.on_prepare(Prepare(ballot=ballot, start=Slot(self.decided + 1)), self.decided)
-        assert not isinstance(parts, Nack)
+    def _report_to_self(self, turn: Turn) -> None:
+        """Count this replica's own promise to the ballot it campaigns or leads under, once that is on disk.
+
+        A later campaign's promise may be in memory while an earlier one's write returns.
+        """
+        ballot = self._promised_durably
+        if ballot is None or ballot != self.own_ballot:
+            return
+        parts, _ = self.acceptor.on_prepare(Prepare(ballot=ballot, start=Slot(self.decided + 1)), self.decided)
+        assert not isinstance(parts, Nack), "a replica that promised a higher ballot has given up its own"
         for part in parts:
-            if isinstance(self.role, Campaigning):
-                self._take_promise(self._identity.name, self._identity.incarnation, part, turn)
-            elif isinstance(self.role, Leading):
-                self.role.promises.add(self._identity.name, self._identity.incarnation, part)
+            self._take_promise(self._me, part, turn)
 
     # Time.
 
@@ -335,11 +410,14 @@ class Protocol:
         match self.role:
             case Leading():
                 self._tick_leading(self.role, turn)
+                if self.leading is not None:
+                    self._observer.leads_on(now)
             case Campaigning():
                 if now - self.role.began_at >= self._window_s:
+                    self._observer.reached("protocol: a campaign ends after a window")
                     self._become_following(turn)
                 else:
-                    turn.send_all(self.role.to_ask_again(now, self._cluster.others), self.role.prepare)
+                    turn.send_all(self.role.to_ask_again(now, self.cluster.others), self.role.prepare)
             case Following():
                 if self.election.has_lost_leader(now):
                     self.election.forget_leader()  # callers are better told that nobody is known to lead
@@ -352,24 +430,52 @@ class Protocol:
 
     def _tick_leading(self, leading: Leading, turn: Turn) -> None:
         now, window = turn.now, self._window_s
-        lonely = now - leading.since > 2 * window and not self.pulse.hears_quorum(now - 2 * window)
+        lonely = now - leading.since > 2 * window and not self.pulse.hears_quorum(now - 2 * window, now)
         if lonely or self.pulse.disk_hangs(now):
+            self._observer.reached(
+                "protocol: a leader that no quorum answers steps down"
+                if lonely
+                else "protocol: a leader whose disk hangs steps down"
+            )
             self._become_following(turn)
             return
-        for accept, answered in leading.resend(now, self.decided, self._settings.chunk_bytes_max):
-            turn.send_all((peer for peer in self._cluster.others if peer not in answered), accept)
-        if self.learning.lost is not None:
-            for accept in leading.restore(self.learning.lost, self.decided, self._cluster.voters):
-                turn.send_all(self._cluster.others, accept)
-        if leading.is_waiting(self.decided, self._cluster.voters) and leading.prepare_is_due(now):
-            self._report_to_self(leading.ballot, turn)
-            turn.send_all(self._cluster.others, Prepare(ballot=leading.ballot, start=Slot(self.decided + 1)))
+        if self._is_stalled(leading, now):
+            self._observer.reached("protocol: a leader that does not get at what it recovered steps down")
+            self._has_to_reach = leading.recovered_up_to
+            self._become_following(turn)
+            return
+        lost = self.learning.lost
+        if leading.is_blocked(lost, self.cluster.voters, now, 2 * window) and len(self.cluster.voters.names) > 1:
+            self._observer.reached(
+                "protocol: a leader that does not see the end of the log steps down"
+                if lost is None
+                else "protocol: a leader that does not get back what it has lost steps down"
+            )
+            self._become_following(turn)
+            self.election.let_others_go_first(now)
+            return
+        bytes_max = self._settings.chunk_bytes_max
+        for accept, answered in leading.resend(now, self.decided, bytes_max):
+            turn.send_all((peer for peer in self.cluster.others if peer not in answered), accept)
+        if lost is not None:
+            is_lost = self.learning.learner.is_lost
+            for accept in leading.restore(is_lost, self.decided, self.cluster.voters, bytes_max):
+                self._observer.reached(
+                    "protocol: what is decided and damaged here is asked to be accepted again"
+                    if accept.slot >= self.log.first
+                    else "protocol: what a lost snapshot covered is asked to be accepted again"
+                )
+                turn.send_all(self.cluster.others, accept)
+        if leading.is_waiting(self.decided, lost, self.cluster.voters) and leading.prepare_is_due(now):
+            self._observer.reached("protocol: a leader asks again for clean answers")
+            self._report_to_self(turn)
+            turn.send_all(self.cluster.others, Prepare(ballot=leading.ballot, start=Slot(self.decided + 1)))
 
     def _maybe_campaign(self, turn: Turn) -> None:
-        if not isinstance(self.role, Following) or not self._cluster.votes or not self.pulse.disk_answers(turn.now):
+        if not isinstance(self.role, Following) or not self.cluster.votes or not self.pulse.disk_answers(turn.now):
             return
-        voters = self._cluster.voters
-        if self._cluster.membership is None:
+        voters = self.cluster.voters
+        if self.cluster.membership is None:
             held, answers = self.log.get(FOUNDING_SLOT), self.pulse.heartbeats.answers.values()
             if not may_found(self.decided, held, (answered.answer.decided for answered in answers)):
                 return
@@ -379,17 +485,19 @@ class Protocol:
             self.pulse.heartbeats,
             me=self._identity.name,
             voters=voters,
-            others=self._cluster.others,
             decided=self.decided,
-            far_ahead_slots=self._settings.alpha,
+            far_ahead_slots=self._alpha,
+            is_stuck=self.learning.waits_for_snapshot or self.decided < self._has_to_reach,
         )
         match verdict:
-            case Verdict.CAMPAIGN if not self.voting.is_bound(turn):
+            case Verdict.CAMPAIGN if self.voting.is_bound(turn):
+                self._observer.reached("protocol: a lease keeps a replica from campaigning")
+            case Verdict.CAMPAIGN:
                 self.become_campaigning(turn)
             case Verdict.PROBE:
                 self._begin_round(turn)
                 self.election.probing(self.pulse.heartbeats.round, self.pulse.heartbeats.next_at)
-                if not self._cluster.others and not self.voting.is_bound(turn):
+                if not self.cluster.others and not self.voting.is_bound(turn):
                     self.become_campaigning(turn)
             case _:
                 return
@@ -399,45 +507,66 @@ class Protocol:
         if self.leading is not None:
             self._confirming.on_round(round, turn)
             self.leading.news.told()
-        turn.send_all(self._cluster.others, self.pulse.heartbeat(round, self.leading, turn.now))
+        turn.send_all(self.cluster.others, self.pulse.heartbeat(round, self.leading, turn.now))
+
+    def _is_stalled(self, leading: Leading, now: float) -> bool:
+        """Whether this leader has had a window to decide what its promises reported, and another had better try.
+
+        Either nothing moves, or a working voter knows more already, which can decide at once.
+        """
+        if self.decided >= leading.recovered_up_to or now - leading.since <= self._window_s:
+            return False
+        if now - leading.progressed_at > self._window_s:
+            return True
+        return self.pulse.heartbeats.knows_more(self.decided, now - self._window_s, self.cluster.voters)
 
     @property
     def _window_s(self) -> float:
         return self._settings.election_timeout_s
 
+    @property
+    def _alpha(self) -> int:
+        """The alpha that the founding membership fixed; until that is known, what this node would found with."""
+        membership = self.cluster.membership
+        return self._settings.alpha if membership is None else membership.alpha
+
     def _advance(self, turn: Turn) -> None:
         """Learn what is decided now, and found the cluster if that is among it."""
         self.learning.advance(turn)
-        if self._cluster.membership is None and self.learning.founding is not None:
+        if self.cluster.membership is None and self.learning.founding is not None:
             founding = self.learning.founding
             self.join(founding.slot, Membership.from_bytes(founding.value), turn)
 
     def join(self, slot: Slot, membership: Membership, turn: Turn) -> None:
         """The membership decided at ``slot`` is the first this replica knows."""
-        self._cluster.adopt(membership)
+        self.cluster.adopt(membership)
         members = tuple(sorted(membership.names))
         turn.output.events.append(
             MembershipChanged(node=self._identity.name, slot=slot, members=members, cluster_id=membership.cluster_id)
         )
-        if isinstance(self.role, Campaigning) or (self.leading is not None and not self._cluster.votes):
+        if isinstance(self.role, Campaigning) or (self.leading is not None and not self.cluster.votes):
             # It asked everyone, and now has to ask the members; or it founded what this life has no vote in.
+            self._observer.reached("protocol: a candidate or founder learns who the members are, and gives up")
             self._become_following(turn)
 
     def settle(self, turn: Turn) -> None:
         """What any event may have made possible."""
         before = self.learning.learner.decided
-        if self.log.faulty and self._cluster.membership is not None:
-            self.learning.trim_damage(self._cluster.membership, turn)
+        if self.log.faulty and self.cluster.membership is not None:
+            self.learning.trim_damage(self.cluster.membership, turn)
         self._advance(turn)
         if self.leading is not None:
             self._lead_on(self.leading, turn, before)
+            if self.log.faulty_end and self.cluster.membership is not None:
+                vouched_up_to = self.leading.vouched_up_to(self.decided, self.cluster.voters)
+                self._damaged_end.on_own(self.leading.ballot, vouched_up_to)
         self.learning.fetch(self.leading_ballot, turn)
 
     def _lead_on(self, leading: Leading, turn: Turn, before: Slot) -> None:
         decided = self.learning.learner.decided
-        leading.settle(decided)
-        if decided < leading.recovered_up_to and self._cluster.membership is not None:
-            for entry in leading.recover(decided, self._cluster.voters):
+        leading.settle(decided, turn.now)
+        if decided < leading.recovered_up_to and self.cluster.membership is not None:
+            for entry in leading.recover(decided, self.cluster.voters):
                 self.propose(entry, turn)
         if self._confirming.settle(leading, turn):
             self._begin_round(turn)

@@ -3,7 +3,7 @@
 Holds the rounds and knows who answers, whether a leader here is served, and whether the disk
 answers. Reads the acceptor's promise and the learner's progress; changes neither.
 
-References: DESIGN rule 5; FAULTS D16 and B47: whoever has a hung disk says so.
+A replica whose disk hangs says so, and does not count for a quorum while it does (rule 5).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from paxospp.engine.election import Election
 from paxospp.engine.heartbeats import ANNOUNCEMENT, Heartbeats
 from paxospp.engine.leading import Leading
 from paxospp.engine.learning import Learning
+from paxospp.engine.observer import Observer
 from paxospp.engine.settings import Identity, Settings
 from paxospp.engine.turn import Turn, Writes
 from paxospp.events import Diverged
@@ -38,10 +39,11 @@ class Pulse:
         acceptor: Acceptor,
         learning: Learning,
         election: Election,
+        observer: Observer,
     ) -> None:
         self.heartbeats = Heartbeats(settings.heartbeat_interval_s)
         self.writes = Writes()
-        self.digests = Digests(identity.name)
+        self.digests = Digests(identity.name, observer)
         self._name = identity.name
         self._window_s = settings.election_timeout_s
         self._cluster = cluster
@@ -58,11 +60,11 @@ class Pulse:
             leading=leading.ballot if leading is not None else None,
             served=leading is not None and self.is_served(leading, now),
             decided_up_to=self._learning.decided,
-            recovered_up_to=leading.recovered_up_to if leading is not None else Slot(0),
             promised=self._acceptor.promised,
             remembered=self._remembered,
             booted_with=self._booted_with,
             checkpoint=self.digests.latest,
+            vouched_up_to=self._vouched_up_to(leading),
         )
 
     def announce(self, leading: Leading, turn: Turn) -> None:
@@ -85,7 +87,13 @@ class Pulse:
             remembered=self._remembered,
             booted_with=self._booted_with,
             lease=lease,
+            vouched_up_to=self._vouched_up_to(leading),
         )
+
+    def _vouched_up_to(self, leading: Leading | None) -> Slot:
+        if leading is None or self._cluster.membership is None:
+            return Slot(0)
+        return leading.vouched_up_to(self._learning.decided, self._cluster.voters)
 
     def is_served(self, leading: Leading | None, now: float) -> bool:
         """It leads and a quorum answers it, or it hears such a leader directly."""
@@ -93,19 +101,23 @@ class Pulse:
             return self._election.hears_served_leader(now)
         if now - leading.since < self._window_s:
             return True  # a quorum promised a moment ago
-        return self.hears_quorum(now - self._window_s)
+        return self.hears_quorum(now - self._window_s, now)
 
-    def hears_quorum(self, since: float) -> bool:
-        """Whether a quorum, this replica with it, answered after ``since``."""
-        return self._cluster.voters.is_quorum([self._name, *self.answered_after(since)])
+    def hears_quorum(self, since: float, now: float) -> bool:
+        """Whether the voters with working disks that answered after ``since``, this one included, are a quorum."""
+        voters = self._cluster.voters
+        working = self.heartbeats.working_after(since, voters)
+        if self._cluster.votes and self.disk_answers(now):
+            working.append(self._name)
+        return voters.is_quorum(working)
 
     def answered_after(self, since: float) -> Iterable[NodeId]:
         """Which peers answered after ``since``."""
         return self.heartbeats.answered_after(since, self._cluster.others)
 
-    def compare_digests(self, node: NodeId, checkpoint: Checkpoint, turn: Turn) -> None:
+    def compare_digests(self, node: NodeId, incarnation: int, checkpoint: Checkpoint, turn: Turn) -> None:
         """Take a replica's digest, and say so if two differ at one slot."""
-        self.digests.add(node, checkpoint)
+        self.digests.add(node, incarnation, checkpoint)
         if (known := self.digests.difference(checkpoint.slot)) is not None:
             pairs = tuple(sorted((other, digest.hex()) for other, digest in known.items()))
             turn.output.events.append(Diverged(node=self._name, slot=checkpoint.slot, digests=pairs))

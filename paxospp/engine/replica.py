@@ -14,7 +14,9 @@ from paxospp.engine.admission import Admission
 from paxospp.engine.campaigning import Campaigning
 from paxospp.engine.clock import ActiveClock
 from paxospp.engine.cluster import Cluster
+from paxospp.engine.covered import Covered
 from paxospp.engine.leading import Leading
+from paxospp.engine.observer import NOBODY, Observer
 from paxospp.engine.output import Output
 from paxospp.engine.protocol import Following, Protocol
 from paxospp.engine.settings import Identity, Settings
@@ -38,11 +40,13 @@ class Replica:
         memberships: Sequence[tuple[Slot, Membership]] = (),
         applied: int = 0,
         boot_time: Callable[[float], float] | None = None,
+        observer: Observer = NOBODY,
     ) -> None:
         """Begin a boot from what the storage remembers.
 
         ``memberships`` and ``applied`` come from the snapshot that was restored, if there was one.
         ``boot_time`` tells the time that leases need, given ``now``; without it, that is ``now``.
+        ``observer`` looks on, see there; it may look at ``protocol``, which is nobody else's business.
         """
         self.identity = identity
         self.settings = settings
@@ -50,8 +54,10 @@ class Replica:
         self._cluster = Cluster(identity)
         if memberships:
             self._cluster.adopt(memberships[-1][1])
-        self._protocol = Protocol(identity, state, settings, random, cluster=self._cluster, applied=Slot(applied))
-        self._admission = Admission(self._cluster)
+        self.protocol = Protocol(
+            identity, state, settings, random, cluster=self._cluster, applied=Slot(applied), observer=observer
+        )
+        self._admission = Admission(self._cluster, observer)
         # A stall counts for two intervals at most: time in which this replica did not run is nobody's silence.
         self._clock = ActiveClock(2 * settings.heartbeat_interval_s)
         self._boot_time = boot_time
@@ -85,12 +91,12 @@ class Replica:
 
     @property
     def leading(self) -> bool:
-        return self._protocol.leading is not None
+        return self.protocol.leading is not None
 
     @property
     def role_name(self) -> str:
         """``leader``, ``candidate`` or ``follower``."""
-        match self._protocol.role:
+        match self.protocol.role:
             case Leading():
                 return "leader"
             case Campaigning():
@@ -101,47 +107,41 @@ class Replica:
     @property
     def ballot(self) -> Ballot | None:
         """The ballot this replica leads or campaigns under, else that of the leader it hears."""
-        match self._protocol.role:
-            case Leading(ballot=ballot):
-                return ballot
-            case Campaigning(promises=promises):
-                return promises.ballot
-            case Following():
-                return self._protocol.election.leader
+        return self.protocol.own_ballot or self.protocol.election.leader
 
     @property
     def leader(self) -> NodeId | None:
         """Who leads, as far as this replica knows."""
-        return self._protocol.leader
+        return self.protocol.leader
 
     @property
     def decided(self) -> Slot:
         """Every slot up to this one is known to be decided."""
-        return self._protocol.decided
+        return self.protocol.decided
 
     @property
     def delivered(self) -> Slot:
         """Every slot up to this one was handed out in ``Output.decided``, or came in a snapshot."""
-        return self._protocol.learning.delivered
+        return self.protocol.learning.delivered
 
     @property
     def wanted(self) -> Slot:
         """The highest slot that anyone is known to know decided."""
-        return self._protocol.learning.wanted
+        return self.protocol.learning.wanted
 
     @property
     def first(self) -> Slot:
         """The first slot the log still holds."""
-        return self._protocol.log.first
+        return self.protocol.log.first
 
     def held(self, start: Slot, stop: Slot, bytes_max: int) -> Sequence[Entry]:
         """Entries that memory holds from ``start`` on, of slots handed out to be applied; at least one if it has it."""
-        return self._protocol.log.between(start, Slot(min(stop, self.delivered + 1)), bytes_max)
+        return self.protocol.log.between(start, Slot(min(stop, self.delivered + 1)), bytes_max)
 
     @property
     def proposable(self) -> int:
         """How many values may be proposed now; 0 while not leading."""
-        protocol, cluster = self._protocol, self._cluster
+        protocol, cluster = self.protocol, self._cluster
         if protocol.leading is None or cluster.membership is None:
             return 0
         return protocol.leading.room(protocol.learning.learner.decided, cluster.voters)
@@ -161,8 +161,13 @@ class Replica:
         """Until the cluster is founded: who has not been heard within the last window."""
         if self.membership is not None:
             return ()
-        heard = set(self._protocol.pulse.answered_after(self._clock.time - self.settings.election_timeout_s))
+        heard = set(self.protocol.pulse.answered_after(self._clock.time - self.settings.election_timeout_s))
         return tuple(name for name in self._cluster.others if name not in heard)
+
+    @property
+    def active_time(self) -> float:
+        """Seconds that this boot has lived, see ``clock``."""
+        return self._clock.time
 
     @property
     def dropped(self) -> Counter[str]:
@@ -174,20 +179,20 @@ class Replica:
     def start(self, now: float) -> Output:
         """Ask for what the start needs from storage; nobody is heard before it is read."""
         turn = self._begin(now)
-        self._protocol.lease.start(turn.boot_time)
-        self._protocol.election.begin(turn.now, alone=not self._cluster.others, founded=self._founded_before)
-        self._protocol.learning.load(turn, founding_known=self.membership is not None)
+        self.protocol.lease.start(turn.boot_time)
+        self.protocol.election.begin(turn.now, alone=not self._cluster.others, founded=self._founded_before)
+        self.protocol.learning.load(turn, founding_known=self.membership is not None)
         return self._finish(turn)
 
     def on_message(self, sender: Sender, message: ProtocolMessage, now: float) -> Output:
         """Handle one message of a peer; one that may not speak, or not say this, is counted and dropped."""
         turn = self._begin(now)
-        loading = self._protocol.learning.is_loading
+        loading = self.protocol.learning.is_loading
         reason = "still loading" if loading else self._admission.admit(sender, message, self.sender)
         if reason is None:
-            if self._protocol.is_late(message):
+            if self.protocol.is_late(message):
                 return self._unchanged()
-            self._protocol.on_message(sender, message, turn)
+            self.protocol.on_message(sender, message, turn)
         elif (fault := self._admission.drop(sender, reason, self.identity.name)) is not None:
             turn.output.events.append(fault)
         return self._finish(turn)
@@ -195,8 +200,8 @@ class Replica:
     def on_tick(self, now: float) -> Output:
         """Do what time asks for; ``wake_at`` of the last output says when the next call is due."""
         turn = self._begin(now)
-        if not self._protocol.learning.is_loading:
-            self._protocol.tick(turn)
+        if not self.protocol.learning.is_loading:
+            self.protocol.tick(turn)
         return self._finish(turn)
 
     def propose(self, value: bytes, now: float, *, awaited_elsewhere: bool = False) -> Output:
@@ -205,15 +210,15 @@ class Replica:
         With ``awaited_elsewhere``, callers of other nodes wait for it, who learn of it by what this one tells.
         """
         turn = self._begin(now)
-        self._protocol.propose_commands(value, turn, awaited_elsewhere=awaited_elsewhere)
+        self.protocol.propose_commands(value, turn, awaited_elsewhere=awaited_elsewhere)
         return self._finish(turn)
 
     def campaign(self, now: float) -> Output:
         """Campaign at once, without asking whether anybody is served; for operators and scenarios."""
         turn = self._begin(now)
-        bound = self._protocol.voting.is_bound(turn) or self._protocol.learning.is_loading
+        bound = self.protocol.voting.is_bound(turn) or self.protocol.learning.is_loading
         if not self.leading and self.votes and not bound:
-            self._protocol.become_campaigning(turn)
+            self.protocol.become_campaigning(turn)
         return self._finish(turn)
 
     def read(self, ticket: int, now: float, *, lease: bool = False) -> Output:
@@ -222,47 +227,54 @@ class Replica:
         With ``lease``, the leader's lease is enough to confirm it, where there is one.
         """
         turn = self._begin(now)
-        self._protocol.read(ticket, turn, lease=lease)
+        self.protocol.read(ticket, turn, lease=lease)
         return self._finish(turn)
 
     def set_lease(self, duration_us: int, now: float) -> Output:
         """The log, as far as it was applied here, says how long leases are; 0: there are none."""
         turn = self._begin(now)
-        self._protocol.lease.duration_us = duration_us
-        self._protocol.voting.store_lease(turn)
+        self.protocol.lease.duration_us = duration_us
+        self.protocol.voting.store_lease(turn)
         return self._finish(turn)
 
     def on_persisted(self, token: int, now: float) -> Output:
         """Write ``token`` and every earlier one have returned."""
-        waiting = list(self._protocol.pulse.writes.returned(token))
+        waiting = list(self.protocol.pulse.writes.returned(token))
         if not waiting:
             return self._unchanged()
         turn = self._begin(now)
-        for then in waiting:
-            then(turn)
+        for durable in waiting:
+            self.protocol.on_durable(durable, turn)
         return self._finish(turn)
 
     def on_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
         """The storage read what was asked; ``faulty`` are the slots of a CorruptedError."""
         turn = self._begin(now)
-        self._protocol.learning.on_read(token, entries, faulty, turn)
+        self.protocol.learning.on_read(token, entries, faulty, turn)
+        return self._finish(turn)
+
+    def on_damage(self, faulty: Sequence[range], now: float) -> Output:
+        """Somebody else read the storage, for a watcher say, and found these slots damaged."""
+        turn = self._begin(now)
+        self.protocol.log.mark_faulty(faulty)
         return self._finish(turn)
 
     @property
     def holds_delivery(self) -> bool:
         """Whether the state machine has enough to do."""
-        return self._protocol.learning.is_held
+        return self.protocol.learning.is_held
 
     def hold_delivery(self, hold: bool, now: float) -> Output:
         """The state machine has enough to do, so ``Output.decided`` stays empty from now on; or it may go on."""
         turn = self._begin(now)
-        self._protocol.learning.is_held = hold
+        self.protocol.learning.is_held = hold
         return self._finish(turn)
 
     def on_checkpoint(self, slot: Slot, digest: bytes, now: float) -> Output:
         """The machine has applied ``slot``, a multiple of 1,024, and this is the digest then."""
         turn = self._begin(now)
-        self._protocol.pulse.compare_digests(self.identity.name, Checkpoint(slot, digest), turn)
+        me = self.identity
+        self.protocol.pulse.compare_digests(me.name, me.incarnation, Checkpoint(slot, digest), turn)
         return self._finish(turn)
 
     def publish_snapshot(self, meta: SnapshotMeta, first: Slot, now: float) -> Output:
@@ -270,21 +282,22 @@ class Replica:
         is trimmed below ``first``, at most its slot + 1."""
         turn = self._begin(now)
         assert self.membership is not None, "a snapshot is taken of what was applied"
-        self._protocol.learning.publish(meta, first, self.membership, turn)
+        self.protocol.learning.publish(meta, first, self.membership, turn)
         return self._finish(turn)
 
-    def install_snapshot(
-        self, meta: SnapshotMeta, memberships: Sequence[tuple[Slot, Membership]], now: float
-    ) -> Output:
+    def meet_snapshot(self, ballot: Ballot, now: float) -> Output:
+        """A chunk came of a snapshot whose slots were decided under ballots up to ``ballot``."""
+        turn = self._begin(now)
+        self.protocol.meet(ballot, turn)
+        return self._finish(turn)
+
+    def install_snapshot(self, covered: Covered, now: float) -> Output:
         """A peer's snapshot is committed to the storage and was verified: it becomes current.
 
         The node restores it when that write returned; ``Output.decided`` goes on above its slot.
         """
         turn = self._begin(now)
-        slot, membership = memberships[-1]
-        if self.membership is None:
-            self._protocol.join(slot, membership, turn)
-        self._protocol.learning.install(meta, membership, turn)
+        self.protocol.install(covered, turn)
         return self._finish(turn)
 
     # The two ends of every call.
@@ -293,7 +306,7 @@ class Replica:
         return Turn(self._clock.advance(now), self._boot_time, now)
 
     def _finish(self, turn: Turn) -> Output:
-        protocol = self._protocol
+        protocol = self.protocol
         if not protocol.learning.is_loading:
             protocol.settle(turn)
         output = turn.finish(protocol.pulse.writes, protocol.learning.hint(turn))
@@ -307,11 +320,11 @@ class Replica:
 
     def _unchanged(self) -> Output:
         """Of a call after which everything is as it was."""
-        return Output(token=self._protocol.pulse.writes.last_token, wake_at=self._wakes_at)
+        return Output(token=self.protocol.pulse.writes.last_token, wake_at=self._wakes_at)
 
     def _wake_at(self, now: float) -> float:
         """When, on the caller's clock, ``on_tick`` is due."""
-        protocol = self._protocol
+        protocol = self.protocol
         learning = protocol.learning
         if learning.is_loading:
             # Nothing is due before the storage has answered, which is no tick.

@@ -1,22 +1,46 @@
 """One call of the replica: what it sends and writes, collected until the call returns.
 
 Also keeps count of the writes that are out and of what waits for them, because a turn is where
-a write gets its number.
-
-Reference: FAULTS D16, B47: a leader whose disk hangs must not go on leading.
+a write gets its number. What waits is a value and not a callback, so that the state of a replica
+can be copied and compared.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from paxospp.engine.acceptor import NOTHING
 from paxospp.engine.output import Output, merge
-from paxospp.messages import Accept, ProtocolMessage
-from paxospp.model import NodeId, Slot
+from paxospp.messages import Accept, Accepted, ProtocolMessage
+from paxospp.model import Ballot, NodeId, Slot
 from paxospp.storage.contract import WriteBatch
+
+
+@dataclass(slots=True, frozen=True)
+class PromiseDurable:
+    """This replica's promise to its own campaign under ``ballot`` is on disk."""
+
+    ballot: Ballot
+
+
+@dataclass(slots=True, frozen=True)
+class AcceptanceDurable:
+    """This replica's acceptance of its own proposal is on disk."""
+
+    accepted: Accepted
+
+
+@dataclass(slots=True, frozen=True)
+class LeaseDurable:
+    """The disk says that grants may last for ``duration_us`` microseconds."""
+
+    duration_us: int
+
+
+Durable = PromiseDurable | AcceptanceDurable | LeaseDurable
+"""What a write was for, if the replica goes on with something when it has returned."""
 
 
 class Turn:
@@ -30,7 +54,7 @@ class Turn:
         self.output = Output()
         self.sent_accept = False
         self._batches: list[WriteBatch] = []
-        self._then: list[Callable[[Turn], None]] = []
+        self._then: list[Durable] = []
 
     def send(self, to: NodeId, message: ProtocolMessage) -> None:
         """Queue ``message``; whether it waits for the writes of this turn is not for us to say."""
@@ -42,8 +66,8 @@ class Turn:
         for peer in to:
             self.send(peer, message)
 
-    def write(self, batch: WriteBatch, then: Callable[[Turn], None] | None = None) -> None:
-        """Hand ``batch`` to the storage; ``then`` is called when it and all earlier ones are durable."""
+    def write(self, batch: WriteBatch, then: Durable | None = None) -> None:
+        """Hand ``batch`` to the storage; the replica is told ``then`` when it and all earlier ones are durable."""
         if batch is not NOTHING:
             self._batches.append(batch)
             if then is not None:
@@ -75,7 +99,7 @@ class Turn:
 class _Write:
     token: int
     since: float
-    then: list[Callable[[Turn], None]]
+    then: list[Durable]
 
 
 class Writes:
@@ -85,15 +109,20 @@ class Writes:
         self.last_token = 0
         self._out: deque[_Write] = deque()
 
-    def hand_out(self, now: float, then: list[Callable[[Turn], None]]) -> None:
-        """A write leaves now, gets the next number, and ``then`` is called when it returned."""
+    def hand_out(self, now: float, then: list[Durable]) -> None:
+        """A write leaves now and gets the next number; ``returned`` yields ``then`` when it has returned."""
         self.last_token += 1
         self._out.append(_Write(self.last_token, now, then))
 
-    def returned(self, token: int) -> Iterator[Callable[[Turn], None]]:
+    def returned(self, token: int) -> Iterator[Durable]:
         """What was waiting for the writes up to ``token``."""
         while self._out and self._out[0].token <= token:
             yield from self._out.popleft().then
+
+    @property
+    def out(self) -> Sequence[object]:
+        """The writes that are out, oldest first."""
+        return self._out
 
     def oldest_age(self, now: float) -> float:
         """Seconds since the oldest write that is out was handed out; 0 when none is."""

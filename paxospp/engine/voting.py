@@ -4,7 +4,7 @@ Only a life of the storage that stands in the membership votes; before there is 
 may found the cluster; and while a lease binds it, for nobody but the leader it was granted to.
 Whoever is refused here gets no answer: to the asker the question was lost.
 
-Reference: DESIGN rules 8 and 9; Gray and Cheriton, "Leases" (1989).
+References: rules 8 and 9; Gray and Cheriton, "Leases" (1989).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from paxospp.engine.acceptor import Acceptor
 from paxospp.engine.cluster import Cluster
 from paxospp.engine.founding import FOUNDING_SLOT, why_not_founded_by
 from paxospp.engine.lease import Lease
+from paxospp.engine.observer import Observer
 from paxospp.engine.settings import Identity
-from paxospp.engine.turn import Turn
+from paxospp.engine.turn import LeaseDurable, Turn
 from paxospp.messages import Accept, Accepted, Nack, Prepare, Sender
 from paxospp.model import Ballot, Entry, Slot
 
@@ -22,7 +23,10 @@ from paxospp.model import Ballot, Entry, Slot
 class Voting:
     """The doors to one replica's acceptor."""
 
-    def __init__(self, identity: Identity, cluster: Cluster, acceptor: Acceptor, lease: Lease) -> None:
+    def __init__(
+        self, identity: Identity, cluster: Cluster, acceptor: Acceptor, lease: Lease, observer: Observer
+    ) -> None:
+        self._observer = observer
         self._identity = identity
         self._cluster = cluster
         self._acceptor = acceptor
@@ -30,11 +34,14 @@ class Voting:
 
     def on_prepare(self, sender: Sender, prepare: Prepare, decided: Slot, turn: Turn) -> bool:
         """Answer a candidate; True if this replica promised."""
-        if not self._cluster.votes or (
-            self._cluster.membership is None and (sender.cluster_id or prepare.start != FOUNDING_SLOT)
-        ):
+        if not self._cluster.votes:
+            self._observer.reached("voting: a prepare is not answered without a vote")
+            return False
+        if self._cluster.membership is None and (sender.cluster_id or prepare.start != FOUNDING_SLOT):
+            self._observer.reached("voting: a prepare for later slots is not answered before the founding is known")
             return False
         if self._lease.forbids(prepare.ballot, turn.boot_time):
+            self._observer.reached("voting: a lease keeps back a promise")
             return False  # as if it had been lost: the candidate asks again
         reply, batch = self._acceptor.on_prepare(prepare, decided)
         turn.write(batch)
@@ -49,12 +56,15 @@ class Voting:
         """Answer a leader; True if this replica accepted."""
         if self._cluster.membership is None:
             if accept.slot != FOUNDING_SLOT:
+                self._observer.reached("voting: an accept is not answered before the founding is known")
                 return False
             entry = Entry(accept.slot, accept.ballot, accept.kind, accept.value)
             self._cluster.founding_refused = why_not_founded_by(entry, self._identity)
             if self._cluster.founding_refused is not None:
+                self._observer.reached("voting: a founding without this incarnation is not accepted")
                 return False
         elif not self._cluster.votes:
+            self._observer.reached("voting: an accept is not answered without a vote")
             return False
         reply, batch = self._acceptor.on_accept(accept)
         turn.write(batch)
@@ -77,5 +87,4 @@ class Voting:
     def store_lease(self, turn: Turn) -> None:
         """Have the disk know how long grants may last, before one lasts so long."""
         if (batch := self._lease.wants_stored(turn.boot_time)) is not None:
-            asked = self._lease.asked_us
-            turn.write(batch, then=lambda _: self._lease.stored(asked))
+            turn.write(batch, then=LeaseDurable(self._lease.asked_us))

@@ -36,7 +36,8 @@ from paxospp.execution.raising import describe, stops_replica
 from paxospp.execution.sessions import RunOutcome, Session, SessionTable
 from paxospp.execution.snapshot import Head, SnapshotReader, write_snapshot
 from paxospp.execution.values import Run, decode_commands
-from paxospp.model import Change, Entry, Kind, Membership, Slot
+from paxospp.markers import UNWATCHED, Markers
+from paxospp.model import Ballot, Change, Entry, Kind, Membership, Slot
 from paxospp.state_machine import (
     OUTCOME_RAISED,
     OUTCOME_RESULT,
@@ -60,16 +61,31 @@ _RESERVED = RESERVED_PREFIX.encode()
 _SEARCHED_BYTES_MAX = 64 << 10
 
 
+Apply = Callable[[bytes, Context], bytes]
+"""Runs one command."""
+
+
 class Executor:
     """Applies decided entries in slot order, and answers queries between them."""
 
-    def __init__(self, machine: StateMachine) -> None:
-        """``machine`` is in the state of slot 0, as its ``__init__`` left it."""
+    def __init__(
+        self,
+        machine: StateMachine,
+        observer: Markers = UNWATCHED,
+        *,
+        around: Callable[[Apply, bool], Apply] = lambda apply, is_own: apply,
+    ) -> None:
+        """``machine`` is in the state of slot 0, as its ``__init__`` left it.
+
+        ``around`` wraps what runs a command, of the user's machine or (``is_own``) of the one beside it.
+        """
+        self._observer = observer
         self._machine = machine
         # A machine in full control gets the bytes its caller gave, without our prefix.
-        self._apply_command = self._apply_raw if machine.full_control else machine.apply
+        self._apply_command = around(self._apply_raw if machine.full_control else machine.apply, False)
+        self._apply_own = around(lambda payload, context: self._own.apply(own_call(payload), context), True)
         self._own = Instances()
-        self._sessions = SessionTable()
+        self._sessions = SessionTable(observer=observer)
         self._memberships = Memberships()
         self._effects = Effects()
         self._stopped: ReplicaStoppedError | None = None
@@ -80,6 +96,8 @@ class Executor:
         """The leader's wall clock as of ``applied``, microseconds since 1970; never goes back."""
         self.digest = EMPTY_DIGEST
         """See ``execution.digest``; belongs to ``applied``."""
+        self.ballot: Ballot | None = None
+        """No slot up to ``applied`` was decided under a higher ballot; None while nothing is known of that."""
 
     # ------------------------------------------------------------------------- what it knows
 
@@ -92,6 +110,16 @@ class Executor:
     def memberships(self) -> tuple[tuple[Slot, Membership], ...]:
         """Every membership applied that governs a slot above ``applied``, with the slot it was decided in."""
         return self._memberships.governing(self.applied)
+
+    @property
+    def machine(self) -> StateMachine:
+        """The user's machine."""
+        return self._machine
+
+    @property
+    def sessions_known(self) -> int:
+        """How many sessions are in the table."""
+        return len(self._sessions)
 
     @property
     def sessions_full(self) -> bool:
@@ -145,7 +173,13 @@ class Executor:
             self._stop(slot, 0, CorruptedError(f"kind {entry.kind} is not one that this version of paxospp knows"))
         self.digest = extend_digest(self.digest, slot, entry.kind, entry.value, traces)
         self.applied = slot
+        self.meet(entry.ballot)
         return outcomes
+
+    def meet(self, ballot: Ballot) -> None:
+        """What is applied was decided under ballots up to this one, or up to the one known before."""
+        if self.ballot is None or ballot > self.ballot:
+            self.ballot = ballot
 
     def _apply_commands(self, slot: Slot, value: bytes, outcomes: list[RunOutcome], traces: list[RunTrace]) -> None:
         try:
@@ -158,6 +192,7 @@ class Executor:
         sessions = self._sessions
         sessions.advance(commands.log_time, founding.session_expiry_s * _MICROSECONDS)
         if commands.unix_time < self.unix_time:
+            self._observer.reached("executor: a leader's wall clock lies behind an earlier one's")
             self._effects.hold_time(slot, self.unix_time)
         self.unix_time = max(self.unix_time, commands.unix_time)
         # Looked for once per value, not once per command; one that only mentions it, or is large, takes the longer way.
@@ -195,7 +230,9 @@ class Executor:
                 append(_RESULT + apply(payload, context) if payload else _REFUSED)
             except BaseException as error:
                 if stops_replica(error):
+                    self._observer.reached("executor: trouble of this machine alone stops the replica")
                     self._stop(context.slot, context.position, error)
+                self._observer.reached("executor: a command raises, and that is its result")
                 type, message = describe(error)
                 raised.append((len(outcomes), _RAISED + type.encode("utf-8", "backslashreplace")))
                 append(encode_raised(type, message))
@@ -209,7 +246,7 @@ class Executor:
 
     def _apply_any(self, payload: bytes, context: Context) -> bytes:
         if is_own(payload):
-            return self._own.apply(own_call(payload), context)
+            return self._apply_own(payload, context)
         return self._apply_command(payload, context)
 
     def _apply_raw(self, payload: bytes, context: Context) -> bytes:
@@ -291,6 +328,7 @@ class Executor:
             sessions=len(self._sessions),
             own=len(own),
             effects=self._effects.encode(),
+            ballot=self.ballot,
         )
         return write_snapshot(head, self._sessions.encode(), chain(own, self._machine.snapshot()))
 
@@ -312,7 +350,9 @@ class Executor:
         self._restoring = False
         self._stopped = stopped
         if state is None:
+            self._observer.reached("executor: a snapshot that cannot be taken in leaves the state as it was")
             return
+        self._observer.reached("executor: a snapshot becomes the state")
         head = state.head
         self._own = state.own
         self._effects = state.effects
@@ -321,6 +361,11 @@ class Executor:
         self.applied = head.applied
         self.unix_time = head.unix_time
         self.digest = head.digest
+        self.ballot = head.ballot
+        self.on_restored()
+
+    def on_restored(self) -> None:
+        """Hear that a snapshot has become the state; for subclasses that look on."""
 
     # ------------------------------------------------------------------------- the end
 

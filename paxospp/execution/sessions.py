@@ -35,6 +35,7 @@ import msgspec
 
 from paxospp.errors import CorruptedError
 from paxospp.execution.values import Run, SessionId
+from paxospp.markers import UNWATCHED, Markers
 
 UNACKNOWLEDGED_MAX = 16_384
 """Numbers of one session whose replies are kept at most; equal on every replica, hence no setting."""
@@ -110,9 +111,10 @@ _decode = msgspec.msgpack.Decoder(list[Session]).decode
 class SessionTable:
     """Every session that lives at the slot applied last, oldest silence first."""
 
-    __slots__ = ("_sessions", "_sessions_max", "horizon", "log_time")
+    __slots__ = ("_observer", "_sessions", "_sessions_max", "horizon", "log_time")
 
-    def __init__(self, *, sessions_max: int = SESSIONS_MAX) -> None:
+    def __init__(self, *, sessions_max: int = SESSIONS_MAX, observer: Markers = UNWATCHED) -> None:
+        self._observer = observer
         self._sessions: OrderedDict[tuple[int, bytes], Session] = OrderedDict()
         self._sessions_max = sessions_max
         self.log_time = 0
@@ -145,6 +147,7 @@ class SessionTable:
             # Every run moves its session to the end, and the log's time never goes back, so the
             # sessions stand in the order of `seen`.
             while sessions and next(iter(sessions.values())).seen <= self.horizon:
+                self._observer.reached("sessions: one expires")
                 sessions.popitem(last=False)
 
     def admit(self, run: Run) -> Session | RunOutcome:
@@ -158,8 +161,10 @@ class SessionTable:
         session = self._sessions.get(key)
         if session is None:
             if not self.horizon < run.opened <= self.log_time or len(run.random) != _RANDOM_BYTES:
+                self._observer.reached("sessions: a run of a session that expired, or never was, has no effect")
                 return _no_effect(run, RunStatus.EXPIRED, 0)
             if run.first != 1 or len(run.payloads) > UNACKNOWLEDGED_MAX or self.full:
+                self._observer.reached("sessions: a run that is not the first of its session opens none")
                 return _no_effect(run, RunStatus.GAP, 1)
             session = Session(SessionId(*key), 0, 0, self.log_time, [])
             self._sessions[key] = session
@@ -171,7 +176,12 @@ class SessionTable:
         expected = session.applied + 1
         last = run.first + len(run.payloads) - 1
         if run.first > expected or last > max(session.applied, session.acknowledged + UNACKNOWLEDGED_MAX):
+            self._observer.reached("sessions: a run above a gap has no effect")
             return _no_effect(run, RunStatus.GAP, expected)
+        if last < expected:
+            self._observer.reached("sessions: a run that was applied before is answered again")
+        elif run.first < expected:
+            self._observer.reached("sessions: a run is applied of which a part was applied before")
         return session
 
     def find(self, run: Run) -> RunOutcome | None:
@@ -182,7 +192,10 @@ class SessionTable:
         """
         session = self._sessions.get((run.opened, run.random))
         if session is None:
-            return _no_effect(run, RunStatus.EXPIRED, 0) if run.opened <= self.horizon else None
+            if run.opened > self.horizon:
+                return None
+            self._observer.reached("sessions: a run of an expired session is refused at the front door")
+            return _no_effect(run, RunStatus.EXPIRED, 0)
         return session.answer(run) if run.first + len(run.payloads) - 1 <= session.applied else None
 
     def __iter__(self) -> Iterator[Session]:

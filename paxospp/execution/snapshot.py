@@ -35,7 +35,7 @@ import msgspec
 
 from paxospp.errors import CorruptedError
 from paxospp.execution.sessions import Session, decode_sessions
-from paxospp.model import Membership, Slot
+from paxospp.model import Ballot, Membership, Slot
 
 BODY_BYTES_MAX = 256 * 1024
 """Bytes in the body of one frame at most."""
@@ -72,6 +72,8 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     """How many of the machine's chunks, the first ones, are of the machine beside it (``instances``)."""
     effects: bytes = b""
     """See ``effects``."""
+    ballot: Ballot | None = None
+    """No slot up to ``applied`` was decided under a higher ballot; None in snapshots of versions that did not say."""
 
     def decoded_memberships(self) -> tuple[tuple[Slot, Membership], ...]:
         return tuple((slot, Membership.from_bytes(data)) for slot, data in self.memberships)

@@ -14,4 +14,4 @@ __all__ = ["KeyValue", "paxospp_state_machines"]
 @hookimpl
 def paxospp_state_machines() -> Iterable[MachineType]:
     """``kv``: values under string keys."""
-    return [MachineType("kv", KeyValue, "values under string keys: put, delete, cas; get, keys")]
+    return [MachineType("kv", KeyValue, "a key-value store: put, delete, cas; get, keys")]

@@ -4,7 +4,7 @@ Messages, timers, finished writes and proposals come in; each becomes one call o
 engine, and what it returns is done here: messages leave, batches go to the writer, decided
 entries to the executor. Everything happens on the event loop, so the replica needs no lock.
 
-Applying is cut into slices: after ``APPLY_SLICE_S`` the loop gets its turn, so that heartbeats
+Applying is cut into slices: after ``Pacing.apply_slice_s`` the loop gets its turn, so that heartbeats
 do not starve behind a long backlog. After every input there is one *turn*: apply a slice, then
 let the front door propose what queued.
 
@@ -19,6 +19,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from paxospp.engine.covered import Covered
 from paxospp.engine.output import Output, ReadRange, ReadReady, Send
 from paxospp.engine.replica import Replica
 from paxospp.errors import CorruptedError, ReplicaStoppedError, TrimmedError
@@ -26,13 +27,12 @@ from paxospp.events import Event, FaultFound
 from paxospp.execution.executor import Executor
 from paxospp.execution.sessions import RunOutcome
 from paxospp.messages import ProtocolMessage, Sender
-from paxospp.model import Entry, Membership, NodeId, Slot, SnapshotMeta
+from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
+from paxospp.node.observer import UNOBSERVED, NodeObserver
+from paxospp.node.pacing import PACING, Pacing
 from paxospp.node.writer import Writer
 from paxospp.rpc.peers import PeerLinks
 
-APPLY_SLICE_S = 0.005
-BACKLOG_BYTES_MAX = 16 << 20
-"""Decided values that wait to be applied; beyond it no more are asked for, and a leader proposes nothing."""
 UVLOOP_ROUNDS_S = 0.0006
 """uvloop counts whole milliseconds and rounds. A timer of its that fires a hair too early is armed anew, for no
 time at all, until the millisecond is over: ten rounds of the loop per tick, a tenth of what an idle node costs."""
@@ -58,7 +58,12 @@ class Driver:
         on_snapshot_needed: Callable[[NodeId], None],
         on_event: Callable[[Event], None],
         on_failed: Callable[[Exception], None],
+        pacing: Pacing = PACING,
+        observer: NodeObserver = UNOBSERVED,
     ) -> None:
+        self._observer = observer
+        self._apply_slice_s = pacing.apply_slice_s
+        self._backlog_bytes_max = pacing.backlog_bytes_max
         self.replica = replica
         self._executor = executor
         self._writer = writer
@@ -126,17 +131,24 @@ class Driver:
         """Only from within ``on_turn``; ``on_readable`` answers."""
         self._honour(self.replica.read(ticket, self._loop.time(), lease=lease))
 
+    def campaign(self) -> None:
+        """Make the replica campaign now, even if another one leads. For tests and simulations."""
+        self._drive(lambda: self.replica.campaign(self._loop.time()))
+
     # Snapshots.
 
     def publish(self, meta: SnapshotMeta, first: Slot, then: Callable[[], None]) -> None:
         """Make this node's committed snapshot current; ``then`` is called when that write returned."""
+        self._observer.publishes(meta, first)
         self._drive(lambda: self._and_then(self.replica.publish_snapshot(meta, first, self._loop.time()), then))
 
-    def install(
-        self, meta: SnapshotMeta, memberships: Sequence[tuple[Slot, Membership]], then: Callable[[], None]
-    ) -> None:
-        """The same for a peer's; only while ``holding``."""
-        self._drive(lambda: self._and_then(self.replica.install_snapshot(meta, memberships, self._loop.time()), then))
+    def meet_snapshot(self, ballot: Ballot) -> None:
+        """A peer's snapshot is on its way here; its slots were decided under ballots up to ``ballot``."""
+        self._drive(lambda: self.replica.meet_snapshot(ballot, self._loop.time()))
+
+    def install(self, covered: Covered, then: Callable[[], None]) -> None:
+        """Make a peer's committed snapshot current, as ``publish`` does this node's; only while ``holding``."""
+        self._drive(lambda: self._and_then(self.replica.install_snapshot(covered, self._loop.time()), then))
 
     def _and_then(self, output: Output, then: Callable[[], None]) -> Output:
         self._then.append((output.token, then))
@@ -150,6 +162,8 @@ class Driver:
         """The machine has taken in everything up to ``applied`` another way."""
         self.holding = False
         decided = self._decided
+        if decided and decided[0].slot <= applied:
+            self._observer.reached("driver: what waited to be applied came in a snapshot")
         while decided and decided[0].slot <= applied:
             self._backlog_bytes -= len(decided.popleft().value)
         self.want_turn()
@@ -188,6 +202,7 @@ class Driver:
             if output.token <= self._writer.persisted:
                 self._send(output.send_after_persist)
             else:
+                self._observer.reached("driver: messages wait for a write")
                 self._held.append((output.token, output.send_after_persist))
         if output.decided:
             self._decided.extend(output.decided)
@@ -221,13 +236,27 @@ class Driver:
     def _on_read(self, wanted: ReadRange, entries: Sequence[Entry], problem: Exception | None) -> None:
         faulty: Sequence[range] = ()
         if problem is not None and not isinstance(problem, TrimmedError) and not self.stopped:
-            # What could not be read is faulty, whatever the reason: it must never pass for "nothing there".
-            named = problem.slots if isinstance(problem, CorruptedError) else ()
-            faulty = named or (range(wanted.start, wanted.stop),)
-            self._on_event(
-                FaultFound(node=self.replica.identity.name, peer=None, reason=f"the log cannot be read: {problem}")
-            )
+            self._observer.reached("driver: a read of the log fails")
+            faulty = self._tell_damage(range(wanted.start, wanted.stop), problem)
         self._drive(lambda: self.replica.on_read(wanted.token, entries, self._loop.time(), faulty))
+
+    def on_damage(self, slot: Slot, problem: Exception) -> None:
+        """A read of the log from ``slot`` on, which the replica had not asked for, failed."""
+        if self.stopped:
+            return
+        self._observer.reached("driver: a read of the log for a watcher fails")
+        faulty = self._tell_damage(range(slot, slot + 1), problem)
+        self._drive(lambda: self.replica.on_damage(faulty, self._loop.time()))
+
+    def _tell_damage(self, wanted: range, problem: Exception) -> Sequence[range]:
+        """Say that the log cannot be read; returns the slots that count as faulty, whatever the reason was.
+
+        What cannot be read must never pass for "nothing there".
+        """
+        self._on_event(
+            FaultFound(node=self.replica.identity.name, peer=None, reason=f"the log cannot be read: {problem}")
+        )
+        return (problem.slots if isinstance(problem, CorruptedError) else ()) or (wanted,)
 
     # Turns.
 
@@ -241,11 +270,13 @@ class Driver:
             if self._decided and not self.holding:
                 self._apply_slice()
             if self._executor.lease_us != self._lease_us and not self.holding:
+                self._observer.reached("driver: leases are switched")
                 self._lease_us = self._executor.lease_us
                 self._honour(self.replica.set_lease(self._lease_us, self._loop.time()))
             # A machine that is slower than the others' must not have their log in its memory.
-            bound = BACKLOG_BYTES_MAX // 2 if self._holds else BACKLOG_BYTES_MAX
+            bound = self._backlog_bytes_max // 2 if self._holds else self._backlog_bytes_max
             if (self._backlog_bytes > bound) is not self._holds:
+                self._observer.reached("driver: the machine falls behind the log, or has caught up")
                 self._holds = not self._holds
                 self._honour(self.replica.hold_delivery(self._holds, self._loop.time()))
             self._on_turn()
@@ -253,12 +284,13 @@ class Driver:
             self.fail(error)
             return
         if self._decided and not self.holding:
+            self._observer.reached("driver: what is left to apply waits for the next turn")
             self.want_turn()
 
     def _apply_slice(self) -> None:
         apply = self._executor.apply
         decided = self._decided
-        until = self._loop.time() + APPLY_SLICE_S
+        until = self._loop.time() + self._apply_slice_s
         while decided:
             outcomes = apply(decided[0])
             entry = decided.popleft()

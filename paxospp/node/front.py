@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
@@ -24,6 +23,7 @@ from paxospp.errors import CorruptedError
 from paxospp.execution.executor import Executor
 from paxospp.execution.sessions import RunOutcome
 from paxospp.execution.values import decode_run, encode_commands
+from paxospp.markers import UNWATCHED, Markers
 from paxospp.messages import ForwardRuns, Sender
 from paxospp.model import NodeId
 from paxospp.node.local import LocalCalls
@@ -55,7 +55,10 @@ class FrontDoor:
         loop: asyncio.AbstractEventLoop,
         propose: Callable[[bytes, bool], None],
         want_turn: Callable[[], None],
+        unix_time: Callable[[], int],
+        observer: Markers = UNWATCHED,
     ) -> None:
+        self._observer = observer
         self._replica = replica
         self._executor = executor
         self._writer = writer
@@ -65,7 +68,8 @@ class FrontDoor:
         self._loop = loop
         self._propose = propose
         self._want_turn = want_turn
-        self._clock = LogClock()
+        self._unix_time = unix_time
+        self._clock = LogClock(observer)
         self._observed = -1
         """The log's time that the clock was told last."""
         self._own = RunQueue()
@@ -75,6 +79,16 @@ class FrontDoor:
         self._answers: dict[bytes, Callable[[RunOutcome], None]] = {}
         self._room: list[asyncio.Future[None]] = []
         self.dropped: Counter[str] = Counter()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of all runs that were not proposed yet."""
+        return self._own.bytes + self._forwarded.bytes
+
+    @property
+    def waiting_commands(self) -> int:
+        """About how many commands are in runs that were not proposed yet."""
+        return self._own.commands + self._forwarded.commands
 
     # Who waits.
 
@@ -108,6 +122,7 @@ class FrontDoor:
         """None while there is room; else what to await before the next request is read."""
         if self._has_room(1):
             return None
+        self._observer.reached("front door: a stream waits for room")
         future: asyncio.Future[None] = self._loop.create_future()
         self._room.append(future)
         return future
@@ -123,10 +138,12 @@ class FrontDoor:
     def on_forwarded(self, sender: Sender, runs: Sequence[bytes]) -> None:
         """Runs that another node's callers wait for, on their one hop."""
         if not self._replica.leading:
+            self._observer.reached("front door: runs are forwarded to a node that does not lead")
             self.dropped["forwarded to a node that does not lead"] += len(runs)
             return
         for place, run in enumerate(runs):
             if not self._has_room(1):
+                self._observer.reached("front door: runs are forwarded to a node that has no room")
                 self.dropped["forwarded to a node that is overloaded"] += len(runs) - place
                 break
             commands = self._fitting(sender.node, run)
@@ -189,6 +206,7 @@ class FrontDoor:
         while queues:
             queue = queues.popleft()
             if runs and not queue.fits(bytes_max - size, VALUE_COMMANDS_MAX - commands):
+                self._observer.reached("front door: a run waits for the next value")
                 continue
             run, count = queue.take()
             runs.append(run)
@@ -201,7 +219,7 @@ class FrontDoor:
         membership = self._replica.membership
         assert membership is not None, "nothing is proposable before the cluster is founded"
         stamp = self._clock.stamp(self._loop.time(), membership.session_expiry_s)
-        return encode_commands(stamp, time.time_ns() // 1000, runs)
+        return encode_commands(stamp, self._unix_time(), runs)
 
     def _take_local(self) -> None:
         for run, commands in self._local.take_runs():
@@ -216,11 +234,13 @@ class FrontDoor:
             while own.fits(FORWARD_BYTES_MAX - size, own.commands):
                 runs.append(own.take()[0])
                 size += len(runs[-1])
+            self._observer.reached("front door: runs are forwarded to the leader")
             self._links.send(leader, ForwardRuns(runs=tuple(runs)))
 
     def _drop_forwarded(self) -> None:
         """They had their hop; whoever waits for them sends them again."""
         if self._forwarded:
+            self._observer.reached("front door: forwarded runs are dropped, because the lead is lost")
             self.dropped["forwarded to a node that lost the lead"] += len(self._forwarded)
             self._forwarded.clear()
 

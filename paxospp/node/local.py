@@ -28,6 +28,7 @@ from paxospp.execution.caller import Caller
 from paxospp.execution.executor import Executor
 from paxospp.execution.sessions import RunOutcome, RunStatus
 from paxospp.execution.values import decode_run
+from paxospp.markers import UNWATCHED, Markers
 from paxospp.node.completing import Completer
 from paxospp.node.current import Current
 from paxospp.rpc.deadlines import Deadlines
@@ -62,8 +63,13 @@ class LocalCalls:
         want_turn: Callable[[], None],
         why_not: Callable[[], str],
         current: Current,
+        caller: Caller | None = None,
+        observer: Markers = UNWATCHED,
     ) -> None:
-        self._caller = Caller(secrets.token_bytes(16), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
+        self._observer = observer
+        self._caller = caller or Caller(
+            secrets.token_bytes(16), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX
+        )
         self._replica = replica
         self._executor = executor
         self._current = current
@@ -95,6 +101,11 @@ class LocalCalls:
         self._silence_s = config.resend_interval_s
         self._watch: asyncio.TimerHandle | None = None
         self._ended: Callable[[], UnavailableError] | None = None
+
+    @property
+    def open_calls(self) -> int:
+        """How many calls are not answered."""
+        return len(self._open)
 
     @property
     def session_random(self) -> bytes:
@@ -252,12 +263,15 @@ class LocalCalls:
                 else:
                     call.set_exception(_error_of(result))
             self._heard_at = self._loop.time()
-            self._silence_s = self._resend_interval_s
+            if self._silence_s > self._resend_interval_s:
+                self._observer.reached("local calls: an answer ends a long silence")
+                self._look_soon()
         sent = self._sent
         acknowledged = caller.acknowledged
         while sent and sent[0][0] <= acknowledged:
             self._sent_bytes -= sent.popleft()[1]
         if must_resend:
+            self._observer.reached("local calls: runs are sent again from a gap on")
             self._must_resend = True
             self._resend_from = outcome.expected
             self._want_turn()
@@ -269,16 +283,23 @@ class LocalCalls:
         for run in self._caller.resend(None):
             outcome = self._executor.find(decode_run(run))
             if outcome is not None:
+                self._observer.reached("local calls: an outcome is found in the table of a snapshot")
                 self.on_outcome(outcome)
 
     def on_leader_changed(self) -> None:
         """What was on its way to the former leader, or in its window, may be lost."""
         if self._caller.unanswered:
+            self._observer.reached("local calls: runs are sent again under another leader")
             self._must_resend = True
             self._resend_from = None
+            if self._replica.leader is not None and self._silence_s > self._resend_interval_s:
+                self._observer.reached("local calls: another leader ends a long silence")
+                self._heard_at = self._loop.time()
+                self._look_soon()
         self._want_turn()
 
     def _expire(self) -> None:
+        self._observer.reached("local calls: the session expired")
         for call in self._begin_session():
             self._open.pop(call, None)
             if not call.done():
@@ -304,6 +325,7 @@ class LocalCalls:
         patience = max(self._silence_s, LEADING_SILENCE_S) if self._replica.leading else self._silence_s
         rest = self._heard_at + patience - self._loop.time()
         if rest <= 0:
+            self._observer.reached("local calls: runs are sent again after a silence")
             self._must_resend = True
             self._resend_from = None
             self._heard_at = self._loop.time()
@@ -311,6 +333,13 @@ class LocalCalls:
             self._want_turn()
             rest = self._silence_s
         self._watch = self._loop.call_later(rest, self._look)
+
+    def _look_soon(self) -> None:
+        """Go back to the first interval: the leader may answer now."""
+        self._silence_s = self._resend_interval_s
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = self._loop.call_later(self._silence_s, self._look)
 
     # The end.
 

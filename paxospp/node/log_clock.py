@@ -10,6 +10,8 @@ the expiry, whatever the clock did meanwhile. Sessions only live the longer for 
 
 from __future__ import annotations
 
+from paxospp.markers import UNWATCHED, Markers
+
 STEP_PARTS = 4
 """One step is at most this part of the expiry."""
 
@@ -17,7 +19,8 @@ STEP_PARTS = 4
 class LogClock:
     """Microseconds of log time on this node."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: Markers = UNWATCHED) -> None:
+        self._observer = observer
         self._stamp = 0
         self._at: float | None = None
 
@@ -30,6 +33,9 @@ class LogClock:
     def stamp(self, now: float, expiry_s: float) -> int:
         """The stamp of a value made now, where sessions expire after ``expiry_s``."""
         if self._at is not None:
-            self._stamp += int(min(max(0.0, now - self._at), expiry_s / STEP_PARTS) * 1_000_000)
+            passed_s, most_s = now - self._at, expiry_s / STEP_PARTS
+            if passed_s > most_s:
+                self._observer.reached("log clock: of a long silence only a part counts")
+            self._stamp += int(min(max(0.0, passed_s), most_s) * 1_000_000)
         self._at = now
         return self._stamp

@@ -25,15 +25,17 @@ from paxospp.model import Change, NodeId, SnapshotMeta
 from paxospp.node.boot_time import boot_time
 from paxospp.node.identity import StoredIdentity, check_cluster
 from paxospp.node.in_place import InPlace
+from paxospp.node.pacing import PACING
 from paxospp.node.parts import Parts
 from paxospp.node.snapshots import Progress, restore_current
 from paxospp.node.snapshots.restoring import FIRST_S, damaged
 from paxospp.node.status import NodeStatus
 from paxospp.node.writer import Writer
 from paxospp.plugins import PluginRegistry
+from paxospp.plugins.opening import fitting
 from paxospp.rpc.listening import check_listen, split_address
 from paxospp.state_machine import StateMachine, prepare
-from paxospp.storage.contract import Storage
+from paxospp.storage.contract import DurableState, Storage
 
 T = TypeVar("T")
 
@@ -158,7 +160,7 @@ class Node(Calls):
         executor = Executor(machine)
         restored_bytes = 0
         if state.snapshot is not None:
-            restored_bytes = await self._restore(writer, state.snapshot, executor, is_trimmed=state.first > 1)
+            restored_bytes = await self._restore(writer, state, state.snapshot, executor)
         for _, membership in executor.memberships[-1:]:
             stored.check_membership(membership)
         identity, batch = stored.begin(self._cluster)
@@ -177,14 +179,15 @@ class Node(Calls):
             executor=executor,
             restored_bytes=restored_bytes,
             boot_time=boot_time,
+            pacing=PACING,
         )
 
-    async def _restore(self, writer: Writer, meta: SnapshotMeta, executor: Executor, *, is_trimmed: bool) -> int:
+    async def _restore(self, writer: Writer, state: DurableState, meta: SnapshotMeta, executor: Executor) -> int:
         """Take over the storage's snapshot; its size, 0 if it is damaged and the log or a peer's will have to do."""
         try:
-            return await writer.run(lambda storage: restore_current(self._name, storage, executor))
+            return await writer.run(lambda storage: restore_current(self._name, storage, executor, state.promised))
         except CorruptedError as error:
-            if len(self._cluster) == 1 and is_trimmed:
+            if len(self._cluster) == 1 and state.first > 1:
                 raise damaged(meta, error) from error
             # Promise and log are whole, so this node votes as before; its state comes from the log or a peer.
             self._tell(FaultFound(node=self._name, peer=None, reason=f"the snapshot of slot {meta.slot}: {error}"))
@@ -381,5 +384,5 @@ def _was_used(machine: StateMachine) -> bool:
 
 def _checked(storage: object) -> Storage:
     if not isinstance(storage, Storage):
-        raise ConfigError(f"opening the storage gave {type(storage).__name__}, which is no paxospp.Storage")
-    return storage
+        raise ConfigError(f"opening the storage returned a {type(storage).__name__}, which is not a paxospp.Storage")
+    return fitting(storage, type(storage).__name__)

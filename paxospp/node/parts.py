@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from paxospp.config import NodeConfig
 from paxospp.engine.learning import stored_membership
-from paxospp.engine.output import ReadReady
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Identity, Settings
 from paxospp.errors import PaxosppError, UnavailableError
 from paxospp.events import Diverged, Event, LeaderChanged
+from paxospp.execution.caller import Caller
 from paxospp.execution.executor import Executor
 from paxospp.messages import ForwardRuns, Message, ProtocolMessage, Sender, SnapshotChunk, SnapshotRequest
 from paxospp.model import Membership, NodeId, Slot
@@ -26,6 +27,8 @@ from paxospp.node.current import Current
 from paxospp.node.driver import Driver
 from paxospp.node.front import FrontDoor
 from paxospp.node.local import LocalCalls
+from paxospp.node.observer import UNOBSERVED, NodeObserver
+from paxospp.node.pacing import PACING, Pacing
 from paxospp.node.queries import Queries
 from paxospp.node.remote import RemoteCalls
 from paxospp.node.remote_feeds import RemoteFeeds
@@ -48,6 +51,11 @@ NEWS_WAIT_S = 0.002
 _log = logging.getLogger("paxospp.node")
 
 
+def unix_time_us() -> int:
+    """Return microseconds since 1970, as this machine's wall clock has it."""
+    return time.time_ns() // 1000
+
+
 class Parts:
     """One replica, its storage, its links, its server and its callers."""
 
@@ -66,10 +74,23 @@ class Parts:
         executor: Executor | None = None,
         restored_bytes: int = 0,
         boot_time: Callable[[], float] | None = None,
+        unix_time: Callable[[], int] = unix_time_us,
+        links: PeerLinks | None = None,
+        caller: Caller | None = None,
+        draw_random: Callable[[], random.Random] = random.Random,
+        make_replica: Callable[..., Replica] = Replica,
+        pacing: Pacing = PACING,
+        observer: NodeObserver = UNOBSERVED,
     ) -> None:
-        """``executor`` has restored the storage's snapshot, if there is one; it had ``restored_bytes``.
+        """Put a node together around a storage that is open and loaded.
 
-        ``boot_time`` is the clock that counts sleep; without it, it is the loop's.
+        Args:
+            executor: has restored the storage's snapshot, if there is one; it had ``restored_bytes``.
+            boot_time: the clock that counts sleep; without it, it is the loop's.
+            unix_time: the wall clock, in microseconds since 1970.
+            links: carry what the node says; without them it dials its peers.
+            caller: numbers the calls made in this process.
+            make_replica: takes the arguments of ``Replica``, and returns one that may tell what it is called for.
         """
         self.name = identity.name
         self.address = identity.cluster[identity.name]
@@ -84,20 +105,21 @@ class Parts:
         self._wanting_ready: list[asyncio.Future[None]] = []
         self._started = False
         self._ended: Callable[[], UnavailableError] | None = None
-        self.executor = self._make_executor(machine) if executor is None else executor
-        self.replica = Replica(
+        self.executor = Executor(machine, observer) if executor is None else executor
+        self.replica = make_replica(
             identity,
             state,
             _settings(config),
-            self._make_random(),
+            draw_random(),
             memberships=memberships_of(self.executor, state),
             applied=self.executor.applied,
             boot_time=None if boot_time is None else lambda _: boot_time(),
+            observer=observer,
         )
         current = Current(self.replica, self.executor)
         self._diverged: Diverged | None = None
         self._catching_up = CatchingUp(self.name, self.executor, self.replica, loop.time)
-        self.links = self._make_links(config)
+        self.links = links or self._dialled(config)
         self.driver = Driver(
             self.replica,
             self.executor,
@@ -105,12 +127,14 @@ class Parts:
             self.links,
             loop=loop,
             on_outcomes=lambda outcomes: self.front.on_outcomes(outcomes),
-            on_readable=self._on_readable,
+            on_readable=lambda ready: self.queries.on_readable(ready),
             on_turn=self._on_turn,
             on_applied=lambda entry: self.snapshots.on_applied(entry),
             on_snapshot_needed=lambda peer: self.snapshots.on_needed(peer),
             on_event=self._on_engine_event,
             on_failed=on_failed,
+            pacing=pacing,
+            observer=observer,
         )
         self.local = LocalCalls(
             self.replica,
@@ -121,15 +145,20 @@ class Parts:
             want_turn=self.driver.want_turn,
             why_not=self._why_not,
             current=current,
+            caller=caller,
+            observer=observer,
         )
         self.queries = Queries(
             self.executor,
             bytes_max=config.inbox_bytes_max,
             loop=loop,
             boot_time=loop.time if boot_time is None else boot_time,
+            decided=lambda: self.replica.decided,
             read=self.driver.read,
             want_turn=self.driver.want_turn,
             why_not=self._why_not,
+            pacing=pacing,
+            observer=observer,
         )
         self.front = FrontDoor(
             self.replica,
@@ -141,6 +170,8 @@ class Parts:
             loop=loop,
             propose=self.driver.propose,
             want_turn=self.driver.want_turn,
+            unix_time=unix_time,
+            observer=observer,
         )
         self.remote = RemoteCalls(
             self.replica, self.executor, machine, self.front, self.queries, config, identity.cluster, current
@@ -152,42 +183,35 @@ class Parts:
             self.driver,
             config,
             loop=loop,
-            random=self._make_random(),
+            random=draw_random(),
             restored_bytes=restored_bytes,
             current=state.snapshot,
             peers=lambda: [name for name in identity.cluster if name != self.name],
             send=self.links.send,
             on_installed=self.local.on_installed,
             on_event=on_event,
+            pacing=pacing,
+            observer=observer,
         )
-        self.watches = Watches(self.replica, self.executor, writer, loop=loop)
-        self.server = self._make_server()
+        self.watches = Watches(
+            self.replica, self.executor, writer, loop=loop, on_damage=self.driver.on_damage, observer=observer
+        )
+        self.server = Server(
+            on_frame=self.on_frame,
+            calls=self.remote,
+            feeds=RemoteFeeds(self.replica, self.watches),
+            status=self._encoded_status,
+            take_snapshot=self._take_snapshot,
+            ready=lambda: self.is_ready,
+        )
 
-    # What a simulated node has others of.
-
-    def _make_executor(self, machine: StateMachine) -> Executor:
-        return Executor(machine)
-
-    def _make_random(self) -> random.Random:
-        return random.Random()
-
-    def _make_links(self, config: NodeConfig) -> PeerLinks:
+    def _dialled(self, config: NodeConfig) -> PeerLinks:
         frames = FrameEncoder()
         return PeerLinks(
             self.name,
             encode=lambda to, messages: frames.encode(self.replica.sender, to, messages),
             queue_bytes_max=config.peer_queue_bytes_max,
             reconnect_max_s=config.reconnect_interval_s,
-        )
-
-    def _make_server(self) -> Server:
-        return Server(
-            on_frame=self._on_frame,
-            calls=self.remote,
-            feeds=RemoteFeeds(self.replica, self.watches),
-            status=self._encoded_status,
-            take_snapshot=self._take_snapshot,
-            ready=lambda: self.is_ready,
         )
 
     def start(self) -> None:
@@ -198,7 +222,8 @@ class Parts:
 
     # What comes in.
 
-    def _on_frame(self, data: bytes) -> None:
+    def on_frame(self, data: bytes) -> None:
+        """Bytes that came over a link."""
         if not self._started or self.driver.stopped:
             return
         try:
@@ -246,9 +271,6 @@ class Parts:
             self.front.on_forwarded(sender, message.runs)
 
     # What the engine reports.
-
-    def _on_readable(self, ready: ReadReady) -> None:
-        self.queries.on_readable(ready)
 
     def _on_turn(self) -> None:
         self.local.on_turn()

@@ -24,12 +24,12 @@ from paxospp.engine.output import ReadReady
 from paxospp.errors import OverloadedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import Slot
+from paxospp.node.observer import UNOBSERVED, NodeObserver
+from paxospp.node.pacing import PACING, Pacing
 from paxospp.rpc.deadlines import Deadlines
 
 RETRY_S = 0.02
 """Rest before a ticket follows one that was not confirmed."""
-TICKET_AGE_MAX_S = 2.0
-"""A ticket that was never answered is given up after this long."""
 OPEN_MAX = 65_536
 
 
@@ -105,6 +105,15 @@ class _Confirmed(NamedTuple):
     begun_at: float
 
 
+class _Unserved(NamedTuple):
+    """Queries that are confirmed, and wait until ``slot`` is applied here."""
+
+    slot: Slot
+    asked: list[_Questions]
+    lane: _Lane
+    since: float
+
+
 class Queries:
     """Queries of local and remote callers."""
 
@@ -115,14 +124,20 @@ class Queries:
         bytes_max: int,
         loop: asyncio.AbstractEventLoop,
         boot_time: Callable[[], float],
+        decided: Callable[[], Slot],
         read: Callable[[int, bool], None],
         want_turn: Callable[[], None],
         why_not: Callable[[], str],
+        pacing: Pacing = PACING,
+        observer: NodeObserver = UNOBSERVED,
     ) -> None:
+        self._observer = observer
+        self._ticket_age_max_s = pacing.ticket_age_max_s
         self._executor = executor
         self._bytes_max = bytes_max
         self._loop = loop
         self._boot_time = boot_time
+        self._decided = decided
         self._read = read
         self._want_turn = want_turn
         self._why_not = why_not
@@ -135,9 +150,14 @@ class Queries:
         self._last_ticket = 0
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = 0.0
-        self._confirmed: list[tuple[Slot, list[_Questions]]] = []
+        self._confirmed: list[_Unserved] = []
         self._freshest: _Confirmed | None = None
         self._ended: Callable[[], UnavailableError] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many askers are not answered."""
+        return len(self._deadlines.open)
 
     def ask(
         self, request: bytes, timeout_s: float | None, consistency: Consistency = "linearizable"
@@ -151,10 +171,13 @@ class Queries:
         self, requests: Sequence[bytes], timeout_s: float | None, consistency: Consistency, asker: Asker
     ) -> None:
         """Tell ``asker`` of all of them, at once."""
+        self._observer.asked(requests)
         if self._ended is not None:
             asker.fail(self._ended())
             return
         if consistency == "local" or (isinstance(consistency, Bounded) and self._is_fresh(consistency.seconds)):
+            if consistency != "local":
+                self._observer.reached("queries: a bound is kept without a ticket")
             self._answer(requests, asker)
             return
         questions = _Questions(requests, asker)
@@ -193,6 +216,7 @@ class Queries:
                 lane.waiting = []
                 lane.asked_at = self._loop.time()
                 lane.begun_at = self._boot_time()
+                self._observer.drew_ticket(lane.asked, lease=lane.lease)
                 self._read(lane.ticket, lane.lease)
                 self._serve()
 
@@ -202,11 +226,14 @@ class Queries:
                 continue
             asked, lane.asked = lane.asked, None
             if ready.slot is None:
+                self._observer.reached("queries: a ticket is not confirmed, and another one is drawn")
                 self._put_back(lane, asked)
                 continue
-            self._confirmed.append((ready.slot, asked))
+            self._observer.confirmed(asked, lease=lane.lease)
+            self._confirmed.append(_Unserved(ready.slot, asked, lane, self._loop.time()))
             if not lane.lease:  # a bound must hold whatever clocks do
                 self._freshest = _Confirmed(ready.slot, lane.begun_at)
+                self._observer.knows_fresh(self._freshest.slot, self._freshest.begun_at)
             # Drawn in the next round of the loop, so that callers answered in this one can join.
             if lane.waiting:
                 self._want_turn()
@@ -230,9 +257,10 @@ class Queries:
     def _may_ask(self, lane: _Lane) -> bool:
         now = self._loop.time()
         if lane.asked is not None:
-            if now - lane.asked_at < TICKET_AGE_MAX_S:
-                self._arm(lane.asked_at + TICKET_AGE_MAX_S)
+            if now - lane.asked_at < self._ticket_age_max_s:
+                self._arm(lane.asked_at + self._ticket_age_max_s)
                 return False
+            self._observer.reached("queries: a ticket that is not answered is given up")
             lane.waiting = lane.asked + lane.waiting
             lane.asked = None
         if now < lane.rest_until:
@@ -258,17 +286,31 @@ class Queries:
 
     def _serve(self) -> None:
         applied = self._executor.applied
-        later: list[tuple[Slot, list[_Questions]]] = []
-        for slot, asked in self._confirmed:
-            if slot > applied:
-                later.append((slot, asked))
+        later: list[_Unserved] = []
+        for unserved in self._confirmed:
+            if unserved.slot > applied:
+                self._observer.reached("queries: some wait for their slot to be applied")
+                if self._may_be_lost(unserved):
+                    self._observer.reached("queries: their slot is not decided in time, and another ticket is drawn")
+                    self._put_back(unserved.lane, unserved.asked)
+                else:
+                    later.append(unserved)
                 continue
-            for questions in asked:
+            for questions in unserved.asked:
                 if self._deadlines.open.pop(questions, None) is not None:
                     self._take_out(questions)
                 if questions.asker.waits:
                     self._answer(questions.requests, questions.asker)
         self._confirmed = later
+
+    def _may_be_lost(self, unserved: _Unserved) -> bool:
+        """Whether the slot may never be decided.
+
+        A new leader confirms reads for what its promises reported. If it falls before that is decided, the next leader
+        may not hear of it, and while nobody writes the log stays below that slot.
+        """
+        late = self._loop.time() - unserved.since >= self._ticket_age_max_s
+        return late and unserved.slot > self._decided()
 
     def _answer(self, requests: Sequence[bytes], asker: Asker) -> None:
         """From the state as this node has applied it."""

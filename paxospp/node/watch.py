@@ -20,6 +20,7 @@ from paxospp.engine.output import ReadRange
 from paxospp.engine.replica import Replica
 from paxospp.errors import TrimmedError, UnavailableError
 from paxospp.execution.executor import Executor
+from paxospp.markers import UNWATCHED, Markers
 from paxospp.model import Change, Entry, Slot
 from paxospp.node.writer import Writer
 
@@ -41,8 +42,18 @@ class Watches:
     """What all watchers of a node share."""
 
     def __init__(
-        self, replica: Replica, executor: Executor, writer: Writer, *, loop: asyncio.AbstractEventLoop
+        self,
+        replica: Replica,
+        executor: Executor,
+        writer: Writer,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        on_damage: Callable[[Slot, Exception], None],
+        observer: Markers = UNWATCHED,
     ) -> None:
+        """``on_damage(slot, problem)``: the log cannot be read from that slot on."""
+        self._observer = observer
+        self._on_damage = on_damage
         self._replica = replica
         self._executor = executor
         self._writer = writer
@@ -85,14 +96,19 @@ class Watches:
             self._check()
             first = max(self._replica.first, self._executor.changes_from)
             if start < first:
+                self._observer.reached("watch: the log begins later")
                 raise TrimmedError(first)
             applied = self._executor.applied
             if start > applied:
+                self._observer.reached("watch: one waits for a slot to be applied")
                 await self._applied(start)
                 continue
             entries = self._replica.held(start, Slot(applied + 1), CHUNK_BYTES_MAX)
             if not entries:
+                self._observer.reached("watch: entries are read from the storage")
                 entries = _consecutive(start, await self._read(start, Slot(applied + 1)))
+                if not entries:
+                    self._observer.reached("watch: what was to be read is gone")
             if entries and start >= self._executor.changes_from:
                 changes = [change for entry in entries for change in self._executor.changes(entry)]
                 return Batch(changes, Slot(entries[-1].slot + 1))
@@ -107,7 +123,9 @@ class Watches:
             if problem is None or isinstance(problem, TrimmedError):
                 future.set_result(entries)
             else:
+                self._observer.reached("watch: what was to be read is damaged")
                 future.set_exception(problem)
+                self._on_damage(start, problem)
 
         self._reading.add(future)
         self._writer.read(ReadRange(token=0, start=start, stop=stop, max_bytes=CHUNK_BYTES_MAX), on_read)

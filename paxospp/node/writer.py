@@ -26,6 +26,7 @@ from typing import TypeVar
 
 from paxospp.engine.output import ReadRange, merge
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
+from paxospp.markers import UNWATCHED, Markers
 from paxospp.model import Entry, Slot
 from paxospp.node.in_place import InPlace
 from paxospp.storage.contract import DurableState, Storage, WriteBatch
@@ -111,14 +112,22 @@ class Writer:
         on_persisted: Callable[[int], None],
         on_failed: Callable[[Exception], None],
         in_place: InPlace | None = None,
+        storage: Storage | None = None,
+        make_worker: Callable[[str], Worker] | None = None,
+        observer: Markers = UNWATCHED,
     ) -> None:
-        """With ``in_place``, writes that it allows are made on the loop."""
+        """Write to what ``open`` will open, or to ``storage``, which is open and loaded.
+
+        With ``in_place``, writes that it allows are made on the loop. ``make_worker`` makes the thread of a role.
+        """
+        self._observer = observer
         self._name = name
         self._in_place = in_place
         self._on_persisted = on_persisted
         self._on_failed = on_failed
-        self._storage: Storage | None = None
-        self._worker: Worker | None = None
+        self._make_worker = make_worker or self._make_thread
+        self._storage = storage
+        self._worker = None if storage is None else self._make_worker("writer")
         self._reader: Worker | None = None
         self._beside: dict[str, Worker] = {}
         self._queued: deque[tuple[int, WriteBatch]] = deque()
@@ -138,7 +147,7 @@ class Writer:
 
     async def open(self, factory: Callable[[], Storage]) -> DurableState:
         """Construct the storage and load it."""
-        self._worker = Worker(f"paxospp-{self._name}-writer", asyncio.get_running_loop())
+        self._worker = self._make_worker("writer")
 
         def construct_and_load() -> DurableState:
             # Set in the thread: whoever is cancelled while waiting here still finds it to close.
@@ -165,7 +174,7 @@ class Writer:
             worker = self._beside[role] = self._make_worker(role)
         return worker
 
-    def _make_worker(self, role: str) -> Worker:
+    def _make_thread(self, role: str) -> Worker:
         return Worker(f"paxospp-{self._name}-{role}", asyncio.get_running_loop())
 
     async def run(self, function: Callable[[Storage], T]) -> T:
@@ -249,6 +258,10 @@ class Writer:
             token, batch = self._queued.popleft()
             batches.append(batch)
             has_snapshot = has_snapshot or batch.snapshot is not None
+        if self._queued:
+            self._observer.reached("writer: a second snapshot waits for the next write")
+        if len(batches) > 1:
+            self._observer.reached("writer: batches that queued become one write")
         return token, merge(batches)
 
     def _done(self, token: int) -> None:
@@ -268,6 +281,7 @@ class Writer:
         if self._failed or self._closed:
             return
         self._failed = True
+        self._observer.reached("writer: a write fails, and nothing more is written")
         self._queued.clear()
         self._held.clear()
         cause = error if isinstance(error, Exception) else StorageError(f"the storage raised {error!r}")
@@ -298,6 +312,7 @@ class Writer:
             reader.tell(on_read, wanted, entries, problem)
 
         if self.persisted < self.submitted:
+            self._observer.reached("writer: a read waits for the writes before it")
             self._held.append((self.submitted, job))
         else:
             self._put_read(job)

@@ -1,9 +1,9 @@
-"""From a name on a command line to a module or object: ``FILE.py:Name`` and ``package.module:Name``.
+"""Import the module or object that a command line names: ``FILE.py:Name``, ``package.module:Name``.
 
-A file becomes a module under a name of its own in ``sys.modules``, so that tracebacks show its
-lines, annotations resolve and its classes pickle. A file that is imported already, ``__main__``
-included, is used as it is: run twice, it would give two classes of one name. What goes wrong is
-one line that names the file and the line in it.
+A file becomes a module with a unique name in ``sys.modules``, so that tracebacks show its lines,
+annotations resolve and its classes pickle. A file that is already imported, ``__main__`` included,
+is not run again: that would make two classes of one name. An error is one line that names the file
+and the line in it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from types import ModuleType
 
 from paxospp.errors import ConfigError, PluginError
 
-_loading = threading.RLock()  # between threads; a file may load another one
+_loading = threading.RLock()  # reentrant: a file may load another one
 
 
 def load_object(spec: str) -> object:
-    """The object that ``FILE.py:Name`` or ``package.module:Name`` stands for.
+    """Return the object that ``FILE.py:Name`` or ``package.module:Name`` names.
 
     Raises:
-        ConfigError: there is no such file, module or name.
+        ConfigError: the file, module or name does not exist.
         PluginError: the file or module raised while it was imported.
     """
     source, _, name = spec.rpartition(":")
     if not source or not name.isidentifier():
-        raise ConfigError(f"{spec!r} names no object: write FILE.py:Name or package.module:Name")
+        raise ConfigError(f"{spec!r} does not name an object: write FILE.py:Name or package.module:Name")
     module = load_module(source)
     try:
         return getattr(module, name)
@@ -41,28 +41,28 @@ def load_object(spec: str) -> object:
 
 
 def load_module(source: str) -> ModuleType:
-    """The module of a file (``*.py``) or of a dotted name. Raises like ``load_object``."""
+    """Return the module of a file (``*.py``) or of a dotted name. Raises like ``load_object``."""
     if is_file(source):
         return _load_file(Path(source).expanduser())
     if not all(part.isidentifier() for part in source.split(".")):
-        raise ConfigError(f"{source!r} names no module: write FILE.py or package.module")
+        raise ConfigError(f"{source!r} does not name a module: write FILE.py or package.module")
     try:
         return importlib.import_module(source)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{source}.".startswith(f"{error.name}."):
             raise ConfigError(f"there is no module {source!r}; install it, or name a file: ./{source}.py") from None
-        raise _failed(source, error) from error
+        raise import_error(source, error) from error
     except (Exception, SystemExit) as error:
-        raise _failed(source, error) from error
+        raise import_error(source, error) from error
 
 
 def is_file(source: str) -> bool:
-    """Whether ``source`` names a file rather than a module."""
+    """Return whether ``source`` names a file rather than a module."""
     return source.endswith(".py") or os.sep in source
 
 
 def one_line(error: BaseException) -> str:
-    """``error`` as text for a message of one line."""
+    """Return ``error`` as text for a one-line message."""
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 
@@ -87,7 +87,7 @@ def _execute(path: Path) -> ModuleType:
     name = f"{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"  # never that of an installed module
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{str(path)!r} is no Python file: its name has to end in .py")
+        raise ConfigError(f"{str(path)!r} is not a Python file: its name has to end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -95,15 +95,24 @@ def _execute(path: Path) -> ModuleType:
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, Exception | SystemExit):
-            raise _failed(str(path), error) from error
+            raise import_error(str(path), error) from error
         raise
     return module
 
 
-def _failed(source: str, error: BaseException) -> PluginError:
+def import_error(source: str, error: BaseException) -> PluginError:
+    """Return the error for a file or module that raised ``error`` while it was imported."""
     if isinstance(error, SyntaxError):
-        return PluginError(f"{source} cannot be imported: line {error.lineno}: {error.msg}")
+        file = "" if error.filename in (source, None) else f"{error.filename}, "
+        return PluginError(f"{source} cannot be imported: {file}line {error.lineno}: {error.msg}")
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == source]
-    where = f"line {lines[-1]}: " if lines else ""
-    return PluginError(f"{source} cannot be imported: {where}{one_line(error)}")
+    if is_file(source):
+        where = [f"line {frame.lineno}: " for frame in frames if frame.filename == source]
+    else:
+        where = [f"{frame.filename}, line {frame.lineno}: " for frame in frames if not _is_machinery(frame.filename)]
+    return PluginError(f"{source} cannot be imported: {where[-1] if where else ''}{one_line(error)}")
+
+
+def _is_machinery(file: str) -> bool:
+    """Return whether ``file`` belongs to the import system or to this package, not to the plug-in."""
+    return "importlib" in file or os.path.dirname(file) == os.path.dirname(__file__)

@@ -1,25 +1,32 @@
-"""Calling what a plug-in or a user's class offers, with what may be wrong told before anything is written.
+"""Turning what a plug-in or a URL names into functions that open a storage or make a state machine.
 
-The check of options reads the signature, so that a misspelt option is refused before the
-storage is opened and creates a directory.
+What does not fit is an error before anything is opened. Options are checked against the signature, so
+that a misspelt one is refused before the storage makes a directory.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from paxospp.errors import BackendUnavailableError, ConfigError, PluginError
+from paxospp.plugins import contracts
+from paxospp.plugins.loading import one_line
 from paxospp.state_machine import StateMachine
-from paxospp.storage.contract import Storage
+from paxospp.storage.contract import Storage, StorageBackend
 
 
 def storage_opener(
     opened: Callable[..., Storage], url: str, path: str, options: Mapping[str, str], extra: str | None
 ) -> Callable[[], Storage]:
-    """What opens the storage of ``url``; ``extra`` brings its driver, if one is known to.
+    """Return a function that opens the storage of ``url``.
+
+    Args:
+        opened: the class or function that opens it.
+        extra: what to install when its driver is missing, if that is known.
 
     Raises:
         ConfigError: ``opened`` does not take these options.
@@ -37,25 +44,68 @@ def storage_opener(
             remedy = f"pip install '{extra}'" if extra is not None else "install what it needs"
             raise BackendUnavailableError(f"storage {url!r} cannot be opened: {error}; {remedy}") from error
         if not isinstance(storage, Storage):
-            raise PluginError(f"storage {url!r}: opening it gave {type(storage).__name__}, which is no paxospp.Storage")
-        return storage
+            raise PluginError(
+                f"storage {url!r}: opening it returned a {type(storage).__name__}, which is not a paxospp.Storage"
+            )
+        return fitting(storage, f"storage {url!r}")
 
     return open_storage
 
 
+def fitting(storage: Storage, who: str) -> Storage:
+    """Return ``storage`` if its contract is supported; else close it and raise PluginError, with ``who`` as subject.
+
+    If a function opened it, only the storage itself knows the contract of its class.
+    """
+    try:
+        contracts.check(contracts.stated(storage), who)
+    except PluginError:
+        storage.close()
+        raise
+    return storage
+
+
+def missing_driver(backend: StorageBackend) -> str | None:
+    """Return the name of a driver of ``backend`` that is not installed, or None; imports those that are.
+
+    Raises:
+        PluginError: a driver is installed and cannot be imported.
+    """
+    for driver in backend.drivers:
+        try:
+            importlib.import_module(driver)
+        except ModuleNotFoundError as error:
+            if error.name is not None and f"{driver}.".startswith(f"{error.name}."):
+                return driver
+            raise _driver_error(backend, driver, error) from error
+        except (Exception, SystemExit) as error:
+            raise _driver_error(backend, driver, error) from error
+    return None
+
+
+def _driver_error(backend: StorageBackend, driver: str, error: BaseException) -> PluginError:
+    return PluginError(
+        f"the driver {driver} of the storage scheme {backend.scheme!r} cannot be imported: {one_line(error)}"
+    )
+
+
 def as_storage(found: object, spec: str) -> Callable[..., Storage]:
-    """``found`` as something that opens a storage: a subclass of Storage, or a function."""
+    """Return ``found`` if it can open a storage: a subclass of Storage, or a function. Raises ConfigError."""
     if isinstance(found, type) and not issubclass(found, Storage):
-        raise ConfigError(f"{spec} is no storage: write class {found.__name__}(paxospp.Storage)")
+        raise ConfigError(f"{spec} is not a storage: write class {found.__name__}(paxospp.Storage)")
     if not callable(found):
         raise ConfigError(f"{spec} is neither a class nor a function that opens a storage")
     return cast("Callable[..., Storage]", found)
 
 
 def as_machine(found: object, spec: str) -> Callable[[], StateMachine]:
-    """``found`` as something that makes a state machine: a subclass of StateMachine, or a function."""
+    """Return a function that makes the state machine ``found``, a subclass of StateMachine or a function.
+
+    Raises:
+        ConfigError: it is neither, or it needs arguments.
+    """
     if isinstance(found, type) and not issubclass(found, StateMachine):
-        raise ConfigError(f"{spec} is no state machine: write class {found.__name__}(paxospp.StateMachine)")
+        raise ConfigError(f"{spec} is not a state machine: write class {found.__name__}(paxospp.StateMachine)")
     if not callable(found):
         raise ConfigError(f"{spec} is neither a class nor a function that makes a state machine")
     needed = [p.name for p in _parameters(found) if p.default is p.empty and p.kind not in _VARIADIC]
@@ -65,7 +115,7 @@ def as_machine(found: object, spec: str) -> Callable[[], StateMachine]:
     def make_machine() -> StateMachine:
         machine = found()
         if not isinstance(machine, StateMachine):
-            raise ConfigError(f"{spec} gave {type(machine).__name__}, which is no paxospp.StateMachine")
+            raise ConfigError(f"{spec} returned a {type(machine).__name__}, which is not a paxospp.StateMachine")
         return machine
 
     return make_machine

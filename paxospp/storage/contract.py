@@ -33,6 +33,18 @@ from typing import Self
 
 from paxospp.model import Ballot, Entry, Slot, SnapshotMeta
 
+STORAGE_CONTRACT = 1
+"""The version of the storage contract that this paxospp implements.
+
+It goes up by one when a store that keeps the old contract would not keep the new one: a new clause, a
+new method without a default, a new field of ``WriteBatch`` that a store must write. An addition that an
+old store need not know leaves it as it is. A plug-in says which version it was written for
+(``Storage.contract``, ``StorageBackend.contract``); ``plugins/README.md`` says how long it is supported.
+"""
+
+OLDEST_STORAGE_CONTRACT = 1
+"""The oldest version that this paxospp still supports."""
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class WriteBatch:
@@ -132,6 +144,12 @@ class Storage(ABC):
     durable: bool = True
     """False: gone when the process ends. May be set per instance."""
 
+    contract: int = 1
+    """The version of the contract that this class was written for; write the number, not ``STORAGE_CONTRACT``.
+
+    A class that says nothing was written for version 1. One that this paxospp does not support is a ``PluginError``.
+    """
+
     @abstractmethod
     def load(self) -> DurableState:
         """What is remembered; the first call, and it comes once.
@@ -183,12 +201,14 @@ class Storage(ABC):
 
 @dataclass(slots=True, frozen=True)
 class StorageBackend:
-    """One way to keep a log, as a plug-in offers it: ``scheme:path?option=value``.
-
-    ``open`` is called as ``open(path, **options)``, a class or a function; drivers are imported
-    inside it. ``summary`` is one line for ``paxospp plugins``.
-    """
+    """One way to keep a log, as a plug-in offers it: ``scheme:path?option=value``."""
 
     scheme: str
     open: Callable[..., Storage]
+    """A class or a function, called as ``open(path, **options)``. It imports its drivers itself, when called."""
     summary: str
+    """One line for ``paxospp plugins``."""
+    drivers: Sequence[str] = ()
+    """Modules that ``open`` imports and that may not be installed: ``paxospp plugins`` tells which are missing."""
+    contract: int | None = None
+    """The version of the contract that ``open`` was written for. None: as the class says, and 1 for a function."""

@@ -57,6 +57,8 @@ def describe_write(batch: WriteBatch) -> str:
         parts.append(f"trim={batch.trim}")
     if batch.snapshot is not None:
         parts.append(f"snapshot={batch.snapshot.slot}")
+    if batch.meta and batch.trim is None:  # what stands for a trimmed log goes without saying
+        parts.append(f"meta=[{' '.join(sorted(batch.meta))}]")
     if not batch.sync:
         parts.append("unsynced")
     return " ".join(parts) or "nothing"
@@ -90,6 +92,7 @@ def describe_message(message: ProtocolMessage) -> str:
         case HeartbeatAnswer():
             flags = [] if message.disk_answers else ["disk-hangs"]
             flags.extend(["served"] if message.served else [])
+            flags.extend([f"lease={message.lease / 1_000_000:g}"] if message.lease else [])
             return " ".join(
                 [f"HeartbeatAnswer round={message.round} promised={message.promised} decided={message.decided}", *flags]
             )
@@ -99,7 +102,7 @@ def describe_message(message: ProtocolMessage) -> str:
             first = f" first={message.first}" if message.first > 1 else ""
             return f"Decided [{_join(message.entries)}] decided={message.decided}{first}"
         case ReadRequest():
-            return f"ReadRequest counter={message.counter}"
+            return f"ReadRequest counter={message.counter}" + (" lease" if message.lease else "")
         case ReadAnswer():
             return f"ReadAnswer counter={message.counter} slot={message.slot}"
         case _:

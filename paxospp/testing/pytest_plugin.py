@@ -43,6 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a tenth of the kills, power cuts and flips: to try while you write, not to prove",
     )
     group.addoption(
+        "--paxospp-all-steps",
+        action="store_true",
+        help="have a failing case of the storage kit tell every step, instead of the last ones",
+    )
+    group.addoption(
         "--paxospp-seed",
         metavar="N",
         type=int,

@@ -128,11 +128,13 @@ def _wrap(message: Message) -> pb.PeerMessage:
                     "leading": _optional(message.leading),
                     "served": message.served,
                     "decided_up_to": message.decided_up_to,
-                    "recovered_up_to": message.recovered_up_to,
+                    # Older versions take damage to end where the leader's `decided_up_to` reaches this.
+                    "recovered_up_to": 0 if message.vouched_up_to else _NUMBER_MAX,
                     "promised": _optional(message.promised),
                     "remembered": message.remembered,
                     "booted_with": _optional(message.booted_with),
                     "checkpoint": None if message.checkpoint is None else message.checkpoint._asdict(),
+                    "vouched_up_to": message.vouched_up_to,
                 }
             )
         case HeartbeatAnswer():
@@ -148,6 +150,7 @@ def _wrap(message: Message) -> pb.PeerMessage:
                     "remembered": message.remembered,
                     "booted_with": _optional(message.booted_with),
                     "lease": message.lease,
+                    "vouched_up_to": message.vouched_up_to,
                 }
             )
         case ForwardRuns():
@@ -175,6 +178,7 @@ def _wrap(message: Message) -> pb.PeerMessage:
                 promise={
                     "ballot": _fields(message.ballot),
                     "start": message.start,
+                    "answer": message.answer,
                     "part": message.part,
                     "parts": message.parts,
                     "decided": message.decided,
@@ -201,6 +205,7 @@ def _wrap(message: Message) -> pb.PeerMessage:
                     "offset": message.offset,
                     "data": message.data,
                     "last": message.last,
+                    "ballot": _optional(message.ballot),
                 }
             )
         case _:
@@ -233,11 +238,11 @@ def decode_message(data: bytes) -> Message:
                 leading=_ballot(heartbeat.leading) if heartbeat.HasField("leading") else None,
                 served=heartbeat.served,
                 decided_up_to=_number(heartbeat.decided_up_to),
-                recovered_up_to=_number(heartbeat.recovered_up_to),
                 promised=_ballot(heartbeat.promised) if heartbeat.HasField("promised") else None,
                 remembered=_number(heartbeat.remembered),
                 booted_with=_ballot(heartbeat.booted_with) if heartbeat.HasField("booted_with") else None,
                 checkpoint=_checkpoint(heartbeat.checkpoint) if heartbeat.HasField("checkpoint") else None,
+                vouched_up_to=_number(heartbeat.vouched_up_to),
             )
         case "heartbeat_answer":
             beat = wrapped.heartbeat_answer
@@ -252,6 +257,7 @@ def decode_message(data: bytes) -> Message:
                 remembered=_number(beat.remembered),
                 booted_with=_ballot(beat.booted_with) if beat.HasField("booted_with") else None,
                 lease=_number(beat.lease),
+                vouched_up_to=_number(beat.vouched_up_to),
             )
         case "forward_runs":
             return ForwardRuns(runs=tuple(wrapped.forward_runs.runs))
@@ -292,6 +298,7 @@ def decode_message(data: bytes) -> Message:
                 offset=_number(chunk.offset),
                 data=chunk.data,
                 last=chunk.last,
+                ballot=_ballot(chunk.ballot) if chunk.HasField("ballot") else None,
             )
         case _:
             raise MalformedFrameError("unknown message")
@@ -312,6 +319,7 @@ def _promise(promise: pb.Promise) -> Promise:
     return Promise(
         ballot=_ballot(promise.ballot),
         start=_slot(promise.start),
+        answer=_number(promise.answer),
         part=promise.part,
         parts=promise.parts,
         decided=_number(promise.decided),

@@ -194,4 +194,4 @@ class _Reader(SnapshotReader):
 
 @paxospp.hookimpl
 def paxospp_storages() -> Iterable[StorageBackend]:
-    return [StorageBackend("memory", MemoryStorage, "in memory, gone with the process; for trials and learners")]
+    return [StorageBackend("memory", MemoryStorage, "in memory, gone when the process ends; for tests and trials")]

@@ -29,5 +29,9 @@ def open_rocksdb(path: str, *, write_buffer_mib: str = "8") -> paxospp.Storage:
 @paxospp.hookimpl
 def paxospp_storages() -> Iterable[paxospp.StorageBackend]:
     yield paxospp.StorageBackend(
-        "rocksdb", open_rocksdb, "RocksDB in a directory, by rocksdict; for logs larger than memory"
+        "rocksdb",
+        open_rocksdb,
+        "RocksDB in a directory, through rocksdict; for logs larger than memory",
+        drivers=["rocksdict"],
+        contract=1,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paxospp_memory import MemoryStorage
 
 import paxospp
 from paxospp.errors import (
@@ -91,7 +92,22 @@ def test_an_instance_that_another_node_has_run_is_refused(tmp_path: Path) -> Non
 
 
 def test_what_opens_no_storage_is_refused(tmp_path: Path) -> None:
-    assert "dict, which is no paxospp.Storage" in str(refused(Embedded(tmp_path, count=1).make("n1", storage=dict)))
+    assert "dict, which is not a paxospp.Storage" in str(refused(Embedded(tmp_path, count=1).make("n1", storage=dict)))
+
+
+def test_a_storage_of_another_contract_is_closed_again_and_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    class Later(MemoryStorage):
+        contract = 99
+
+    opened: list[Later] = []
+
+    def open_later() -> Later:
+        opened.append(Later("later"))
+        return opened[-1]
+
+    cluster = Embedded(tmp_path, count=1)
+    assert "storage contract 99" in str(refused(cluster.make("n1", storage=open_later)))
+    MemoryStorage("later").close()  # closed: its place is free again
 
 
 def test_a_start_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -> None:

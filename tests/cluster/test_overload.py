@@ -19,6 +19,7 @@ import paxospp
 from paxospp.config import NodeConfig
 from paxospp.errors import CallError, OverloadedError, UnavailableError
 from paxospp.events import LeaderChanged
+from paxospp.node.pacing import Pacing
 from tests.cluster.embedding import Embedded, Notes, embedded, free_addresses, run
 from tests.cluster.serving import Serving
 
@@ -67,7 +68,7 @@ def held(cluster: Embedded) -> int:
         its = parts(node)
         found += its.local._queued_bytes + its.local._sent_bytes + its.front._own.bytes + its.front._forwarded.bytes
         found += sum(link._outbox.bytes for link in its.links._links.values())
-        found += sum(len(entry.value) for entry in its.driver._decided) + its.replica._protocol.log.bytes
+        found += sum(len(entry.value) for entry in its.driver._decided) + its.replica.protocol.log.bytes
     return found
 
 
@@ -268,7 +269,7 @@ class Slow(Notes):
 def test_a_replica_whose_machine_is_slow_does_not_hold_the_log_of_the_others_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paxospp.node.driver.BACKLOG_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr("paxospp.node.node.PACING", Pacing(backlog_bytes_max=1 << 20))
 
     async def main() -> None:
         config = NodeConfig(tail_bytes_max=1 << 20, batch_bytes_max=100_000, snapshot_log_bytes_max=1 << 30)

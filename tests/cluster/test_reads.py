@@ -51,9 +51,9 @@ async def with_leases(cluster: Embedded, duration_s: float) -> None:
     replica = parts(leader).replica
 
     def held() -> bool:
-        protocol = replica._protocol
+        protocol = replica.protocol
         now = parts(leader).queries._boot_time()
-        return bool(protocol.lease.is_held(leader.name, replica._cluster.voters, now))
+        return bool(protocol.lease.is_held(leader.name, replica.protocol.cluster.voters, now))
 
     await cluster.until(held)
 
@@ -129,7 +129,7 @@ def test_with_leases_the_leader_asks_nobody(tmp_path: Path) -> None:
 def test_leases_are_off_until_the_log_says_otherwise_and_after_it_says_so_again(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
-            leases = [parts(node).replica._protocol.lease for node in cluster.nodes.values()]
+            leases = [parts(node).replica.protocol.lease for node in cluster.nodes.values()]
             await asyncio.sleep(0.3)
             assert not any(lease._granted for lease in leases)
             await with_leases(cluster, 0.5)

@@ -300,6 +300,33 @@ def test_a_lone_node_whose_snapshot_is_damaged_needs_none_while_its_log_is_whole
     run(main)
 
 
+@pytest.mark.parametrize("scheme", ["file", "rocksdb"])
+def test_a_node_that_starts_from_its_log_takes_no_snapshot_older_than_the_damaged_one(
+    tmp_path: Path, scheme: str
+) -> None:
+    """A storage refuses it, and the node would stop, again at every start."""
+    config = NodeConfig(snapshot_log_slots_max=20, chunk_bytes_max=4096)
+
+    async def main() -> None:
+        cluster = Embedded(tmp_path, count=1, config=config)
+        node = await cluster.start("n1", storage=f"{scheme}:{tmp_path / 'n1'}")
+        try:
+            await write(node, 60, value="v" * 1000)
+            taken = await node.take_snapshot()
+            assert node.status().first == 1
+            await cluster.stop("n1")
+            damage(tmp_path / "n1")
+            cluster.events.clear()
+
+            node = await cluster.start("n1", storage=f"{scheme}:{tmp_path / 'n1'}")
+            await cluster.until(lambda: any(isinstance(event, SnapshotTaken) for event in cluster.events))
+            assert [event.slot >= taken.slot for event in cluster.events if isinstance(event, SnapshotTaken)] == [True]
+        finally:
+            await cluster.stop("n1")
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     "harm",
     [

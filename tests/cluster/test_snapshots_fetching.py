@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from paxospp_memory import MemoryStorage
 
 from paxospp import NodeId, Slot, SnapshotMeta
+from paxospp.engine.covered import Covered
 from paxospp.errors import CorruptedError
 from paxospp.execution.snapshot import Head, write_snapshot
 from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
-from paxospp.model import Member, Membership
+from paxospp.model import Ballot, Member, Membership
 from paxospp.node.snapshots.fetching import SAME_PEER_TRIES, Fetcher
 from paxospp.node.snapshots.sending import GONE
 from paxospp.node.writer import Writer
@@ -24,12 +25,15 @@ CHUNK = 100
 RESEND_S = 0.02
 
 
-def snapshot(slot: int, filling: bytes) -> bytes:
+LOW, HIGH = Ballot(3, N2, 2), Ballot(5, N3, 3)
+
+
+def snapshot(slot: int, filling: bytes, ballot: Ballot | None = LOW) -> bytes:
     members = (Member(NodeId("n1"), "127.0.0.1:1", 1),)
     membership = Membership(
         cluster_id=CLUSTER, group=0, alpha=8, session_expiry_s=60, replaces=Slot(0), members=members
     )
-    head = Head(Slot(slot), 0, 0, -1, b"d" * 16, ((Slot(1), membership.to_bytes()),), 0)
+    head = Head(Slot(slot), 0, 0, -1, b"d" * 16, ((Slot(1), membership.to_bytes()),), 0, ballot=ballot)
     return b"".join(write_snapshot(head, [], [filling * 1000]))
 
 
@@ -40,8 +44,15 @@ class Peers:
         self.asked: asyncio.Queue[tuple[NodeId, SnapshotRequest]] = asyncio.Queue()
         self.holds: dict[NodeId, tuple[str, int, bytes]] = {}
         self.whole: list[SnapshotMeta] = []
+        self.covered: list[Covered] = []
+        self.met: list[Ballot] = []
+        self.ballot: Ballot | None = None
+        """What every chunk says."""
+        self.gives_up = False
+        """Whether the log has caught up by the time the first chunk is here."""
         self.failed: list[Exception] = []
         self.fetcher: Fetcher
+        self.writer: Writer
 
     def send(self, peer: NodeId, request: SnapshotRequest) -> None:
         self.asked.put_nowait((peer, request))
@@ -53,8 +64,19 @@ class Peers:
         if request.id in ("", id):
             part = data[request.offset : request.offset + CHUNK]
             last = request.offset + len(part) == len(data)
-            chunk = SnapshotChunk(slot=Slot(slot), id=id, offset=request.offset, data=part, last=last)
+            chunk = SnapshotChunk(
+                slot=Slot(slot), id=id, offset=request.offset, data=part, last=last, ballot=self.ballot
+            )
         self.fetcher.on_chunk(Sender(CLUSTER, 0, peer, 1, 1, 1), chunk)
+
+    def on_ballot(self, ballot: Ballot) -> None:
+        self.met.append(ballot)
+        if self.gives_up:
+            self.fetcher.discard()
+
+    def on_whole(self, covered: Covered, size: int) -> None:
+        self.whole.append(covered.meta)
+        self.covered.append(covered)
 
     async def answered(self, count: int) -> list[tuple[NodeId, SnapshotRequest]]:
         """Answer so many requests; they."""
@@ -78,16 +100,18 @@ class Peers:
 @asynccontextmanager
 async def fetching(*, resend_interval_s: float = 5.0) -> AsyncIterator[Peers]:
     peers = Peers()
-    writer = Writer("n1", on_persisted=lambda token: None, on_failed=peers.failed.append)
+    writer = peers.writer = Writer("n1", on_persisted=lambda token: None, on_failed=peers.failed.append)
     await writer.open(lambda: MemoryStorage(""))
     peers.fetcher = Fetcher(
         writer,
         loop=asyncio.get_running_loop(),
         resend_interval_s=resend_interval_s,
+        keep_asking_s=5.0,
         peers=lambda: [N2, N3, N4],
         send=peers.send,
         name=lambda meta: meta,
-        on_whole=lambda meta, head, size: peers.whole.append(meta),
+        on_ballot=peers.on_ballot,
+        on_whole=peers.on_whole,
         on_failed=lambda peer, error: peers.failed.append(error),
     )
     try:
@@ -129,6 +153,25 @@ def test_a_peer_that_holds_another_one_is_passed_over_and_where_nobody_holds_it_
             assert request == SnapshotRequest(id="", offset=0, covers=Slot(1)), "not a byte of the former one counts"
             await peers.serve()
             assert peers.whole == [SnapshotMeta(Slot(peers.holds[peer][1]), peers.holds[peer][0])]
+
+    run(main)
+
+
+def test_what_is_given_up_while_a_chunk_is_staged_is_told_until_the_storage_is_free_for_another() -> None:
+    async def main() -> None:
+        async with fetching() as peers:
+            peers.holds = {N2: ("gone", 7, snapshot(7, b"x"))}
+            peers.fetcher.begin(N2, covers=Slot(1))
+            await peers.answered(1)
+            peers.fetcher.discard()
+            assert peers.fetcher.source is None
+            assert peers.fetcher.is_staging
+
+            worker = peers.writer.beside("snapshots")
+            create = peers.writer.storage.create_snapshot
+            await worker.run(lambda: None)  # behind the chunk
+            assert not peers.fetcher.is_staging
+            (await worker.run(lambda: create(SnapshotMeta(Slot(8), "own")))).abort()
 
     run(main)
 
@@ -191,5 +234,55 @@ def test_one_that_is_damaged_or_not_what_it_was_called_never_counts() -> None:
                 assert isinstance(peers.failed[0], CorruptedError)
                 assert not peers.whole
                 assert peers.fetcher.source is None
+
+    run(main)
+
+
+def test_the_highest_ballot_that_its_bytes_or_its_chunks_name_is_met_and_comes_with_it() -> None:
+    async def main() -> None:
+        for in_bytes, in_chunks, highest in ((LOW, LOW, LOW), (LOW, HIGH, HIGH), (HIGH, None, HIGH), (None, LOW, LOW)):
+            async with fetching() as peers:
+                peers.holds = {N2: ("same", 7, snapshot(7, b"x", in_bytes))}
+                peers.ballot = in_chunks
+                peers.fetcher.begin(N2, covers=Slot(1))
+                await peers.serve()
+                assert [covered.ballot for covered in peers.covered] == [highest]
+                assert peers.met == ([] if in_chunks is None else [in_chunks]), "with the first chunk"
+
+    run(main)
+
+
+def test_one_that_names_no_ballot_never_counts() -> None:
+    """A version of paxospp wrote it that did not say under which ballots its slots were decided."""
+
+    async def main() -> None:
+        async with fetching() as peers:
+            peers.holds = {N2: ("same", 7, snapshot(7, b"x", None))}
+            peers.fetcher.begin(N2, covers=Slot(1))
+            await peers.serve()
+            assert "upgrade the node" in str(peers.failed[0])
+            assert not peers.whole
+
+    run(main)
+
+
+def test_where_the_log_has_caught_up_when_the_first_chunk_comes_nothing_is_fetched_and_the_next_one_can_be() -> None:
+    """Else the node neither takes nor fetches a snapshot until it is started again."""
+
+    async def main() -> None:
+        async with fetching() as peers:
+            peers.holds[N2] = ("late", 7, snapshot(7, b"x"))
+            peers.ballot = LOW
+            peers.gives_up = True
+            peers.fetcher.begin(N2, covers=Slot(1))
+            await peers.answered(1)
+            assert peers.met == [LOW]
+            await asyncio.sleep(0.05)
+            assert peers.fetcher.source is None
+
+            peers.gives_up = False
+            peers.fetcher.begin(N2, covers=Slot(1))
+            await peers.serve()
+            assert peers.whole == [SnapshotMeta(Slot(7), "late")]
 
     run(main)

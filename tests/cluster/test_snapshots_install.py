@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
+from paxospp_file import FileStorage
 
-from paxospp import NodeId, Slot
+from paxospp import Entry, NodeId, Slot
 from paxospp.config import NodeConfig
-from paxospp.errors import ReplicaStoppedError, UnavailableError
+from paxospp.errors import CorruptedError, ReplicaStoppedError, UnavailableError
 from paxospp.events import FaultFound, LeaderChanged, SnapshotInstalled, SnapshotTaken
 from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
 from paxospp.node import Node
@@ -435,5 +437,51 @@ def test_a_peer_of_another_cluster_gets_no_snapshot_and_gives_none(tmp_path: Pat
             assert dropped["snapshots of another cluster"] == 3
             assert dropped["snapshots of an unknown sender"] == 1
             assert await node.execute(Notes.add, 1) == 1
+
+    run(main)
+
+
+class Rotting(FileStorage):
+    """A file storage in which some slots turn out damaged when they are read."""
+
+    rotten: ClassVar[set[int]] = set()
+
+    def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
+        entries = super().read(start, stop, max_bytes)
+        for place, entry in enumerate(entries):
+            if entry.slot in self.rotten:
+                if not place:
+                    raise CorruptedError(f"slot {entry.slot} is damaged", [range(entry.slot, entry.slot + 1)])
+                return entries[:place]
+        return entries
+
+
+def test_a_slot_that_rotted_everywhere_after_it_was_applied_is_made_up_for_by_a_snapshot_taken_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No snapshot is due for an hour; the peer that needs the slot gets one within seconds."""
+    small = NodeConfig(tail_bytes_max=1 << 10)
+
+    async def main() -> None:
+        cluster = Embedded(tmp_path, config=small)
+        storages = {name: partial(Rotting, str(tmp_path / name)) for name in cluster.cluster}
+        async with AsyncExitStack() as stack:
+            for name in cluster.cluster:
+                stack.push_async_callback((await cluster.start(name, storage=storages[name])).close)
+            await cluster.ready()
+            name = (await cluster.follower()).name
+            missed = cluster.nodes[name].status().applied + 1
+            await cluster.stop(name)
+            node = await cluster.leader()
+            for number in range(10):  # memory lets go of the first of them
+                await node.execute(Notes.put, f"large{number}", "x" * 1000)
+            await cluster.nothing_waits(name)
+            monkeypatch.setattr(Rotting, "rotten", {missed, missed + 1})
+
+            late = await cluster.start(name, storage=storages[name])
+            stack.push_async_callback(late.close)
+            await cluster.agree()
+            assert len(installed(cluster, name)) == 1
+            assert await late.query(Notes.get, "large9") == "x" * 1000
 
     run(main)

@@ -14,7 +14,7 @@ import pytest
 import paxospp
 from paxospp import Change
 from paxospp.config import NodeConfig
-from paxospp.errors import CommandError, TrimmedError, UnavailableError
+from paxospp.errors import CommandError, CorruptedError, TrimmedError, UnavailableError
 from paxospp.state_machine import decode_untyped
 from tests.cluster.embedding import Notes, embedded, free_addresses, run
 
@@ -40,6 +40,14 @@ def check_order(changes: list[Change]) -> None:
     places = [(change.slot, change.position) for change in changes]
     assert places == sorted(set(places))
     assert [change.time for change in changes] == sorted(change.time for change in changes)
+
+
+def damage_log(path: Path) -> None:
+    """Overwrite some records of the largest file there, under a node that is running."""
+    log = max((file for file in path.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    with log.open("r+b") as file:
+        file.seek(log.stat().st_size // 8)
+        file.write(bytes(2_000))
 
 
 @pytest.mark.parametrize("config", [None, SMALL])
@@ -170,6 +178,27 @@ def test_after_a_restart_entries_before_the_snapshot_are_told_as_before(tmp_path
             await cluster.ready()
             for node in cluster.nodes.values():
                 assert await take(node.watch(1), 50) == told
+
+    run(main)
+
+
+def test_a_feed_that_meets_damage_under_the_snapshot_hears_where_the_log_begins(tmp_path: Path) -> None:
+    """The first reader is told of the damage; nobody comes to a halt there for good."""
+
+    async def main() -> None:
+        async with embedded(tmp_path, count=1, config=NodeConfig(tail_bytes_max=4096)) as cluster:
+            node = cluster.nodes["n1"]
+            for number in range(400):
+                await node.execute(Notes.add, number)
+            await node.take_snapshot()
+            damage_log(tmp_path)
+            with pytest.raises(CorruptedError):
+                await take(node.watch(1), 400)
+            with pytest.raises(TrimmedError) as trimmed:
+                await take(node.watch(1), 400)
+            assert trimmed.value.first > 1
+            slot, _ = await node.snapshot_stream()
+            assert slot >= trimmed.value.first
 
     run(main)
 

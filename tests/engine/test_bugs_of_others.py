@@ -39,7 +39,6 @@ def hello(*, booted_with: Ballot, remembered: int = 1) -> Heartbeat:
         leading=None,
         served=False,
         decided_up_to=Slot(1),
-        recovered_up_to=Slot(0),
         promised=booted_with,
         remembered=Slot(remembered),
         booted_with=booted_with,

@@ -8,9 +8,10 @@ import pytest
 
 from paxospp.engine.election import Election, Verdict
 from paxospp.engine.heartbeats import Heartbeats
+from paxospp.messages import HeartbeatAnswer
 from paxospp.model import NodeId, Slot
 
-from .words import N1, N2, N3, answer, ballot, majority
+from .words import N1, N2, N3, answer, ballot, majority, sender
 
 WINDOW_S = 1.0
 
@@ -19,6 +20,7 @@ class Waiting:
     """A follower n1 of three whose window ran out at time 10, with a probe out."""
 
     def __init__(self) -> None:
+        self.is_stuck = False
         self.election = Election(WINDOW_S, Random(1))
         self.heartbeats = Heartbeats(0.1)
         assert self.decide(10.0) is Verdict.PROBE
@@ -31,13 +33,13 @@ class Waiting:
             self.heartbeats,
             me=N1,
             voters=majority(),
-            others=(N2, N3),
             decided=Slot(decided),
             far_ahead_slots=10,
+            is_stuck=self.is_stuck,
         )
 
-    def hears(self, peer: NodeId, **fields: object) -> None:
-        self.heartbeats.on_answer(peer, answer(self.round, **fields), 10.05)  # type: ignore[arg-type]
+    def hears(self, peer: NodeId, *, at: float = 10.05, **fields: object) -> None:
+        self.heartbeats.on_answer(sender(peer), answer(self.round, **fields), at)  # type: ignore[arg-type]
 
 
 def test_it_campaigns_when_a_quorum_answered_a_round_begun_after_its_window_and_nobody_is_served() -> None:
@@ -50,14 +52,14 @@ def test_it_campaigns_when_a_quorum_answered_a_round_begun_after_its_window_and_
 
 def test_answers_to_an_older_round_do_not_count() -> None:
     it = Waiting()
-    it.heartbeats.on_answer(N2, answer(it.round - 1), 10.05)
+    it.heartbeats.on_answer(sender(N2), answer(it.round - 1), 10.05)
 
     assert it.decide(10.2) is Verdict.WAIT
 
 
 def test_it_waits_for_peers_that_lately_answered_before_it_judges_the_round() -> None:
     it = Waiting()
-    it.heartbeats.on_answer(N3, answer(it.round - 1), 9.9)
+    it.heartbeats.on_answer(sender(N3), answer(it.round - 1), 9.9)
     it.hears(N2)
 
     assert it.decide(10.05) is Verdict.WAIT
@@ -80,6 +82,33 @@ def test_a_peer_whose_disk_does_not_answer_makes_no_quorum() -> None:
     assert it.decide(10.2) is Verdict.WAIT
 
 
+def test_an_answer_of_an_incarnation_without_a_vote_makes_no_quorum_and_serves_nobody() -> None:
+    """Its disk was wiped: it decides nothing, whatever its name once did."""
+    it = Waiting()
+    it.heartbeats.on_answer(sender(N2, incarnation=22), answer(it.round), 10.05)
+    assert it.decide(10.2) is Verdict.WAIT
+
+    it.heartbeats.on_answer(sender(N2, incarnation=22), answer(it.round, served=True), 10.05)
+    it.hears(N3)
+    assert it.decide(10.2) is Verdict.CAMPAIGN
+
+
+def test_a_replica_that_cannot_decide_soon_leaves_it_to_a_working_voter_that_knows_more() -> None:
+    it = Waiting()
+    it.is_stuck = True
+    it.hears(N2, decided=2)
+    assert it.decide(10.2) is Verdict.WAIT
+
+
+@pytest.mark.parametrize("peer", [answer(1, decided=1), answer(1, decided=2, disk_answers=False)])
+def test_where_no_working_voter_knows_more_it_campaigns_all_the_same(peer: HeartbeatAnswer) -> None:
+    it = Waiting()
+    it.is_stuck = True
+    it.hears(N3)
+    it.heartbeats.on_answer(sender(N2), peer, 10.05)
+    assert it.decide(10.2) is Verdict.CAMPAIGN
+
+
 def test_it_waits_one_window_more_when_a_peer_is_far_ahead_and_then_no_more() -> None:
     it = Waiting()
     it.hears(N2, decided=100)
@@ -89,8 +118,36 @@ def test_it_waits_one_window_more_when_a_peer_is_far_ahead_and_then_no_more() ->
     assert it.decide(11.3) is Verdict.PROBE
     it.round = it.heartbeats.begin(11.3)
     it.election.probing(it.round, ends_at=11.4)
-    it.hears(N2, decided=100)
+    it.hears(N2, at=11.35, decided=100)
     assert it.decide(11.5) is Verdict.CAMPAIGN
+
+
+def test_a_quorum_is_not_put_together_from_answers_of_different_times() -> None:
+    """A probe that found no quorum goes on, and an answer to it may be a minute old."""
+    it = Waiting()
+    it.heartbeats.on_answer(sender(N2), answer(it.round), 10.05)  # type: ignore[arg-type]
+
+    assert it.decide(70.0) is Verdict.WAIT
+    it.hears(N2, at=70.0)
+    assert it.decide(70.0) is Verdict.CAMPAIGN
+
+
+def test_one_that_could_not_decide_leaves_it_to_those_who_know_more_and_not_for_ever() -> None:
+    it = Waiting()
+    it.is_stuck = True
+    now, verdicts = 10.05, []
+    while len(verdicts) < 6:
+        it.hears(N2, at=now, decided=2)
+        verdict = it.decide(now)
+        if verdict is Verdict.PROBE:
+            it.round = it.heartbeats.begin(now)
+            it.election.probing(it.round, ends_at=now + 0.1)
+        else:
+            verdicts.append(verdict)
+            now += 2 * WINDOW_S
+
+    assert verdicts[:4] == [Verdict.WAIT] * 4
+    assert verdicts[4] is Verdict.CAMPAIGN
 
 
 def test_any_message_of_a_served_leader_counts_as_its_heartbeat() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from paxospp.messages import Decided
-from paxospp.model import Slot, SnapshotMeta
+from paxospp.model import Slot
 
-from .words import N2, ballot, entry, founded, membership, promise, sender
+from .words import N2, ballot, covered, entry, founded, promise, sender
 
 
 def test_a_leader_that_catches_up_by_more_than_alpha_at_once_proposes_again() -> None:
@@ -27,7 +27,7 @@ def test_a_leader_that_catches_up_by_more_than_alpha_at_once_proposes_again() ->
 
 
 def test_a_leader_that_installs_a_snapshot_beyond_all_it_recovered_proposes_above_it() -> None:
-    """It was deposed and has not heard of it yet; proposing in a slot that its log has forgotten ended the node."""
+    """Its predecessor decided them; proposing in a slot that its log has forgotten ended the node."""
     leader = founded()
     output = leader.campaign(0.0)
     mine = leader.ballot
@@ -35,7 +35,7 @@ def test_a_leader_that_installs_a_snapshot_beyond_all_it_recovered_proposes_abov
     leader.on_persisted(output.token, 0.0)
     leader.on_message(sender(N2), promise(mine, decided=10), 0.0)
 
-    leader.install_snapshot(SnapshotMeta(Slot(20), "s"), [(Slot(1), membership())], 0.0)
+    leader.install_snapshot(covered(20, ballot(1)), 0.0)
     assert leader.decided == 20
     assert leader.proposable == 4
     output = leader.propose(b"v", 0.0)

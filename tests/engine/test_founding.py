@@ -29,7 +29,6 @@ def hello(promised: Ballot | None = None) -> Heartbeat:
         leading=None,
         served=False,
         decided_up_to=Slot(0),
-        recovered_up_to=Slot(0),
         promised=promised,
         remembered=Slot(0),
         booted_with=None,

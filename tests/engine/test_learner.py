@@ -107,3 +107,16 @@ def test_a_decided_slot_whose_record_is_damaged_is_fetched() -> None:
 def test_delivering_out_of_order_is_a_bug() -> None:
     with pytest.raises(InvariantViolatedError, match="slot 3 would be applied after slot 0"):
         learner(empty_log()).hand_out(entry(3, ballot(1)))
+
+
+def test_lost_is_what_was_trimmed_without_a_snapshot_and_what_is_damaged_and_was_not_applied() -> None:
+    log = Log(first=Slot(4), last=Slot(9), memory_from=Slot(9), faulty=[range(6, 7)], bytes_max=1 << 20)
+    it = Learner(decided=Slot(8), applied=Slot(2), log=log)
+
+    assert [slot for slot in range(12) if it.is_lost(Slot(slot))] == [3, 6]
+    assert it.lost() == range(3, 4) == it.hole()
+    it.jump(Slot(5))
+    assert [slot for slot in range(12) if it.is_lost(Slot(slot))] == [6]
+    assert it.lost() == range(6, 7) == it.hole()
+    it.jump(Slot(6))
+    assert it.lost() is None

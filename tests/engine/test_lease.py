@@ -134,6 +134,25 @@ def test_answers_without_a_grant_or_to_rounds_of_another_reign_count_for_nothing
     assert not lease.is_held(N1, majority(), 10.1), "who leads anew begins anew"
 
 
+def test_rounds_sent_while_leases_were_off_leave_a_gap_and_no_answer_is_credited_to_another_round() -> None:
+    """Switched off and on within one leadership: the rounds that are known are not consecutive."""
+    lease = Lease(stored(D))
+    lease.start(0.0)
+    lease.lead()
+    for round, now, duration in ((1, 10.0, D), (2, 10.1, 0), (3, 10.2, 0), (4, 10.3, D), (5, 10.4, D)):
+        lease.duration_us = duration
+        lease.on_round(round, now)
+
+    lease.on_answer(N2, 2, D)
+    lease.on_answer(N2, 3, D)
+    assert not lease.is_held(N1, majority(), 10.4), "for these rounds nothing is known of when they were sent"
+    lease.on_answer(N2, 4, D)
+    assert lease.is_held(N1, majority(), 10.3 + 1 - DRIFT_BOUND - 0.001)
+    assert not lease.is_held(N1, majority(), 10.3 + 1 - DRIFT_BOUND)
+    lease.on_answer(N2, 5, D)
+    assert lease.is_held(N1, majority(), 10.4 + 1 - DRIFT_BOUND - 0.001), "a prompt answer counts"
+
+
 # In its replica.
 
 
@@ -152,7 +171,6 @@ def beat(replica: Replica, leader: NodeId, now: float, *, of: int = 5, round: in
         leading=ballot(of, leader),
         served=True,
         decided_up_to=Slot(1),
-        recovered_up_to=Slot(1),
         promised=ballot(of, leader),
         remembered=Slot(1),
         booted_with=ballot(1),
@@ -186,14 +204,23 @@ def lead(replica: Replica) -> None:
     ours = replica.ballot
     assert ours is not None
     promise = Promise(
-        ballot=ours, start=Slot(2), part=0, parts=1, decided=Slot(1), first=Slot(1), last=Slot(1), entries=(), faulty=()
+        ballot=ours,
+        start=Slot(2),
+        answer=1,
+        part=0,
+        parts=1,
+        decided=Slot(1),
+        first=Slot(1),
+        last=Slot(1),
+        entries=(),
+        faulty=(),
     )
     replica.on_message(sender(N2), promise, 1.2)
     assert replica.leading
 
 
 def answer_round(replica: Replica, now: float, *, lease: int) -> None:
-    round = replica._protocol.pulse.heartbeats.round
+    round = replica.protocol.pulse.heartbeats.round
     said = answer(round, promised=replica.ballot)
     granted = HeartbeatAnswer(**{name: getattr(said, name) for name in said.__slots__} | {"lease": lease})
     replica.on_message(sender(N2), granted, now)
@@ -239,7 +266,7 @@ def look(world: LeaseWorld, seen: Seen) -> None:
     for replica in leaders:
         name, mine = replica.identity.name, replica.ballot
         now = world.hosts[name].clock(world.now)
-        if not replica._protocol.lease.is_held(name, replica._cluster.voters, now):
+        if not replica.protocol.lease.is_held(name, replica.protocol.cluster.voters, now):
             continue
         seen.held += 1
         for other in leaders:

@@ -14,6 +14,13 @@ def small_log(bytes_max: int) -> Log:
     return Log(first=Slot(1), last=Slot(0), memory_from=Slot(1), faulty=(), bytes_max=bytes_max)
 
 
+def test_damage_that_is_found_again_is_kept_once() -> None:
+    log = empty_log(last=9, faulty=(range(2, 6),))
+    for _ in range(3):
+        log.mark_faulty([range(3, 5), range(7, 8)])
+    assert log.faulty == [range(2, 6), range(7, 8)]
+
+
 def test_storing_a_slot_again_replaces_its_entry_and_its_bytes() -> None:
     log = empty_log()
     log.store(entry(1, ballot(1), b"12345"))

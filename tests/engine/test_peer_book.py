@@ -16,7 +16,6 @@ HELLO = Heartbeat(
     leading=None,
     served=False,
     decided_up_to=Slot(0),
-    recovered_up_to=Slot(0),
     promised=None,
     remembered=Slot(0),
     booted_with=None,

@@ -9,7 +9,7 @@ from paxospp.engine.promises import Promises
 from paxospp.messages import Promise
 from paxospp.model import Kind, NodeId, Slot
 
-from .words import N1, N2, N3, ballot, entry, life, majority, promise
+from .words import N1, N2, N3, ballot, entry, majority, promise, sender
 
 MINE = ballot(9)
 
@@ -17,7 +17,7 @@ MINE = ballot(9)
 def promises(**reports: Promise) -> Promises:
     it = Promises(MINE)
     for node, report in reports.items():
-        assert it.add(NodeId(node), life(NodeId(node)), report)
+        assert it.add(sender(NodeId(node)), report)
     return it
 
 
@@ -39,7 +39,7 @@ def test_a_slot_stays_open_without_a_quorum_of_answers() -> None:
 
 def test_two_answers_of_one_node_are_one_answer() -> None:
     it = promises(n1=promise(MINE))
-    it.add(N1, life(N1), promise(MINE))
+    it.add(sender(N1), promise(MINE))
 
     assert it.choose(Slot(1), majority()) is None
 
@@ -49,7 +49,7 @@ def test_a_faulty_slot_is_no_answer() -> None:
     it = promises(n1=promise(MINE, faulty=(range(1, 2),)), n2=promise(MINE))
 
     assert it.choose(Slot(1), majority()) is None
-    it.add(N3, life(N3), promise(MINE))
+    it.add(sender(N3), promise(MINE))
     assert it.choose(Slot(1), majority()) == entry(1, MINE, b"", Kind.NOOP)
 
 
@@ -81,36 +81,75 @@ def test_an_accepted_value_is_found_even_if_only_one_acceptor_of_the_quorum_has_
     assert it.choose(Slot(1), majority(5)) == entry(1, MINE, b"x")
 
 
+def parts_of(whole: Promise, count: int, **head: int) -> list[Promise]:
+    """``whole`` as an answer of ``count`` parts, its entries dealt out one by one."""
+    entries = [whole.entries[number : number + 1] for number in range(count)]
+    return [replace(whole, part=number, parts=count, entries=entries[number], **head) for number in range(count)]  # type: ignore[arg-type]
+
+
 def test_a_promise_counts_when_all_its_parts_are_in() -> None:
     it = Promises(MINE)
-    whole = promise(MINE, entry(1, ballot(1)), entry(2, ballot(1)))
-    first, second = (replace(whole, part=number, parts=2, entries=(whole.entries[number],)) for number in (0, 1))
+    first, second = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2)
 
-    assert not it.add(N2, life(N2), first)
-    assert not it.add(N2, life(N2), first)
+    assert not it.add(sender(N2), first)
+    assert not it.add(sender(N2), first)
     assert it.reports == {}
-    assert it.add(N2, life(N2), second)
+    assert it.add(sender(N2), second)
     assert sorted(it.reports[N2].entries) == [1, 2]
 
 
-def test_parts_of_two_answers_are_never_mixed() -> None:
+def test_parts_of_two_answers_to_one_prepare_are_never_mixed() -> None:
+    """An acceptance between them moved the bounds: part 1 of the first and part 0 of the second leave out slot 3."""
     it = Promises(MINE)
-    old = replace(promise(MINE, entry(1, ballot(1))), parts=2)
-    new = replace(promise(MINE, decided=1), part=1, parts=2)
+    first = parts_of(promise(MINE, entry(3, ballot(1)), entry(4, ballot(1))), 2, answer=1)
+    second = parts_of(promise(MINE, entry(2, MINE), entry(3, ballot(1)), entry(4, ballot(1))), 3, answer=2)
+    same_count = parts_of(promise(MINE, entry(2, MINE), entry(3, ballot(1))), 2, answer=3)
 
-    assert not it.add(N2, life(N2), old)
-    assert not it.add(N2, life(N2), new)
+    assert not it.add(sender(N2), first[1])
+    assert not it.add(sender(N2), second[0])
+    assert not it.add(sender(N2), same_count[0])
+    assert not it.add(sender(N2), first[0]), "it is part of an answer that was given up"
+    assert it.reports == {}
+    assert it.add(sender(N2), same_count[1])
+    assert sorted(it.reports[N2].entries) == [2, 3]
+
+
+def test_an_answer_of_a_later_boot_takes_the_place_of_one_that_was_begun_before() -> None:
+    it = Promises(MINE)
+    before = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2, answer=9)
+    after = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2, answer=1)
+
+    assert not it.add(sender(N2, boot=1), before[0])
+    assert not it.add(sender(N2, boot=2), after[1])
+    assert not it.add(sender(N2, boot=1), before[1])
+    assert it.add(sender(N2, boot=2), after[0])
+
+
+def test_parts_without_a_number_count_only_if_there_is_one() -> None:
+    it = Promises(MINE)
+    parts = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2, answer=0)
+
+    assert not any(it.add(sender(N2), part) for part in parts)
+    assert it.add(sender(N3), replace(promise(MINE), answer=0))
+
+
+def test_a_part_that_comes_again_after_the_answer_is_complete_changes_nothing() -> None:
+    it = Promises(MINE)
+    parts = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2)
+
+    assert [it.add(sender(N2), part) for part in (*parts, *parts)] == [False, True, False, False]
+    assert sorted(it.reports[N2].entries) == [1, 2]
 
 
 def test_an_answer_of_a_life_without_a_vote_makes_no_slot_clean_and_what_it_holds_is_still_seen() -> None:
     """D12: its disk was wiped since its name accepted something, and whoever founds a cluster asks everybody."""
     it = promises(n1=promise(MINE))
-    it.add(N3, 33, promise(MINE, entry(2, ballot(2), b"x")))
+    it.add(sender(N3, incarnation=33), promise(MINE, entry(2, ballot(2), b"x")))
 
     assert it.promised(majority()) == [N1]
     assert it.choose(Slot(1), majority()) is None
     assert not it.is_clean_from(Slot(1), majority())
-    it.add(N2, life(N2), promise(MINE))
+    it.add(sender(N2), promise(MINE))
     assert it.choose(Slot(1), majority()) == entry(1, MINE, b"", Kind.NOOP)
     assert it.choose(Slot(2), majority()) == entry(2, MINE, b"x")
 
@@ -120,10 +159,10 @@ def test_another_life_takes_the_place_of_the_one_that_promised_before() -> None:
     whole = promise(MINE)
     parts = [replace(whole, part=number, parts=2) for number in (0, 1)]
 
-    assert not it.add(N2, 22, parts[0])
+    assert not it.add(sender(N2, incarnation=22), parts[0])
     assert it.reports == {}
-    assert not it.add(N2, life(N2), parts[1])
-    assert it.add(N2, life(N2), parts[0])
+    assert not it.add(sender(N2), parts[1])
+    assert it.add(sender(N2), parts[0])
 
 
 def test_it_recovers_up_to_the_highest_slot_anybody_reports() -> None:

@@ -5,18 +5,13 @@ from __future__ import annotations
 from random import Random
 
 from paxospp.engine.clock import ActiveClock
-from paxospp.engine.output import Output
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Settings
-from paxospp.messages import Accept, Accepted, Heartbeat, HeartbeatAnswer, Nack, Prepare, Promise, ProtocolMessage
+from paxospp.messages import Accept, Accepted, Heartbeat, HeartbeatAnswer, Nack, Prepare, Promise
 from paxospp.model import Ballot, Slot
 from paxospp.storage.contract import DurableState
 
-from .words import N1, N2, N3, accept, answer, ballot, entry, founded, identity, membership, promise, sender
-
-
-def sent(output: Output, kind: type[ProtocolMessage]) -> list[ProtocolMessage]:
-    return [send.message for send in (*output.send_now, *output.send_after_persist) if isinstance(send.message, kind)]
+from .words import N1, N2, N3, accept, answer, ballot, entry, founded, identity, membership, promise, sender, sent
 
 
 def lead(replica: Replica, now: float = 0.0) -> Ballot:
@@ -160,7 +155,6 @@ def test_its_disk_does_not_answer_while_a_write_has_been_out_for_a_window() -> N
         leading=None,
         served=False,
         decided_up_to=Slot(0),
-        recovered_up_to=Slot(0),
         promised=None,
         remembered=Slot(1),
         booted_with=ballot(1),

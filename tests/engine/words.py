@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from random import Random
+from typing import TypeVar
 
+from paxospp.engine.covered import Covered
 from paxospp.engine.log import Log
+from paxospp.engine.output import Output
 from paxospp.engine.quorum import Majority
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Identity, Settings
 from paxospp.messages import Accept, HeartbeatAnswer, Promise, Sender
-from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState
 
 N1, N2, N3, N4, N5 = (NodeId(f"n{number}") for number in range(1, 6))
 CLUSTER_ID = bytes(range(16))
+M = TypeVar("M")
 
 
 def life(node: NodeId) -> int:
@@ -38,6 +42,7 @@ def promise(of: Ballot, *entries: Entry, decided: int = 0, first: int = 1, fault
     return Promise(
         ballot=of,
         start=Slot(1),
+        answer=1,
         part=0,
         parts=1,
         decided=Slot(decided),
@@ -77,18 +82,39 @@ def sender(node: NodeId, *, boot: int = 1, nonce: int = 7, incarnation: int | No
     return Sender(CLUSTER_ID, 0, node, life(node) if incarnation is None else incarnation, boot, nonce)
 
 
-def founded(name: NodeId = N1, size: int = 3, *, promised: Ballot | None = None) -> Replica:
-    """A replica of a cluster that knows its founding membership and nothing else, started at time 0."""
+def founded(
+    name: NodeId = N1,
+    size: int = 3,
+    *,
+    promised: Ballot | None = None,
+    state: DurableState | None = None,
+    settings: Settings | None = None,
+) -> Replica:
+    """A replica of a cluster that knows its founding membership and nothing else, started at time 0.
+
+    Or it comes up with ``state``, of which slot 1 was trimmed and nothing is left to be read.
+    """
     replica = Replica(
         identity(name, size),
-        DurableState(promised=promised or ballot(1), decided=Slot(1), first=Slot(2), last=Slot(1)),
-        Settings(alpha=4),
+        state or DurableState(promised=promised or ballot(1), decided=Slot(1), first=Slot(2), last=Slot(1)),
+        settings or Settings(alpha=4),
         Random(1),
         memberships=[(Slot(1), membership(size))],
         applied=1,
     )
-    replica.start(0.0)
+    for wanted in replica.start(0.0).reads:
+        replica.on_read(wanted.token, [], 0.0)
     return replica
+
+
+def covered(slot: int, under: Ballot, size: int = 3) -> Covered:
+    """What a snapshot up to ``slot`` covers, decided under ballots up to ``under``."""
+    return Covered(meta=SnapshotMeta(Slot(slot), "s"), ballot=under, memberships=[(Slot(1), membership(size))])
+
+
+def sent(output: Output, kind: type[M]) -> list[M]:
+    """The messages of one kind that leave with ``output``, at once or after its write."""
+    return [send.message for send in (*output.send_now, *output.send_after_persist) if isinstance(send.message, kind)]
 
 
 def answer(

@@ -6,6 +6,7 @@ import errno
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -528,6 +529,21 @@ def test_a_retry_after_a_restore_gets_the_reply_from_before_it() -> None:
     assert fresh.apply(commands(3, run(1, note("a")))) == [first]
     assert executor.apply(commands(3, run(1, note("a")))) == [first]
     assert fresh.digest == executor.digest
+
+
+def test_a_snapshot_names_the_highest_ballot_that_anything_applied_was_decided_under() -> None:
+    executor = founded()
+    for slot, round in ((2, 3), (3, 9), (4, 5)):
+        applied = commands(slot, run(slot - 1, note("a")))
+        executor.apply(replace(applied, ballot=Ballot(round, NodeId("n1"), 1)))
+    highest = Ballot(9, NodeId("n1"), 1)
+    assert executor.ballot == highest
+
+    fresh = Executor(Journal())
+    fresh.restore(executor.encode_snapshot())
+    assert fresh.ballot == highest
+    fresh.meet(Ballot(4, NodeId("n1"), 1))
+    assert fresh.ballot == highest
 
 
 def test_a_snapshot_does_not_see_what_is_applied_while_it_is_written() -> None:

@@ -17,7 +17,8 @@ def outcomes(tmp_path: Path, body: str, *cases: str) -> dict[str, str]:
     """What pytest says of these cases of a class with ``body``."""
     file = tmp_path / f"test_{tmp_path.name}.py"  # a name of its own, or an earlier one's module is taken for it
     head = "import pytest\nfrom paxospp.testing.storage_suite import StorageSuite\n\n\nclass TestMine(StorageSuite):\n"
-    file.write_text(f'{head}    storage_url = "memory:{{tmp}}"\n{textwrap.indent(textwrap.dedent(body), "    ")}\n')
+    url = "" if "storage_url" in body else '    storage_url = "memory:{tmp}"\n'
+    file.write_text(f"{head}{url}{textwrap.indent(textwrap.dedent(body), '    ')}\n")
     listener = _Listener()
     with undisturbed(tmp_path / "output"):
         line = ["-q", "--noconftest", f"--rootdir={tmp_path}", "-p", "no:cacheprovider", "--import-mode=importlib"]
@@ -38,6 +39,15 @@ class _Listener:
 
 def test_a_class_that_says_only_where_its_store_is_passes_the_guard(tmp_path: Path) -> None:
     assert outcomes(tmp_path, "quick = True", GUARD) == {GUARD: "passed"}
+
+
+def test_a_class_may_name_several_urls_and_each_goes_through_every_case(tmp_path: Path) -> None:
+    body = 'storage_url = "file:{tmp}"\nmore_urls = ["file:{tmp}?segment_bytes=4096"]\nquick = True'
+    case = "test_a_later_write_of_a_slot_wins"
+
+    assert outcomes(tmp_path, body, case, GUARD) == {
+        f"{name}[{url}]": "passed" for name in (case, GUARD) for url in ("file:{tmp}", "file:{tmp}?segment_bytes=4096")
+    }
 
 
 @pytest.mark.parametrize(

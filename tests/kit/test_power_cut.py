@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from paxospp.testing.power_cut import (
     Fault,
     PowerCutState,
     Recording,
+    count_calls,
     fast_directory,
     inject,
     limited,
@@ -282,6 +284,31 @@ def test_shared_mappings_are_named_as_unseen(ram: Path) -> None:
     assert recording.unseen == ("mapped",)
 
 
+def test_a_state_is_shown_with_other_bytes_in_a_mapped_file_and_without_it(ram: Path) -> None:
+    (ram / "store").mkdir()
+    code = """
+        import mmap
+        file = open("mapped.new", "w+b")
+        file.truncate(4096)
+        os.fsync(file.fileno())
+        view = mmap.mmap(file.fileno(), 4096)
+        os.rename("mapped.new", "mapped")
+        sync_directory()
+        acknowledge(1)
+        view[0:6] = b"unseen"
+    """
+    recording = record([sys.executable, "-c", dedent(APPEND) + dedent(code), str(ram / "store")], ram / "store")
+    state = recording.at("ack 1")
+
+    latest, absent = recording.without_trust(state, ["mapped"])
+
+    assert recording.mapped.keys() == {"mapped.new", "mapped"}
+    assert recording.path_at_the_end("mapped.new") == "mapped"
+    assert [(left.path, bytes(left.content)) for left in state.left] == [("mapped", bytes(4096))]
+    assert [(left.path, bytes(left.content)) for left in latest.left] == [("mapped", b"unseen" + bytes(4090))]
+    assert absent.left == ()
+
+
 def test_a_kill_between_write_and_sync_and_then_a_power_cut(ram: Path) -> None:
     """What one process left unsynced is still unsynced when the next one finds it."""
     first = run(ram, GOOD, fault=Fault(syscall="fdatasync", signal="SIGKILL", when="5"))
@@ -324,6 +351,27 @@ def test_a_child_is_given_errors_of_chosen_calls_on_chosen_files(ram: Path) -> N
     assert (failed.exit_code, failed.marks[-1]) == (1, "offer 3")
 
 
+@pytest.mark.parametrize(("when", "said"), [("1", ()), ("2", ("loaded",)), ("3", None)])
+def test_it_is_told_how_far_a_child_was_when_a_call_failed(ram: Path, when: str, said: tuple[str, ...] | None) -> None:
+    file = ram / "file"
+    file.write_bytes(b"one two")
+    code = """
+        file = open_file("file")
+        for _ in range(2):
+            try:
+                os.read(file, 3)
+            except OSError:
+                pass
+            os.write(file, b"!")
+            mark("loaded")
+    """
+    child = [sys.executable, "-c", dedent(APPEND) + dedent(code), str(ram)]
+
+    ended = inject(child, Fault(syscall="read", error="EIO", when=when), paths=[str(file)], follow_marks=True)
+
+    assert (ended.exit_code, ended.said_before_fault) == (0, said)
+
+
 def test_a_short_write_is_recorded_as_short(ram: Path) -> None:
     child = [sys.executable, "-c", dedent(APPEND) + dedent(GOOD), str(ram / "store")]
     (ram / "store").mkdir()
@@ -334,6 +382,42 @@ def test_a_short_write_is_recorded_as_short(ram: Path) -> None:
     assert recording.unseen == ()
     assert (ram / "store" / "log").stat().st_size == 3000
     assert wrong(ram, recording, last_line)  # the child takes no notice of the first, short one
+
+
+def test_right_after_a_mark_nothing_is_left_but_what_was_synced(ram: Path) -> None:
+    recording = run(ram, GOOD)
+
+    for number in (1, 5, 20):
+        for mark in (f"ack {number}", f"offer {number + 1}"):
+            state = recording.at(mark)
+            state.write_to(ram / "cut")
+            assert (state.acknowledged, last_line(ram / "cut")) == (number, number)
+    with pytest.raises(ValueError, match="was not said"):
+        recording.at("ack 99")
+
+
+def test_calls_are_counted_by_name_in_the_thread_that_makes_most_of_them(ram: Path) -> None:
+    recording = run(ram, GOOD)
+    child = [sys.executable, "-c", dedent(APPEND) + dedent(GOOD), str(ram / "store")]
+    for path in (ram / "store").iterdir():
+        path.unlink()
+
+    ended, counts = count_calls(child, ["fdatasync", "pread64"], paths=recording.paths)
+
+    assert ended.exit_code == 0, ended.output
+    assert counts["fdatasync"] == recording.calls["fdatasync"] == sum("ack" in mark for mark in recording.marks)
+    assert counts["pread64"] == 0
+
+
+def test_a_delayed_sync_is_made_and_returns_later(ram: Path) -> None:
+    slow = Fault(syscall="fdatasync", delay_ms=30, when="1+")
+    begun = time.monotonic()
+
+    recording = run(ram, GOOD, fault=slow)
+
+    syncs = recording.calls["fdatasync"]
+    assert time.monotonic() - begun >= 0.03 * syncs
+    assert wrong(ram, recording, last_line, count=50) == []
 
 
 def test_the_same_seed_gives_the_same_states(ram: Path) -> None:

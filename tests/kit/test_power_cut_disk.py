@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from paxospp.testing.power_cut.content import Content
 from paxospp.testing.power_cut.disk import Disk
 from paxospp.testing.power_cut.drawing import Way, draw
 from paxospp.testing.power_cut.happenings import (
@@ -52,19 +53,19 @@ def drawn(
 ) -> set[tuple[tuple[str, bytes], ...]]:
     """All that is left in some hundred cuts after ``happenings``: paths with contents."""
     disk = Disk(INODES, names_follow_syncs=kind)
-    disk.start({FILE: synced}, {ROOT: {"file": FILE, "directory": DIRECTORY}})
+    disk.start({FILE: Content(synced)}, {ROOT: {"file": FILE, "directory": DIRECTORY}})
     for index, happening in enumerate(happenings):
         disk.apply(index, happening)
     chance = random.Random(1)
     return {
-        tuple((left.path, left.content) for left in draw(disk, way, chance)[0] if left.kind is Kind.FILE)
+        tuple((left.path, bytes(left.content)) for left in draw(disk, way, chance)[0] if left.kind is Kind.FILE)
         for way in ways
         for _ in range(150)
     }
 
 
-def contents(happenings: Sequence[Happening], synced: bytes = b"") -> set[bytes]:
-    return {dict(left)["file"] for left in drawn(happenings, synced)}
+def contents(happenings: Sequence[Happening], synced: bytes = b"", ways: Sequence[Way] = tuple(Way)) -> set[bytes]:
+    return {dict(left)["file"] for left in drawn(happenings, synced, ways)}
 
 
 def names(happenings: Sequence[Happening], *, kind: bool = False) -> set[tuple[str, ...]]:
@@ -98,6 +99,17 @@ def test_sectors_are_kept_dropped_and_written_out_of_order() -> None:
 
     assert {(state[:512], state[512:]) for state in found} == {
         (first, second) for first in (b"0" * 512, b"a" * 512) for second in (b"0" * 512, b"b" * 512)
+    }
+
+
+def test_a_hole_is_one_sector_of_what_was_written() -> None:
+    found = contents([write(0, b"a" * 512), write(512, b"b" * 1000)], b"0" * 4096, [Way.HOLE])
+
+    rest = b"0" * (4096 - 1512)
+    assert found == {
+        b"0" * 512 + b"b" * 1000 + rest,
+        b"a" * 512 + b"0" * 512 + b"b" * 488 + rest,
+        b"a" * 512 + b"b" * 512 + b"0" * 488 + rest,
     }
 
 
@@ -147,6 +159,34 @@ def test_what_two_failed_syncs_lost_comes_back_page_by_page() -> None:
 
     assert contents([*failed, write(1, b"c"), sync(FILE, 5)], b"a" * 8192) == {b"bc" + b"b" * 4094 + b"a" * 4096}
     assert contents([*failed, write(8191, b"c"), sync(FILE, 5)], b"a" * 8192) == {b"a" * 4096 + b"b" * 4095 + b"c"}
+
+
+def test_what_was_written_again_and_synced_is_not_undone_by_a_later_write_to_its_page() -> None:
+    """LMDB writes a meta page again after a failed sync, and later the rest of that page."""
+    lost: list[Happening] = [write(0, b"b" * 4096), FailedSync(FILE, 1, "file")]
+    again: list[Happening] = [write(0, b"c" * 4096), sync(FILE, 3)]
+
+    assert contents([*lost, *again, write(9, b"d"), sync(FILE, 5)], b"a" * 4096) == {b"c" * 9 + b"d" + b"c" * 4086}
+    assert contents([*lost, *again, write(9, b"d"), FailedSync(FILE, 5, "file")], b"a" * 4096) == {b"c" * 4096}
+
+
+def test_a_write_that_a_failed_sync_did_not_cover_brings_back_what_was_lost_of_its_page() -> None:
+    beside: list[Happening] = [write(0, b"b" * 4096), write(9, b"c"), FailedSync(FILE, 1, "file")]
+
+    assert contents([*beside, sync(FILE, 3)], b"a" * 4096) == {b"b" * 9 + b"c" + b"b" * 4086}
+
+
+def test_what_was_cut_off_after_a_failed_sync_does_not_come_back() -> None:
+    lost: list[Happening] = [write(0, b"b" * 8192), FailedSync(FILE, 1, "file"), resize(4096), resize(8192)]
+
+    assert contents([*lost, write(8191, b"c"), sync(FILE, 5)], b"a" * 8192) == {b"a" * 4096 + bytes(4095) + b"c"}
+
+
+def test_a_failed_sync_forgets_no_size() -> None:
+    cut: list[Happening] = [resize(4096), FailedSync(FILE, 1, "file")]
+
+    assert contents(cut, b"a" * 8192) == {b"a" * 8192, b"a" * 4096}
+    assert contents([*cut, sync(FILE, 2)], b"a" * 8192) == {b"a" * 4096}
 
 
 def test_a_new_name_needs_a_sync_of_its_directory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import re
 import shlex
@@ -73,6 +74,28 @@ def test_a_bad_machine_is_found_and_the_text_says_where(
     assert "  again    python -m paxospp.testing.machine_checks" in text
     if caught.value.operation is not None and machine not in (bad.SharedAttribute, bad.OwnSnapshot):
         assert caught.value.operation == "bad"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_restored_replica_applied_differently_while_it_caught_up_is_found_at_that_command(seed: int) -> None:
+    """With ``PYTHONHASHSEED=0`` and seed 1 a later command was named: the states were compared after the last one."""
+    code = (
+        "from paxospp.testing.machine_checks import check_machine\n"
+        "from tests.machine_checks.bad_machines import SetOrder\n"
+        f"check_machine(SetOrder, seeds=[{seed}])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 1
+    (calls,) = re.findall(r"^  calls +(.*?)^  differs ", ran.stderr, re.MULTILINE | re.DOTALL)
+    assert "bad()" in calls
 
 
 def test_a_machine_may_look_at_what_nobody_sees_and_use_sets_as_sets() -> None:

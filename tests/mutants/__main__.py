@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import resource
 import secrets
+import statistics
 import sys
 import time
 
@@ -12,12 +13,15 @@ from tests.mutants.by_test import notices
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.run import Hunt, line_of
 
+UNDECIDED = 77
+"""The exit code when no mutant survived, but the time was over before all had their seeds."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("words", nargs="*", help="mutants whose names hold one of these; default: all")
     parser.add_argument("--first", type=int, default=None, help="the first seed; default: drawn")
-    parser.add_argument("--seeds", type=int, default=400, help="seeds per mutant at most")
+    parser.add_argument("--seeds", type=int, default=400, help="seeds per mutant at most, except the rare ones")
     parser.add_argument("--budget-s", type=float, default=None, help="begin nothing more after so many seconds")
     parser.add_argument("--kills", type=int, default=1, help="stop a mutant after so many; 0: all seeds")
     parser.add_argument("--jobs", type=int, default=None, help="processes at a time; default: one per processor")
@@ -46,7 +50,9 @@ def main() -> int:
         budget_s=options.budget_s,
         on_done=lambda score: print(line_of(score), flush=True),
     )
-    survivors = [score.mutant.name for score in hunt.go() if not score.kills]
+    scores = hunt.go()
+    survivors = [score.mutant.name for score in scores if not score.kills and score.seeds >= score.limit]
+    undecided = [score for score in scores if not score.kills and score.seeds < score.limit]
     for mutant in chosen:
         if mutant.seen_by:
             noticed = notices(mutant)
@@ -59,14 +65,19 @@ def main() -> int:
         print(f"{mutant.name:<72} {'OPEN':>16}  {mutant.open}", flush=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
-        f"{len(chosen) - len(survivors) - len(lacking)} of {len(chosen)} killed, {len(lacking)} open, "
-        f"{sum(bool(score.kills) for score in hunt.scores)} of them by random seeds alone; "
-        f"{sum(score.seeds for score in hunt.scores)} runs in {time.monotonic() - began:.0f} s, "
+        f"{len(chosen) - len(survivors) - len(lacking) - len(undecided)} of {len(chosen)} killed, {len(lacking)} open, "
+        f"{sum(bool(score.kills) for score in scores)} of them by random seeds alone; "
+        f"{sum(score.seeds for score in scores)} runs in {time.monotonic() - began:.0f} s, "
         f"{used.ru_utime + used.ru_stime:.0f} s of processors"
     )
+    killed = sorted(score.seeds for score in scores if score.kills)
+    if killed:
+        print(f"seeds until the first kill: median {statistics.median(killed):g}, at most {killed[-1]}")
     for name in survivors:
         print(f"survived: {name}")
-    return 1 if survivors else 0
+    for score in undecided:
+        print(f"not decided, for the time was over after {score.seeds} seeds: {score.mutant.name}")
+    return 1 if survivors else UNDECIDED if undecided else 0
 
 
 if __name__ == "__main__":

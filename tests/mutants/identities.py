@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.mutants import aims
 from tests.mutants.mutant import Mutant, Patch
 
 _ADMISSION = "paxospp.engine.admission"
@@ -21,7 +20,6 @@ MUTANTS = (
                 "        return name in self._incarnations\n",
             ),
         ),
-        aim=aims.everything(aims.has_nodes(3), aims.draws("D12")),
     ),
     Mutant(
         "a wiped disk is the same life again",
@@ -33,7 +31,6 @@ MUTANTS = (
                 "draw(63) and int.from_bytes(self._name.encode(), 'big'), self._names)\n",
             ),
         ),
-        aim=aims.everything(aims.has_nodes(3), aims.draws("D12")),
     ),
     Mutant(
         "a boot is not counted",
@@ -57,7 +54,6 @@ MUTANTS = (
                 "            life.refused = None\n",
             ),
         ),
-        aim=lambda plan: plan.rolls_back,
     ),
     Mutant(
         "another cluster is listened to",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.mutants import aims
 from tests.mutants.mutant import Mutant, Patch
 
 _DRIVER = "paxospp.node.driver"
@@ -47,7 +46,6 @@ MUTANTS = (
                 "            session = Session(SessionId(*key), run.first - 1, run.first - 1, self.log_time, [])\n",
             ),
         ),
-        aim=aims.churns,
     ),
     Mutant(
         "a session that expired is born again",
@@ -59,7 +57,6 @@ MUTANTS = (
                 "            if not run.opened <= self.log_time or",
             ),
         ),
-        aim=aims.expires,
     ),
     Mutant(
         "a reply is dropped before its caller has it",
@@ -115,7 +112,6 @@ MUTANTS = (
         "this machine's own trouble is a result",
         "P6, B44: one replica answers MemoryError where the others have an effect.",
         (Patch(_EXECUTOR, "                if stops_replica(error):\n", "                if False:\n"),),
-        aim=aims.draws("P6"),
     ),
     Mutant(
         "a slot that cannot be applied is skipped",
@@ -130,7 +126,6 @@ MUTANTS = (
                 "                self._stopped = None\n",
             ),
         ),
-        aim=aims.draws("P6"),
     ),
     Mutant(
         "the digest does not cover results",
@@ -187,7 +182,6 @@ MUTANTS = (
                 "            horizon=-1,\n",
             ),
         ),
-        aim=aims.expires,
     ),
     Mutant(
         "a snapshot is named for a later slot than it holds",
@@ -200,8 +194,8 @@ MUTANTS = (
             ),
             Patch(
                 "paxospp.node.snapshots.taking",
-                "from paxospp.model import NodeId, SnapshotMeta\n",
-                "from paxospp.model import NodeId, Slot, SnapshotMeta\n",
+                "from paxospp.model import Ballot, NodeId, SnapshotMeta\n",
+                "from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta\n",
             ),
         ),
     ),
@@ -222,10 +216,10 @@ MUTANTS = (
         (
             Patch(
                 _LEARNING,
-                "        self.learner.jump(meta.slot)\n",
+                "        self.learner.jump(covered.meta.slot)\n",
                 "        self._log._entries.clear()\n"
                 "        self._log.bytes = 0\n"
-                "        self.learner.jump(meta.slot)\n",
+                "        self.learner.jump(covered.meta.slot)\n",
             ),
         ),
     ),
@@ -235,8 +229,8 @@ MUTANTS = (
         (
             Patch(
                 "paxospp.node.snapshots.room",
-                "            self._driver.install(meta, memberships, lambda: self._restore(meta))\n",
-                "            self._restore(meta)\n            self._driver.install(meta, memberships, lambda: None)\n",
+                "            self._driver.install(covered, lambda: self._restore(covered))\n",
+                "            self._restore(covered)\n            self._driver.install(covered, lambda: None)\n",
             ),
         ),
     ),
@@ -245,7 +239,6 @@ MUTANTS = (
         "the log is read while what memory let go of is being written",
         "Section 5: a decided slot is told as it was accepted under an older ballot.",
         (Patch(_WRITER, "        if self.persisted < self.submitted:\n", "        if False:\n"),),
-        aim=aims.everything(aims.churns, aims.draws("D16"), lambda plan: plan.config.tail_bytes_max <= 1 << 12),
     ),
     Mutant(
         "a write that failed counts as done",
@@ -264,9 +257,12 @@ MUTANTS = (
                 "        self._failed = True\n",
             ),
             # The virtual disk's handle would take nothing more; this one does.
-            Patch("paxospp.testing.simulation.disk", "        self._failed = True\n", "        self._failed = False\n"),
+            Patch(
+                "paxospp.testing.simulation.storage",
+                "            self._failed = True\n",
+                "            self._failed = False\n",
+            ),
         ),
-        aim=aims.draws("D3", "D4"),
     ),
     Mutant(
         "what cannot be read is not there",
@@ -274,10 +270,9 @@ MUTANTS = (
         (
             Patch(
                 _DRIVER,
-                "            faulty = named or (range(wanted.start, wanted.stop),)\n",
-                "            faulty = named and ()\n",
+                "            faulty = self._tell_damage(range(wanted.start, wanted.stop), problem)\n",
+                "            self._tell_damage(range(wanted.start, wanted.stop), problem)\n",
             ),
         ),
-        aim=aims.everything(aims.has_nodes(3), aims.draws("D5"), aims.crashes),
     ),
 )

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.mutants.aims import Aim
-
 
 class DoesNotApplyError(Exception):
     """The source is not what a mutant was made for: it has to be made anew."""
@@ -34,17 +32,15 @@ class Patch:
 class Mutant:
     """One broken rule.
 
-    ``aim`` says which seeds can show it, if not all can. ``seen_by`` names the test that notices,
-    for what no run of the simulator can show: then that test has to fail under the mutant, and pass
-    without it. ``open`` is a finding about the simulator that nobody has mended: what it lacks to
-    show this one, which survives until then.
+    ``seen_by`` names the test that notices, for what no run of the simulator can show: then that test has to
+    fail under the mutant, and pass without it. ``open`` is a finding about the simulator that nobody has mended:
+    what it lacks to show this one, which survives until then.
     """
 
     name: str
     why: str
     """What goes wrong, in one sentence that begins with the numbers of FAULTS or DESIGN that it breaks."""
     patches: tuple[Patch, ...]
-    aim: Aim | None = None
     seen_by: str = ""
     open: str = ""
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.mutants import rare
 from tests.mutants.child import SEED_CPU_S
 from tests.mutants.mutant import Mutant
 
@@ -48,8 +49,8 @@ class Score:
     """One mutant, so far."""
 
     mutant: Mutant
-    drawn: int = 0
-    """Seeds, with those that its aim passes over."""
+    limit: int
+    """Seeds that it is given at most."""
     seeds: int = 0
     """Seeds it was run under."""
     kills: list[Told] = field(default_factory=list)
@@ -84,9 +85,11 @@ class Hunt:
         budget_s: float | None = None,
         on_done: Callable[[Score], None] = lambda _: None,
     ) -> None:
-        self.scores = [Score(mutant, piece=piece) for mutant in mutants]
+        self.scores = [
+            Score(mutant, max(seeds, rare.SEEDS) if mutant.name in rare.RARE else seeds, piece=piece)
+            for mutant in mutants
+        ]
         self._first = first
-        self._seeds = seeds
         self._kills = kills
         self._jobs = jobs or os.cpu_count() or 1
         self._ends_at = float("inf") if budget_s is None else time.monotonic() + budget_s
@@ -114,7 +117,7 @@ class Hunt:
                     return
                 score = self._queue.popleft()
             try:
-                done = self._advance(score)
+                done = time.monotonic() >= self._ends_at or self._advance(score)
             except BaseException as problem:
                 self._problem = problem
                 return
@@ -126,9 +129,8 @@ class Hunt:
 
     def _advance(self, score: Score) -> bool:
         """One more piece of seeds; True if that was the last."""
-        missing = min(score.piece, self._seeds - score.seeds)
-        for told in tell(score.mutant.name, self._first + score.drawn, missing):
-            score.drawn = told.seed + 1 - self._first
+        missing = min(score.piece, score.limit - score.seeds)
+        for told in tell(score.mutant.name, self._first + score.seeds, missing):
             score.seeds += 1
             score.seconds += told.seconds
             if told.noticed and self._passes_unpatched(told.seed):
@@ -140,7 +142,7 @@ class Hunt:
             if len(score.kills) >= self._kills:
                 return True
         score.piece = min(2 * score.piece, _PIECE_MAX)
-        return score.seeds >= self._seeds or time.monotonic() >= self._ends_at
+        return score.seeds >= score.limit
 
     def _passes_unpatched(self, seed: int) -> bool:
         passes = self._passes.get(seed)
@@ -171,8 +173,8 @@ def tell(name: str, first: int, count: int) -> Iterator[Told]:
 
 
 def line_of(score: Score) -> str:
-    """One row of the table: in how many runs it was killed, of how many seeds drawn, and what they cost."""
-    runs = f"{len(score.kills)} of {score.seeds}" + (f" ({score.drawn})" if score.drawn > score.seeds else "")
+    """One row of the table: in how many runs it was killed, of how many, and what they cost."""
+    runs = f"{len(score.kills)} of {score.seeds}"
     row = f"{score.mutant.name:<72} {runs:>16} {score.seconds:6.1f} s  "
     if score.kills:
         first = score.kills[0]

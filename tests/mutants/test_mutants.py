@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from tests.mutants import acceptors, disks, identities, leaders, leases, machines, readers
+from tests.mutants import acceptors, disks, identities, leaders, leases, machines, rare, readers
 from tests.mutants.by_test import notices
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import DoesNotApplyError, Mutant, Patch
@@ -35,6 +35,11 @@ def test_there_are_many_and_each_says_what_it_breaks() -> None:
     assert len(protocol) >= 30
     assert len(life) >= 12
     assert all(mutant.why.endswith(".") for mutant in MUTANTS.values())
+
+
+def test_every_rare_mutant_is_one() -> None:
+    assert MUTANTS.keys() >= rare.RARE
+    assert not [name for name in rare.RARE if MUTANTS[name].seen_by or MUTANTS[name].open]
 
 
 def test_random_runs_notice_blatant_mutants_soon() -> None:

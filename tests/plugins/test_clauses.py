@@ -54,7 +54,7 @@ def test_rocksdb_as_it_is_opened_by_default_passes_a_few_cases_of_every_kind() -
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(0)  # the kit itself ends a case that hangs
 @pytest.mark.parametrize(
     "url",
     [  # the longest first: CI goes through them in two processes

@@ -1,57 +1,44 @@
-"""examples/storage_plugin as a stranger meets it: its own tests, its entry point, its class by file."""
+"""examples/storage_plugin as a stranger uses it: its own tests, its entry point, its class by file."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 import paxospp
 from paxospp.plugins.registry import PluginRegistry
+from paxospp.testing import StorageSuite
+from tests.plugins.example_distribution import EXAMPLES, install, run_its_tests
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "storage_plugin"
+EXAMPLE = EXAMPLES / "storage_plugin"
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The example on the path, with the metadata that installing it would leave."""
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    metadata = tmp_path / "paxospp_sqlite-0.1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["paxospp"].items())
-    (metadata / "entry_points.txt").write_text(f"[paxospp]\n{points}")
-    monkeypatch.syspath_prepend(str(EXAMPLE))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(EXAMPLE, tmp_path, monkeypatch)
 
 
-def test_its_own_tests_pass(installed: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(EXAMPLE)])}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(EXAMPLE)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=EXAMPLE,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped" not in done.stdout
+def test_its_own_tests_pass(installed: None) -> None:
+    """With a few cases of the conformance kit; ``test_clauses.py`` runs all of it over this store."""
+    assert "skipped" not in run_its_tests(EXAMPLE, "tests/test_sqlite.py")
+    assert "3 passed" in run_its_tests(EXAMPLE, "tests/test_contract.py", "-k", "second_opener")
 
 
-def test_its_entry_point_is_found_and_opened_by_scheme(installed: Path, tmp_path: Path) -> None:
+def test_its_contract_test_has_every_case_of_the_conformance_kit(installed: None) -> None:
+    cases = {name for name in dir(StorageSuite) if name.startswith("test_")}
+    told = run_its_tests(EXAMPLE, "tests/test_contract.py", "--collect-only")
+
+    assert {name for name in cases if f"TestSqlite::{name}" not in told} == set()
+
+
+def test_its_entry_point_is_found_and_opened_by_scheme(installed: None, tmp_path: Path) -> None:
     registry = PluginRegistry()
     (found,) = [plugin for plugin in registry.found if plugin.name == "sqlite"]
     assert found.error is None
     assert found.source == "paxospp-sqlite 0.1.0"
+    assert registry.storage_problem("sqlite") is None
 
     storage = registry.storage(f"sqlite:{tmp_path / 'store'}?cache_kib=512")()
 
@@ -71,5 +58,21 @@ def test_its_class_opens_by_file_without_installing_anything(tmp_path: Path) -> 
 
 def test_it_imports_public_names_only() -> None:
     text = (EXAMPLE / "paxospp_sqlite" / "__init__.py").read_text()
-    assert re.findall(r"^[ \t]*(?:import|from) paxospp\S*.*$", text, re.MULTILINE) == ["import paxospp"]
-    assert set(re.findall(r"\bpaxospp\.(\w+)", text)) <= set(paxospp.__all__)
+    imports = re.findall(r"^[ \t]*((?:import|from) paxospp\S*.*)$", text, re.MULTILINE)
+    assert imports == ["import paxospp", "from paxospp.storage import sync_directory"]
+    assert set(re.findall(r"\bpaxospp\.(\w+)", text)) - {"storage"} <= set(paxospp.__all__)
+
+
+def test_its_readme_shows_what_its_ci_recipe_runs() -> None:
+    """So that the two do not drift apart; the commands of the recipe are those of the README."""
+    recipe = (EXAMPLE / ".github" / "workflows" / "test.yml").read_text()
+    commands = [line.partition(" #")[0] for line in re.findall(r"- run: (.*)$", recipe, re.MULTILINE)]
+
+    assert commands == [
+        "sudo apt-get update && sudo apt-get install --yes strace",
+        "pip install '.[test]'",
+        "paxospp plugins",
+        "pytest",
+    ]
+    readme = (EXAMPLE / "README.md").read_text()
+    assert all(command in readme for command in commands[1:])

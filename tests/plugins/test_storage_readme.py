@@ -40,7 +40,7 @@ def test_it_passes_a_few_cases_of_every_kind(url: str, plugins: tuple[str, ...])
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(0)  # the kit itself ends a case that hangs
 @pytest.mark.parametrize(("url", "plugins"), STORES)
 def test_the_whole_kit_finds_no_clause_broken(url: str, plugins: tuple[str, ...]) -> None:
     verdict = run_suite(url, plugins=plugins)

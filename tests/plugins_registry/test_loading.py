@@ -61,7 +61,7 @@ def test_a_module_is_named_by_its_dots() -> None:
         ("absent.py:Bank", "no file 'absent.py'"),
         ("no_such_module:Bank", "no module 'no_such_module'"),
         ("pathlib:Bank", "pathlib has no 'Bank'"),
-        ("not a module:Bank", "'not a module' names no module"),
+        ("not a module:Bank", "'not a module' does not name a module"),
         ("Bank", "write FILE.py:Name or package.module:Name"),
         ("pathlib:", "write FILE.py:Name or package.module:Name"),
     ],

@@ -22,7 +22,8 @@ from paxospp.hookspecs import hookimpl
 from paxospp.model import NodeId
 from paxospp.plugins import PluginRegistry
 from paxospp.state_machine import MachineType, StateMachine
-from paxospp.storage.contract import DurableState, Storage, StorageBackend
+from paxospp.storage.contract import STORAGE_CONTRACT, DurableState, Storage, StorageBackend
+from tests.plugins_registry.installing import install
 
 NAME = NodeId("n1")
 STARTED = NodeStarted(node=NAME, address="127.0.0.1:7001")
@@ -66,17 +67,6 @@ def plugin(
 
 def registry(*plugins: object) -> PluginRegistry:
     return PluginRegistry(plugins, load_entry_points=False)
-
-
-def install(directory: Path, module: str, text: str, monkeypatch: pytest.MonkeyPatch, *, extra: str = "") -> None:
-    """A distribution as pip leaves it: a module, its metadata, its entry point."""
-    metadata = directory / f"{module}_dist-2.0.dist-info"
-    metadata.mkdir(parents=True)
-    extra_line = f"Provides-Extra: {extra}\n" if extra else ""
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}-dist\nVersion: 2.0\n{extra_line}")
-    (metadata / "entry_points.txt").write_text(f"[paxospp]\n{module} = {module}\n")
-    (directory / f"{module}.py").write_text(text)
-    monkeypatch.syspath_prepend(directory)
 
 
 # How they come in
@@ -130,44 +120,76 @@ def test_an_installed_plug_in_that_cannot_be_imported_is_remembered_and_takes_no
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path / "a", "broken_store", "import a_driver_that_is_absent\n", monkeypatch)
-    install(tmp_path / "b", "leaving_store", "raise SystemExit(3)\n", monkeypatch)
-    install(tmp_path / "c", "quiet_store", "def paxospp_storages(): return []\n", monkeypatch)
+    install(tmp_path / "b", "gone_store", "", monkeypatch)
+    (tmp_path / "b" / "gone_store.py").unlink()
+    install(tmp_path / "c", "leaving_store", "\nraise SystemExit(3)\n", monkeypatch)
+    install(tmp_path / "d", "wrong_store", "\n\nclass ?\n", monkeypatch)
 
     found = PluginRegistry()
 
-    errors = {p.name: (p.source, p.error) for p in found.found if p.source.endswith("-dist 2.0")}
+    errors = {p.name: p.error for p in found.found if p.source == f"{p.name}-dist 2.0"}
+    start = "the plug-in '{0}': {0} cannot be imported: "
     assert errors == {
-        "broken_store": (
-            "broken_store-dist 2.0",
-            "ModuleNotFoundError: No module named 'a_driver_that_is_absent'",
-        ),
-        "leaving_store": ("leaving_store-dist 2.0", "SystemExit: 3"),
-        "quiet_store": (
-            "quiet_store-dist 2.0",
-            "the plug-in 'quiet_store' offers nothing: mark its functions with @paxospp.hookimpl",
-        ),
+        "broken_store": start.format("broken_store")
+        + f"{tmp_path}/a/broken_store.py, line 1: ModuleNotFoundError: No module named 'a_driver_that_is_absent'",
+        "gone_store": start.format("gone_store") + "ModuleNotFoundError: No module named 'gone_store'",
+        "leaving_store": start.format("leaving_store") + f"{tmp_path}/c/leaving_store.py, line 2: SystemExit: 3",
+        "wrong_store": start.format("wrong_store") + f"{tmp_path}/d/wrong_store.py, line 3: invalid syntax",
     }
     assert "file" in found.schemes
-    with pytest.raises(UnknownBackendError, match=r"'broken'.*not loaded: broken_store \(ModuleNotFoundError"):
+    with pytest.raises(UnknownBackendError, match=r"'broken'.*not loaded: broken_store \(the plug-in"):
         found.storage("broken:x")
 
 
-def test_a_misspelt_hook_is_an_error_not_a_silence() -> None:
-    misspelt = SimpleNamespace(paxospp_storage=hookimpl(lambda: ()))
+@pytest.mark.parametrize(
+    ("misspelt", "guess"),
+    [
+        ("paxospp_storage", " Did you mean 'paxospp_storages'?"),
+        ("storages", " Did you mean 'paxospp_storages'?"),
+        ("paxospp_state_machine", " Did you mean 'paxospp_state_machines'?"),
+        ("paxospp_events", " Did you mean 'paxospp_event'?"),
+        ("configure", ""),
+    ],
+)
+def test_an_unknown_hook_is_an_error_that_lists_the_hooks_and_names_the_nearest(misspelt: str, guess: str) -> None:
+    plugin = SimpleNamespace(paxospp_state_machines=hookimpl(lambda: ()), **{misspelt: hookimpl(lambda: ())})
 
-    with pytest.raises(PluginError, match="unknown hook 'paxospp_storage'"):
-        registry(misspelt)
+    with pytest.raises(PluginError) as caught:
+        registry(plugin)
+
+    assert str(caught.value) == (
+        f"the plug-in 'SimpleNamespace' has an unknown hook '{misspelt}'.{guess} "
+        "The hooks are paxospp_event, paxospp_state_machines, paxospp_storages"
+    )
+
+
+def test_a_hook_that_is_marked_optional_may_be_unknown() -> None:
+    """For a plug-in that also serves a later version, which has more hooks."""
+    later = SimpleNamespace(
+        paxospp_storages=hookimpl(lambda: ()), paxospp_later=hookimpl(optionalhook=True)(lambda: ())
+    )
+
+    assert [p.error for p in registry(later).found] == [None]
 
 
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
         (SimpleNamespace(), "offers nothing: mark its functions with @paxospp.hookimpl"),
-        (SimpleNamespace(paxospp_storages=hookimpl(lambda: [Nowhere])), "which is no StorageBackend"),
+        (SimpleNamespace(paxospp_storages=list), "mark its paxospp_storages with @paxospp.hookimpl; the hooks are pax"),
+        (SimpleNamespace(paxospp_storages=hookimpl(lambda: [Nowhere])), "which is not a paxospp.StorageBackend"),
         (SimpleNamespace(paxospp_storages=hookimpl(lambda: None)), "TypeError"),
-        (SimpleNamespace(paxospp_storages=hookimpl(lambda wrong: [])), "wrong"),
+        (
+            SimpleNamespace(paxospp_storages=hookimpl(lambda path: [])),
+            "its paxospp_storages asks for 'path', and that hook is passed nothing",
+        ),
+        (
+            SimpleNamespace(paxospp_event=hookimpl(lambda event, node: None)),
+            "its paxospp_event asks for 'node', and that hook is passed only event",
+        ),
         (SimpleNamespace(paxospp_storages=hookimpl(lambda: 1 / 0)), "ZeroDivisionError"),
         (plugin(StorageBackend("c", Nowhere, "")), "offers the scheme 'c'"),
+        (plugin(StorageBackend("mine", Nowhere, "", drivers="lmdb")), "says drivers='lmdb': write a list, ['lmdb']"),
     ],
 )
 def test_a_plug_in_that_was_asked_for_and_is_broken_raises_one_line(broken: object, says: str) -> None:
@@ -176,6 +198,33 @@ def test_a_plug_in_that_was_asked_for_and_is_broken_raises_one_line(broken: obje
 
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_registry_that_keeps_broken_plug_ins_remembers_a_given_one_as_an_installed_one(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("import a_driver_that_is_absent\n")
+    mine = plugin(StorageBackend("mine", Nowhere, ""))
+
+    found = PluginRegistry([str(tmp_path / "bad.py"), mine, SimpleNamespace()], False, keep_broken=True)
+
+    assert [(p.name, p.source, p.given) for p in found.found] == [
+        (f"{tmp_path}/bad.py", f"{tmp_path}/bad.py", True),
+        ("SimpleNamespace", "given as an object", True),
+        ("SimpleNamespace", "given as an object", True),
+    ]
+    assert ["No module named" in str(p.error) for p in found.found] == [True, False, False]
+    assert [p.error is None for p in found.found] == [False, True, False]
+    assert found.schemes == {"mine"}
+
+
+def test_an_installed_plug_in_that_is_asked_for_by_name_counts_as_given() -> None:
+    found = PluginRegistry(["paxospp_file"])
+
+    assert [(p.name, p.given) for p in found.found if p.source.startswith("paxospp ")] == [
+        ("file", True),
+        ("machines", False),
+        ("memory", False),
+        ("rocksdb", False),
+    ]
 
 
 def test_a_broken_plug_in_leaves_the_others_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +255,7 @@ def test_two_plug_ins_for_one_scheme_are_refused_and_both_are_named() -> None:
     class Second(First):
         pass
 
-    with pytest.raises(DuplicateBackendError, match=r"'mine' is offered by 'First' .* and 'Second' .*: keep one"):
+    with pytest.raises(DuplicateBackendError, match=r"'mine' is offered by 'First' .* and 'Second' .*: uninstall one"):
         registry(First(), Second())
 
 
@@ -233,8 +282,9 @@ def test_two_installed_ones_are_refused_only_when_that_scheme_is_asked_for(
     assert callable(found.storage("file:x"))
     with pytest.raises(DuplicateBackendError, match=r"'one_store' \(one_store-dist 2.0\) and 'other_store'"):
         found.storage("doubled:x")
-    told = {p.name for p in found.found if p.error is not None and "'doubled' is offered by" in p.error}
-    assert told == {"one_store", "other_store"}
+    assert isinstance(found.storage_problem("doubled"), DuplicateBackendError)
+    assert found.storage_problem("file") is None
+    assert [p.error for p in found.found if p.source.endswith("-dist 2.0")] == [None, None]
 
 
 # Storages
@@ -294,7 +344,7 @@ def test_a_class_in_a_file_or_a_module_is_a_storage_without_a_plug_in(tmp_path: 
 
     assert type(registry().storage(f"{here}:{tmp_path}?a=1")()) is Nowhere
     assert type(registry().storage(f"{__name__}:Nowhere:x")()) is Nowhere
-    with pytest.raises(ConfigError, match=r"Machine is no storage: write class Machine\(paxospp.Storage\)"):
+    with pytest.raises(ConfigError, match=r"Machine is not a storage: write class Machine\(paxospp.Storage\)"):
         registry().storage(f"{__file__}:Machine:x")
     with pytest.raises(ConfigError, match=r"no file 'absent\.py'"):
         registry().storage("absent.py:Nowhere:x")
@@ -303,7 +353,7 @@ def test_a_class_in_a_file_or_a_module_is_a_storage_without_a_plug_in(tmp_path: 
 def test_opening_something_that_is_no_storage_is_the_plug_ins_fault() -> None:
     found = registry(plugin(StorageBackend("mine", lambda path: object(), "")))  # type: ignore[arg-type, return-value]
 
-    with pytest.raises(PluginError, match=r"gave object, which is no paxospp\.Storage"):
+    with pytest.raises(PluginError, match=r"returned a object, which is not a paxospp\.Storage"):
         found.storage("mine:x")()
 
 
@@ -314,6 +364,78 @@ class Unfinished(Storage):
 def test_a_class_that_lacks_methods_is_told_which() -> None:
     with pytest.raises(PluginError, match=r"Unfinished does not define create_snapshot, load, open_snapshot, persist"):
         registry().storage(f"{__file__}:Unfinished:x")
+
+
+# The contract
+
+
+class Later(Nowhere):
+    contract = 2
+    closed = 0
+
+    def close(self) -> None:
+        Later.closed += 1
+
+
+def later_by_function(path: str) -> Storage:
+    return Later(path)
+
+
+def test_a_storage_that_says_nothing_was_written_for_contract_1() -> None:
+    assert STORAGE_CONTRACT == Storage.contract == 1
+    assert registry(plugin(StorageBackend("mine", Nowhere, ""))).storage_problem("mine") is None
+
+
+WRITTEN_FOR_2 = "was written for storage contract 2, and this paxospp supports contract 1: upgrade paxospp"
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        StorageBackend("mine", Later, ""),
+        StorageBackend("mine", Nowhere, "", contract=2),
+        StorageBackend("mine", later_by_function, "", contract=2),
+    ],
+)
+def test_a_scheme_of_a_contract_that_is_not_supported_is_refused_before_it_is_opened(backend: StorageBackend) -> None:
+    good = StorageBackend("good", Nowhere, "")
+    found = PluginRegistry([plugin(backend, good)], False, keep_broken=True)
+
+    says = f"the storage scheme 'mine' of the plug-in 'SimpleNamespace' (given as an object) {WRITTEN_FOR_2}"
+    assert str(found.storage_problem("mine")) == says
+    with pytest.raises(PluginError, match=WRITTEN_FOR_2):
+        found.storage("mine:x")
+    assert type(found.storage("good:x")()) is Nowhere
+    with pytest.raises(PluginError, match=WRITTEN_FOR_2):
+        registry(plugin(backend, good))
+
+
+def test_a_class_or_function_in_a_url_is_asked_for_its_contract_too() -> None:
+    with pytest.raises(PluginError, match=rf"test_registry\.py:Later {WRITTEN_FOR_2}"):
+        registry().storage(f"{__file__}:Later:x")
+
+    opener = registry().storage(f"{__file__}:later_by_function:x")
+    before = Later.closed
+    with pytest.raises(PluginError, match=rf"storage '.*:later_by_function:x' {WRITTEN_FOR_2}"):
+        opener()
+    assert Later.closed == before + 1
+
+
+@pytest.mark.parametrize("contract", ["1", 0, True, 1.0])
+def test_a_contract_that_is_not_a_version_is_told_so(contract: Any) -> None:
+    with pytest.raises(PluginError, match=r"says contract=.*: write the number that paxospp.STORAGE_CONTRACT had"):
+        registry(plugin(StorageBackend("mine", Nowhere, "", contract=contract)))
+
+
+def test_an_old_contract_is_supported_for_a_while_and_then_names_the_plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = plugin(StorageBackend("mine", Nowhere, ""))
+    monkeypatch.setattr("paxospp.plugins.contracts.STORAGE_CONTRACT", 2)
+    assert registry(mine).storage_problem("mine") is None
+
+    monkeypatch.setattr("paxospp.plugins.contracts.STORAGE_CONTRACT", 3)
+    monkeypatch.setattr("paxospp.plugins.contracts.OLDEST_STORAGE_CONTRACT", 2)
+    with pytest.raises(PluginError, match=r"contract 1, and this paxospp supports contracts 2 to 3: upgrade the plug"):
+        registry(mine)
 
 
 # State machines

@@ -16,7 +16,7 @@ NAMES = """
     StateMachine command query Context MachineType
 
     Storage StorageBackend WriteBatch DurableState SnapshotWriter SnapshotReader
-    KeyValueStorage FileSnapshots Anchor lock_directory hookimpl
+    KeyValueStorage FileSnapshots Anchor lock_directory hookimpl STORAGE_CONTRACT
 
     Slot NodeId Ballot Kind Entry SnapshotMeta
 

@@ -26,7 +26,6 @@ def heartbeat(round: int) -> Heartbeat:
         leading=None,
         served=False,
         decided_up_to=Slot(0),
-        recovered_up_to=Slot(0),
         promised=None,
         remembered=Slot(0),
         booted_with=None,

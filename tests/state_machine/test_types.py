@@ -169,7 +169,11 @@ SUPPORTED: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "value"), SUPPORTED, ids=lambda part: str(part)[:40])
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    SUPPORTED,
+    ids=[f"{str(annotation)[:40]} {number}" for number, (annotation, _) in enumerate(SUPPORTED)],
+)
 def test_every_supported_type_comes_back_as_it_was(annotation: Any, value: Any) -> None:
     check_type(annotation, "here")
 

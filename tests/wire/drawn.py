@@ -55,6 +55,7 @@ def _promises(draw: Callable[[st.SearchStrategy[Promise]], Promise], parts: st.S
             Promise,
             ballot=BALLOTS,
             start=SLOTS,
+            answer=NUMBERS,
             part=st.integers(0, count - 1),  # type: ignore[operator]
             parts=st.just(count),
             decided=COUNTS,
@@ -84,11 +85,11 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
         leading=MAYBE_BALLOT,
         served=st.booleans(),
         decided_up_to=COUNTS,
-        recovered_up_to=COUNTS,
         promised=MAYBE_BALLOT,
         remembered=COUNTS,
         booted_with=MAYBE_BALLOT,
         checkpoint=st.none() | st.builds(Checkpoint, SLOTS, st.binary(max_size=32)),
+        vouched_up_to=COUNTS,
     ),
     st.builds(
         HeartbeatAnswer,
@@ -102,6 +103,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
         remembered=COUNTS,
         booted_with=MAYBE_BALLOT,
         lease=NUMBERS,
+        vouched_up_to=COUNTS,
     ),
     _catch_ups(),
     st.builds(Decided, entries=ENTRIES, decided=COUNTS, first=SLOTS),
@@ -109,7 +111,13 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(ReadRequest, counter=NUMBERS, lease=st.booleans()),
     st.builds(SnapshotRequest, id=st.just("") | SNAPSHOT_IDS, offset=NUMBERS, covers=NUMBERS),
     st.builds(
-        SnapshotChunk, slot=COUNTS, id=st.just("") | SNAPSHOT_IDS, offset=NUMBERS, data=VALUES, last=st.booleans()
+        SnapshotChunk,
+        slot=COUNTS,
+        id=st.just("") | SNAPSHOT_IDS,
+        offset=NUMBERS,
+        data=VALUES,
+        last=st.booleans(),
+        ballot=MAYBE_BALLOT,
     ),
     st.builds(ReadAnswer, nonce=FIXED64, counter=NUMBERS, slot=st.none() | COUNTS),
 )

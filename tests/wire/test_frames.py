@@ -23,6 +23,7 @@ MESSAGES_SENT: tuple[Message, ...] = (
     Promise(
         ballot=BALLOT,
         start=Slot(1),
+        answer=1,
         part=0,
         parts=1,
         decided=Slot(1),
@@ -36,7 +37,6 @@ MESSAGES_SENT: tuple[Message, ...] = (
         leading=BALLOT,
         served=True,
         decided_up_to=Slot(8),
-        recovered_up_to=Slot(0),
         promised=BALLOT,
         remembered=Slot(0),
         booted_with=None,

@@ -128,6 +128,7 @@ def test_a_range_without_end_stays_without_end() -> None:
     promise = Promise(
         ballot=Ballot(1, NodeId("n1"), 1),
         start=Slot(1),
+        answer=1,
         part=0,
         parts=1,
         decided=Slot(0),

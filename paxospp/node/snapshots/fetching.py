@@ -4,7 +4,7 @@ After a cut it goes on at the offset where it stopped, at another peer only if t
 same snapshot; if nobody who answers does any more, it begins anew. What came is staged in the storage and
 checked as it comes; until all of it proved right, nothing that this node has is touched.
 
-Reference: DESIGN section 7; FAULTS D14, P4.
+Reference: Ongaro's thesis (2014), chapter 5.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from paxospp.engine.covered import Covered
 from paxospp.errors import CorruptedError
-from paxospp.execution.snapshot import Head, SnapshotCheck
+from paxospp.execution.snapshot import SnapshotCheck
+from paxospp.markers import UNWATCHED, Markers
 from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
-from paxospp.model import NodeId, Slot, SnapshotMeta
+from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
 from paxospp.node.writer import Writer
 from paxospp.storage.contract import SnapshotWriter
 
 SILENCE_MAX_S = 2.0
 SAME_PEER_TRIES = 3
 """So often a silent peer is asked before the next one is."""
-KEEP_ASKING_S = 5.0
-"""How often a node that is busy installing tells its source that it will need the log behind the snapshot."""
 
 
 class _Incoming:
@@ -36,7 +36,8 @@ class _Incoming:
         self.named = named
         """What this node does: the same, but for one that is to take the place of itself."""
         self.offset = 0
-        self.head: Head | None = None
+        self.covered: Covered | None = None
+        """What it covers, once all of it is here."""
         self._check = SnapshotCheck()
         self._writer: SnapshotWriter | None = None
 
@@ -53,9 +54,15 @@ class _Incoming:
                 raise CorruptedError(
                     f"snapshot: it is of slot {head.applied}, and was sent as that of {self.meta.slot}"
                 )
-            head.decoded_memberships()
+            told = [ballot for ballot in (head.ballot, chunk.ballot) if ballot is not None]
+            if not told:
+                raise CorruptedError(
+                    "snapshot: it does not say under which ballots its slots were decided; "
+                    "upgrade the node that it came from"
+                )
+            covered = Covered(meta=self.named, ballot=max(told), memberships=head.decoded_memberships())
             self._writer.commit()
-            self.head = head
+            self.covered = covered
 
     def abort(self) -> None:
         if self._writer is not None:
@@ -66,8 +73,8 @@ class _Incoming:
 class Fetcher:
     """Fetches one snapshot at a time.
 
-    ``on_whole(meta, head, size)``: it is committed to the storage; ``discard`` or an installation
-    must follow. ``on_failed``: it came to nothing, and why.
+    ``on_ballot``: the highest ballot of the slots it covers is known. ``on_whole(covered, size)``: it is
+    committed to the storage; ``discard`` or an installation must follow. ``on_failed``: it came to nothing, and why.
     """
 
     def __init__(
@@ -76,12 +83,16 @@ class Fetcher:
         *,
         loop: asyncio.AbstractEventLoop,
         resend_interval_s: float,
+        keep_asking_s: float,
         peers: Callable[[], Sequence[NodeId]],
         send: Callable[[NodeId, SnapshotRequest], None],
         name: Callable[[SnapshotMeta], SnapshotMeta],
-        on_whole: Callable[[SnapshotMeta, Head, int], None],
+        on_ballot: Callable[[Ballot], None],
+        on_whole: Callable[[Covered, int], None],
         on_failed: Callable[[NodeId, Exception], None],
+        observer: Markers = UNWATCHED,
     ) -> None:
+        self._observer = observer
         self.source: NodeId | None = None
         """Whom the chunks come from; None when nothing is being fetched or installed."""
         self.cluster_id = b""
@@ -89,14 +100,17 @@ class Fetcher:
         self._writer = writer
         self._loop = loop
         self._resend_interval_s = resend_interval_s
+        self._keep_asking_s = keep_asking_s
         self._peers = peers
         self._send = send
         self._name = name
+        self._on_ballot = on_ballot
         self._on_whole = on_whole
         self._on_failed = on_failed
         self._covers = Slot(0)
         self._incoming: _Incoming | None = None
-        self._staging = False
+        self.is_staging = False
+        """Whether the storage is writing a chunk, even one of a snapshot that was given up. It stages one at a time."""
         self._whole = False
         self._useless: set[NodeId] = set()
         """Who said that the snapshot is not to be had there."""
@@ -140,7 +154,7 @@ class Fetcher:
 
     def on_chunk(self, sender: Sender, chunk: SnapshotChunk) -> None:
         """A chunk, or that there is none; what was not asked for, or comes twice, is passed over."""
-        if self.source is None or self._staging or self._whole:
+        if self.source is None or self.is_staging or self._whole:
             return
         if not chunk.id:
             self._on_gone(sender.node)
@@ -152,7 +166,13 @@ class Fetcher:
             meta = SnapshotMeta(chunk.slot, chunk.id)
             incoming = self._incoming = _Incoming(meta, self._name(meta))
             self.cluster_id = sender.cluster_id
+            if chunk.ballot is not None:
+                self._observer.reached("fetching: the first chunk tells under which ballots its slots were decided")
+                self._on_ballot(chunk.ballot)
+                if incoming is not self._incoming:
+                    return  # a turn came of it, in which the log had caught up: nothing is fetched any more
         if (chunk.id, chunk.slot, chunk.offset) != (incoming.meta.id, incoming.meta.slot, incoming.offset):
+            self._observer.reached("fetching: a chunk that was not asked for is passed over")
             return
         if not chunk.data and not chunk.last:
             return
@@ -162,7 +182,7 @@ class Fetcher:
 
     def _stage(self, incoming: _Incoming, chunk: SnapshotChunk) -> None:
         self._disarm()
-        self._staging = True
+        self.is_staging = True
         worker = self._writer.beside("snapshots")
         storage = self._writer.storage
 
@@ -178,20 +198,24 @@ class Fetcher:
         worker.put(job)
 
     def _on_staged(self, incoming: _Incoming) -> None:
-        self._staging = False
+        self.is_staging = False
         if incoming is not self._incoming:
+            self._observer.reached("fetching: what was staged is not wanted any more")
             self._drop(incoming)
-        elif incoming.head is None:
+        elif incoming.covered is None:
+            self._observer.reached("fetching: there are more chunks to come")
             self._ask()
         else:
+            self._observer.reached("fetching: a snapshot is whole")
             self._whole = True
-            self._arm(KEEP_ASKING_S)
-            self._on_whole(incoming.named, incoming.head, incoming.offset)
+            self._arm(self._keep_asking_s)
+            self._on_whole(incoming.covered, incoming.offset)
 
     def _fail(self, incoming: _Incoming, error: Exception) -> None:
-        self._staging = False
+        self.is_staging = False
         source = self.source
         if incoming is self._incoming and source is not None:
+            self._observer.reached("fetching: a snapshot cannot be staged, or is damaged")
             self.end()
             self._on_failed(source, error)
 
@@ -201,13 +225,16 @@ class Fetcher:
         if peer != self.source:
             return
         if self._incoming is not None and others:
+            self._observer.reached("fetching: its source has it no more, and another peer is asked")
             self.source = others[0]
             self._ask()
         elif self._incoming is not None:
+            self._observer.reached("fetching: nobody has it any more, and another one is begun")
             # Nobody has that one any more; this one has another.
             self._drop(self._incoming)
             self.begin(peer, covers=self._covers)
         else:
+            self._observer.reached("fetching: the peer that is asked has none that helps")
             self.end()  # the replica asks again, whoever can help
 
     def _on_silence(self) -> None:
@@ -216,20 +243,24 @@ class Fetcher:
             return
         if self._whole:
             assert self._incoming is not None
+            self._observer.reached("fetching: its source is told that the log behind it will be needed")
             self._send(self.source, SnapshotRequest(id=self._incoming.meta.id, offset=self._incoming.offset))
-            self._arm(KEEP_ASKING_S)
+            self._arm(self._keep_asking_s)
             return
         self._tries += 1
         if self._tries >= SAME_PEER_TRIES:
             if self._incoming is None:
+                self._observer.reached("fetching: a peer that does not answer is given up before anything came")
                 self.end()
                 return
             peers = [peer for peer in self._peers() if peer not in self._useless]
             if self._useless and self._tries >= SAME_PEER_TRIES + len(peers):
+                self._observer.reached("fetching: those who answer have another one, and it is given up")
                 # Whoever answers has another one, and who might have this one is silent: the replica asks anew.
                 self.discard()
                 return
             if peers:
+                self._observer.reached("fetching: its source is silent, and another peer is asked")
                 after = peers.index(self.source) + 1 if self.source in peers else 0
                 self.source = peers[after % len(peers)]
         self._ask()
@@ -238,7 +269,7 @@ class Fetcher:
         """Drop what was fetched, whole or not: it is not needed any more."""
         incoming = self._incoming
         self.end()
-        if incoming is not None and not self._staging:
+        if incoming is not None and not self.is_staging:
             self._drop(incoming)
 
     def _drop(self, incoming: _Incoming) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from paxospp.errors import CorruptedError, StorageError
 from paxospp.execution.executor import Executor, Restoring
 from paxospp.execution.snapshot import check_snapshot
-from paxospp.model import NodeId, SnapshotMeta
+from paxospp.model import Ballot, NodeId, SnapshotMeta
 from paxospp.node.snapshots.collecting import collector_resting
 from paxospp.storage.contract import SnapshotReader, Storage
 
@@ -44,8 +44,11 @@ class Progress:
             _log.warning("node %s: %s: %s after %.0f s", self._name, self._what, where, passed_s)
 
 
-def restore_current(name: NodeId, storage: Storage, executor: Executor) -> int:
+def restore_current(name: NodeId, storage: Storage, executor: Executor, promised: Ballot | None) -> int:
     """Make the storage's current snapshot the executor's state; its size in bytes, 0 if there is none.
+
+    ``promised`` is what the storage remembers: nothing that it ever held was decided under a higher ballot, which
+    is all that is known where the snapshot itself does not say.
 
     Raises:
         CorruptedError: it cannot be read, or is not what was written; the executor is as it was.
@@ -61,9 +64,12 @@ def restore_current(name: NodeId, storage: Storage, executor: Executor) -> int:
     assert reader is not None, "nobody else writes to the storage yet"
     restoring = executor.begin_restore()
     try:
-        return read_into(restoring, reader, name)
+        size = read_into(restoring, reader, name)
     finally:
         restoring.finish()
+    if executor.ballot is None and promised is not None:
+        executor.meet(promised)
+    return size
 
 
 def read_into(restoring: Restoring, reader: SnapshotReader, name: NodeId, *, stop: Callable[[], bool] = bool) -> int:

@@ -16,14 +16,16 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from paxospp.config import NodeConfig
+from paxospp.engine.covered import Covered
 from paxospp.engine.replica import Replica
 from paxospp.errors import CorruptedError, StorageError, UnavailableError
 from paxospp.events import Event, FaultFound, SnapshotInstalled, SnapshotTaken
 from paxospp.execution.executor import Executor
-from paxospp.execution.snapshot import Head
+from paxospp.markers import UNWATCHED, Markers
 from paxospp.messages import Message, Sender, SnapshotChunk, SnapshotRequest
-from paxospp.model import Entry, NodeId, Slot, SnapshotMeta
+from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 from paxospp.node.driver import Driver
+from paxospp.node.pacing import PACING, Pacing
 from paxospp.node.snapshots.fetching import Fetcher
 from paxospp.node.snapshots.policy import Policy
 from paxospp.node.snapshots.restoring import read_into
@@ -31,8 +33,8 @@ from paxospp.node.snapshots.sending import Sender as ChunkSender
 from paxospp.node.snapshots.taking import Taker
 from paxospp.node.writer import Writer
 
-RETRY_S, RETRY_MAX_S = 0.5, 30.0
-"""How long after a snapshot failed the next one is tried, twice as long each time: the disk may be full."""
+RETRY_FACTOR_MAX = 60
+"""How many times as long as the first pause after a failure the last one is: the disk may be full."""
 
 _log = logging.getLogger("paxospp.node")
 
@@ -56,8 +58,11 @@ class Snapshots:
         send: Callable[[NodeId, Message], None],
         on_installed: Callable[[], None],
         on_event: Callable[[Event], None],
+        pacing: Pacing = PACING,
+        observer: Markers = UNWATCHED,
     ) -> None:
         """``current`` is the storage's current snapshot, restored or found damaged."""
+        self._observer = observer
         self._name = replica.identity.name
         self._replica = replica
         self._executor = executor
@@ -70,15 +75,21 @@ class Snapshots:
         self._policy = Policy(config, first=replica.first, applied=executor.applied, snapshot_bytes=restored_bytes)
         self._size_bytes = restored_bytes
         self._current = current
+        self._ballots: dict[SnapshotMeta, Ballot] = {}
+        """Under which ballots the slots of the current snapshot, and of the one before, were decided at most."""
+        if current is not None and executor.ballot is not None:
+            self._ballots[current] = executor.ballot
         self._taker = Taker(
             self._name,
             executor,
             writer,
             loop=loop,
             pause_max_s=config.heartbeat_interval_s,
+            piece_bytes=pacing.snapshot_piece_bytes,
             draw=random.getrandbits,
             on_staged=self._on_staged,
             on_failed=self._on_taking_failed,
+            observer=observer,
         )
         self._sender = ChunkSender(
             self._name,
@@ -87,18 +98,24 @@ class Snapshots:
             chunk_bytes_max=config.chunk_bytes_max,
             send=send,
             current=lambda: Slot(0) if self._current is None else self._current.slot,
+            ballot=lambda meta: self._ballots.get(meta),
             on_none=self._on_none,
             on_damaged=self._on_damaged,
+            idle_s=pacing.sending_idle_s,
+            observer=observer,
         )
         self._fetcher = Fetcher(
             writer,
             loop=loop,
             resend_interval_s=config.resend_interval_s,
+            keep_asking_s=pacing.keep_asking_s,
             peers=peers,
             send=send,
             name=self._own_name,
+            on_ballot=driver.meet_snapshot,
             on_whole=self._on_whole,
             on_failed=self._on_fetching_failed,
+            observer=observer,
         )
         self._publishing = False
         self._installing = False
@@ -109,7 +126,7 @@ class Snapshots:
         """Who has trimmed what comes after that slot, which is the last this replica knows decided."""
         self._wanted = False
         self._rest_until = 0.0
-        self._retry_s = RETRY_S
+        self._first_retry_s = self._retry_s = pacing.snapshot_retry_s
         self._failure: str | None = None
         self._waiting: list[tuple[Slot, asyncio.Future[SnapshotTaken]]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -126,7 +143,7 @@ class Snapshots:
 
     def on_turn(self) -> None:
         """Take a snapshot if one is due, and let go of what is not needed any more."""
-        if (self._policy.due or self._wanted) and not self._is_busy and self._loop.time() >= self._rest_until:
+        if (self._policy.due or self._wanted) and self._may_take:
             self._take()
         if self._caught_up_at is not None and self._replica.delivered >= self._caught_up_at:
             self._caught_up_at = None
@@ -134,17 +151,48 @@ class Snapshots:
         if self._fetcher.source is not None:
             slot = self._fetcher.slot
             if slot is not None and not self._fetcher.is_whole and slot <= self._replica.delivered:
+                self._observer.reached("snapshots: the log has caught up with the one that is being fetched")
                 self._fetcher.discard()
 
     @property
+    def is_fetching(self) -> bool:
+        """Whether a peer's snapshot is being fetched or installed."""
+        return self._fetcher.source is not None
+
+    @property
+    def kept_from(self) -> Slot | None:
+        """The first slot that stays for a peer that is being sent a snapshot; None when nobody is."""
+        return self._sender.held
+
+    @property
+    def rests_until(self) -> float:
+        """Until this time of the loop no snapshot is begun, because one failed."""
+        return self._rest_until
+
+    @property
     def _is_busy(self) -> bool:
-        return self._taker.busy or self._publishing or self._installing or self._fetcher.source is not None
+        fetching = self._fetcher.source is not None or self._fetcher.is_staging
+        return self._taker.busy or self._publishing or self._installing or fetching
+
+    @property
+    def _may_take(self) -> bool:
+        return not self._is_busy and self._reaches_current and self._loop.time() >= self._rest_until
+
+    @property
+    def _reaches_current(self) -> bool:
+        """Whether the applied state is at least as new as the current snapshot.
+
+        It is older after a start from the log, which happens when that snapshot is damaged. A storage refuses to
+        replace a snapshot by an older one.
+        """
+        return self._current is None or self._executor.applied >= self._current.slot
 
     def on_needed(self, peer: NodeId) -> None:
         """The replica needs slots that ``peer`` has trimmed."""
         if self._caught_up_at is not None:
             if not self._is_gone_everywhere(peer):
                 return
+            self._observer.reached("snapshots: what follows the one just installed is gone everywhere")
             self._caught_up_at = None
             self._fetcher.end()
         if not self._is_busy and self._loop.time() >= self._rest_until:
@@ -172,6 +220,7 @@ class Snapshots:
         """A peer of this cluster asks, or answers."""
         if isinstance(message, SnapshotRequest):
             if self._publishing and not message.id:
+                self._observer.reached("snapshots: a peer asks while a new one is being published")
                 return  # asked again in a moment; the log behind the former one is just being trimmed
             self._sender.on_request(sender.node, message)
         else:
@@ -216,14 +265,21 @@ class Snapshots:
             self._wanted = True
             self._driver.want_turn()
 
-    def _on_staged(self, meta: SnapshotMeta, size_bytes: int) -> None:
+    def _on_staged(self, meta: SnapshotMeta, ballot: Ballot | None, size_bytes: int) -> None:
         if self._ended is not None:
             return
+        if ballot is not None:
+            self._keep_ballot(meta, ballot)
         self._publishing = True
         self._policy.taken(size_bytes)
         self._size_bytes = size_bytes
         first = self._policy.keep_from(self._sender.held)
         self._driver.publish(meta, first, lambda: self._on_published(meta))
+
+    def _keep_ballot(self, meta: SnapshotMeta, ballot: Ballot) -> None:
+        """A reader that was opened before may still read the former snapshot."""
+        self._ballots = {known: under for known, under in self._ballots.items() if known == self._current}
+        self._ballots[meta] = ballot
 
     def _on_published(self, meta: SnapshotMeta) -> None:
         self._publishing = False
@@ -258,16 +314,17 @@ class Snapshots:
 
     def _went_well(self) -> None:
         self._failure = None
-        self._retry_s = RETRY_S
+        self._retry_s = self._first_retry_s
 
     def _rest(self, reason: str, peer: NodeId | None, error: Exception) -> None:
         """Something failed that may go well later."""
+        self._observer.reached("snapshots: one failed, and the next one waits")
         self._failure = reason
         self._rest_until = self._loop.time() + self._retry_s
         if self._retry is not None:
             self._retry.cancel()
         self._retry = self._loop.call_later(self._retry_s, self._driver.want_turn)
-        self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
+        self._retry_s = min(2 * self._retry_s, RETRY_FACTOR_MAX * self._first_retry_s)
         _log.error("node %s: %s", self._name, reason, exc_info=error)
         self._on_event(FaultFound(node=self._name, peer=peer, reason=reason))
 
@@ -276,6 +333,7 @@ class Snapshots:
     def _on_none(self) -> None:
         """A peer needs one, or a newer one than there is."""
         if self._policy.changed:
+            self._observer.reached("snapshots: one is taken because a peer needs it")
             self._wanted = True
             self._driver.want_turn()
 
@@ -290,32 +348,39 @@ class Snapshots:
 
     def _own_name(self, meta: SnapshotMeta) -> SnapshotMeta:
         """One that this node has already, damaged, comes under another name, or nothing would take its place."""
-        return SnapshotMeta(meta.slot, f"{meta.id[:46]}-2") if meta == self._current else meta
+        if meta != self._current:
+            return meta
+        self._observer.reached("snapshots: a damaged one is to be replaced by itself")
+        return SnapshotMeta(meta.slot, f"{meta.id[:46]}-2")
 
     def _on_fetching_failed(self, peer: NodeId, error: Exception) -> None:
         if self._ended is None:
             self._rest(f"the snapshot of {peer} cannot be taken over: {error}", peer, error)
 
-    def _on_whole(self, meta: SnapshotMeta, head: Head, size_bytes: int) -> None:
+    def _on_whole(self, covered: Covered, size_bytes: int) -> None:
         if self._ended is not None:
             return
-        memberships = head.decoded_memberships()
+        meta = covered.meta
         cluster_id = self._replica.cluster_id or self._fetcher.cluster_id
-        if memberships[-1][1].cluster_id != cluster_id:
+        if covered.governing.cluster_id != cluster_id:
+            self._observer.reached("snapshots: one of another cluster is refused")
             peer = self._fetcher.source or self._name
             self._fetcher.discard()
             self._on_fetching_failed(peer, CorruptedError("it is of another cluster"))
         elif meta.slot <= self._replica.delivered:
+            self._observer.reached("snapshots: the log has caught up with one that is whole")
             self._fetcher.discard()
         else:
             self._installing = True
+            self._keep_ballot(meta, covered.ballot)
             self._current = meta
             self._size_bytes = size_bytes
             self._driver.hold()
             # First on disk, then in the machine: a crash in between is a start from that snapshot.
-            self._driver.install(meta, memberships, lambda: self._restore(meta))
+            self._driver.install(covered, lambda: self._restore(covered))
 
-    def _restore(self, meta: SnapshotMeta) -> None:
+    def _restore(self, covered: Covered) -> None:
+        meta = covered.meta
         worker = self._writer.beside("snapshots")
         storage, writer = self._writer.storage, self._writer
         restoring = self._executor.begin_restore()
@@ -336,13 +401,16 @@ class Snapshots:
                 return
             restoring.finish()
             if error is not None:
+                self._observer.reached("snapshots: an installed one cannot be restored, and the node stops")
                 self._driver.fail(error)
                 return
+            self._executor.meet(covered.ballot)
             self._on_restored(meta)
 
         worker.put(job)
 
     def _on_restored(self, meta: SnapshotMeta) -> None:
+        self._observer.reached("snapshots: a peer's one is installed and restored")
         source = self._fetcher.source or self._name
         self._installing = False
         self._went_well()

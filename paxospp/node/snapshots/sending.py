@@ -4,7 +4,7 @@ A peer says which snapshot and from which offset; whatever was lost on the way i
 and answered again. The log from the snapshot's slot on is kept while a peer is at it: it needs
 that next. A peer that is still busy installing asks for what lies behind the end.
 
-Reference: DESIGN section 7; FAULTS D14.
+Reference: Ongaro's thesis (2014), chapter 5.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paxospp.errors import CorruptedError
+from paxospp.markers import UNWATCHED, Markers
 from paxospp.messages import SnapshotChunk, SnapshotRequest
-from paxospp.model import NodeId, Slot, SnapshotMeta
+from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
 from paxospp.node.writer import Writer
 from paxospp.storage.contract import SnapshotReader
 
-IDLE_S = 30.0
-"""After so long without a request a peer is taken to be done, or gone."""
 _READ_BYTES = 1 << 20
 GONE = SnapshotChunk(slot=Slot(0), id="", offset=0, data=b"", last=False)
 
@@ -65,15 +64,22 @@ class Sender:
         chunk_bytes_max: int,
         send: Callable[[NodeId, SnapshotChunk], None],
         current: Callable[[], Slot],
+        ballot: Callable[[SnapshotMeta], Ballot | None],
         on_none: Callable[[], None],
         on_damaged: Callable[[Exception], None],
+        idle_s: float,
+        observer: Markers = UNWATCHED,
     ) -> None:
+        """``idle_s``: after so long without a request a peer is taken to be done, or gone."""
+        self._observer = observer
+        self._idle_s = idle_s
         self._name = name
         self._writer = writer
         self._loop = loop
         self._chunk_bytes_max = chunk_bytes_max
         self._send = send
         self._current = current
+        self._ballot = ballot
         self._on_none = on_none
         self._on_damaged = on_damaged
         self._streams: dict[NodeId, _Stream] = {}
@@ -95,11 +101,13 @@ class Sender:
             self._arm()
         stream.asked_at = self._loop.time()
         if stream.reading:
+            self._observer.reached("sending: a chunk is asked for again while it is read")
             return  # asked again meanwhile; the answer is on its way
         if not request.id:
             stream.since = self._current()
         sent = stream.last_sent
         if sent is not None and (sent.id, sent.offset) == (request.id, request.offset):
+            self._observer.reached("sending: a chunk is sent again")
             self._send(peer, sent)
             return
         self._read(peer, stream, request)
@@ -155,18 +163,26 @@ class Sender:
         if self._ended:
             stream.close()
             return
+        if chunk is not None:
+            chunk = replace(chunk, ballot=self._ballot(SnapshotMeta(chunk.slot, chunk.id)))
         stream.last_sent = chunk
         if chunk is not None:
+            self._observer.reached("sending: a chunk is sent")
             self._send(peer, chunk)
             return
         self._forget(peer)
         self._send(peer, GONE)
         if isinstance(problem, CorruptedError):
+            self._observer.reached("sending: the current snapshot is damaged")
             self._on_damaged(problem)
         elif problem is not None:
+            self._observer.reached("sending: the current snapshot cannot be read")
             _log.warning("node %s: its snapshot cannot be read for %s: %s", self._name, peer, problem)
         elif stream.meta is None:
+            self._observer.reached("sending: there is no snapshot that helps")
             self._on_none()
+        else:
+            self._observer.reached("sending: another snapshot has taken the place of the one asked for")
 
     def _forget(self, peer: NodeId) -> None:
         stream = self._streams.pop(peer, None)
@@ -175,13 +191,14 @@ class Sender:
 
     def _arm(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(IDLE_S, self._look)
+            self._timer = self._loop.call_later(self._idle_s, self._look)
 
     def _look(self) -> None:
         """Let go of what nobody asks for any more."""
         self._timer = None
-        until = self._loop.time() - IDLE_S
+        until = self._loop.time() - self._idle_s
         for peer in [peer for peer, stream in self._streams.items() if stream.asked_at <= until and not stream.reading]:
+            self._observer.reached("sending: a peer that asks no more is forgotten")
             self._forget(peer)
         if self._streams:
             self._arm()

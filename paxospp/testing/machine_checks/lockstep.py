@@ -253,28 +253,46 @@ class Course:
             self._waiting = _Snapshot(index, chunks, due=index + later, behind=behind)
         if self._waiting is not None and self._waiting.due <= index:
             snapshot, self._waiting = self._waiting, None
-            replica = self._restore(snapshot, index, random)
-            self._compare_states(RESTORED, index, one, replica)
+            data = self._read(snapshot)
+            replica = self._restore(snapshot, data, index, random)
+            try:
+                self._compare_states(RESTORED, index, one, replica)
+            except Found:
+                self._compare_step_by_step(snapshot, data, index)
+                raise
             # Chance of its own: how much it takes depends on PYTHONHASHSEED, and the rest must not.
             disturb_sets(replica.state(), Random(f"{self.log.seed} sets {index}"))
             self._restored = [*self._restored, replica][-_RESTORED_MAX:]
             self.report.restored += 1
 
-    def _restore(self, snapshot: _Snapshot, now: int, random: Random) -> Replica:
+    def _read(self, snapshot: _Snapshot) -> bytes:
+        try:
+            return b"".join(snapshot.chunks)
+        except Exception as error:
+            raise _not_restored(snapshot, error) from error
+
+    def _restore(self, snapshot: _Snapshot, data: bytes, now: int, random: Random) -> Replica:
         replica = Replica(self.subject)
         for index in range(snapshot.behind):
             self._catch_up(index, TWO, replica)
         try:
-            data = b"".join(snapshot.chunks)
             replica.restore(_cut(data, random))
         except Exception as error:
-            cause = error.__cause__ or error
-            raise Found(
-                "a snapshot cannot be restored", snapshot.index, differs=f"{type(cause).__name__}: {cause}"
-            ) from error
+            raise _not_restored(snapshot, error) from error
         for index in range(snapshot.index + 1, now + 1):
             self._catch_up(index, RESTORED, replica)
         return replica
+
+    def _compare_step_by_step(self, snapshot: _Snapshot, data: bytes, now: int) -> None:
+        """Raise Found for the first step after the snapshot that a restored replica applies differently."""
+        one, replica = Replica(self.subject), Replica(self.subject)
+        for index in range(snapshot.index + 1):
+            self._catch_up(index, TWO, one)
+        replica.restore([data])
+        for index in range(snapshot.index + 1, now + 1):
+            self._catch_up(index, TWO, one)
+            self._catch_up(index, RESTORED, replica)
+            self._compare_states(RESTORED, index, one, replica)
 
     def _catch_up(self, index: int, what: str, replica: Replica) -> None:
         with self._elsewhere(index, 4):
@@ -290,6 +308,11 @@ class _Snapshot:
     """The step after which it is consumed."""
     behind: int
     """How many steps the replica had applied that is restored from it."""
+
+
+def _not_restored(snapshot: _Snapshot, error: Exception) -> Found:
+    cause = error.__cause__ or error
+    return Found("a snapshot cannot be restored", snapshot.index, differs=f"{type(cause).__name__}: {cause}")
 
 
 def _cut(data: bytes, random: Random) -> Iterator[bytes]:

@@ -13,10 +13,12 @@ Failures?" (2020); Pillai et al., "All File Systems Are Not Created Equal" (2014
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from paxospp.testing.power_cut.content import PAGE, Content
 from paxospp.testing.power_cut.happenings import (
     ROOT,
     FailedSync,
@@ -31,28 +33,29 @@ from paxospp.testing.power_cut.happenings import (
     Write,
 )
 
-PAGE = 4096
-
 
 @dataclass(slots=True)
 class FileOnDisk:
     """One file: ``synced`` is durable, ``pending`` (index and what) may or may not be."""
 
-    synced: bytearray = field(default_factory=bytearray)
+    synced: Content = field(default_factory=Content)
     pending: list[tuple[int, Write | Resize]] = field(default_factory=list)
-    forsaken: list[Write | Resize] = field(default_factory=list)
-    """What a failed sync should have written: lost, unless its page is written again."""
-    frozen: bytes | None = None
-    """``synced`` as bytes, until it changes."""
+    forsaken: list[Write] = field(default_factory=list)
+    """What a failed sync should have written: lost, unless its page is written again. Oldest first."""
+    frozen: Content | None = None
+    """A copy of ``synced`` that was given away, until that changes."""
 
-    def durable(self) -> bytes:
+    def durable(self) -> Content:
         if self.frozen is None:
-            self.frozen = bytes(self.synced)
+            self.frozen = self.synced.copy()
         return self.frozen
 
     def add(self, index: int, change: Write | Resize) -> None:
-        if self.forsaken and isinstance(change, Write):
-            self._dirty_again(index, change)
+        if self.forsaken:
+            if isinstance(change, Write):
+                self._dirty_again(index, change)
+            else:
+                self._cut_forsaken(change.size)
         self.pending.append((index, change))
 
     def sync(self, since: int) -> None:
@@ -65,16 +68,29 @@ class FileOnDisk:
         self.pending = rest
 
     def fail(self, since: int) -> None:
-        self.forsaken += [change for index, change in self.pending if index < since]
-        self.pending = [pending for pending in self.pending if pending[0] >= since]
+        """A sync of what was done before ``since`` failed. Sizes are the journal's, and stay to be written."""
+        pending, self.pending = self.pending, []
+        for index, change in pending:
+            if index >= since or isinstance(change, Resize):
+                self.add(index, change)
+            else:
+                self.forsaken.append(change)
 
     def _dirty_again(self, index: int, change: Write) -> None:
+        """Have each page that ``change`` touches written back whole: with what a failed sync left in it, once."""
         start, stop = change.offset // PAGE * PAGE, -(-(change.offset + len(change.data)) // PAGE) * PAGE
+        kept: list[Write] = []
         for lost in self.forsaken:
-            if isinstance(lost, Write) and lost.offset < stop and lost.offset + len(lost.data) > start:
-                first, last = max(start - lost.offset, 0), stop - lost.offset
-                again = Write(lost.inode, lost.offset + first, lost.data[first:last], lost.path)
+            before, again, after_it = _part(lost, 0, start), _part(lost, start, stop), _part(lost, stop, sys.maxsize)
+            kept += [part for part in (before, after_it) if part.data]
+            if again.data:
                 self.pending.append((index, again))
+        self.forsaken = kept
+
+    def _cut_forsaken(self, size: int) -> None:
+        """Pages beyond the new end are gone from memory, too."""
+        parts = (_part(lost, 0, size) for lost in self.forsaken)
+        self.forsaken = [part for part in parts if part.data]
 
 
 @dataclass(slots=True)
@@ -94,10 +110,10 @@ class Disk:
         self.directories: dict[int, DirectoryOnDisk] = {ROOT: DirectoryOnDisk()}
         self._names_follow_syncs = names_follow_syncs
 
-    def start(self, contents: Mapping[int, bytes], names: Mapping[int, Mapping[str, int]]) -> None:
+    def start(self, contents: Mapping[int, Content], names: Mapping[int, Mapping[str, int]]) -> None:
         """What was there at the beginning, all of it durable."""
         for inode, content in contents.items():
-            self.file(inode).synced = bytearray(content)
+            self.file(inode).synced = content.copy()
         for inode, entries in names.items():
             self.directory(inode).synced = dict(entries)
 
@@ -146,15 +162,18 @@ class Disk:
                     self._sync_names(change.directory, index + 1)
 
 
-def apply(content: bytearray, change: Write | Resize) -> None:
+def apply(content: Content, change: Write | Resize) -> None:
     """Do to ``content`` what was done to the file."""
     if isinstance(change, Resize):
-        del content[change.size :]
-        content.extend(bytes(change.size - len(content)))
-        return
-    if len(content) < change.offset:
-        content.extend(bytes(change.offset - len(content)))
-    content[change.offset : change.offset + len(change.data)] = change.data
+        content.resize(change.size)
+    else:
+        content.write(change.offset, change.data)
+
+
+def _part(write: Write, start: int, stop: int) -> Write:
+    """What ``write`` put between two offsets of the file; perhaps no bytes."""
+    first = max(start - write.offset, 0)
+    return Write(write.inode, write.offset + first, write.data[first : max(stop - write.offset, 0)], write.path)
 
 
 def set_name(names: dict[str, int], change: NameChange) -> None:
@@ -164,9 +183,9 @@ def set_name(names: dict[str, int], change: NameChange) -> None:
         names[change.name] = change.inode
 
 
-def after(synced: bytes, changes: Sequence[Write | Resize]) -> bytes:
+def after(synced: Content, changes: Sequence[Write | Resize]) -> Content:
     """The content once all ``changes`` are done."""
-    content = bytearray(synced)
+    content = synced.copy()
     for change in changes:
         apply(content, change)
-    return bytes(content)
+    return content

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from paxospp.testing.power_cut.disk import DirectoryOnDisk, Disk, FileOnDisk, after, apply, set_name
+from paxospp.testing.power_cut.content import PAGE, Content
+from paxospp.testing.power_cut.disk import DirectoryOnDisk, Disk, FileOnDisk, after, set_name
 from paxospp.testing.power_cut.happenings import ROOT, Kind, Resize, Write
 
-SECTOR, PAGE = 512, 4096
+SECTOR = 512
 
 
 class Way(Enum):
@@ -29,6 +30,7 @@ class Way(Enum):
     SOME_FILES = "of some files and directories everything, of the others nothing"
     ALL_BUT_ONE = "everything but one file or directory"
     PIECES = "pieces"
+    HOLE = "everything but one sector"
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,12 +40,12 @@ class Left:
     path: str
     kind: Kind
     inode: int
-    content: bytes
-    """Of a file its bytes, of a symbolic link where it leads."""
+    content: Content
+    """The bytes of a file; of a symbolic link, where it leads."""
 
 
 Keep = Callable[[int], str]
-"""For an inode: "all", "none", "pieces" or, for what happened up to an index, that number."""
+"""For an inode: "all", "none", "pieces", "hole" or, for what happened up to an index, that number."""
 
 
 def draw(disk: Disk, way: Way, chance: random.Random) -> tuple[list[Left], list[str]]:
@@ -52,9 +54,9 @@ def draw(disk: Disk, way: Way, chance: random.Random) -> tuple[list[Left], list[
     open_directories = [inode for inode, directory in disk.directories.items() if directory.pending]
     keep = _keep(disk, way, open_files, open_directories, chance)
     names, words = _draw_names(disk, open_directories, keep, chance)
-    contents: dict[int, bytes] = {}
+    contents: dict[int, Content] = {}
 
-    def content(inode: int) -> bytes:
+    def content(inode: int) -> Content:
         if inode not in contents:
             file = disk.file(inode)
             if not file.pending:
@@ -77,6 +79,10 @@ def _keep(
     if way is Way.PIECES:
         names = {inode: chance.choice(["all", "none", "pieces"]) for inode in directories}
         return lambda inode: names.get(inode, "pieces")
+    if way is Way.HOLE:
+        sizes = [sum(len(c.data) for _, c in disk.files[inode].pending if isinstance(c, Write)) for inode in files]
+        torn = chance.choices(files, sizes)[0] if any(sizes) else -1
+        return lambda inode: "hole" if inode == torn else "all"
     if way is Way.UP_TO:
         done = [index for inode in files for index, _ in disk.files[inode].pending]
         done += [index for inode in directories for index, _ in disk.directories[inode].pending]
@@ -116,7 +122,7 @@ def _draw_names(
 def _how_many(directory: DirectoryOnDisk, how: str, chance: random.Random) -> int:
     if how == "none":
         return 0
-    if how == "all":
+    if how in ("all", "hole"):
         return len(directory.pending)
     if how == "pieces":
         return chance.randint(0, len(directory.pending))
@@ -136,7 +142,7 @@ def _together(disk: Disk, kept: dict[int, int]) -> bool:
 
 
 def _walk(
-    disk: Disk, names: dict[int, dict[str, int]], directory: int, path: str, content: Callable[[int], bytes]
+    disk: Disk, names: dict[int, dict[str, int]], directory: int, path: str, content: Callable[[int], Content]
 ) -> Iterator[Left]:
     for name, inode in sorted(names.get(directory, {}).items()):
         below, what = f"{path}{name}", disk.inodes[inode]
@@ -144,16 +150,16 @@ def _walk(
             case Kind.FILE:
                 yield Left(below, what.kind, inode, content(inode))
             case Kind.LINK:
-                yield Left(below, what.kind, inode, what.target.encode())
+                yield Left(below, what.kind, inode, Content(what.target.encode()))
             case Kind.DIRECTORY:
-                yield Left(below, what.kind, inode, b"")
+                yield Left(below, what.kind, inode, Content())
                 yield from _walk(disk, names, inode, f"{below}/", content)
 
 
 # Contents
 
 
-def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[bytes, str]:
+def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[Content, str]:
     changes = [change for _, change in file.pending]
     count = f"{len(changes)} unsynced"
     if how == "none":
@@ -162,6 +168,8 @@ def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[by
         return after(file.durable(), changes), f"{count}, all kept"
     if how == "pieces":
         return _pieces(file.durable(), changes, chance, count)
+    if how == "hole":
+        return _pieces(file.durable(), changes, chance, count, hole=True)
     done = sum(index <= int(how) for index, _ in file.pending)
     if done and file.pending[done - 1][0] == int(how) and chance.random() < 0.7:
         content, told = _pieces(after(file.durable(), changes[: done - 1]), changes[done - 1 : done], chance, "1")
@@ -169,27 +177,31 @@ def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[by
     return after(file.durable(), changes[:done]), f"{count}, the first {done} kept"
 
 
-def _pieces(synced: bytes, changes: Sequence[Write | Resize], chance: random.Random, count: str) -> tuple[bytes, str]:
-    """Each piece as it was after some of the changes, the size after some of them."""
+def _pieces(
+    synced: Content, changes: Sequence[Write | Resize], chance: random.Random, count: str, *, hole: bool = False
+) -> tuple[Content, str]:
+    """Each piece as it was after some of the changes, the size after some of them; ``hole``: all but one sector."""
     last = len(changes)
-    piece = (
-        PAGE if sum(len(c.data) for c in changes if isinstance(c, Write)) > 1 << 20 else chance.choice([SECTOR, PAGE])
-    )
-    sizes = _sizes(len(synced), changes)
-    sized = chance.choice([last, last, chance.randint(0, last)])
-    size = _torn_size(sizes, sized, piece, chance)
-    style = chance.choice(["few", "half", "most", "front", "hole"])
+    sizes = _sizes(synced.size, changes)
+    if hole:
+        piece, sized, size, style = SECTOR, last, sizes[last], "hole"
+    else:
+        large = sum(len(c.data) for c in changes if isinstance(c, Write)) > 1 << 20
+        piece = PAGE if large else chance.choice([SECTOR, PAGE])
+        sized = chance.choice([last, last, chance.randint(0, last)])
+        size = _torn_size(sizes, sized, piece, chance)
+        style = chance.choice(["few", "half", "most", "front", "hole"])
     touched = sorted({number for change in changes for number in _pieces_of(change, piece)})
     versions = _versions(touched, style, last, chance)
     cuts = [(n, c.size) for n, c in enumerate(changes, 1) if isinstance(c, Resize) and c.size < sizes[n - 1]]
     for number in touched if cuts else ():
         low, high = _bounds(cuts, sized, (number + 1) * piece, last)
         versions[number] = min(max(versions[number], low), high)
-    content = bytearray(synced)
+    content = synced.copy()
     for number, change in enumerate(changes, 1):
         if isinstance(change, Resize):
-            if number <= sized:
-                del content[change.size :]
+            if number <= sized and change.size < content.size:
+                content.resize(change.size)
             continue
         for part in _pieces_of(change, piece):
             if number <= versions[part]:
@@ -197,10 +209,10 @@ def _pieces(synced: bytes, changes: Sequence[Write | Resize], chance: random.Ran
                     max(part * piece, change.offset),
                     min((part + 1) * piece, change.offset + len(change.data)),
                 )
-                apply(content, Write(0, start, change.data[start - change.offset : stop - change.offset], ""))
-    apply(content, Resize(0, size, ""))
+                content.write(start, change.data[start - change.offset : stop - change.offset])
+    content.resize(size)
     whole = sum(versions[number] == last for number in touched)
-    return bytes(content), f"{count}, {whole} of {len(touched)} pieces of {piece} bytes up to date, size {size}"
+    return content, f"{count}, {whole} of {len(touched)} pieces of {piece} bytes up to date, size {size}"
 
 
 def _pieces_of(change: Write | Resize, piece: int) -> range:

@@ -7,6 +7,7 @@ What it cannot follow (writes through shared mappings, io_uring) it does not gue
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -40,8 +41,12 @@ class Follower:
         """What was changed in a way that is not followed."""
         self.paths: set[str] = set()
         """Every name that a file had."""
+        self.made: Counter[tuple[int, str]] = Counter()
+        """How many calls of each name each thread made with files of the directory."""
         self._directory, self._marks, self._first = directory, marks, first
         self._processes = Processes(working_directory)
+        self.mapped: dict[str, int] = {}
+        """The inodes that were mapped to be written, by the paths that they had then."""
         self._mapped: list[tuple[int, int, int]] = []
         self._said = b""
         self._on: dict[str, Callable[[Call], None]] = {
@@ -86,7 +91,7 @@ class Follower:
         file.inode = self.world.find(path)
         if file.inode is None:
             file.inode = self._create(path, Kind.FILE)
-        elif (call.name == "creat" or b"O_TRUNC" in flags) and self.world.contents.get(file.inode):
+        elif (call.name == "creat" or b"O_TRUNC" in flags) and self.world.contents[file.inode].size:
             self._add(Resize(file.inode, 0, path))
 
     def _file(self, call: Call, descriptor: Descriptor) -> tuple[OpenFile, int, str] | None:
@@ -94,6 +99,7 @@ class Follower:
         path = self._relative(descriptor.path)
         if path is None:
             return None
+        self.made[call.thread, call.name] += 1
         table = self._processes.table(call)
         file = table.get(descriptor.number)
         if file is None or file.inode is None:  # opened by a call that is not followed
@@ -101,7 +107,8 @@ class Follower:
             if inode is None:
                 self.blind.add(path)
                 return None
-            file = table[descriptor.number] = OpenFile(inode, position=len(self.world.contents.get(inode, b"")))
+            known = self.world.contents.get(inode)
+            file = table[descriptor.number] = OpenFile(inode, position=known.size if known is not None else 0)
         assert file.inode is not None
         return file, file.inode, path or "."
 
@@ -119,10 +126,10 @@ class Follower:
         numbers = call.numbers
         offset = numbers[1] if call.name in _POSITIONED else -1
         if offset == -1:
-            offset = len(self.world.contents[inode]) if file.append else file.position
+            offset = self.world.contents[inode].size if file.append else file.position
             file.position = offset + len(data)
         elif file.append:  # Linux appends then, whatever the offset says
-            offset = len(self.world.contents[inode])
+            offset = self.world.contents[inode].size
         self._write(file, Write(inode, offset, data, path), call)
 
     def _write(self, file: OpenFile, write: Write, call: Call) -> None:
@@ -145,12 +152,13 @@ class Follower:
             return
         taken = self._file(call, source)
         if taken is not None:
-            origin, data = taken[0], bytes(self.world.contents[taken[1]])
+            origin = taken[0]
+            data = self.world.contents[taken[1]].read(origin.position, call.result)
         else:
-            origin, data = self._processes.table(call).setdefault(source.number, OpenFile(None)), _read(source.path)
-        data = data[origin.position : origin.position + call.result]
+            origin = self._processes.table(call).setdefault(source.number, OpenFile(None))
+            data = _read(source.path, origin.position, call.result)
         origin.position += call.result
-        offset = len(self.world.contents[inode]) if file.append else file.position
+        offset = self.world.contents[inode].size if file.append else file.position
         file.position = offset + len(data)
         self._write(file, Write(inode, offset, data, path), call)
 
@@ -170,7 +178,7 @@ class Follower:
             return
         _, inode, path = found
         offset, length = call.numbers[-2:]
-        size = len(self.world.contents[inode])
+        size = self.world.contents[inode].size
         if b"INSERT" in call.arguments or b"COLLAPSE" in call.arguments:
             self.blind.add(path)
             return
@@ -178,7 +186,10 @@ class Follower:
             self._add(Resize(inode, offset + length, path))
         length = min(length, size - offset)
         if length > 0 and (b"PUNCH_HOLE" in call.arguments or b"ZERO_RANGE" in call.arguments):
-            self._add(Write(inode, offset, bytes(length), path))
+            for start, data in self.world.contents[inode].runs():  # the rest is zeros already
+                first, last = max(start, offset), min(start + len(data), offset + length)
+                if first < last:
+                    self._add(Write(inode, first, bytes(last - first), path))
 
     # Syncs and mappings
 
@@ -201,11 +212,13 @@ class Follower:
             length = int(call.arguments.split(b", ")[1])
             self._mapped.append((call.result, call.result + length, found[1]))
             self.blind.add(found[2])
+            self.mapped[found[2]] = found[1]
 
     def _on_sync_map(self, call: Call) -> None:
         start = int(call.arguments.split(b",")[0], 0)
         for first, last, inode in self._mapped:
             if first <= start < last and b"MS_SYNC" in call.arguments and call.result is not None:
+                self.made[call.thread, call.name] += 1
                 self._synced(inode, call, self.world.path_of(inode))
                 return
 
@@ -307,11 +320,11 @@ class Follower:
         return self._path(call, source, bases[:1]), self._path(call, target, bases[1:2])
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, offset: int, length: int) -> bytes:
     """Of a file outside the directory, from which it was copied."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        with open(path, "rb", buffering=0) as file:
+            return os.pread(file.fileno(), length, offset)
     except OSError:
         return b""
 

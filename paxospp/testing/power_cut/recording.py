@@ -11,22 +11,28 @@ import os
 import random
 import shutil
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from pathlib import Path
 
+from paxospp.testing.power_cut.content import Content
 from paxospp.testing.power_cut.disk import Disk
-from paxospp.testing.power_cut.drawing import Left, Way, draw
+from paxospp.testing.power_cut.drawing import SECTOR, Left, Way, draw
 from paxospp.testing.power_cut.following import CALLS, Follower
-from paxospp.testing.power_cut.happenings import Happening, Kind, Mark, Rename, Sync
+from paxospp.testing.power_cut.happenings import Happening, Kind, Mark, Rename, Sync, Write
 from paxospp.testing.power_cut.marks import numbered
-from paxospp.testing.power_cut.strace import Ended, Fault, traced
+from paxospp.testing.power_cut.strace import TIMEOUT_S, Ended, Fault, traced
 from paxospp.testing.power_cut.world import World
 
 STORY_STEPS = 16
 """How many steps before the cut a failing case tells."""
 ROUNDS = 8
+HOLES = 3
+"""One in so many states is a batch that is whole but for one sector."""
+SECTORS_MAX = 16.0
+"""A sync of more than that gets no more of them."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,7 +49,9 @@ class PowerCutState:
     """All that was said by then."""
     left: tuple[Left, ...]
     story: tuple[str, ...]
-    """The last steps before the cut and what became of what was not synced, in words."""
+    """The last steps before the cut; and, with two spaces in front, what became of what was not synced."""
+    left_out: int = 0
+    """How many steps came before ``story``."""
 
     def write_to(self, directory: Path) -> None:
         """Make ``directory`` what the power cut left of the one that was recorded."""
@@ -56,18 +64,12 @@ class PowerCutState:
             if left.kind is Kind.DIRECTORY:
                 os.mkdir(path, 0o700)
             elif left.kind is Kind.LINK:
-                os.symlink(left.content, path)
+                os.symlink(bytes(left.content), path)
             elif left.inode in written:
                 os.link(written[left.inode], path)
             else:
                 written[left.inode] = path
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                try:
-                    content = memoryview(left.content)
-                    while content:
-                        content = content[os.write(descriptor, content) :]
-                finally:
-                    os.close(descriptor)
+                left.content.to_file(path)
 
 
 class Recording:
@@ -91,6 +93,21 @@ class Recording:
         self.unseen = follower.unseen(directory)
         """Files that also changed in ways that cannot be followed, by shared mappings for example: what
         the states hold of them is not to be trusted."""
+        self.calls: Counter[str] = Counter()
+        """How often the thread that made most of them made each call of files below the directory."""
+        for (_, name), count in follower.made.items():
+            self.calls[name] = max(self.calls[name], count)
+        inodes = set(follower.mapped.values())
+        at_the_end = {path: inode for path, inode in follower.world.paths().items() if inode in inodes}
+        self._mapped = {
+            inode: Content.of_file(directory / path)
+            for path, inode in at_the_end.items()
+            if (directory / path).is_file()
+        }
+        self.mapped: Mapping[str, int] = {**follower.mapped, **at_the_end}
+        """The files that were mapped to be written, by the paths that they had when they were mapped and at the end."""
+        self.story_steps: int | None = STORY_STEPS
+        """How many steps before the cut a state tells; None: all of them."""
         self._start = start
         self._since = since
         self._end = follower.world
@@ -139,12 +156,12 @@ class Recording:
         Raises:
             ValueError: such a mark was not said.
         """
-        weights = self._weights(since, until)
+        weights, torn = self._weights(since, until), self._torn_weights(since, until)
         seen: set[int] = set()
         left = count
         for _ in range(6):
-            found = 0
-            for plan in _plans(weights, left, chance):
+            found, holes = 0, left // HOLES if any(torn) else 0
+            for plan in chain(_plans(torn, holes, chance, _HOLES), _plans(weights, left - holes, chance, _SHARES)):
                 for state in self._sweep(plan, chance, names_follow_syncs):
                     key = hash((state.acknowledged, state.offered, state.left))
                     if key not in seen:
@@ -154,6 +171,47 @@ class Recording:
             left -= found
             if left <= 0 or not found:
                 return
+
+    def at(self, mark: str) -> PowerCutState:
+        """What is left if the power goes right after the first such mark: nothing that was not synced.
+
+        Raises:
+            ValueError: the mark was not said.
+        """
+        return self._nothing_left(self._said(mark) + 1)
+
+    def at_rest(self) -> PowerCutState:
+        """What is left if the power goes after the last step, and nothing that was not synced.
+
+        Files that were mapped to be written are as they stood in memory at the end: what a sync made durable of them
+        cannot be followed, and this is the most that it can be.
+        """
+        state = self._nothing_left(len(self.happenings))
+        left = [replace(file, content=self._mapped.get(file.inode, file.content)) for file in state.left]
+        return replace(state, left=tuple(left))
+
+    def without_trust(self, state: PowerCutState, paths: Collection[str]) -> list[PowerCutState]:
+        """Return ``state`` with other bytes in the mapped files ``paths``: those at the end, and no file.
+
+        What is wrong in all of them does not hang on what strace did not see of these files.
+        """
+        inodes = {self.mapped[path] for path in paths if path in self.mapped}
+        latest = [
+            replace(file, content=self._mapped[file.inode] if file.inode in inodes else file.content)
+            for file in state.left
+            if file.inode not in inodes or file.inode in self._mapped
+        ]
+        absent = [file for file in state.left if file.inode not in inodes]
+        return [replace(state, left=tuple(left)) for left in (latest, absent)]
+
+    def path_at_the_end(self, path: str) -> str | None:
+        """Return where the file that was mapped as ``path`` stands at the end; None: it is gone."""
+        inode = self.mapped.get(path)
+        return next((now for now, known in self._end.paths().items() if known == inode), None)
+
+    def _nothing_left(self, moment: int) -> PowerCutState:
+        (state,) = self._sweep({moment: [Way.NOTHING]}, random.Random(0), names_follow_syncs=False)
+        return state
 
     def _weights(self, since: str | None, until: str | None) -> list[float]:
         """How often to cut at each moment."""
@@ -173,6 +231,22 @@ class Recording:
             weights[:marked] = [weight * limit / before for weight in weights[:marked]]
         return weights
 
+    def _torn_weights(self, since: str | None, until: str | None) -> list[float]:
+        """How often to leave a hole at each moment: before each sync of a batch, the more often the more it writes."""
+        weights, allowed, unsynced = [0.0] * (len(self.happenings) + 1), self._weights(since, until), Counter[int]()
+        under_way = True  # also while the store is opened, and in a recording that says nothing of batches
+        for index, happening in enumerate(self.happenings):
+            if isinstance(happening, Write):
+                unsynced[happening.inode] += len(happening.data)
+            elif isinstance(happening, Mark) and (said := numbered(happening.text)) is not None:
+                under_way = said[0] == "offer"
+            elif isinstance(happening, Sync):
+                inodes = [happening.inode] if happening.inode is not None else list(unsynced)
+                written = sum(unsynced.pop(inode, 0) for inode in inodes)
+                if under_way and allowed[index]:
+                    weights[index] = min(float(written // SECTOR), SECTORS_MAX)
+        return weights
+
     def _said(self, mark: str) -> int:
         for index, happening in enumerate(self.happenings):
             if index >= self._since and isinstance(happening, Mark) and happening.text == mark:
@@ -183,7 +257,7 @@ class Recording:
         self, plan: Mapping[int, Sequence[Way]], chance: random.Random, names_follow_syncs: bool
     ) -> Iterator[PowerCutState]:
         disk = Disk(self._end.inodes, names_follow_syncs=names_follow_syncs)
-        disk.start({inode: bytes(c) for inode, c in self._start.contents.items()}, self._start.names)
+        disk.start(self._start.contents, self._start.names)
         marks: list[str] = []
         latest: dict[str, int] = {}
         for moment in range(max(plan, default=-1) + 1):
@@ -196,22 +270,24 @@ class Recording:
                         latest[said[0]] = said[1]
             for way in plan.get(moment, ()):
                 left, words = draw(disk, way, chance)
-                story = (*self._steps(moment), f"the power goes; left: {way.value}", *words)
-                yield PowerCutState(moment, latest.get("ack"), latest.get("offer"), tuple(marks), tuple(left), story)
+                first = 0 if self.story_steps is None else max(moment - self.story_steps, 0)
+                steps = map(str, self.happenings[first:moment])
+                story = (*steps, f"the power goes; left: {way.value}", *(f"  {word}" for word in words))
+                yield PowerCutState(
+                    moment, latest.get("ack"), latest.get("offer"), tuple(marks), tuple(left), story, first
+                )
 
-    def _steps(self, moment: int) -> list[str]:
-        earlier = [str(happening) for happening in self.happenings[max(moment - STORY_STEPS, 0) : moment]]
-        return [f"... {moment - len(earlier)} steps", *earlier] if moment > len(earlier) else earlier
 
-
-def _plans(weights: Sequence[float], count: int, chance: random.Random) -> Iterator[dict[int, list[Way]]]:
+def _plans(
+    weights: Sequence[float], count: int, chance: random.Random, shares: Mapping[Way, float]
+) -> Iterator[dict[int, list[Way]]]:
     """At which moments to cut, and in which ways; round by round."""
     reached = list(accumulate(weights))
     if not reached or not reached[-1]:
         return
     # Spread evenly, so that a count as large as the number of moments leaves none out.
     cuts = [bisect_right(reached, (number + chance.random()) / count * reached[-1]) for number in range(count)]
-    ways = chance.choices(list(_SHARES), list(_SHARES.values()), k=count)
+    ways = chance.choices(list(shares), list(shares.values()), k=count)
     chance.shuffle(cuts)
     rounds = min(ROUNDS, count)
     for start in range(rounds):
@@ -229,6 +305,7 @@ _SHARES = {
     Way.ALL_BUT_ONE: 0.1,
     Way.PIECES: 0.3,
 }
+_HOLES = {Way.HOLE: 1.0}
 
 
 def record(
@@ -238,7 +315,7 @@ def record(
     after: Recording | None = None,
     fault: Fault | None = None,
     environment: Mapping[str, str] | None = None,
-    timeout_s: float = 120.0,
+    timeout_s: float = TIMEOUT_S,
 ) -> Recording:
     """Run ``command`` and record what it, its threads and its children do below ``directory``.
 
@@ -264,6 +341,7 @@ def record(
         if after is not None:
             follower.paths.update(os.path.relpath(path, directory) for path in after.paths)
             follower.blind.update(after.unseen)
+            follower.mapped.update(after.mapped)
         with open(trace, "rb") as lines:
             follower.follow(lines)
     return Recording(directory, start, (*earlier, *follower.happenings), follower, ended, len(earlier))

@@ -13,14 +13,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from paxospp.testing.power_cut.marks import DESCRIPTOR
 
+TIMEOUT_S = 240.0
+"""How long a child may run that hangs; the longest that does not takes seconds on two busy cores."""
+RAM_BYTES_MIN = 1 << 30
+"""What has to be free in a directory in memory: two runs of the kit side by side take a quarter of it."""
 BYTES_MAX = 32 << 20
 """The longest piece of data of one call that a trace holds whole."""
 
@@ -48,14 +53,18 @@ class Fault:
     """One or several, joined by commas."""
     error: str | None = None
     signal: str | None = None
+    delay_ms: int | None = None
+    """The call is made, so many milliseconds later."""
     when: str = "1"
 
     def __post_init__(self) -> None:
-        if (self.error is None) == (self.signal is None):
-            raise ValueError("a fault is either an error or a signal")
+        if sum(what is not None for what in (self.error, self.signal, self.delay_ms)) != 1:
+            raise ValueError("a fault is either an error or a signal or a delay")
 
     def __str__(self) -> str:
         what = f"error={self.error}" if self.error is not None else f"signal={self.signal}"
+        if self.delay_ms is not None:
+            what = f"delay_enter={self.delay_ms * 1000}"
         names = ",".join(f"?{name}" for name in self.syscall.split(","))
         return f"{names}:{what}:when={self.when}"
 
@@ -70,6 +79,8 @@ class Ended:
     """The lines it said by ``mark``, in order."""
     output: str
     """The end of what it wrote to standard output and standard error."""
+    said_before_fault: tuple[str, ...] | None = None
+    """With ``follow_marks``: the marks said before the fault first struck, or None if it never did."""
 
 
 @cache
@@ -81,7 +92,10 @@ def trace_available() -> str | None:
         return "strace is not installed"
     try:
         tried = subprocess.run(
-            [*_STRACE, "-e", "trace=?fsync", "-o", os.devnull, "true"], capture_output=True, text=True, timeout=20
+            [*_STRACE, "-e", "trace=?fsync", "-o", os.devnull, "true"],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return f"strace cannot be run: {error}"
@@ -99,12 +113,22 @@ def limited(command: Sequence[str], file_bytes_max: int) -> list[str]:
     return [sys.executable, "-c", _LIMIT, str(file_bytes_max), *command]
 
 
+def ram_directory() -> str | None:
+    """A directory in memory with room for large stores, if there is one: a sync there costs next to nothing.
+
+    Containers often have one of 64 MiB, and a store that grows past that would seem to fail by itself.
+    """
+    directory = "/dev/shm"
+    if not os.path.ismount(directory) or not os.access(directory, os.W_OK):
+        return None
+    space = os.statvfs(directory)
+    return directory if space.f_bavail * space.f_frsize >= RAM_BYTES_MIN else None
+
+
 @contextmanager
 def fast_directory() -> Iterator[Path]:
     """A fresh directory, in memory where there is one: hundreds of stores are opened, and nothing need last."""
-    shared = "/dev/shm"
-    base = shared if os.path.isdir(shared) and os.access(shared, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="paxospp-", dir=base) as directory:
+    with tempfile.TemporaryDirectory(prefix="paxospp-", dir=ram_directory()) as directory:
         yield Path(os.path.realpath(directory))
 
 
@@ -116,11 +140,13 @@ def traced(
     paths: Collection[str] = (),
     fault: Fault | None = None,
     environment: Mapping[str, str] | None = None,
-    timeout_s: float = 60.0,
+    timeout_s: float = TIMEOUT_S,
+    follow_marks: bool = False,
 ) -> Iterator[tuple[Ended, Path, Path]]:
     """Run ``command`` to its end; how it ended, the trace, and the file of its marks.
 
-    With ``paths`` only calls that mean one of these files are traced, and given the fault.
+    With ``paths`` only calls that mean one of these files are traced, and given the fault. With ``follow_marks`` the
+    writes of its marks are in the trace, too.
 
     Raises:
         RuntimeError: nothing can be traced here; ``trace_available`` says why.
@@ -132,12 +158,13 @@ def traced(
         trace, marks, output = room / "trace", room / "marks", room / "output"
         with open(marks, "wb", buffering=0) as said, open(output, "wb") as written:
             line = [*_STRACE, "-o", str(trace), "-e", "signal=none", "-e", "raw=?read,?readv"]
-            line += ["-e", "trace=" + ",".join(f"?{name}" for name in sorted(calls))]
+            traced_calls = {*calls, "write"} if follow_marks else set(calls)
+            line += ["-e", "trace=" + ",".join(f"?{name}" for name in sorted(traced_calls))]
             if fault is not None:
                 line += ["-e", f"inject={fault}"]
             if fault is not None and fault.signal is not None:
                 line.remove("--seccomp-bpf")  # a signal arrives only where each call stops the child
-            line += [word for path in paths for word in ("-P", path)]
+            line += [word for path in (*paths, *([str(marks)] if follow_marks else [])) for word in ("-P", path)]
             child = subprocess.Popen(
                 [*line, "--", *command],
                 stdin=subprocess.DEVNULL,
@@ -158,18 +185,44 @@ def traced(
         yield Ended(exit_code, tuple(lines), tail), trace, marks
 
 
+def count_calls(
+    command: Sequence[str],
+    calls: Collection[str],
+    *,
+    paths: Collection[str] = (),
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> tuple[Ended, Counter[str]]:
+    """How often each of these calls was made to these files, in the thread that made most of them."""
+    with traced(
+        command,
+        calls=calls,
+        paths=[os.path.realpath(path) for path in paths],
+        environment=environment,
+        timeout_s=timeout_s,
+    ) as (ended, trace, _):
+        found = [line.split(b"(", 1)[0].split() for line in trace.read_bytes().splitlines()]
+        made = Counter((words[0], words[1].decode()) for words in found if len(words) == 2)
+    most: Counter[str] = Counter()
+    for (_, name), count in made.items():
+        most[name] = max(most[name], count)
+    return ended, most
+
+
 def inject(
     command: Sequence[str],
     fault: Fault,
     *,
     paths: Collection[str] = (),
     environment: Mapping[str, str] | None = None,
-    timeout_s: float = 60.0,
+    timeout_s: float = TIMEOUT_S,
+    follow_marks: bool = False,
 ) -> Ended:
     """Run ``command`` with a fault in its system calls.
 
     Give ``paths`` (whole paths; ``Recording.paths`` of a run without faults knows them) for faults of
-    calls that are not only made to the store, such as ``write``.
+    calls that are not only made to the store, such as ``write``. ``follow_marks``, which is not for faults of
+    ``write``, tells how far the child was when the fault struck.
     """
     with traced(
         command,
@@ -178,5 +231,16 @@ def inject(
         fault=fault,
         environment=environment,
         timeout_s=timeout_s,
-    ) as (ended, _, _):
-        return ended
+        follow_marks=follow_marks,
+    ) as (ended, trace, marks):
+        said = _said_before_fault(trace, marks, ended.marks) if follow_marks else None
+        return replace(ended, said_before_fault=said)
+
+
+def _said_before_fault(trace: Path, file: Path, marks: Sequence[str]) -> tuple[str, ...] | None:
+    said, path = 0, "".join(f"\\x{byte:02x}" for byte in os.fsencode(file)).encode()
+    for line in trace.read_bytes().splitlines():
+        if line.endswith(b"(INJECTED)"):
+            return tuple(marks[:said])
+        said += b" write(" in line and path in line
+    return None

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paxospp.testing.power_cut.content import Content
 from paxospp.testing.power_cut.happenings import ROOT, Inode, Kind
 
 
@@ -15,13 +16,13 @@ class World:
 
     inodes: dict[int, Inode] = field(default_factory=lambda: {ROOT: Inode(Kind.DIRECTORY)})
     names: dict[int, dict[str, int]] = field(default_factory=lambda: {ROOT: {}})
-    contents: dict[int, bytearray] = field(default_factory=dict)
+    contents: dict[int, Content] = field(default_factory=dict)
 
     def make(self, kind: Kind, target: str = "") -> int:
         inode = len(self.inodes)
         self.inodes[inode] = Inode(kind, target)
         if kind is Kind.FILE:
-            self.contents[inode] = bytearray()
+            self.contents[inode] = Content()
         elif kind is Kind.DIRECTORY:
             self.names[inode] = {}
         return inode
@@ -30,7 +31,7 @@ class World:
         return World(
             dict(self.inodes),
             {inode: dict(names) for inode, names in self.names.items()},
-            {inode: bytearray(content) for inode, content in self.contents.items()},
+            {inode: content.copy() for inode, content in self.contents.items()},
         )
 
     @classmethod
@@ -48,7 +49,7 @@ class World:
                 elif entry.is_file():
                     if entry.inode() not in seen:
                         seen[entry.inode()] = world.make(Kind.FILE)
-                        world.contents[seen[entry.inode()]] = bytearray(Path(entry.path).read_bytes())
+                        world.contents[seen[entry.inode()]] = Content.of_file(entry.path)
                     world.names[inode][entry.name] = seen[entry.inode()]
 
         read(str(directory), ROOT)

@@ -26,33 +26,32 @@ def check_memory(host: Host) -> None:
     """What a running node holds."""
     parts = host.parts
     assert parts is not None
-    config = host.world.plan.config
-    protocol, front, local = parts.replica._protocol, parts.front, parts.local
+    config = host.world.plan.config_of(host.index)
+    protocol, front, local = parts.replica.protocol, parts.front, parts.local
     role = protocol.role
     if type(role) is Leading and len(role.proposals) > role.alpha:
         _too_many(host, "slots in flight", len(role.proposals), role.alpha)
     # Beyond twice its bound a tail takes nothing but what is under way already: one leader's window.
     if protocol.log.bytes > 3 * config.tail_bytes_max + _RUN_BYTES_MAX:
         _too_many(host, "bytes of the log in memory", protocol.log.bytes, 3 * config.tail_bytes_max)
-    own, forwarded = front._own, front._forwarded
-    if own.bytes + forwarded.bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
-        _too_many(host, "bytes of runs that wait", own.bytes + forwarded.bytes, config.inbox_bytes_max)
-    if own.commands + forwarded.commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
-        _too_many(host, "commands that wait", own.commands + forwarded.commands, config.inbox_calls_max)
-    if len(local._open) > config.inbox_calls_max:
-        _too_many(host, "calls that wait", len(local._open), config.inbox_calls_max)
-    if len(parts.queries._deadlines.open) > OPEN_MAX:
-        _too_many(host, "queries that wait", len(parts.queries._deadlines.open), OPEN_MAX)
-    if len(parts.executor._sessions) > SESSIONS_MAX:
-        _too_many(host, "sessions", len(parts.executor._sessions), SESSIONS_MAX)
+    if front.waiting_bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
+        _too_many(host, "bytes of runs that wait", front.waiting_bytes, config.inbox_bytes_max)
+    if front.waiting_commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
+        _too_many(host, "commands that wait", front.waiting_commands, config.inbox_calls_max)
+    if local.open_calls > config.inbox_calls_max:
+        _too_many(host, "calls that wait", local.open_calls, config.inbox_calls_max)
+    if parts.queries.waiting > OPEN_MAX:
+        _too_many(host, "queries that wait", parts.queries.waiting, OPEN_MAX)
+    if parts.executor.sessions_known > SESSIONS_MAX:
+        _too_many(host, "sessions", parts.executor.sessions_known, SESSIONS_MAX)
 
 
 def check_log(host: Host, snapshot: Slot, first: Slot) -> None:
     """What a node wants left of its log, from ``first`` on, as it makes its snapshot of that slot current."""
     parts = host.parts
-    if parts is None or parts.snapshots._sender.held is not None:
+    if parts is None or parts.snapshots.kept_from is not None:
         return  # what a peer needs that is being sent a snapshot stays
-    kept = host.world.plan.config.kept_log_slots_max
+    kept = host.world.plan.config_of(host.index).kept_log_slots_max
     if snapshot - first > kept * (1 + 1 / 32) + 2:
         _too_many(host, "slots behind its snapshot", snapshot - first, kept)
 

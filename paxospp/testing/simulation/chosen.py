@@ -2,6 +2,9 @@
 
 A value is chosen in a slot once a quorum of the lives that vote holds it under one ballot (FAULTS,
 invariant 1). The lives that vote are those of the founding membership, from the moment it is chosen.
+
+A slot may be chosen under several ballots, and not in their order: the write of a deposed leader may return after its
+successor has had the same value accepted. Each of them covers the slot in the sense of rule 4, so the lowest counts.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ class Chosen:
     def __init__(self) -> None:
         self.values: dict[Slot, Value] = {}
         self.under: dict[Slot, Ballot] = {}
-        """The ballot under which a slot was chosen first."""
+        """The lowest ballot under which a slot is chosen."""
+        self._highest: list[Ballot | None] = [None]
+        """Per slot, as far as it is known: the highest ballot in ``under`` of this slot or one below."""
         self.up_to = Slot(0)
         """Every slot up to this one is chosen."""
         self.membership: Membership | None = None
@@ -46,6 +51,14 @@ class Chosen:
     def is_proposed(self, slot: Slot, ballot: Ballot, value: Value) -> bool:
         """Whether that is the value of that ballot there."""
         return self._proposed.get((slot, ballot)) == value
+
+    def highest_under(self, slot: Slot) -> Ballot | None:
+        """The highest of the ballots under which the slots up to ``slot`` are chosen, as far as they all are."""
+        known = self._highest
+        while len(known) <= self.up_to:
+            here, before = self.under[Slot(len(known))], known[-1]
+            known.append(here if before is None or here > before else before)
+        return known[min(slot, len(known) - 1)]
 
     # Votes.
 
@@ -124,3 +137,6 @@ class Chosen:
             raise Broken(
                 "1", f"slot {slot} was chosen under {self.under[slot]} and now as something else under {ballot}"
             )
+        elif ballot < self.under[slot]:
+            self.under[slot] = ballot
+            del self._highest[slot:]

@@ -195,16 +195,31 @@ class Clients:
         host = self.harm.choice(self.world.hosts)
         if host.parts is None or host.asleep:
             return
-        for _ in range(self.harm.randint(20, 200)):
-            burst = EmbeddedClient(self, 1000 + len(self.bursts))
-            burst.home = host
-            burst.is_single = True
-            self.bursts.append(burst)
-            burst.call(self.calls.next(), timeout_s=3.0)
-            if host.parts is None:
-                break
-        self.bursts = [burst for burst in self.bursts if burst.operation is not None]
+        self.call_at_once(host, self.harm.randint(20, 200))
         self.world.coverage["many calls came at once"] += 1
+
+    def call_at_once(self, host: Host, count: int, *, writes: bool = False) -> None:
+        """So many calls on one node, each by a client of its own, as far as that node takes them; perhaps no reads."""
+        for _ in range(count):
+            if host.parts is None or host.asleep:
+                break
+            drawn = self.calls.next()
+            while writes and drawn.is_read:
+                drawn = self.calls.next()
+            self._call_once(host, drawn)
+        self.bursts = [burst for burst in self.bursts if burst.operation is not None]
+
+    def set_lease(self, host: Host, duration_us: int) -> None:
+        """Make leases so long, by a call on ``host``; 0: there are none."""
+        if host.parts is not None and not host.asleep:
+            self._call_once(host, self.calls.set_lease(duration_us))
+
+    def _call_once(self, host: Host, drawn: Drawn) -> None:
+        burst = EmbeddedClient(self, 1000 + len(self.bursts))
+        burst.home = host
+        burst.is_single = True
+        self.bursts.append(burst)
+        burst.call(drawn, timeout_s=3.0)
 
     def _be_hostile(self) -> None:
         """K4: what is too large or makes no sense is refused before anybody proposes it."""

@@ -7,8 +7,8 @@ error, as C8 and the anchor promise, never as absence. The anchor is modelled by
 batch that returned has lost is reported, named by slot or open-ended, and the promise is known
 from its copies unless both rot.
 
-It keeps no time. Whoever writes says when a write begins (``VirtualStorage.persist``) and when it
-returned (``returned``).
+It keeps no time. ``storage.VirtualStorage`` says when a write begins, and the writer when it returned
+(``returned``).
 
 References: FAULTS (b), D1 to D17; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
 Storage" (2018).
@@ -17,13 +17,13 @@ Storage" (2018).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from paxospp.errors import CorruptedError, LockedError, StorageError, TrimmedError
+from paxospp.errors import CorruptedError, TrimmedError
 from paxospp.model import Ballot, Entry, Slot, SnapshotMeta
-from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
+from paxospp.storage.contract import DurableState, WriteBatch
 
 
 @dataclass(slots=True)
@@ -50,6 +50,7 @@ class Image:
     snapshot: tuple[SnapshotMeta, bytes] | None = None
     snapshot_is_damaged: bool = False
     faulty: set[Slot] = field(default_factory=set)
+    """Slots whose records are there and cannot be read."""
     open_from: int = sys.maxsize
     """From here on everything that is not in ``entries`` is faulty."""
     copy_is_rotten: bool = False
@@ -94,15 +95,22 @@ class Image:
     def damage(self, slots: Iterable[Slot]) -> None:
         """These slots are there and cannot be read."""
         for slot in slots:
-            if self.entries.pop(slot, None) is not None and slot < self.open_from:
+            if self.entries.pop(slot, None) is not None:
                 self.faulty.add(slot)
 
-    def lose_end(self) -> None:
+    @property
+    def floor(self) -> Slot:
+        """The lowest slot that the log alone tells of: those below are in the snapshot, or found the cluster."""
+        return Slot(max(self.first, 2, 0 if self.snapshot is None else self.snapshot[0].slot + 1))
+
+    def lose_end(self, start: Slot | None = None) -> None:
         """What was written last never reached the platter, and its slots cannot be named (D9).
 
-        Everything from the lowest undecided slot on is in doubt.
+        Everything from ``start`` on is in doubt, by default from the lowest undecided slot on; what was written
+        beside it about slots that are decided is lost with it.
         """
-        start = Slot(self.decided + 1)
+        start = Slot(self.decided + 1) if start is None else max(start, self.floor)
+        self.decided = min(self.decided, Slot(start - 1))
         self.damage([slot for slot in self.entries if slot >= start])
         self.open_from = min(self.open_from, start)
 
@@ -126,6 +134,19 @@ class Disk:
     def begin(self, batch: WriteBatch, *, lost: bool = False, misdirected: bool = False) -> None:
         """A write of ``batch`` is under way; all earlier ones returned."""
         self.pending.append(_Pending(batch, lost=lost, misdirected=misdirected))
+
+    @property
+    def under_way(self) -> WriteBatch | None:
+        """The batch that is being written now."""
+        return self.pending[-1].batch if self.pending and not self.pending[-1].returned else None
+
+    @property
+    def snapshot(self) -> SnapshotMeta | None:
+        """The snapshot that is current once all writes are synced."""
+        named = [pending.batch.snapshot for pending in self.pending if pending.batch.snapshot is not None]
+        if named:
+            return named[-1]
+        return None if self.image.snapshot is None else self.image.snapshot[0]
 
     def returned(self, random: Random) -> Sequence[WriteBatch]:
         """The write under way returned; the batches that are synced by that."""
@@ -176,8 +197,7 @@ class Disk:
                 image.entries[slot] = entry
                 image.faulty.discard(slot)
         image.meta.update(batch.meta)
-        current = -1 if image.snapshot is None else image.snapshot[0].slot
-        if batch.snapshot is not None and batch.snapshot.slot >= current:
+        if batch.snapshot is not None:
             image.snapshot = (batch.snapshot, self.staged.pop(batch.snapshot.id))
             image.snapshot_is_damaged = False
         if batch.trim is not None and batch.trim > image.first:
@@ -250,96 +270,6 @@ class Disk:
                 break
             found.append(entry)
         return found
-
-
-class VirtualStorage(Storage):
-    """A disk, opened: the storage contract as the node's writer calls it.
-
-    ``persist`` only begins a write, which returns when the disk is told so; ``refuse`` is the
-    error with which it ends at once instead.
-    """
-
-    def __init__(self, disk: Disk) -> None:
-        if disk.in_use:
-            raise LockedError("another node of this simulation")
-        disk.in_use = True
-        self._disk = disk
-        self._failed = False
-        self.on_snapshot: Callable[[], None] = _nothing
-        """Called before each step on a snapshot; may raise."""
-
-    def load(self) -> DurableState:
-        return self._disk.load()
-
-    def persist(self, batch: WriteBatch) -> None:
-        if self._failed:
-            raise StorageError("this handle failed before")
-        self._disk.begin(batch)
-
-    def fail(self) -> None:
-        """An error came out of a write: this handle takes nothing more."""
-        self._failed = True
-
-    def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
-        return self._disk.read(start, stop, max_bytes)
-
-    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
-        return _Staging(self._disk.staged, meta, self.on_snapshot)
-
-    def open_snapshot(self) -> SnapshotReader | None:
-        image = self._disk.image
-        return None if image.snapshot is None else _Reader(*image.snapshot, image, self.on_snapshot)
-
-    def close(self) -> None:
-        self._disk.in_use = False
-
-
-class _Staging(SnapshotWriter):
-    def __init__(self, staged: dict[str, bytes], meta: SnapshotMeta, step: Callable[[], None]) -> None:
-        self._staged = staged
-        self._step = step
-        self._meta = meta
-        self._data = bytearray()
-
-    def write(self, data: bytes) -> None:
-        self._step()
-        self._data += data
-
-    def commit(self) -> None:
-        self._step()
-        self._staged[self._meta.id] = bytes(self._data)
-
-    def abort(self) -> None:
-        self._staged.pop(self._meta.id, None)
-
-
-class _Reader(SnapshotReader):
-    def __init__(self, meta: SnapshotMeta, data: bytes, image: Image, step: Callable[[], None]) -> None:
-        self._meta = meta
-        self._image = image
-        self._step = step
-        self._data = data
-        self._at = 0
-
-    @property
-    def meta(self) -> SnapshotMeta:
-        return self._meta
-
-    def read(self, size: int) -> bytes:
-        self._step()
-        current = self._image.snapshot
-        if self._image.snapshot_is_damaged and current is not None and current[0] == self._meta:
-            raise CorruptedError("the snapshot is not what was written")
-        piece = self._data[self._at : self._at + size]
-        self._at += len(piece)
-        return piece
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def _nothing() -> None:
-    """No trouble."""
 
 
 def _ranges(slots: Iterable[Slot]) -> Iterable[range]:

@@ -58,10 +58,15 @@ class Calls:
         self._count += 1
         # Early and often: what is switched twice meets writes of the first time still under way.
         if plan.lease_us and (self._count == 3 or self._own.random() < (0.3 if self._count < 12 else 0.02)):
-            payload, is_read = self._set_lease(), False
+            payload, is_read = self._lease().payload, False
         elif plan.own_calls and self._own.random() < plan.own_calls:
             payload, is_read = self._instance()
         return Drawn(bytes(bytearray(payload)), is_read, self._consistency())  # an object that nobody else holds
+
+    @staticmethod
+    def set_lease(duration_us: int) -> Drawn:
+        """The call that makes leases so long, in microseconds; 0: there are none."""
+        return Drawn(encode_untyped("paxospp.set_lease", [duration_us]), False, "linearizable")
 
     def _instance(self) -> tuple[bytes, bool]:
         name = self._own.choice(_NAMES)
@@ -73,11 +78,11 @@ class Calls:
             case _:
                 return encode_untyped("paxospp.decide", [name, self._own.randbytes(4)]), False
 
-    def _set_lease(self) -> bytes:
+    def _lease(self) -> Drawn:
         lease_us = self._plan.lease_us
         if self._count > 3:
             lease_us = self._own.choice((lease_us, lease_us, lease_us // 2, 0))
-        return encode_untyped("paxospp.set_lease", [lease_us])
+        return self.set_lease(lease_us)
 
     def _consistency(self) -> Consistency:
         if self._strength.random() >= self._plan.weak_reads:

@@ -53,6 +53,20 @@ class Faults:
     capacity: int = 0
     """N10: no more than this many messages are under way on one link; 0 for no bound."""
 
+    interference_rate: float = 0.0
+    """N11: for an interval, links lose, hold, double or delay some kinds of messages in one direction."""
+    duel_s: float = 0.0
+    """N12: mean length of the rounds in which somebody campaigns at once and reaches some of the others; 0: none."""
+
+    whisper_s: float = 0.0
+    """N13: mean of the times between which one node hears of entries and snapshots only; 0: never."""
+
+    ambush_s: float = 0.0
+    """N14: mean time between two looks for a node in the state that is waited for, in which it is struck; 0: none."""
+
+    rehearsal_s: float = 0.0
+    """N15: mean time after which the story of a rehearsal begins again; 0: never."""
+
     # The processes.
     crash_rate: float = 0.0
     """P1: a node is killed."""
@@ -98,6 +112,8 @@ class Faults:
     """D11: at a crash both copies of the promise are damaged: that storage does not load any more."""
     wipe_rate: float = 0.0
     """D12: a node comes back with an empty disk."""
+    founder_wipe: float = 0.0
+    """D12: chance, every now and then, that a node loses its disk that has just promised to who founds the cluster."""
     swap_rate: float = 0.0
     """D13: two nodes come back with each other's disk, until somebody notices."""
     snapshot_error: float = 0.0
@@ -108,10 +124,17 @@ class Faults:
     """D15: a load ends in an error, once."""
     stall_rate: float = 0.0
     """D16: a disk hangs for up to two minutes."""
+    stall_s: float = 0.0
+    """D16: mean time for which it does, if not that long; 0: from one second on."""
     slow_disk: float = 1.0
     """D16: one disk is so many times slower."""
     crash_at_snapshot: float = 0.0
     """D17: the node dies between two steps of taking, sending or installing a snapshot."""
+    chosen_loss: float = 0.0
+    """D18: chance that a round of N12 damages what was chosen, and makes a node that lags lead."""
+
+    sole_loss_s: float = 0.0
+    """D19: mean time after which a leader loses what nobody else knows decided, and leads again; 0: never."""
 
     # The clocks.
     drift: float = 0.0
@@ -160,6 +183,11 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "N8": ("half_open",),
     "N9": ("mangle", "forge_rate"),
     "N10": ("capacity",),
+    "N11": ("interference_rate",),
+    "N12": ("duel_s",),
+    "N13": ("whisper_s",),
+    "N14": ("ambush_s",),
+    "N15": ("rehearsal_s",),
     "P1": ("crash_rate", "crash_all"),
     "P2": ("crash_at_write",),
     "P3": ("pause_rate",),
@@ -177,12 +205,14 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "D9": ("lost_write", "lost_end"),
     "D10": ("copy_rot_rate",),
     "D11": ("both_rot",),
-    "D12": ("wipe_rate",),
+    "D12": ("wipe_rate", "founder_wipe"),
     "D13": ("swap_rate",),
     "D14": ("snapshot_error", "snapshot_rot"),
     "D15": ("refuse_load",),
-    "D16": ("stall_rate", "slow_disk"),
+    "D16": ("stall_rate", "stall_s", "slow_disk"),
     "D17": ("crash_at_snapshot",),
+    "D18": ("chosen_loss",),
+    "D19": ("sole_loss_s",),
     "C1": ("drift",),
     "C2": ("clock_step_rate",),
     "K1": ("impatience",),
@@ -211,6 +241,7 @@ _DRAWS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
     "N8": {"half_open": lambda random: random.choice((0.3, 0.7))},
     "N9": {"mangle": _share(0.002, 0.1), "forge_rate": _share(0.2, 5.0)},
     "N10": {"capacity": lambda random: random.randint(2, 20)},
+    "N11": {"interference_rate": _share(0.3, 3.0)},
     "P1": {"crash_rate": _share(0.1, 2.0), "crash_all": lambda random: random.choice((0.0, 0.05, 0.3))},
     "P2": {"crash_at_write": _share(0.0005, 0.02)},
     "P3": {"pause_rate": _share(0.05, 0.5)},
@@ -256,29 +287,45 @@ _CHURN: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
 }
 """One leader after another is lost with work in hand."""
 
+_DUELS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
+    "N11": {"interference_rate": _share(0.3, 3.0)},
+    "N12": {"duel_s": _share(0.02, 0.15)},
+    "D18": {"chosen_loss": lambda random: random.choice((0.15, 0.4))},
+    "K3": {"burst_rate": _share(0.3, 1.5)},
+}
+"""An adversary decides who campaigns, and whom it reaches."""
+
+_ALWAYS = ("N4", "N12")
+"""Without these there is no churn, and there are no duels."""
+
+
+def draws_duels(seed: int) -> bool:
+    """Whether under ``seed`` an adversary decides who campaigns when; see ``duels``."""
+    return 0.15 <= Random(f"{seed} swarm").random() < 0.7
+
 
 def draws_churn(seed: int) -> bool:
     """Whether under ``seed`` the lead changes hands all the time."""
-    return 0.5 <= Random(f"{seed} swarm").random() < 0.75
+    return 0.7 <= Random(f"{seed} swarm").random() < 0.83
 
 
 def draw_faults(seed: int) -> Faults:
-    """What goes wrong under ``seed``.
+    """What goes wrong under ``seed``, apart from its drill.
 
-    Of half of all seeds few families, of a quarter about half of them, and of a quarter those that
-    cost leaders, at high rates, with few others: what is wrong with recovery shows where recovery
-    follows recovery.
+    A seventh of all seeds has few families, and a sixth about half of them. In the others few families join an
+    adversary that decides who campaigns, or faults that cost one leader after another: what is wrong with recovery
+    shows where recovery follows recovery.
     """
-    half = Random(f"{seed} swarm").random() >= 0.75
-    share = 0.45 if half else 0.12
+    half = Random(f"{seed} swarm").random() >= 0.83
+    share = 0.45 if half else 0.06 if draws_duels(seed) else 0.12
     drawn: dict[str, float | int | bool] = {}
     for family, draws in _DRAWS.items():
         random = Random(f"{seed} {family}")
         if random.random() < share:
             drawn.update({name: draw(random) for name, draw in draws.items()})
-    if draws_churn(seed):
-        for family, draws in _CHURN.items():
-            random = Random(f"{seed} {family} churn")
-            if family == "N4" or random.random() < 0.5:
-                drawn.update({name: draw(random) for name, draw in draws.items()})
+    special = _CHURN if draws_churn(seed) else _DUELS if draws_duels(seed) else {}
+    for family, draws in special.items():
+        random = Random(f"{seed} {family} churn")
+        if family in _ALWAYS or random.random() < 0.6:
+            drawn.update({name: draw(random) for name, draw in draws.items()})
     return Faults(**drawn)  # type: ignore[arg-type]  # the draws give what each field holds

@@ -42,12 +42,13 @@ class Mangler:
                 return data[:start] + bytes(min(16, len(data) - start)) + data[start + 16 :]
 
     def forged(self, sender: Sender, to: NodeId) -> bytes:
-        """A well-formed frame that says something enormous, from somebody who has no say here."""
+        """A well-formed frame that says something enormous, from somebody who has no say here, or not about that."""
         random = self._random
         stranger = Sender(
             random.randbytes(16), sender.group, sender.node, sender.incarnation, sender.boot, sender.nonce
         )
-        match random.randrange(5):
+        claims: NodeId | None = None
+        match random.randrange(6):
             case 0:
                 stranger = sender._replace(group=sender.group + 1)
             case 1:
@@ -56,9 +57,11 @@ class Mangler:
                 stranger = sender._replace(incarnation=sender.incarnation ^ 6)
             case 3:
                 return random.randbytes(random.randrange(200))
+            case 4:
+                stranger, claims = sender, to
             case _:
                 pass
-        ballot = Ballot(1 << random.randint(30, 60), stranger.node, stranger.incarnation)
+        ballot = Ballot(1 << random.randint(30, 60), claims or stranger.node, stranger.incarnation)
         message: Message
         match random.randrange(3):
             case 0:
@@ -77,7 +80,6 @@ class Mangler:
                     leading=ballot,
                     served=True,
                     decided_up_to=Slot(10**6),
-                    recovered_up_to=Slot(0),
                     promised=ballot,
                     remembered=Slot(0),
                     booted_with=None,

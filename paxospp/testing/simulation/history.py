@@ -18,17 +18,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from paxospp.execution.instances import is_own
 from paxospp.execution.sessions import RunOutcome, RunStatus
 from paxospp.execution.snapshot import SnapshotReader
 from paxospp.execution.values import VOID, Run, decode_commands
 from paxospp.model import Change, Entry, Kind, NodeId, Slot, SnapshotMeta
-from paxospp.state_machine import OUTCOME_RAISED, StateMachine, unpack_call
+from paxospp.state_machine import StateMachine, unpack_call
+from paxospp.testing.simulation.alike import are_alike, hash_of_state
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.reference import Reference
 from paxospp.testing.simulation.sessions import SessionRules
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from paxospp.testing.simulation.host import Host
     from paxospp.testing.simulation.parts import WatchedExecutor
 
-_RAISED_TAG = bytes([OUTCOME_RAISED])
 _TICK_S = 1e-6
 Number = tuple[bytes, int]
 """The random part of a session, and a request's number in it."""
@@ -138,7 +135,7 @@ class History:
         index = self._applied_at.get(number)
         if index is None:
             raise Broken("12", f"{operation.client} is answered for {number}, which was never applied")
-        if not _equal(self._replies[number], outcome):
+        if not are_alike(self._replies[number], outcome):
             raise Broken("12", f"{operation.client} is told {outcome!r} for {number}; it was {self._replies[number]!r}")
         self._end(operation, index, strictly=True)
 
@@ -238,7 +235,7 @@ class History:
                 )
             self._compare(host, slot, outcomes)
         if self._invariant is not None:
-            self._call_invariant(host.name, executor._machine, slot)
+            self._call_invariant(host.name, executor.machine, slot)
 
     def on_restored(self, host: Host, executor: WatchedExecutor) -> None:
         """A replica has its state from a snapshot (10): it is the state of that slot, as everybody knows it."""
@@ -256,7 +253,8 @@ class History:
             raise Broken("10", f"{host.name} publishes a snapshot that says it is of slot {head.applied}")
         if head.horizon != self._horizons[slot]:
             raise Broken("10", f"{host.name} publishes a snapshot of slot {slot} in which others have expired")
-        state = hash_of(SnapshotReader([data]))
+        host.world.invariants.of_steps.check_covers(host, slot, head.ballot)
+        state = hash_of_state(SnapshotReader([data]))
         if self._states.setdefault(slot, state) != state:
             raise Broken("divergence", f"{host.name} has another state in its snapshot of slot {slot} than others")
 
@@ -288,7 +286,7 @@ class History:
                 theirs.first,
                 theirs.status,
                 theirs.expected,
-            ) or not all(map(_equal, ours.outcomes, theirs.outcomes)):
+            ) or not all(map(are_alike, ours.outcomes, theirs.outcomes)):
                 raise Broken("11", f"{host.name} answers {theirs} in slot {slot}, others {ours}")
 
     def _first_to_apply(
@@ -359,28 +357,9 @@ class History:
     def _check_replies(self, random: bytes, outcome: RunOutcome) -> None:
         for number, reply in enumerate(outcome.outcomes, outcome.first):
             expected = self._replies.setdefault((random, number), reply)
-            if expected is not reply and not _equal(expected, reply):
+            if expected is not reply and not are_alike(expected, reply):
                 raise Broken(
                     "divergence",
                     f"number {number} of a session is answered {reply!r}; alone in its order the machine says "
                     f"{expected!r}",
                 )
-
-
-def hash_of(reader: SnapshotReader) -> bytes:
-    """A hash over the sessions and the machine's part of a snapshot; of an exception only that it is one."""
-    hashed = blake2b(digest_size=16)
-    for session in reader.sessions():
-        replies = [_RAISED_TAG if reply[:1] == _RAISED_TAG else reply for reply in session.replies]
-        hashed.update(_encode((session.id, session.applied, session.acknowledged, session.seen, replies)))
-    for chunk in reader.machine():
-        hashed.update(chunk)
-    return hashed.digest()
-
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def _equal(ours: bytes, theirs: bytes) -> bool:
-    """Whether two outcomes are alike; an exception's text may hold an address of one machine."""
-    return ours == theirs or (ours[:1] == theirs[:1] == _RAISED_TAG)

@@ -8,8 +8,9 @@ A node never starts itself again: the world does, as whoever runs a node would.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +27,23 @@ from paxospp.events import Event, MembershipChanged
 from paxospp.messages import Decided, Message, Sender
 from paxospp.model import Entry, NodeId, Slot
 from paxospp.node.identity import StoredIdentity
+from paxospp.node.parts import Parts
 from paxospp.node.snapshots.restoring import restore_current
 from paxospp.state_machine import prepare
 from paxospp.storage.contract import DurableState
-from paxospp.testing.simulation.disk import Disk, VirtualStorage
-from paxospp.testing.simulation.parts import Loaded, VirtualParts, WatchedExecutor
+from paxospp.testing.simulation.disk import Disk
+from paxospp.testing.simulation.observer import HostObserver
+from paxospp.testing.simulation.parts import Loaded, WatchedExecutor, virtual_parts
+from paxospp.testing.simulation.storage import VirtualStorage
 from paxospp.testing.simulation.virtual_time import VirtualLoop
-from paxospp.testing.simulation.writing import DiskFaults, VirtualWriter
+from paxospp.testing.simulation.writing import DiskFaults, virtual_writer
 
 if TYPE_CHECKING:
     from paxospp.testing.simulation.world import World
 
 LOAD_S = 0.01
+_ROUNDS_S = (0.001, 0.01, 0.03)
+"""How long one round of the event loop takes where the machine is slow to apply."""
 _BOOT_DRIFT = DRIFT_BOUND / 2.04
 """Of one clock against the world's, so that two differ by less than the bound."""
 
@@ -62,7 +68,7 @@ class Host:
         self.disk = Disk()
         self.disk_faults = DiskFaults(f"{world.seed} {name}", world.plan.write_s)
         self.faults = world.plan.faults
-        self.parts: VirtualParts | None = None
+        self.parts: Parts | None = None
         self.loop: VirtualLoop | None = None
         self.sender: Sender = Sender(b"", 0, name, 0, 0, 0)
         self.cause: Exception | None = None
@@ -79,13 +85,21 @@ class Host:
         self.full_until = 0.0
         self.asleep = False
         self.inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self.observer = HostObserver(self)
         self.random = Random(f"{world.seed} {name}")
         self.rebirths = Random(f"{world.seed} {name} rebirths")
+        self._is_slow_to_apply = world.plan.pacing.apply_slice_s == 0.0
+        self._goes_on = False
+        """Whether the next round of its loop is due."""
+        self._rounds = Random(f"{world.seed} {name} rounds")
+        self._round_s = self._rounds.choice(_ROUNDS_S)
         self._chance = Random(f"{world.seed} {name} node")
         self._clock_rate = self._boot_rate = 1.0
         self._clock_offset_s = 0.0
         self._storage: VirtualStorage | None = None
         # What the invariants remember of this life.
+        self.began_at = 0.0
+        """When it last began to take part, in the world's time."""
         self.promised: Any = None
         self.decided = 0
         self.applied = Slot(0)
@@ -101,8 +115,18 @@ class Host:
     # Life.
 
     @property
+    def has_vote(self) -> bool:
+        """Whether its storage is one that votes, as far as that is settled."""
+        return self.world.invariants.has_vote(self)
+
+    @property
     def is_up(self) -> bool:
         return self.parts is not None
+
+    @property
+    def is_installing(self) -> bool:
+        """Whether a peer's snapshot is on its way into its machine."""
+        return self.parts is not None and self.parts.driver.holding
 
     def boot_time(self) -> float:
         """What CLOCK_BOOTTIME says here. Leases trust it to drift less than ``DRIFT_BOUND``, so it does (C3)."""
@@ -114,7 +138,7 @@ class Host:
 
     def finds_faulty(self, slot: Slot) -> bool:
         """Whether this life could not read ``slot`` (D5): that is damage to it, until it starts anew."""
-        return self.parts is not None and self.parts.replica._protocol.log.is_faulty(slot)
+        return self.parts is not None and self.parts.replica.protocol.log.is_faulty(slot)
 
     def set_clock(self, rate: float, offset_s: float) -> None:
         self._clock_rate, self._clock_offset_s = rate, offset_s
@@ -124,6 +148,7 @@ class Host:
         """Begin a life: open and load the storage, say which boot this is, and take part."""
         assert self.loop is None
         self.cause = None
+        self._goes_on = False
         self.loop = VirtualLoop(  # type: ignore[abstract]  # what rooms of a node do not use raises
             self.world.clock,
             self.take,
@@ -140,7 +165,8 @@ class Host:
         self.world.clock.trace(self.index * 256 + 3)
         try:
             self.world.troubles.on_load(self)
-            storage = VirtualStorage(self.disk)
+            storage = VirtualStorage(self.disk, self.world.invariants.of_snapshots)
+            storage.on_write = lambda: self.disk_faults.on_write(self)
             self._storage = storage
             if self.disk.image.copy_is_rotten:
                 self.world.coverage["one copy of the promise was repaired from the other"] += 1
@@ -152,13 +178,12 @@ class Host:
                 stored.check_membership(membership)
             identity, batch = stored.begin(self.world.addresses, self._draw)
             storage.persist(batch)
-            problem = self.disk_faults.on_write(self, storage)
-            if problem is not None:
-                raise problem
         except (StorageError, ConfigError, ReplicaStoppedError) as error:
             self.fail(error)
             return
         self.world.invariants.on_load(self, identity, state)
+        if self.world.validator is not None:
+            self.world.validator.on_load(self, identity)
         delay_s = self.disk_faults.write_s(self)
         self.world.clock.after(delay_s, self._begin, Loaded(life, identity, state, storage, executor, restored_bytes))
 
@@ -170,7 +195,7 @@ class Host:
         if state.snapshot is None:
             return executor, 0
         try:
-            size = restore_current(self.name, storage, executor)
+            size = restore_current(self.name, storage, executor, state.promised)
         except CorruptedError:
             if len(self.world.hosts) == 1 and state.first > 1:
                 raise
@@ -186,16 +211,20 @@ class Host:
             return
         self.world.clock.trace(self.index * 256 + 4)
         self.on_written()
-        writer = VirtualWriter(
-            self, storage, on_persisted=lambda token: self._parts.driver.persisted(token), on_failed=self.fail
-        )
-        self.parts = VirtualParts(self, what, writer)
+        writer = virtual_writer(self, storage, self._on_persisted)
+        self.parts = virtual_parts(self, what, writer)
+        self.began_at = self.world.clock.now
         self.sender = self.parts.replica.sender
         self.world.troubles.on_start(self)
         self.take(life, self.parts.start, ())
 
+    def _on_persisted(self, token: int) -> None:
+        if self.world.validator is not None:
+            self.world.validator.on_written(self, token)
+        self._parts.driver.persisted(token)
+
     @property
-    def _parts(self) -> VirtualParts:
+    def _parts(self) -> Parts:
         assert self.parts is not None
         return self.parts
 
@@ -279,15 +308,29 @@ class Host:
         try:
             callback(*arguments)
             ready = life.ready
-            while ready and self.loop is life:
-                callback, arguments = ready.popleft()
-                callback(*arguments)
+            rounds = 1 if self._is_slow_to_apply else sys.maxsize
+            while ready and self.loop is life and rounds:
+                rounds -= 1
+                for _ in range(len(ready)):
+                    callback, arguments = ready.popleft()
+                    callback(*arguments)
+                    if self.loop is not life:
+                        break
         except Killed:
             return
+        if ready and self.loop is life and not self._goes_on:
+            self._goes_on = True
+            self.world.clock.after(self._round_s, self._go_on, life)
         if self.parts is not None and self.loop is life:
             self.world.invariants.after_event(self)
             if self.slowness_s:
                 self.sleep(self.slowness_s)
+
+    def _go_on(self, life: VirtualLoop) -> None:
+        """The next round of its loop: what was called for soon; meanwhile other things have come."""
+        if self.loop is life:
+            self._goes_on = False
+            self.take(life, _nothing, ())
 
     def sleep(self, seconds: float) -> None:
         """It does not run for so long; what comes meanwhile waits."""
@@ -304,9 +347,19 @@ class Host:
             heard = [item for item in inbox if item[0] in (self.receive, self.receive_bytes)]
             due = [item for item in inbox if item[0] not in (self.receive, self.receive_bytes)]
             inbox = self.inbox = deque([*due, *heard])
+        if len(inbox) > 1 and self._rounds.random() < 0.4:
+            # All of it in one round of the loop: what one calls for soon comes after the others.
+            together, self.inbox = inbox, deque()
+            self.take(life, self._do_together, (life, together))
+            return
         while inbox and not self.asleep and self.loop is life:
             callback, arguments = inbox.popleft()
             self.take(life, callback, arguments)
+
+    def _do_together(self, life: VirtualLoop, inbox: Iterable[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
+        for callback, arguments in inbox:
+            if self.loop is life:
+                callback(*arguments)
 
     def receive(self, sender: Sender, message: Message) -> None:
         if type(message) is Decided:
@@ -318,23 +371,25 @@ class Host:
 
     def usurp(self) -> None:
         """Campaign at once, whoever leads and however far behind this node is."""
-        parts, loop = self._parts, self.loop
-        assert loop is not None
-        parts.driver._drive(lambda: parts.replica.campaign(loop.time()))
-        self.usurps = parts.replica.role_name == "candidate"
+        parts = self._parts
+        self.usurps = True
+        try:
+            parts.driver.campaign()
+        finally:
+            self.usurps = False
 
     def on_written(self) -> None:
         """The write under way returned."""
         for batch in self.disk.returned(self.random):
             self.world.invariants.on_synced(self, batch)
-            for slot in self.disk.healed:
-                how = "from a peer" if slot in self.taught else "by an accept"
-                self.world.coverage[f"a lost slot was repaired {how}"] += 1
-            self.disk.healed.clear()
             if batch.snapshot is not None:
                 current = self.disk.image.snapshot
                 assert current is not None
                 self.world.history.on_snapshot(self, *current)
+        for slot in self.disk.healed:
+            how = "from a peer" if slot in self.taught else "by an accept"
+            self.world.coverage[f"a lost slot was repaired {how}"] += 1
+        self.disk.healed.clear()
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, MembershipChanged) and self.parts is not None:
@@ -346,6 +401,10 @@ class Host:
     def unix_time(self) -> int:
         """Microseconds since 1970, as this machine's wall clock has it."""
         return self.world.wall_clock(self)
+
+
+def _nothing() -> None:
+    """What a round of the loop begins with when nothing came in."""
 
 
 def _first_entry(storage: VirtualStorage) -> Entry | None:

@@ -49,6 +49,8 @@ class LeaderTroubles:
         """From now on leaders are looked for."""
         if self._faults.depose_s:
             self._depose(None)
+        if self._faults.founder_wipe:
+            self._look_for_founders(None)
 
     # Cut off.
 
@@ -126,6 +128,8 @@ class LeaderTroubles:
 
     def on_leader(self, host: Host) -> None:
         """``host`` leads from now on."""
+        self._world.network.interference.on_change()
+        self._troubles.duels.on_leader(host)
         faults, random, clock = self._faults, self._founders, self._world.clock
         if not self._troubles.is_on or self._world.invariants.chosen.membership is not None:
             return
@@ -138,11 +142,29 @@ class LeaderTroubles:
             clock.after(0.0, self._wipe_founder, random.choice(others))
             clock.after(random.random() * _FOUNDING_S, lambda _: self._world.network.cut(()))
 
+    def _look_for_founders(self, _: object) -> None:
+        """Somebody campaigns to found the cluster; one that promises loses its disk, and the others hear nothing."""
+        world, random = self._world, self._founders
+        world.network.cut(())
+        if not self._troubles.is_on or world.invariants.chosen.membership is not None:
+            return
+        up = [host for host in world.hosts if host.parts is not None and not host.asleep]
+        wipeable = [host for host in self._troubles.wipeable if host in up]
+        if len(world.hosts) > 2 and len(up) > 1 and wipeable and random.random() < self._faults.founder_wipe:
+            host = random.choice(wipeable)
+            candidate = random.choice([other for other in up if other is not host])
+            self._cut_off(candidate, host)
+            candidate.take(candidate.loop, candidate.usurp, ())
+            world.clock.after(0.01 + 0.02 * random.random(), self._wipe_founder, host)
+            world.clock.after(0.1 + 0.3 * random.random(), self._look_for_founders, None)
+        else:
+            world.clock.after(0.02, self._look_for_founders, None)
+
     def _wipe_founder(self, host: Host) -> None:
         """It has promised the founding leader, who is cut off and counts on this life of its storage."""
         if self._troubles.is_on and self._world.invariants.chosen.membership is None and not self._troubles.swapped:
             self._troubles.wipe(host)
-            self._world.clock.after(self._founders.random() * _SOON_S, self._troubles.restart, host)
+            self._world.clock.after(self._founders.random() ** 3 * _SOON_S, self._troubles.restart, host)
             self._world.coverage["a founder's disk was wiped"] += 1
 
     def _lose_founding(self, what: tuple[Host, VirtualLoop, float]) -> None:

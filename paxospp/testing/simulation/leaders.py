@@ -16,15 +16,15 @@ between two messages. What is judged is the step, so a run shows it where it hap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paxospp.engine.founding import FOUNDING_SLOT
 from paxospp.engine.leading import Leading
-from paxospp.engine.quorum import Voters
+from paxospp.engine.promises import Report
 from paxospp.messages import Accept, Promise
-from paxospp.model import Ballot, Kind, NodeId, Slot
+from paxospp.model import Ballot, Kind, Membership, NodeId, Slot
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.chosen import Life
 
@@ -75,6 +75,12 @@ class LeaderRules:
             report = _Report(life, promise.decided, promise.first, promise.faulty, self._parts.pop(key))
             self._reports.setdefault(promise.ballot, {}).setdefault(host.name, []).append(report)
 
+    def on_own_promise(self, host: Host, ballot: Ballot, report: Report) -> None:
+        """``host`` counts its own promise, which no message says; a later one says less of slots decided meanwhile."""
+        accepted = {entry.slot: entry.ballot for entry in report.entries.values()}
+        said = _Report((host.name, report.incarnation), report.decided, report.first, report.faulty, accepted)
+        self._reports.setdefault(ballot, {}).setdefault(host.name, []).append(said)
+
     def on_leading(self, host: Host, leading: Leading) -> None:
         """``host`` takes the lead: whom it counts promised, under this ballot, and is a quorum."""
         said = self._reports.get(leading.ballot, {})
@@ -89,7 +95,6 @@ class LeaderRules:
             voted = [name for name, report in reports.items() if chosen.has_vote((name, report.incarnation))]
             if not self._are_quorum(voted):
                 raise Broken("B7", f"{host.name} leads under {leading.ballot} with promises of {sorted(voted)} alone")
-        self._watch_count(host, leading)
         if self._invariants.chosen.membership is not None:
             self._check_complete(host, leading)
 
@@ -97,8 +102,8 @@ class LeaderRules:
         """8: it has found every chosen slot, or waits for it."""
         assert host.parts is not None
         chosen, coverage = self._invariants.chosen, self._invariants.coverage
-        decided_above = host.parts.replica._protocol.learning.learner._decided_above
-        voters = host.parts.replica._cluster.voters
+        decided_above = host.parts.replica.protocol.learning.learner.decided_above
+        voters = host.parts.replica.protocol.cluster.voters
         top = max(max(chosen.values, default=Slot(0)), leading.recovered_up_to)
         for number in range(host.decided + 1, top + 1):
             slot = Slot(number)
@@ -130,10 +135,27 @@ class LeaderRules:
         if not enough:
             raise Broken("16", f"{host.name} founds under {leading.ballot} after {len(clean)} clean answers")
 
+    def on_founding(self, host: Host, accept: Accept) -> None:
+        """``host`` proposes a founding: what it found is proposed again, and nothing else beside it (rule 9).
+
+        Its alpha bounds what the founder proposes from now on (rule 7).
+        """
+        assert host.parts is not None
+        leading = host.parts.replica.protocol.leading
+        if leading is None or leading.ballot != accept.ballot:
+            return
+        reports = leading.promises.reports.values()
+        found = [report.entries[FOUNDING_SLOT] for report in reports if FOUNDING_SLOT in report.entries]
+        if found and max(found, key=lambda entry: entry.ballot).value != accept.value:
+            raise Broken("8", f"{host.name} founds anew under {accept.ballot}, and was told of a founding value")
+        alpha = Membership.from_bytes(accept.value).alpha
+        if leading.alpha != alpha:
+            raise Broken("rule 7", f"{host.name} founds with alpha {alpha}, and leads with {leading.alpha}")
+
     def on_proposal(self, host: Host, accept: Accept) -> None:
         """``host`` proposes for the first time in a slot: some quorum of what it was told calls for that value."""
         assert host.parts is not None
-        protocol, slot = host.parts.replica._protocol, accept.slot
+        protocol, slot = host.parts.replica.protocol, accept.slot
         said = self._reports.get(accept.ballot, {})
         clean = {name for name, reports in said.items() if any(it.is_clean(slot) for it in self._counted(reports))}
         if not protocol.log.is_faulty(slot):
@@ -164,42 +186,38 @@ class LeaderRules:
             what = "a no-op" if accept.kind is Kind.NOOP else "a value"
             raise Broken("8", f"{host.name} proposes {what} in slot {slot} that no quorum of promises calls for")
 
-    def has_clean(self, host: Host, leading: Leading, slot: Slot) -> bool:
-        """Whether a quorum of those ``host`` counts has ever said accepted or none of ``slot``, under its ballot."""
+    def has_clean(self, leading: Leading, slot: Slot) -> bool:
+        """Whether a quorum of those whom it counts has ever said accepted or none of ``slot``, under its ballot."""
         said = self._reports.get(leading.ballot, {})
-        reports = leading.promises.reports
         return self._are_quorum(
             name
-            for name in reports
+            for name in leading.promises.reports
             if any(report.is_clean(slot) for report in self._counted(said.get(name, ())))
-            or (name == host.name and reports[name].is_clean(slot))
         )
 
     def check_has_room(self, host: Host, leading: Leading) -> None:
         """All it recovered is decided, and neither damage nor what is in flight hinders it."""
         assert host.parts is not None
-        decided, voters = host.parts.replica.decided, host.parts.replica._cluster.voters
+        decided, voters = host.parts.replica.decided, host.parts.replica.protocol.cluster.voters
         hindered = (
             self._invariants.chosen.membership is None
             or host.parts.replica.membership is None
             or decided < leading.recovered_up_to
             or leading.next_slot > decided + leading.alpha
-            or leading._bytes >= leading._window_bytes_max
+            or leading.window_is_full
             or not leading.promises.is_clean(leading.next_slot, voters)
         )
         if not hindered and leading.room(decided, voters) == 0:
             raise Broken("liveness", f"{host.name} leads, and has no room for slot {leading.next_slot}")
 
-    def _watch_count(self, host: Host, leading: Leading) -> None:
-        """Look at everyone that ``host`` counts for a slot while it leads."""
-        count = leading.on_accepted
-
-        def watched(slot: Slot, node: NodeId, voters: Voters) -> bool:
-            if slot in leading.proposals and not self._invariants.chosen.has_accepted(node, slot, leading.ballot):
-                raise Broken("B6", f"{host.name} counts {node} for slot {slot}, accepted under another ballot")
-            return count(slot, node, voters)
-
-        _replace(leading, "on_accepted", watched)
+    def on_counted(self, host: Host, ballot: Ballot, slot: Slot, node: NodeId) -> None:
+        """``host`` counts ``node`` for a slot that it accepted under ``ballot``."""
+        assert host.parts is not None
+        leading = host.parts.replica.protocol.leading
+        if leading is None or leading.ballot != ballot:
+            raise Broken("B6", f"{host.name} counts what {node} accepted in slot {slot} under {ballot}, not its own")
+        if not self._invariants.chosen.has_accepted(node, slot, ballot):
+            raise Broken("B6", f"{host.name} counts {node} for slot {slot}, accepted under another ballot")
 
     def _counted(self, reports: Iterable[_Report]) -> Iterator[_Report]:
         """Those of lives that have the vote."""
@@ -207,7 +225,3 @@ class LeaderRules:
 
     def _are_quorum(self, names: Iterable[NodeId]) -> bool:
         return self._invariants.chosen.are_quorum(names)
-
-
-def _replace(owner: object, name: str, method: Callable[..., object]) -> None:
-    setattr(owner, name, method)

@@ -2,7 +2,8 @@
 
 One ``Path`` per ordered pair of nodes. Without faults a path is what a gRPC stream is: nothing is
 lost while it stands, and nothing overtakes. Whether a message may be *said* is looked at before
-(``Network.watch``); what it does where it arrives is the node's affair.
+(``Network.watch``); what it does where it arrives is the node's affair. Rules that stick to a link for a
+while stand in ``interference``.
 
 References: FAULTS (b), N1 to N10.
 """
@@ -11,13 +12,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from paxospp.messages import Message, Sender
+from paxospp.messages import Message, Sender, SnapshotChunk
 from paxospp.model import NodeId
 from paxospp.testing.simulation.faults import Faults
 from paxospp.testing.simulation.frames import Mangler
+from paxospp.testing.simulation.interference import Interference, Rule
 from paxospp.testing.simulation.virtual_time import Clock
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class Path:
         "cut",
         "dead_until",
         "held",
+        "rules",
         "source",
         "target",
         "under_way",
@@ -53,6 +57,7 @@ class Path:
         self.clogged = False
         self.dead_until = 0.0
         self.held: list[Packet] = []
+        self.rules: tuple[Rule, ...] = ()
         self.under_way = 0
         self.arrived_at = 0.0
         self.code = (source.index * 16 + target.index) * 16
@@ -81,6 +86,9 @@ class Network:
         self._copies = Random(f"{seed} N2 messages")
         self._delays = Random(f"{seed} N3 messages")
         self.mangler = Mangler(seed, faults)
+        self.interference = Interference(seed, clock, self._arrive, coverage)
+        self.older: frozenset[NodeId] = frozenset()
+        """Nodes of a version whose snapshot chunks name no ballot; the snapshot itself does."""
         self._is_plain = True
         self.set_faults(faults)
 
@@ -127,6 +135,7 @@ class Network:
         for (source, target), path in self._paths.items():
             if source in names and target in names:
                 path.cut = False
+                path.rules = ()
                 path.dead_until = 0.0
                 self.unclog(path)
 
@@ -140,11 +149,15 @@ class Network:
 
     def send(self, source: Host, to: NodeId, message: Message) -> None:
         """``source`` says ``message``: look at it, and let it go."""
+        if type(message) is SnapshotChunk and source.name in self.older:
+            message = replace(message, ballot=None)
         self._watch(source, to, message)
         path = self._paths.get((source.name, to))
         if path is None:
             return
         packet: Packet = (path, source.sender, message)
+        if path.rules and self.interference.takes(packet, type(message)):
+            return
         if self._is_plain:
             path.under_way += 1
             at = self._clock.now + path.base_s

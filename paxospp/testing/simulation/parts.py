@@ -1,40 +1,35 @@
 """The rooms of a simulated node: those of a real one, as far as they do not touch the world.
 
-``Parts``, with its driver, front door, local, remote and query rooms, its executor and its replica,
-is the one that ``paxospp.Node`` is made of. Replaced are only the event loop (``VirtualLoop``), the
-threads (``VirtualWriter``), the links (``VirtualLinks``) and the server, which nobody dials; what
-the front door, the queries and the executor do is looked at as they do it.
+``Parts``, with its driver, front door, local, remote and query rooms, its executor and its replica, is the one that
+``paxospp.Node`` is made of. Other are only the event loop (``VirtualLoop``), the threads (``VirtualWorker``), the
+links (``VirtualLinks``), the clocks and chance, which are passed in, as is the observer; the server has no port.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from paxospp.config import NodeConfig
-from paxospp.engine.output import ReadReady
+from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Identity
-from paxospp.execution.executor import Executor
-from paxospp.execution.instances import is_own
+from paxospp.execution.executor import Apply, Executor
 from paxospp.execution.sessions import RunOutcome
 from paxospp.messages import Message
-from paxospp.model import Entry, NodeId, Slot, SnapshotMeta
+from paxospp.model import Entry, NodeId
 from paxospp.node.parts import Parts
+from paxospp.node.writer import Writer
 from paxospp.rpc.peers import PeerLinks
-from paxospp.rpc.server import Server
-from paxospp.state_machine import StateMachine
+from paxospp.state_machine import Context, StateMachine
 from paxospp.storage.contract import DurableState
 from paxospp.testing.machine_checks.comparison import disturb_sets
-from paxospp.testing.simulation.bounds import check_log
-from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.calling import WatchedCaller
-from paxospp.testing.simulation.disk import VirtualStorage
 from paxospp.testing.simulation.rebirth import loosen
-from paxospp.testing.simulation.values import with_unix_time
+from paxospp.testing.simulation.storage import VirtualStorage
+from paxospp.testing.simulation.validation.watched import WatchedReplica
 from paxospp.testing.simulation.virtual_time import VirtualLoop
-from paxospp.testing.simulation.writing import VirtualWriter
 
 if TYPE_CHECKING:
     from paxospp.testing.simulation.host import Host
@@ -51,109 +46,53 @@ class Loaded(NamedTuple):
     restored_bytes: int
 
 
-class VirtualParts(Parts):
+def virtual_parts(host: Host, loaded: Loaded, writer: Writer) -> Parts:
     """What a node is made of, on virtual time, links and disks."""
-
-    def __init__(self, host: Host, loaded: Loaded, writer: VirtualWriter) -> None:
-        self._host = host
-        self._sharing: dict[bool, list[object]] = {False: [], True: []}
-        """Who shares the ticket that was drawn last, by round or by lease."""
-        assert host.loop is not None
-        super().__init__(
-            loaded.identity,
-            loaded.state,
-            writer,
-            loaded.executor._machine,
-            host.world.plan.config,
-            loop=host.loop,
-            on_event=host.on_event,
-            on_failed=host.fail,
-            stopped_by=lambda: host.cause,
-            executor=loaded.executor,
-            restored_bytes=loaded.restored_bytes,
-            boot_time=host.boot_time,
-        )
-        self.local._caller = WatchedCaller(host.world.history, host.random)
-        self.front._propose = self._propose
-        publish = self.driver.publish
-
-        def watched_publish(meta: SnapshotMeta, first: Slot, then: Callable[[], None]) -> None:
-            check_log(host, meta.slot, first)
-            publish(meta, first, then)
-
-        self.driver.publish = watched_publish  # type: ignore[method-assign]
-        ask_all, on_asked = self.queries.ask_all, host.world.history.on_asked
-
-        def watched(requests: Sequence[bytes], *arguments: Any) -> None:
-            for request in requests:
-                on_asked(request)
-            ask_all(requests, *arguments)
-
-        self.queries.ask_all = watched  # type: ignore[method-assign, assignment]
-        self.queries._read = self._watched_read
-
-    def _watched_read(self, ticket: int, lease: bool) -> None:
-        protocol, cluster, host = self.replica._protocol, self.replica._cluster, self._host
-        if lease and protocol.leading and protocol.lease.is_held(host.name, cluster.voters, host.boot_time()):
-            host.world.coverage["a read was confirmed by a lease"] += 1
-        lane = self.queries._by_lease if lease else self.queries._by_round
-        self._sharing[lease] = list(lane.asked or ())
-        self.driver.read(ticket, lease)
-
-    def _on_readable(self, ready: ReadReady) -> None:
-        """A ticket came back: what the query room takes its state for, as of when, is what it is (13)."""
-        before = self.queries._freshest
-        for lane in self.queries._lanes:
-            if lane.ticket == ready.ticket and lane.asked is not None and lane.asked != self._sharing[lane.lease]:
-                raise Broken("B32", f"{self._host.name} confirms a query by a ticket that was drawn before it came")
-        super()._on_readable(ready)
-        freshest, host = self.queries._freshest, self._host
-        if freshest is not None and freshest is not before:
-            host.world.history.check_fresh(host.name, freshest.slot, host.world_time_of(freshest.begun_at))
-
-    def _propose(self, value: bytes, awaited_elsewhere: bool) -> None:
-        """Proposes what the front door made, with the virtual wall clock in it."""
-        self.driver.propose(with_unix_time(value, self._host.unix_time()), awaited_elsewhere)
-
-    def on_frame(self, data: bytes) -> None:
-        """Bytes that came over a link."""
-        self._on_frame(data)
-
-    def _make_random(self) -> Random:
-        return Random(self._host.random.getrandbits(64))
-
-    def _make_links(self, config: NodeConfig) -> PeerLinks:
-        return VirtualLinks(self._host)
-
-    def _make_server(self) -> Server:
-        return NoServer()
+    assert host.loop is not None
+    validator = host.world.validator
+    return Parts(
+        loaded.identity,
+        loaded.state,
+        writer,
+        loaded.executor.machine,
+        host.world.plan.config_of(host.index),
+        loop=host.loop,
+        on_event=host.on_event,
+        on_failed=host.fail,
+        stopped_by=lambda: host.cause,
+        executor=loaded.executor,
+        restored_bytes=loaded.restored_bytes,
+        boot_time=host.boot_time,
+        unix_time=host.unix_time,
+        links=VirtualLinks(host),
+        caller=WatchedCaller(host.world.history, host.random),
+        draw_random=lambda: Random(host.random.getrandbits(64)),
+        make_replica=Replica if validator is None else partial(WatchedReplica, judge=validator),
+        pacing=host.world.plan.pacing,
+        observer=host.observer,
+    )
 
 
 class WatchedExecutor(Executor):
     """The executor, with everything it does looked at."""
 
     def __init__(self, host: Host, machine: StateMachine) -> None:
-        super().__init__(machine)
+        super().__init__(machine, host.observer, around=self._around)
         self._host = host
         self._rebirth = host.world.plan.rebirth
         self._chance = host.rebirths
-        self._watch_commands()
 
-    def _watch_commands(self) -> None:
-        inner = self._apply_command
-        host = self._host
-        trouble = host.world.troubles.on_command
+    def _around(self, apply: Apply, is_own: bool) -> Apply:
+        """Count commands; those of the machine beside the user's meet no trouble."""
 
-        def apply(payload: bytes, context: Any) -> bytes:
+        def counted(payload: bytes, context: Context) -> bytes:
+            host = self._host
             host.executed += 1
-            trouble(host)
-            return inner(payload, context)
+            if not is_own:
+                host.world.troubles.on_command(host)
+            return apply(payload, context)
 
-        self._apply_command = apply
-
-    def _apply_any(self, payload: bytes, context: Any) -> bytes:
-        self._host.executed += is_own(payload)  # of the machine beside the user's, which meets no trouble
-        return super()._apply_any(payload, context)
+        return counted
 
     def apply(self, entry: Entry) -> Sequence[RunOutcome]:
         history = self._host.world.history
@@ -165,13 +104,11 @@ class WatchedExecutor(Executor):
             self.live_again()
         return outcomes
 
-    def _finish_restore(self, state: Any, stopped: Any) -> None:
-        super()._finish_restore(state, stopped)
-        if state is not None:
-            # Equal sets need not iterate alike, and a machine must not depend on it: let it show.
-            disturb_sets(getattr(self._machine, "__dict__", {}), Random(f"{self._host.world.seed} sets {self.applied}"))
-            self._host.world.history.on_restored(self._host, self)
-            self._host.applied = self.applied
+    def on_restored(self) -> None:
+        # Equal sets need not iterate alike, and a machine must not depend on it: let it show.
+        disturb_sets(getattr(self.machine, "__dict__", {}), Random(f"{self._host.world.seed} sets {self.applied}"))
+        self._host.world.history.on_restored(self._host, self)
+        self._host.applied = self.applied
 
     def answer(self, request: bytes) -> bytes:
         history = self._host.world.history
@@ -185,10 +122,11 @@ class WatchedExecutor(Executor):
 
     def live_again(self) -> None:
         """Pass the whole state through a snapshot into a new machine, as a restart from one does."""
-        fresh = WatchedExecutor(self._host, self._host.world.plan.machine())
-        fresh.restore(self.encode_snapshot())
-        loosen(fresh._machine)
-        self.__dict__.update(fresh.__dict__)
+        snapshot = list(self.encode_snapshot())
+        machine = self._host.world.plan.machine()
+        Executor.__init__(self, machine, self._host.observer, around=self._around)
+        self.restore(snapshot)
+        loosen(machine)
         self._host.world.coverage["a state went through a snapshot"] += 1
 
 
@@ -212,10 +150,3 @@ class VirtualLinks(PeerLinks):
 
     def reset(self, peer: NodeId) -> None:
         """Keep-alive does it."""
-
-
-class NoServer(Server):
-    """Nobody dials a virtual node."""
-
-    def __init__(self) -> None:
-        """There is no port."""

@@ -5,28 +5,25 @@
 others stays wrong for good. What waits on the core must end, and new calls must be answered in
 time. *Quiet*: everything heals, and all live replicas end with the same log and the same state.
 
-Not coming back is excused by one predicate only (``stuck_slot``): a slot that no node of the core
-can tell, and for which a quorum of it cannot say *accepted* or *none*. Before there is a cluster
-(``founding_is_stuck``) everybody has to say so of slot 1, unless somebody can tell it.
+Not coming back is excused by what stands in ``stuck`` only.
 
 Reference: TigerBeetle's VOPR, whose shape this is.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from paxospp.model import Slot
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.clients import Clients, EmbeddedClient
-from paxospp.testing.simulation.disk import Image
 from paxospp.testing.simulation.faults import Faults
 from paxospp.testing.simulation.host import Host
 from paxospp.testing.simulation.plan import Plan
 from paxospp.testing.simulation.report import WORST
 from paxospp.testing.simulation.rollback import roll_back
+from paxospp.testing.simulation.stuck import founding_is_stuck, stuck_slot
 from paxospp.testing.simulation.world import World
 
 FOUNDING_S = 30.0
@@ -37,6 +34,8 @@ CATCH_UP_S = 10.0
 PENDING_S = 20.0
 """Within this all that waited on the core has ended, one way or another."""
 QUIET_S = 40.0
+CHUNK_S = 0.007
+"""What a chunk of a snapshot takes at most: to be asked for, read, carried over the slowest link and staged."""
 _STEP_S = 0.05
 
 GENTLE = Faults()
@@ -119,19 +118,25 @@ class Run:
                 self._abandon(host, core)
         self._mend(core)
         began = world.clock.now
-        window_s = self.plan.config.election_timeout_s * (1 + 2 * self.plan.faults.drift)
+        window_s = self.plan.election_timeout_s * (1 + 2 * self.plan.faults.drift)
         # A crashed node takes a moment to start, and before the founding there is more to agree on.
         grace_s = 1.0 if world.invariants.chosen.membership is not None else FOUNDING_S
         if any(self._is_behind(host) for host in core):
             grace_s += CATCH_UP_S
+        # What a burst has left comes first. Each call may be a value of its own, and a log that is full of what is not
+        # decided takes the next one only when that is sent again: once the last one is written, and known decided.
+        resend_s = max(self.plan.config_of(host.index).resend_interval_s for host in core)
+        grace_s += len(self.clients.waiting) * (resend_s + 2 * self.plan.write_s)
+        # A write that a slow disk has begun takes its time, though the disk is well now.
+        grace_s += max(self._writing_s(host) for host in core)
         bound_s = LIVENESS_WINDOWS * window_s + grace_s
         self.clients.end()
         probes = [self.clients.probe(host) for host in core]
 
         def late() -> list[str]:
-            return [
-                probe.home.name for probe in probes if not probe.is_done and not self._has_lost_its_state(probe.home)
-            ]
+            asked = [probe.home for probe in probes if not probe.is_done]
+            # A founding that was under way may have been completed with an earlier life of one of them.
+            return [host.name for host in asked if host.has_vote and not self._has_lost_its_state(host)]
 
         if not self._wait(bound_s, lambda: not late()):
             raise Broken(
@@ -149,11 +154,24 @@ class Run:
         """Whether it has to catch up with what its disk alone does not tell it."""
         return host.disk.image.decided < self.world.invariants.chosen.up_to
 
+    def _writing_s(self, host: Host) -> float:
+        """How long the write that is under way still takes."""
+        if host.disk.under_way is None:
+            return 0.0
+        return max(0.0, host.disk_faults.write_returns_at - self.world.clock.now)
+
     def _rested_at(self, host: Host) -> float:
         """When a node that rests because a snapshot failed goes on with snapshots."""
         if host.parts is None or host.loop is None:
             return 0.0
-        return host.loop.world_time(host.parts.snapshots._rest_until)
+        return host.loop.world_time(host.parts.snapshots.rests_until)
+
+    def _carrying_s(self) -> float:
+        """How long the largest snapshot is on its way to a peer: one chunk at a time, of a single byte if so drawn."""
+        images = (host.disk.image for host in self.world.hosts)
+        size = max((len(image.snapshot[1]) for image in images if image.snapshot is not None), default=0)
+        chunk = min(self.plan.config_of(host.index).chunk_bytes_max for host in self.world.hosts)
+        return size / chunk * CHUNK_S
 
     def _has_lost_its_state(self, host: Host) -> bool:
         """Its snapshot is damaged, the log below is gone, and nobody has a snapshot that may take its place."""
@@ -248,10 +266,12 @@ class Run:
                 host.start()
 
     def _wait(self, seconds: float, until: Callable[[], bool]) -> bool:
+        """Whether it came true within this time of peace; to carry a snapshot in tiny chunks takes more."""
         clock = self.world.clock
         began = clock.now
         while not until():
-            if clock.now >= seconds + max([began, *map(self._rested_at, self.world.hosts)]):
+            since = max([began, *map(self._rested_at, self.world.hosts)])
+            if clock.now >= since + seconds + self._carrying_s():
                 return False
             clock.run_until(clock.now + _STEP_S)
         return True
@@ -288,49 +308,7 @@ class Run:
             if host.parts is None or host.parts.executor.applied < len(self.world.history.log):
                 self.world.coverage["excused: a node has lost its state"] += 1
                 continue
-            states[host.name] = b"".join(host.parts.executor._machine.snapshot())
+            states[host.name] = b"".join(host.parts.executor.machine.snapshot())
         states["alone in its order"] = b"".join(self.world.history.reference.machine.snapshot())  # type: ignore[index]
         if len(set(states.values())) > 1:
             raise Broken("divergence", f"the states differ: {states}"[:2000])
-
-
-def founding_is_stuck(hosts: Sequence[Host]) -> bool:
-    """Whether nobody can found: some founding value is damaged, and those left cannot say what it was."""
-    founding = Slot(1)
-    clean = [host for host in hosts if not host.disk.image.is_faulty(founding) and not host.finds_faulty(founding)]
-    if any(founding in host.disk.image.entries for host in hosts):
-        return 2 * len(clean) <= len(hosts)
-    return len(clean) < len(hosts)
-
-
-def stuck_slot(core: Sequence[Host], quorum: int) -> Slot | None:
-    """A slot that nobody of ``core`` can tell and that a quorum of it cannot call clean, if there is one."""
-    if len(core) < quorum:
-        return Slot(0)
-    top = max(_last_in_doubt(host.disk.image) for host in core)
-    for number in range(1, top + 2):
-        slot = Slot(number)
-        clean = 0
-        for host in core:
-            image = host.disk.image
-            if slot < image.first:
-                if image.snapshot_is_damaged:
-                    continue
-                break
-            if image.snapshot is not None and slot <= image.snapshot[0].slot and not image.snapshot_is_damaged:
-                break
-            if image.is_faulty(slot) or host.finds_faulty(slot):
-                continue
-            if slot <= image.decided:
-                break
-            clean += 1
-        else:
-            if clean < quorum:
-                return slot
-    return None
-
-
-def _last_in_doubt(image: Image) -> int:
-    """The highest slot that this disk holds or knows decided, or may have lost: of a lost end the first one."""
-    open_from = image.open_from if image.open_from < sys.maxsize else 0
-    return max([image.decided, open_from, *image.entries, *image.faulty])

@@ -6,17 +6,33 @@ faults, fewer nodes, a shorter run) leaves the others as they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from random import Random
 from typing import Any
 
 from paxospp.config import NodeConfig
+from paxospp.node.pacing import Pacing
 from paxospp.state_machine import StateMachine
-from paxospp.testing.simulation.faults import Faults, draw_faults, draws_churn
+from paxospp.testing.simulation.ambush import AMBUSHES, draw_ambush
+from paxospp.testing.simulation.drills import DRILLS, ROLLED_BACK, Drill, draw_drill
+from paxospp.testing.simulation.faults import Faults, draw_faults, draws_churn, draws_duels
 from paxospp.testing.simulation.machines import Ledger
+from paxospp.testing.simulation.rehearsals import REHEARSALS, draw_rehearsal
+from paxospp.testing.simulation.settings import UncheckedConfig, draw_configs, draw_pacing
 
-SIZES = (1, 2, 3, 3, 3, 4, 5, 5, 7)
+SIZES = (1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7)
+
+_SAFETY_S = (1.0, 2.0, 4.0, 8.0)
+_DUEL_S = (2.0, 3.0, 4.0)
+"""For how long, among three nodes, everything may go wrong."""
+
+_LEASES = (0, 0, 100_000, 1_000_000, 1_500_000)
+_DUEL_LEASES = (0, 0, 0, 50_000, 300_000)
+"""How long leases are, in microseconds."""
+
+_VALIDATED = 0.2
+"""The share of runs that are held against the executable specification, which take nearly twice as long."""
 
 Workload = Callable[[Random], tuple[Any, ...]]
 Invariant = Callable[[Any], None]
@@ -30,6 +46,8 @@ class Overrides:
     families: tuple[str, ...] | None = None
     nodes: int | None = None
     seconds: float | None = None
+    validates: bool = False
+    """Whether every run is held against the executable specification, and not only the share that is by itself."""
 
     def options(self) -> list[str]:
         """As they are typed."""
@@ -40,6 +58,8 @@ class Overrides:
             options += ["--seconds", f"{self.seconds:g}"]
         if self.families is not None:
             options += ["--faults", ",".join(self.families) or "none"]
+        if self.validates:
+            options.append("--validate")
         return options
 
 
@@ -54,6 +74,16 @@ class Plan:
     nodes: int
     faults: Faults
     config: NodeConfig
+    """The settings of every node that ``differing`` does not name."""
+    differing: Mapping[int, NodeConfig]
+    """The settings of those that differ from it, by their place among the nodes."""
+    pacing: Pacing
+    drill: str
+    """The name of the drill that this is; empty where it is none."""
+    ambush: str
+    """The state in which nodes are struck; empty where none is waited for."""
+    older: frozenset[int]
+    """Places of nodes of a version whose snapshot chunks do not name the ballot."""
     safety_s: float
     """How long everything may go wrong."""
     write_s: float
@@ -76,8 +106,19 @@ class Plan:
     weak_reads: float
     """Chance that a read may be of an older state, or by lease."""
     watchers: int
+    validates: bool
+    """Whether every step is held against the executable specification; what happens is the same."""
     cold_start: bool
     """Whether all nodes are stopped at the end and have to come up the same."""
+
+    def config_of(self, index: int) -> NodeConfig:
+        """The settings of one node."""
+        return self.differing.get(index, self.config)
+
+    @property
+    def election_timeout_s(self) -> float:
+        """The longest window of any node."""
+        return max(config.election_timeout_s for config in (self.config, *self.differing.values()))
 
     @classmethod
     def draw(
@@ -89,60 +130,68 @@ class Plan:
         invariant: Invariant | None = None,
         overrides: Overrides = Overrides(),
     ) -> Plan:
+        rolls_back = Random(f"{seed} rollback").random() < 0.02
+        name = "" if rolls_back else draw_drill(seed) or draw_ambush(seed) or draw_rehearsal(seed)
+        drill = DRILLS.get(name) or AMBUSHES.get(name) or REHEARSALS.get(name) or Drill()
         faults = draw_faults(seed)
+        if name:
+            faults = drill.faults_of(seed, faults)
         if overrides.families is not None:
             faults = faults.only(overrides.families)
 
         def stream(name: str) -> Random:
             return Random(f"{seed} {name}")
 
-        nodes = overrides.nodes or stream("nodes").choice(SIZES)
-        churns = draws_churn(seed)
+        drilled = drill.plan_of(seed)
+        nodes = drilled.pop("nodes", None) or stream("nodes").choice(SIZES)
+        nodes = overrides.nodes or nodes
+        churns, duels = draws_churn(seed), draws_duels(seed)
+        drawn = enumerate(draw_configs(seed, nodes))
+        configs = tuple(_over(config, drill.settings_of(seed, index)) for index, config in drawn)
         is_ours = machine is Ledger
-        rolls_back = nodes >= 3 and stream("rollback").random() < 0.02
+        rolls_back = rolls_back and nodes >= 3
         if rolls_back:
             faults = Faults()
-        return cls(
+        plan = cls(
             seed=seed,
             machine=machine,
             workload=workload,
             invariant=invariant,
             nodes=nodes,
             faults=faults,
-            config=_draw_config(stream("config")),
+            config=configs[0],
+            differing={index: config for index, config in enumerate(configs) if config != configs[0]},
+            pacing=replace(draw_pacing(seed), **drill.pacing_of(seed)),
+            drill=ROLLED_BACK if rolls_back else name,
+            ambush="",
+            older=frozenset(index for index in range(nodes) if stream(f"version of {index}").random() < 0.1),
             # Traffic grows with the square of the nodes; a run is to stay small.
-            safety_s=overrides.seconds or stream("seconds").choice((2.0, 4.0, 8.0, 16.0)) * min(1.0, 3 / nodes),
-            write_s=stream("write_s").choice((0.0003, 0.002, 0.01)),
-            founds_first=rolls_back or stream("founds_first").random() < 0.8,
+            safety_s=overrides.seconds
+            or stream("seconds").choice(_DUEL_S if duels else _SAFETY_S) * min(1.0, 3 / nodes),
+            write_s=stream("write_s").choice((0.0003, 0.002) if duels else (0.0003, 0.002, 0.01)),
+            founds_first=rolls_back or stream("founds_first").random() < (0.7 if duels else 0.8),
             clients=stream("clients").randint(5 if churns else 1, 8 if churns else 6),
-            pace_s=0.01 if churns else stream("pace").choice((0.02, 0.1, 0.3)),
+            pace_s=0.01 if churns else 0.05 if duels else stream("pace").choice((0.02, 0.1, 0.3)),
             damages_all=stream("double fault").random() < 0.1,
             rebirth=stream("rebirth").choice((0.0, 0.02, 0.2)),
             rolls_back=rolls_back,
             # Most outlast an election's window: a lease that is over before anybody campaigns proves nothing.
-            lease_us=stream("lease").choice((0, 0, 100_000, 1_000_000, 1_500_000)) if is_ours else 0,
+            # Where somebody campaigns all the time, they would only stop that.
+            lease_us=stream("lease").choice(_DUEL_LEASES if duels else _LEASES) if is_ours else 0,
             own_calls=stream("own calls").choice((0.0, 0.0, 0.1)) if is_ours else 0.0,
             weak_reads=stream("weak reads").choice((0.0, 0.3, 0.6)),
             watchers=stream("watchers").choice((0, 0, 1, 2)),
+            validates=not rolls_back and (overrides.validates or stream("validates").random() < _VALIDATED),
             cold_start=stream("cold start").random() < 0.25,
         )
+        if overrides.seconds is not None:
+            drilled.pop("safety_s", None)
+        return replace(plan, **drilled)
 
 
-def _draw_config(random: Random) -> NodeConfig:
-    return NodeConfig(
-        heartbeat_interval_s=random.choice((0.05, 0.1)),
-        election_timeout_s=random.choice((0.4, 0.6)),
-        alpha=random.choice((1, 4, 16, 256, 256)),
-        chunk_bytes_max=random.choice((1 << 10, 1 << 20)),
-        tail_bytes_max=random.choice((1 << 10, 4 << 10, 32 << 20)),
-        batch_bytes_max=random.choice((1 << 10, 4 << 20)),
-        inbox_calls_max=random.choice((4, 16_384)),
-        value_bytes_max=1 << 10,
-        inbox_bytes_max=1 << 20,
-        peer_queue_bytes_max=64 << 20,
-        snapshot_log_slots_max=random.choice((4, 16, 64, 100_000)),
-        snapshot_log_bytes_max=random.choice((1 << 10, 8 << 20)),
-        kept_log_slots_max=random.choice((1, 8, 100_000)),
-        snapshot_interval_s=random.choice((0.5, 5.0, 3600.0)),
-        session_expiry_s=random.choice((1, 3, 3600, 3600)),
-    )
+def _over(config: NodeConfig, settings: Mapping[str, Any]) -> NodeConfig:
+    """``config`` with these settings instead, which may lie past the limits."""
+    if not settings:
+        return config
+    drawn = {field.name: getattr(config, field.name) for field in fields(config)}
+    return UncheckedConfig(**{**drawn, **settings})

@@ -4,7 +4,7 @@ A stale read shows only if somebody else leads, writes and is answered in betwee
 possible shows always. Judged is what the world knows, never what the node believes:
 
 * A read is confirmed only if a quorum of voters said, after it came, that they had promised its
-  leader's ballot and none above: nobody newer led when it came (FAULTS B30, B32, B33). One who came
+  leader's ballot and none above: nobody newer led when it came (B30, B32, B33). One who came
   back with an empty disk has no vote (B16). A lease, which ``leases`` judges, needs no such word.
 * No read is confirmed that came when somebody led under a higher ballot.
 * The slot that a read waits for is no less than what was chosen under any lower ballot (B31), as
@@ -13,14 +13,13 @@ possible shows always. Judged is what the world knows, never what the node belie
 * An answer that a replica keeps is one to a round that it has begun: rounds are counted anew at
   each boot.
 
-Reference: Ongaro's thesis, 6.4; DESIGN rule 6.
+Reference: Ongaro's thesis, 6.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paxospp.engine.leading import Leading
 from paxospp.engine.reading import Asker
@@ -48,8 +47,8 @@ class ReadRules:
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
-        self._coming: Asker | None = None
-        """The read that is just being taken in: if it is confirmed at once, a lease does it."""
+        self._waiting: dict[tuple[NodeId, Asker], list[_Asked]] = {}
+        """Reads that a node has taken in; copies of one question are answered in their order."""
         self._spoke: dict[Ballot, dict[NodeId, float]] = {}
         self._chosen_below: dict[Ballot, Slot] = {}
         """Per ballot that was led under, the highest slot below every gap that was chosen under a lower one."""
@@ -64,7 +63,7 @@ class ReadRules:
     def on_round(self, host: Host, round: int) -> None:
         """``host`` begins a round of heartbeats, or is asking on."""
         assert host.parts is not None
-        for peer, answered in host.parts.replica._protocol.pulse.heartbeats.answers.items():
+        for peer, answered in host.parts.replica.protocol.pulse.heartbeats.answers.items():
             if answered.answer.round > round:
                 raise Broken(
                     "B32",
@@ -73,35 +72,36 @@ class ReadRules:
 
     # What is done with reads.
 
-    def on_leading(self, host: Host, leading: Leading) -> None:
-        """``host`` takes the lead: look at every read that it confirms in this life."""
+    def on_leading(self, leading: Leading) -> None:
+        """Somebody takes the lead."""
         self._begin(leading.ballot)
+
+    def on_load(self, host: Host) -> None:
+        """A node starts, and has forgotten the reads it took in."""
+        self._waiting = {key: copies for key, copies in self._waiting.items() if key[0] != host.name}
+
+    def on_taken(self, host: Host, asker: Asker, ballot: Ballot, next_slot: Slot) -> None:
+        """The leader of ``ballot`` takes in a read."""
+        highest = self._invariants.of_roles.highest
+        asked = _Asked(host.world.clock.now, next_slot, highest is not None and highest > ballot)
+        self._waiting.setdefault((host.name, asker), []).append(asked)
+
+    def on_given_up(self, host: Host, asker: Asker) -> None:
+        """A leader says that it cannot confirm this read."""
+        if copies := self._waiting.get((host.name, asker)):
+            copies.pop()
+
+    def on_confirmed(self, host: Host, asker: Asker, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+        """A leader confirms a read: the one that just came, if by its lease, or the oldest copy of it."""
         assert host.parts is not None
-        confirming = host.parts.replica._protocol._confirming
-        if "_confirm" in vars(confirming) or host.world.plan.rolls_back:
-            return  # watched already; or a promise is forgotten here
-        confirm, answer = confirming._confirm, confirming._answer
-        waiting: dict[Asker, list[_Asked]] = {}  # copies of one question are answered in their order
-
-        def watched_confirm(asker: Asker, leading: Leading, *arguments: Any, **options: Any) -> None:
-            highest = self._invariants.highest_leader
-            is_late = highest is not None and highest > leading.ballot
-            asked = _Asked(host.world.clock.now, leading.next_slot, is_late)
-            waiting.setdefault(asker, []).append(asked)
-            self._coming = asker
-            confirm(asker, leading, *arguments, **options)
-            self._coming = None
-
-        def watched_answer(asker: Asker, slot: Slot | None, leading: Leading | None, *arguments: Any) -> None:
-            if copies := waiting.get(asker):
-                asked = copies.pop() if asker == self._coming else copies.pop(0)
-                if slot is not None:
-                    assert leading is not None
-                    self._check_confirmed(host, asked, slot, leading, by_lease=asker == self._coming)
-            answer(asker, slot, leading, *arguments)
-
-        _replace(confirming, "_confirm", watched_confirm)
-        _replace(confirming, "_answer", watched_answer)
+        if ballot is None:
+            raise Broken("B30", f"{host.name} confirms a read and does not lead")
+        copies = self._waiting.get((host.name, asker))
+        leading = host.parts.replica.protocol.leading
+        if copies and not host.world.plan.rolls_back:  # there, a promise is forgotten
+            assert leading is not None
+            assert leading.ballot == ballot
+            self._check_confirmed(host, copies.pop(-1 if by_lease else 0), slot, leading, by_lease=by_lease)
 
     def _begin(self, ballot: Ballot) -> None:
         chosen = self._invariants.chosen
@@ -118,13 +118,9 @@ class ReadRules:
             raise Broken(
                 "B31", f"{host.name} reads at slot {slot}; {self._chosen_below[ballot]} was chosen before it led"
             )
-        if not self._invariants.of_leaders.has_clean(host, leading, asked.next_slot):
+        if not self._invariants.of_leaders.has_clean(leading, asked.next_slot):
             raise Broken("B20", f"{host.name} confirms a read, and slot {asked.next_slot} may hold what was chosen")
         spoke = self._spoke.get(ballot, {})
         names = {host.name, *(name for name, at in spoke.items() if at >= asked.at)}
         if not by_lease and not self._invariants.chosen.are_quorum(names):
             raise Broken("B32", f"{host.name} confirms a read that nobody but {sorted(names)} has spoken for since")
-
-
-def _replace(owner: object, name: str, method: Callable[..., object]) -> None:
-    setattr(owner, name, method)

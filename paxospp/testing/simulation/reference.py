@@ -13,6 +13,7 @@ from paxospp.execution.raising import describe
 from paxospp.execution.values import Commands
 from paxospp.model import Slot
 from paxospp.state_machine import OUTCOME_RESULT, Context, StateMachine, encode_raised, set_context
+from paxospp.testing.simulation.broken import Broken
 
 
 class Reference:
@@ -23,6 +24,8 @@ class Reference:
         self.unix_time = 0
         """Microseconds of the wall clock, as the commands of the slot begun last see it."""
         self._own = Instances()
+        self._values: dict[str, bytes] = {}
+        """What every instance was decided to be first, whatever became of it."""
         self._cluster_id = b""
 
     def found(self, cluster_id: bytes) -> None:
@@ -38,7 +41,7 @@ class Reference:
             context = Context(slot, position, time, self._cluster_id)
             try:
                 if is_own(payload):
-                    return b"\x00" + self._own.apply(own_call(payload), context)
+                    return b"\x00" + self._apply_own(payload, context)
                 if machine.full_control:
                     set_context(machine, context)
                     return b"\x00" + machine.apply(payload[1:], context)
@@ -47,6 +50,15 @@ class Reference:
                 return encode_raised(*describe(error))
 
         return run
+
+    def _apply_own(self, payload: bytes, context: Context) -> bytes:
+        """Run it, and hold the instances against what they were: theirs is the code of the nodes, faults and all."""
+        result = self._own.apply(own_call(payload), context)
+        for name, value in self._own.chosen.items():
+            first = self._values.setdefault(name, value)
+            if first != value:
+                raise Broken("agreement", f"the instance {name!r} is decided as {value!r}, and was as {first!r} before")
+        return result
 
     def answer(self, request: bytes, slot: Slot) -> bytes:
         context = Context.of_query(slot, self.unix_time / 1_000_000)

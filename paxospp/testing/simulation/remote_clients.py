@@ -141,8 +141,7 @@ class RemoteClient:
         self.world.clock.after(LOOK_S, self._look)
 
     def _begin(self) -> None:
-        self._conversation = Conversation()
-        self._conversation._caller = WatchedCaller(self.world.history, self._random)
+        self._conversation = Conversation(caller=WatchedCaller(self.world.history, self._random))
         self._answers: dict[tuple[VirtualStream, int], deque[int]] = {}
         self._reads: dict[int, Operation] = {}
         """By the id of the query."""
@@ -177,8 +176,8 @@ class RemoteClient:
         call.add_done_callback(lambda call: self._on_done(operation, call))
         now = self._loop.time()
         if is_read:
-            self._conversation.add_query(call, payload, drawn.consistency, now + timeout_s)
-            self._reads[self._conversation._last_id] = operation
+            number = self._conversation.add_query(call, payload, drawn.consistency, now + timeout_s)
+            self._reads[number] = operation
         else:
             self.world.history.operations[call] = operation
             self._conversation.add_command(call, payload, now)
@@ -292,7 +291,7 @@ class RemoteClient:
         if not given:
             return
         index = given.popleft()
-        if id in self._conversation._questions:
+        if self._conversation.is_asking(id):
             self.world.history.on_remote_read(self._reads[id], index)
 
     # Its end.

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from paxospp.testing.simulation.reach.tally import Tally
 
 GATES: tuple[str, ...] = (
     "leaders",
@@ -39,6 +43,13 @@ WORST = "liveness: windows until all calls were answered, at worst"
 """The one thing seen that is no count but a maximum."""
 
 
+class Reached(NamedTuple):
+    """What one run has reached, by marker, and what it cost."""
+
+    hits: Mapping[str, int]
+    events: int
+
+
 @dataclass(slots=True)
 class Report:
     """The runs that held."""
@@ -54,6 +65,8 @@ class Report:
     """What happened, and how often."""
     calls: Counter[str] = field(default_factory=Counter)
     """How the clients' calls ended."""
+    runs: dict[int, Reached] = field(default_factory=dict)
+    """What each seed has reached, and how many events it took."""
 
     def add(self, other: Report) -> None:
         """Count what another report has seen."""
@@ -65,11 +78,20 @@ class Report:
         self.coverage.update(other.coverage)
         self.coverage[WORST] = worst
         self.calls.update(other.calls)
+        self.runs.update(other.runs)
 
     @property
     def events_per_s(self) -> float:
         """Per core, with every check on."""
         return self.events / self.seconds if self.seconds else 0.0
+
+    @property
+    def tally(self) -> Tally:
+        """How often each marker was reached."""
+        tally = Tally()
+        for run in self.runs.values():
+            tally.add(run.hits)
+        return tally
 
     @property
     def gates_missed(self) -> tuple[str, ...]:

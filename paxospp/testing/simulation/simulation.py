@@ -22,7 +22,7 @@ from paxospp.testing.simulation.command import Subject
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import Run
 from paxospp.testing.simulation.plan import Invariant, Overrides, Plan, Workload
-from paxospp.testing.simulation.report import Report, SimulationError
+from paxospp.testing.simulation.report import Reached, Report, SimulationError
 from paxospp.testing.workload import workload_of
 
 SHRINKING_S = 20.0
@@ -82,18 +82,27 @@ class Simulation:
             less = None if smaller is None else self._subject.command(seed, smaller)
             raise SimulationError(seed, broken.rule, broken.text, command, less) from broken
 
-    def _once(self, seed: int, overrides: Overrides) -> Report:
-        plan = Plan.draw(
+    def plan(self, seed: int) -> Plan:
+        """What ``seed`` decides."""
+        return self._draw(seed, self._overrides)
+
+    def _draw(self, seed: int, overrides: Overrides) -> Plan:
+        return Plan.draw(
             seed,
             machine=self._subject.machine,
             workload=self._subject.workload,
             invariant=self._subject.invariant,
             overrides=overrides,
         )
+
+    def _once(self, seed: int, overrides: Overrides) -> Report:
+        plan = self._draw(seed, overrides)
         began = time.process_time()
         run = Run(plan)
         run.go()
         world = run.world
+        if world.validator is not None:
+            world.coverage["a run was held against the specification"] += 1
         return Report(
             seeds=1,
             events=world.clock.events,
@@ -101,6 +110,7 @@ class Simulation:
             hashes={seed: world.event_hash},
             coverage=world.coverage,
             calls=world.history.ended,
+            runs={seed: Reached(dict(world.reach.hits), world.clock.events)},
         )
 
     def _shrink(self, seed: int, rule: str) -> Overrides | None:
@@ -125,7 +135,7 @@ class Simulation:
 
     def _smaller(self, seed: int, overrides: Overrides) -> Iterator[Overrides]:
         """One step less, the greatest first."""
-        plan = Plan.draw(seed, machine=self._subject.machine, workload=self._subject.workload, overrides=overrides)
+        plan = self._draw(seed, overrides)
         families = plan.faults.families
         if families:
             yield replace(overrides, families=())

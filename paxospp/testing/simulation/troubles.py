@@ -3,24 +3,30 @@
 Every family is a process of its own on the clock, with its own random stream, from ``begin`` to
 ``end``; faults of single operations and messages are drawn where these happen. Lasting damage is
 kept to so many disks that the cluster can still go on (``may_be_damaged``), except where the plan
-says that waiting may be right. What is done to leaders stands in ``leader_troubles``.
+says that waiting may be right. What is done to links stands in ``link_troubles``, and
+what is done to leaders in ``leader_troubles``.
 
-References: FAULTS (b); Kingsbury's nemesis (Jepsen); FoundationDB's swizzle-clogging (N7).
+Reference: Kingsbury's nemesis (Jepsen).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING
 
 from paxospp.model import NodeId, Slot
+from paxospp.testing.simulation.ambush import Ambush
 from paxospp.testing.simulation.disk import Disk
+from paxospp.testing.simulation.duels import Duels
 from paxospp.testing.simulation.faults import Faults
 from paxospp.testing.simulation.host import Host, LocalTroubleError
 from paxospp.testing.simulation.leader_troubles import LeaderTroubles
+from paxospp.testing.simulation.link_troubles import LinkTroubles
+from paxospp.testing.simulation.losses import Losses
 from paxospp.testing.simulation.network import KEEP_ALIVE_S
+from paxospp.testing.simulation.rehearsing import Rehearsal
+from paxospp.testing.simulation.whispers import Whispers
 from paxospp.testing.simulation.writing import InjectedError
 
 if TYPE_CHECKING:
@@ -50,7 +56,14 @@ class Troubles:
             for host in choice:
                 host.may_be_damaged = True
         self._set_clocks()
+        self._links = LinkTroubles(self)
         self.of_leaders = LeaderTroubles(self)
+        self.duels = Duels(self)
+        self._whispers = Whispers(self)
+        self._ambush = Ambush(self)
+        self._rehearsal = Rehearsal(self)
+        self._losses = Losses(self)
+        world.network.older = frozenset(host.name for host in world.hosts if host.index in world.plan.older)
 
     def _stream(self, name: str) -> Random:
         random = self._random.get(name)
@@ -75,12 +88,14 @@ class Troubles:
             self._stream("D16").choice(self.world.hosts).slow_disk = faults.slow_disk
         if faults.slowness_s:
             self._stream("P5").choice(self.world.hosts).slowness_s = faults.slowness_s
+        links = self._links
         for family, rate, strike in (
-            ("N4", faults.partition_rate, self._partition),
-            ("N5", faults.one_way_rate, self._one_way),
-            ("N6", faults.partial_rate, self._partial),
-            ("N7", faults.clog_rate, self._clog),
-            ("N9", faults.forge_rate, self._forge),
+            ("N4", faults.partition_rate, links.partition),
+            ("N5", faults.one_way_rate, links.one_way),
+            ("N6", faults.partial_rate, links.partial),
+            ("N7", faults.clog_rate, links.clog),
+            ("N9", faults.forge_rate, links.forge),
+            ("N11", faults.interference_rate, links.interfere),
             ("P1", faults.crash_rate, self._crash),
             ("P3", faults.pause_rate, self._pause),
             ("D4", faults.full_rate, self._fill),
@@ -94,6 +109,11 @@ class Troubles:
             if rate:
                 self._again(family, rate, strike)
         self.of_leaders.begin()
+        self.duels.begin()
+        self._whispers.begin()
+        self._ambush.begin()
+        self._rehearsal.begin()
+        self._losses.begin()
 
     def _again(self, family: str, rate: float, strike: Callable[[Random], None]) -> None:
         self.world.clock.after(self._stream(family).expovariate(rate), self._strike, (family, rate, strike))
@@ -108,90 +128,14 @@ class Troubles:
     def end(self) -> None:
         """Nothing new goes wrong; what is wrong stays so."""
         self.is_on = False
+        self.world.network.interference.release_all()
 
-    # The network.
+    # The processes.
 
-    def _pairs(self, apart: Callable[[NodeId, NodeId], bool]) -> list[tuple[NodeId, NodeId]]:
-        names = [host.name for host in self.world.hosts]
-        return [(a, b) for a in names for b in names if a != b and apart(a, b)]
-
-    def _mend_later(self, random: Random) -> None:
-        self.world.clock.after(random.expovariate(1 / 1.5), self._mend)
-
-    def _mend(self, _: object) -> None:
-        if self.is_on:
-            self.world.network.cut(())
-
-    def _victim(self, random: Random, hosts: list[Host]) -> Host:
+    def victim(self, random: Random, hosts: list[Host]) -> Host:
         """One of ``hosts``: often whoever leads, for that is where it hurts."""
         leaders = [host for host in self.world.leaders if host in hosts]
         return random.choice(leaders if leaders and random.random() < 0.5 else hosts)
-
-    def _partition(self, random: Random) -> None:
-        names = [host.name for host in self.world.hosts]
-        if random.random() < 0.5:
-            side = {self._victim(random, self.world.hosts).name}
-            if random.random() < 0.3:
-                side.add(random.choice(names))
-        else:
-            side = set(random.sample(names, random.choice((len(names) // 2, random.randint(0, len(names))))))
-        self.world.network.cut(self._pairs(lambda a, b: (a in side) != (b in side)))
-        self._mend_later(random)
-
-    def _one_way(self, random: Random) -> None:
-        pairs = self._pairs(lambda a, b: True)
-        victim = self._victim(random, self.world.hosts).name
-        match random.randrange(3):
-            case 0:  # it hears nobody
-                pairs = [pair for pair in pairs if pair[1] == victim]
-            case 1:  # nobody hears it
-                pairs = [pair for pair in pairs if pair[0] == victim]
-            case _:
-                pairs = random.sample(pairs, random.randint(0, len(pairs) // 2))
-        self.world.network.cut(pairs)
-        self._mend_later(random)
-
-    def _partial(self, random: Random) -> None:
-        names = [host.name for host in self.world.hosts]
-        random.shuffle(names)
-        match random.randrange(3):
-            case 0:  # only one node reaches the others
-                linked = {(names[0], name) for name in names}
-            case 1:  # a chain
-                linked = set(pairwise(names))
-            case _:  # two halves and a bridge
-                half = len(names) // 2
-                left, right = set(names[: half + 1]), set(names[half:])
-                linked = {
-                    (a, b) for a in names for b in names if (a in left and b in left) or (a in right and b in right)
-                }
-        self.world.network.cut(self._pairs(lambda a, b: (a, b) not in linked and (b, a) not in linked))
-        self._mend_later(random)
-
-    def _clog(self, random: Random) -> None:
-        paths = list(self.world.network.paths)
-        if random.random() < 0.3:  # all that one node would hear, or all that it says
-            victim, inward = self._victim(random, self.world.hosts), random.random() < 0.5
-            paths = [path for path in paths if (path.target if inward else path.source) is victim]
-        else:
-            paths = random.sample(paths, min(len(paths), random.randint(1, 3)))
-        for path in paths:
-            path.clogged = True
-            self.world.clock.after(random.expovariate(1.0), self.world.network.unclog, path)
-
-    def _forge(self, random: Random) -> None:
-        network = self.world.network
-        paths = [path for path in network.paths if path.target.parts is not None and path.source.sender.cluster_id]
-        paths = [path for path in paths if path.target.sender.cluster_id]
-        if not paths:
-            return
-        path = random.choice(paths)
-        parts = path.target.parts
-        assert parts is not None
-        network.deliver(path, network.mangler.forged(path.source.sender, path.target.name))
-        self.world.coverage["a forged frame arrived"] += 1
-
-    # The processes.
 
     def _up(self) -> list[Host]:
         return [host for host in self.world.hosts if host.loop is not None]
@@ -201,7 +145,7 @@ class Troubles:
         if not up:
             return
         all_of_them = random.random() < self.faults.crash_all
-        for host in up if all_of_them else [self._victim(random, up)]:
+        for host in up if all_of_them else [self.victim(random, up)]:
             self._damage_at_crash(host)
             host.crash()
             self.world.coverage["killed"] += 1
@@ -251,6 +195,7 @@ class Troubles:
 
     def on_start(self, host: Host) -> None:
         """A node came up; it may be killed in its recovery (P4)."""
+        self.world.network.interference.on_change()
         chance, random = self.faults.crash_in_recovery, self._stream("P4")
         if self.is_on and chance and random.random() < chance:
             life = host.loop
@@ -277,7 +222,7 @@ class Troubles:
     def _pause(self, random: Random) -> None:
         up = [host for host in self._up() if not host.asleep]
         if up:
-            self._victim(random, up).sleep(min(0.1 * 600 ** random.random(), 60.0))
+            self.victim(random, up).sleep(min(0.1 * 600 ** random.random(), 60.0))
             self.world.coverage["paused"] += 1
 
     # The disks.
@@ -289,8 +234,8 @@ class Troubles:
         random.choice(self.world.hosts).full_until = self.world.clock.now + random.expovariate(0.5)
 
     def _stall(self, random: Random) -> None:
-        host = self._victim(random, self.world.hosts)
-        host.stall(1.0 * 120 ** random.random())
+        host = self.victim(random, self.world.hosts)
+        host.stall(random.expovariate(1 / self.faults.stall_s) if self.faults.stall_s else 120 ** random.random())
         self.world.coverage["a disk hung"] += 1
 
     def _rot(self, random: Random) -> None:
@@ -309,6 +254,11 @@ class Troubles:
         if not self.wipeable:
             return
         host = random.choice(self.wipeable)
+        if self.world.invariants.chosen.membership is None and self.world.plan.drill and not self.swapped:
+            self.wipe(host)
+            self.world.clock.after(0.1 * random.random(), self.restart, host)
+            self.world.coverage["a founder's disk was wiped"] += 1
+            return
         if not self._is_founded(host) or not self.world.invariants.has_vote(host):
             return
         if any(host in pair for pair in self.swapped):

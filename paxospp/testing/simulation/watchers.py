@@ -30,12 +30,18 @@ _REST_S = 0.1
 class VirtualTask:
     """Runs one coroutine of a node: each time the future it awaits is done, one step further."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Batch], done: Callable[[Batch | Exception], None]) -> None:
-        self._coroutine = coroutine
+    def __init__(
+        self, function: Callable[[], Coroutine[Any, Any, Batch]], done: Callable[[Batch | Exception], None]
+    ) -> None:
+        self._function = function
+        self._coroutine: Coroutine[Any, Any, Batch] | None = None
+        """Made with the first step: before that its node may die."""
         self._done = done
 
     def step(self, _: object = None) -> None:
         """As far as it goes."""
+        if self._coroutine is None:
+            self._coroutine = self._function()
         try:
             future: asyncio.Future[Any] = self._coroutine.send(None)
         except StopIteration as end:
@@ -93,7 +99,7 @@ class Watcher:
                 self._read(host, watch)
 
         assert host.loop is not None
-        host.loop.call_soon(VirtualTask(watch.batch(), done).step)
+        host.loop.call_soon(VirtualTask(watch.batch, done).step)
 
     def on_down(self, host: Host) -> None:
         """What a node that is gone had under way never comes back."""

@@ -6,8 +6,9 @@ The processes are started fresh (*spawn*): nothing of the caller's is copied, th
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -49,24 +50,34 @@ class Job:
 
 def run_seeds(job: Job, seeds: Sequence[int], jobs: int) -> Iterator[Report]:
     """Reports as they come, a few seeds each. Raises SimulationError for a seed that broke something."""
+    return run_rounds(job, [seeds], jobs)
+
+
+def run_rounds(job: Job, rounds: Iterable[Sequence[int]], jobs: int) -> Iterator[Report]:
+    """The same, round by round: the seeds of a round are asked for when all reports of the one before are out."""
     # Sets iterate alike in all of them, so that a failure that hangs on it comes again.
     os.environ.setdefault("PYTHONHASHSEED", "1")
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
     try:
-        waiting: set[Future[Report]] = {
-            pool.submit(_run, job, seeds[start : start + SEEDS_AT_ONCE])
-            for start in range(0, len(seeds), SEEDS_AT_ONCE)
-        }
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+        for seeds in rounds:
+            # Small enough that no process waits long for the last ones of a round.
+            at_once = max(1, min(SEEDS_AT_ONCE, len(seeds) // (8 * jobs)))
+            waiting: set[Future[Report]] = {
+                pool.submit(_run, job, seeds[start : start + at_once]) for start in range(0, len(seeds), at_once)
+            }
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _run(job: Job, seeds: Sequence[int]) -> Report:
-    return job.simulation().run(seeds)
+    report = job.simulation().run(seeds)
+    # A world is full of cycles, and every restore in it made all of them old, where the collector hardly looks.
+    gc.collect()
+    return report
 
 
 def _function(spec: str | None) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
-from paxospp.errors import ConfigError
+from paxospp.errors import ConfigError, CorruptedError
 from paxospp.events import Event, FaultFound, LeaderChanged, SnapshotInstalled
 from paxospp.messages import Message
 from paxospp.model import NodeId
@@ -22,7 +22,9 @@ from paxospp.testing.simulation.host import Host, LocalTroubleError
 from paxospp.testing.simulation.invariants import Invariants
 from paxospp.testing.simulation.network import Network
 from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.reach.tally import RunReach
 from paxospp.testing.simulation.troubles import Troubles
+from paxospp.testing.simulation.validation.validator import Validator
 from paxospp.testing.simulation.virtual_time import Clock
 from paxospp.testing.simulation.watchers import Watcher
 from paxospp.testing.simulation.writing import InjectedError
@@ -41,10 +43,13 @@ class World:
         self.seed = plan.seed
         self.clock = Clock()
         self.coverage: Counter[str] = Counter()
+        self.reach = RunReach()
         self.invariants = Invariants(self.coverage)
         self.history = History(plan.machine(), self.coverage, plan.invariant, lambda: self.clock.now)
         self.network = Network(str(plan.seed), self.clock, plan.faults, watch=self._on_send, coverage=self.coverage)
         names = [NodeId(f"n{number}") for number in range(1, plan.nodes + 1)]
+        self.validator = Validator(names, lambda name: self.host(name).boot_time()) if plan.validates else None
+        """Holds every step against the executable specification."""
         self.addresses = {name: f"{name}:1" for name in names}
         self.hosts = [Host(self, index, name) for index, name in enumerate(names)]
         self.network.connect(self.hosts)
@@ -57,6 +62,8 @@ class World:
 
     def _on_send(self, host: Host, to: NodeId, message: Message) -> None:
         self.invariants.on_send(host, to, message)
+        if self.validator is not None:
+            self.validator.on_send(host, message)
 
     def on_event(self, host: Host, event: Event) -> None:
         if isinstance(event, LeaderChanged):
@@ -66,6 +73,8 @@ class World:
         elif isinstance(event, SnapshotInstalled):
             self.coverage["a peer's snapshot was installed"] += 1
         elif isinstance(event, FaultFound):
+            if event.peer is not None:
+                self.invariants.of_steps.on_accused(host, event.reason)
             self.coverage["a fault was found: " + _NUMBER.sub("#", event.reason.split(":")[0])] += 1
 
     def on_failed(self, host: Host, cause: Exception) -> None:
@@ -78,6 +87,8 @@ class World:
             self.coverage["a damaged promise was refused"] += 1
         elif len(self.hosts) == 1 and host.disk.image.snapshot_is_damaged and host.disk.image.first > 1:
             self.coverage["a damaged snapshot was refused"] += 1  # nobody has another, and the log below is gone
+        elif isinstance(cause, CorruptedError) and host.disk.image.snapshot_is_damaged and host.is_installing:
+            self.coverage["a snapshot rotted before it was restored"] += 1
         else:
             raise Broken("a node stopped", f"{host.name}: {type(cause).__name__}: {cause}") from cause
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paxospp.errors import StorageError
 from paxospp.node.writer import Worker, Writer
-from paxospp.testing.simulation.disk import VirtualStorage
+from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.storage import VirtualStorage
 
 if TYPE_CHECKING:
     from paxospp.testing.simulation.host import Host
@@ -39,6 +40,8 @@ class VirtualWorker(Worker):
 
     def _do(self, job: Callable[[], None]) -> Told:
         job()
+        if self._storage.refused is not None:
+            raise Broken("10", f"{self._host.name}: {self._storage.refused}")
         told, self._told = self._told, None
         assert told is not None, "every job tells what came of it"
         return told
@@ -52,23 +55,20 @@ class WritingWorker(VirtualWorker):
         if host.dies_here():
             raise host.killed
         told = self._do(job)
-        problem = host.disk_faults.on_write(host, self._storage)
-        if problem is not None:
-            self._storage.fail()
-            writer = told[0].__self__  # type: ignore[attr-defined]
-            told = (writer._fail, (problem,))
-        host.world.clock.after(host.disk_faults.write_s(host), self._return, (told, problem))
+        clock, write_s = host.world.clock, host.disk_faults.write_s(host)
+        host.disk_faults.write_returns_at = clock.now + write_s
+        clock.after(write_s, self._return, (told, self._storage.last_failed))
 
-    def _return(self, what: tuple[Told, Exception | None]) -> None:
+    def _return(self, what: tuple[Told, bool]) -> None:
         host = self._host
         if host.loop is not self._life:
             return  # the node died meanwhile; the disk was asked then
         clock = host.world.clock
         if host.waits_for_disk(self._return, what):
             return
-        told, problem = what
+        told, failed = what
         clock.trace(host.index * 256 + 1)
-        if problem is None:
+        if not failed:
             host.on_written()
             if host.dies_here():
                 return
@@ -98,11 +98,17 @@ class ReadingWorker(VirtualWorker):
 
 
 class BesideWorker(VirtualWorker):
-    """Does what runs beside writes and reads: the steps of a snapshot."""
+    """Does what runs beside writes and reads: the steps of a snapshot, in the order in which they are put."""
+
+    def __init__(self, host: Host, storage: VirtualStorage) -> None:
+        super().__init__(host, storage)
+        self._free_at = 0.0
 
     def put(self, job: Callable[[], None]) -> None:
         host = self._host
-        host.world.clock.after(host.disk_faults.read_s(host), self._step, job)
+        now = host.world.clock.now
+        self._free_at = max(self._free_at, now + host.disk_faults.read_s(host))
+        host.world.clock.after(self._free_at - now, self._step, job)
 
     def _step(self, job: Callable[[], None]) -> None:
         host = self._host
@@ -117,20 +123,22 @@ class BesideWorker(VirtualWorker):
         host.take(self._life, *told)
 
 
-class VirtualWriter(Writer):
-    """The writer of one life of one node; its storage is open and loaded."""
+def virtual_writer(host: Host, storage: VirtualStorage, on_persisted: Callable[[int], None]) -> Writer:
+    """The writer of one life of ``host``, over a storage that is open and loaded."""
+    storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
 
-    def __init__(self, host: Host, storage: VirtualStorage, **callbacks: Any) -> None:
-        super().__init__(host.name, **callbacks)
-        self._storage = storage
-        self._host = host
-        self._worker = WritingWorker(host, storage)
-        storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
+    def make_worker(role: str) -> Worker:
+        kind = {"writer": WritingWorker, "reader": ReadingWorker}.get(role, BesideWorker)
+        return kind(host, storage)
 
-    def _make_worker(self, role: str) -> Worker:
-        assert isinstance(self._storage, VirtualStorage)
-        kind = ReadingWorker if role == "reader" else BesideWorker
-        return kind(self._host, self._storage)
+    return Writer(
+        host.name,
+        on_persisted=on_persisted,
+        on_failed=host.fail,
+        storage=storage,
+        make_worker=make_worker,
+        observer=host.observer,
+    )
 
 
 class DiskFaults:
@@ -138,6 +146,8 @@ class DiskFaults:
 
     def __init__(self, seed: str, write_s: float) -> None:
         self._write_s = write_s
+        self.write_returns_at = 0.0
+        """When the last write that began returns, if the node lives on."""
         self._speed = Random(f"{seed} disk speed")
         self._random = {
             family: Random(f"{seed} {family} operations")
@@ -152,7 +162,7 @@ class DiskFaults:
     def read_s(self, host: Host) -> float:
         return 0.0002 + 0.001 * self._speed.random() * host.slow_disk
 
-    def on_write(self, host: Host, storage: VirtualStorage) -> Exception | None:
+    def on_write(self, host: Host) -> Exception | None:
         """What goes wrong with the write that just began; the error it ends in, if it ends in one."""
         faults, disk, draw = host.faults, host.disk, self._random
         if faults.sync_error and draw["D3"].random() < faults.sync_error:

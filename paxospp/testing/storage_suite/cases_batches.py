@@ -10,8 +10,21 @@ from paxospp.errors import StorageError
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import checks
-from paxospp.testing.storage_suite.words import accepted, ballot, entry, noise, read_all, read_entries, value_of
+from paxospp.testing.storage_suite.checks import checks, raises
+from paxospp.testing.storage_suite.words import (
+    accepted,
+    ballot,
+    entry,
+    noise,
+    read_all,
+    read_entries,
+    snapshot,
+    value_of,
+)
+
+GROWN_BYTES = 64 << 10
+GROWN_SLOTS = 640
+GROWN_BATCH = 16
 
 
 class BatchCases(SuiteBase):
@@ -157,14 +170,14 @@ class BatchCases(SuiteBase):
         storage = self.fresh(self.path)
         storage.persist(accepted(1))
         never_staged = SnapshotMeta(Slot(1), "never-staged")
-        with pytest.raises((StorageError, ValueError)):
+        with raises(StorageError, ValueError):
             storage.persist(
                 WriteBatch(promised=ballot(9), accepted=[entry(2)], meta={"a": b"b"}, snapshot=never_staged)
             )
 
-        with pytest.raises(StorageError):
+        with raises(StorageError):
             storage.persist(accepted(3))
-        with pytest.raises(StorageError):
+        with raises(StorageError):
             storage.persist(WriteBatch())
         storage, state = self.reopened(storage, self.path)
 
@@ -180,10 +193,57 @@ class BatchCases(SuiteBase):
         storage.close()
         storage.close()
 
-        with pytest.raises(StorageError):
+        with raises(StorageError):
             storage.persist(accepted(2))
-        with pytest.raises(StorageError):
+        with raises(StorageError):
             storage.read(Slot(1), Slot(2), 1)
+
+
+class GrowthCases(SuiteBase):
+    @checks("C2")
+    def test_nothing_is_lost_when_the_log_grows_to_forty_mib(self) -> None:
+        """Past the sizes at which files are rotated, tables merged and journals compacted."""
+        storage = self.fresh(self.path)
+        meta = {"identity": b"n1", "other": b"kept"}
+        storage.persist(WriteBatch(promised=ballot(9, "n3"), meta=meta))
+        snapshot(storage, 1, "s", b"a snapshot")
+        for begin in range(1, GROWN_SLOTS, GROWN_BATCH):
+            storage.persist(WriteBatch(accepted=[grown(slot) for slot in range(begin, begin + GROWN_BATCH)]))
+        storage.persist(WriteBatch(decided=Slot(GROWN_SLOTS)))
+        self.steps.add("… which makes {} MiB in all", GROWN_SLOTS * GROWN_BYTES >> 20)
+        for life in range(2):
+            for begin in range(1, GROWN_SLOTS, GROWN_BATCH):
+                slots = range(begin, begin + GROWN_BATCH)
+                found = read_entries(storage.inner, slots.start, slots.stop)
+                assert found == [grown(slot) for slot in slots], f"slots {slots.start} to {slots.stop - 1} differ"
+            if life or self.volatile:
+                break
+            storage, state = self.reopened(storage, self.path)
+            assert (state.promised, dict(state.meta), state.decided) == (ballot(9, "n3"), meta, GROWN_SLOTS)
+            assert (state.first, state.last, tuple(state.faulty)) == (1, GROWN_SLOTS, ())
+
+    @checks("C2")
+    def test_nothing_is_lost_when_forty_mib_are_written_and_trimmed(self) -> None:
+        """The same, with a log that stays short: what is rewritten then is little, and everything that counts."""
+        self.not_when_quick()
+        storage = self.fresh(self.path)
+        meta = {"identity": b"n1", "other": b"kept"}
+        storage.persist(WriteBatch(promised=ballot(9, "n3"), meta=meta))
+        for begin in range(2, GROWN_SLOTS, 4 * GROWN_BATCH):
+            for at in range(begin, begin + 4 * GROWN_BATCH, GROWN_BATCH):
+                storage.persist(WriteBatch(accepted=[grown(slot) for slot in range(at, at + GROWN_BATCH)]))
+            covered = snapshot(storage, begin, f"s-{begin}", b"a snapshot", publish=False)
+            storage.persist(WriteBatch(snapshot=covered, trim=Slot(begin), decided=Slot(begin)))
+        storage, state = self.reopened(storage, self.path)
+
+        assert (state.promised, dict(state.meta), tuple(state.faulty)) == (ballot(9, "n3"), meta, ())
+        assert (state.first, state.decided, state.snapshot) == (covered.slot, covered.slot, covered)
+        found = read_entries(storage, state.first, sys.maxsize)
+        assert found == [grown(slot) for slot in range(state.first, state.last + 1)]
+
+
+def grown(slot: int) -> Entry:
+    return entry(slot, b"%d " % slot + noise(GROWN_BYTES, seed=slot % 7), round=3)
 
 
 class OpaqueCases(SuiteBase):

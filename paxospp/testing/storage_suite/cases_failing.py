@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
 from paxospp.testing.power_cut import Fault, Recording, inject
 from paxospp.testing.power_cut.happenings import FailedSync, Mark, Sync, Write
+from paxospp.testing.power_cut.strace import ram_directory
 from paxospp.testing.storage_suite.checks import Findings, checks, not_checked
 from paxospp.testing.storage_suite.judging import after_crash
 from paxospp.testing.storage_suite.looking import Raised
@@ -43,6 +47,7 @@ FAILED_WRITES = (
 """Which call of its name is to fail. In this order, for the first ones tell most when there is little time."""
 FAILING_SEED, FAILING_CUTTING = FAILING_STREAM
 FAILING_BATCHES = 30
+_WHOLE = pytest.StashKey[dict[str, Recording]]()
 FAILING_CLAUSES = ("C4", "C1", "C2", "C3", "C8", "C10")
 
 
@@ -59,7 +64,10 @@ class FailingCases(TracingCases):
             limit = int(600 * 1.12**number) + chance.randrange(400) if number < 40 else chance.randrange(1 << 16)
             reached += self.run_into(limit, *LIMIT_STREAMS[number % len(LIMIT_STREAMS)], findings)
         findings.raise_any(limits)
-        assert reached, "no write of this store ever failed, though no file could grow; where does it write?"
+        if not reached:
+            not_checked(
+                "no write of this store failed although no file could grow: it writes to files that are long enough"
+            )
         self.count("failed writes", reached)
 
     @checks(*FAILING_CLAUSES)
@@ -68,7 +76,10 @@ class FailingCases(TracingCases):
         self.only_with_strace()
         self.only_if_right_without_faults(*FAILING_STREAM, FAILING_BATCHES)
         findings, cuts, hits = Findings(), 0, 0
+        whole = self.without_faults()
         for call, number in FAILED_SYNCS:
+            if number > whole.calls[call]:
+                continue  # it makes no such call, or not as many
             if hits == self.some(len(FAILED_SYNCS)):
                 break
             directory, fault = self.new_place().parent, Fault(syscall=call, error="EIO", when=str(number))
@@ -97,10 +108,11 @@ class FailingCases(TracingCases):
         findings, hits = Findings(), 0
         whole = self.without_faults()
         for call, number in FAILED_WRITES:
+            if number > whole.calls[call]:
+                continue
             if hits == self.some(len(FAILED_WRITES)):
                 break
             directory = Path(whole.directory)  # the same again: strace knows the files by their names
-            shutil.rmtree(directory)
             directory.mkdir()
             error = "EIO" if number % 2 else "ENOSPC"
             fault = Fault(syscall=call, error=error, when=str(number))
@@ -119,6 +131,7 @@ class FailingCases(TracingCases):
             steps += ["open and load in a new process, in which nothing fails"]
             with self.zygote.worker() as worker:
                 again = worker.look(self.url_of(directory / "store"))
+            shutil.rmtree(directory)
             complaint, _ = after_crash(again, Stream(FAILING_SEED), lowest, max(lowest, highest))
             if complaint is not None:
                 findings.add(complaint.clause, steps, complaint.wanted, complaint.found)
@@ -132,10 +145,14 @@ class FailingCases(TracingCases):
 
     def without_faults(self) -> Recording:
         """The same run in which nothing fails, to know what there is to fail."""
-        directory = self.new_place().parent
-        recording = self.recorded(self.failing(directory), directory)
-        self.require_end(recording, f"ack {FAILING_BATCHES - 1}")
-        return recording
+        suite = self._node.getparent(pytest.Class)
+        assert suite is not None
+        known: dict[str, Recording] = suite.stash.setdefault(_WHOLE, {})
+        if self.url not in known:
+            with tempfile.TemporaryDirectory(prefix="paxospp-kit-", dir=ram_directory()) as directory:
+                known[self.url] = self.recorded(self.failing(Path(directory)), Path(directory))
+        self.require_end(known[self.url], f"ack {FAILING_BATCHES - 1}")
+        return known[self.url]
 
     def is_refused(self, events: Sequence[Mapping[str, object]], steps: list[str], findings: Findings) -> bool:
         """Whether the batches after the one that failed were refused, as they have to be."""
@@ -149,13 +166,14 @@ class FailingCases(TracingCases):
         return not any("went on" in event for event in events)
 
     def judge_happenings(self, recording: Recording, steps: list[str], findings: Findings) -> None:
-        """A file whose sync failed is not synced again unless it was written again, and its batch is not acknowledged.
+        """A file whose sync failed is not synced again unless written again, and no batch that needed the sync returns.
 
         After a failure nothing is written.
         """
         clean: set[str] = set()
         under_way: set[str] = set()  # files that the batch wrote to
-        unsafe: set[str] = set()  # … and whose sync failed
+        unsafe: set[str] = set()  # files whose sync failed
+        doubtful: list[tuple[str, str]] = []  # batches that returned all the same
         written = {happening.path for happening in recording.happenings if isinstance(happening, Write)}
         synced: set[str] = set()
         begun = failed = False
@@ -163,7 +181,8 @@ class FailingCases(TracingCases):
             match happening:
                 case FailedSync() if begun and happening.path in written:  # of a directory it says less
                     clean.add(happening.path)
-                    unsafe |= {happening.path} & under_way
+                    if not self.unseen or (happening.path in under_way and "/anchor-" not in happening.path):
+                        unsafe.add(happening.path)
                 case Write() if failed and happening.path in synced and "/anchor-" not in happening.path:
                     # (The anchor's thread may be on its way with an earlier batch, which is durable.)
                     findings.add(
@@ -180,10 +199,25 @@ class FailingCases(TracingCases):
                     begun |= happening.text.startswith("offer")  # who fails while loading has acknowledged nothing
                     failed = happening.text == "failed"
                     if happening.text.startswith("ack") and unsafe:
-                        wanted = f"an exception from persist, for the sync of {min(unsafe)} failed"
-                        findings.add("C4", steps, wanted, f"it returns: {happening.text}")
+                        doubtful.append((happening.text, min(unsafe)))
                     under_way.clear()
-                    unsafe.clear()
+        for ack, path in doubtful:
+            if self.needed_the_sync(recording, ack):
+                wanted = f"an exception from persist, for the sync of {path} failed"
+                findings.add("C4", steps, wanted, f"it returns, and the batch is lost if the power goes: {ack}")
+                break
+
+    def needed_the_sync(self, recording: Recording, ack: str) -> bool:
+        """Whether a batch that returned after a failed sync is gone if the power goes at once.
+
+        Another thread may have synced what no batch waits for, as the anchor's does. Of what cannot be followed nobody
+        can say that it was not needed.
+        """
+        if self.unseen:
+            return True
+        number = int(ack.split()[1])
+        with self.zygote.worker() as worker:
+            return self.judge_state(worker, recording.at(ack), Stream(FAILING_SEED), number, number) is not None
 
     def run_into(self, limit: int, seed: int, cutting: bool, findings: Findings) -> bool:
         """One store that meets the limit; whether it did."""
@@ -201,7 +235,9 @@ class FailingCases(TracingCases):
             if failed is None:
                 return False
             under_way = acknowledged + 1
-            steps += [f"batches 1 to {acknowledged} of the stream {seed} return", f"batch {under_way} raises {failed}"]
+            if acknowledged:
+                steps.append(f"the batches of the stream {seed} up to batch {acknowledged} return")
+            steps.append(f"batch {under_way} of the stream {seed} raises {failed}")
             if not failed.staging and not self.is_over(worker, (seed, cutting), under_way, steps, findings):
                 return True  # what it wrote since is nobody's guess
         steps += ["end the process, open and load in a new one, without the limit"]

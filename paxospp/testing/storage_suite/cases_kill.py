@@ -20,6 +20,7 @@ from paxospp.testing.storage_suite.stream import KILL_STREAMS, LEAVE_STREAM, Str
 from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck
 
 KILLS_PER_CASE = 30
+KILL_STEPS = 6
 BATCHES_MAX = 24
 """Before a process is killed at the latest."""
 
@@ -75,6 +76,7 @@ class _History:
 
     def __init__(self, case: SuiteBase, stream: Stream, chance: random.Random) -> None:
         self._url = case.url_of(case.path)
+        self._all_steps = case.all_steps
         self._stream = stream
         self._chance = chance
         self._persist_s = 0.0005
@@ -122,7 +124,7 @@ class _History:
     def look(self, worker: WorkerHandle) -> int | None:
         """Open, load and judge; the batch after which the store stands."""
         begun = time.perf_counter()
-        self._steps.append("open and load in a new process")
+        self._steps.append(f"open {self._url} and load in a new process")
         try:
             raised = worker.open(self._url)
             look = Look(raised) if raised is not None else worker.load()
@@ -139,7 +141,9 @@ class _History:
         return number
 
     def _complain(self, clause: str, wanted: str, found: str) -> None:
-        self.findings.add(clause, [f"open {self._url} and load", *self._steps[-6:]], wanted, found)
+        told = len(self._steps) if self._all_steps else KILL_STEPS
+        left_out = max(len(self._steps) - told, 0)
+        self.findings.add(clause, self._steps[left_out:], wanted, found, left_out)
         self.is_over = True
 
     def _kill_after(self, worker: WorkerHandle, seconds: float, when: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from paxospp.errors import ConfigError, LockedError
 from paxospp.storage.contract import DurableState
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import checks, not_checked
+from paxospp.testing.storage_suite.checks import checks, not_checked, raises
+from paxospp.testing.storage_suite.child import REFUSED
+from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.stream import LEAVE_STREAM, Stream
 from paxospp.testing.storage_suite.words import accepted
 
 
@@ -31,7 +32,7 @@ class OpeningCases(SuiteBase):
     @checks("C9")
     def test_an_option_it_does_not_know_is_refused(self) -> None:
         url = self.url_of(self.path)
-        with pytest.raises((ConfigError, TypeError)):
+        with raises(ConfigError, TypeError):
             self.open(self.path, f"{url}{'&' if '?' in url else '?'}no_such_option=1")
 
     @checks("C9")
@@ -39,11 +40,11 @@ class OpeningCases(SuiteBase):
         if self.volatile and "{tmp}" not in self.url:
             not_checked("volatile, and the URL names no place that somebody else could open")
         storage = self.open(self.path)
-        with pytest.raises(LockedError):
+        with raises(LockedError):
             self.open(self.path)
         storage.load()
         storage.persist(accepted(1))
-        with pytest.raises(LockedError):
+        with raises(LockedError):
             self.open(self.path)
 
         storage.persist(accepted(2))
@@ -54,11 +55,11 @@ class OpeningCases(SuiteBase):
     def test_a_second_opener_by_another_name_is_told_at_once(self) -> None:
         self.only_with_a_directory()
         storage = self.fresh(self.path)
-        with pytest.raises(LockedError):
+        with raises(LockedError):
             self.open(self.path / ".." / self.path.name)
         other = self.path.parent / "link"
         other.symlink_to(self.path)
-        with pytest.raises(LockedError):
+        with raises(LockedError):
             self.open(other)
 
         storage.persist(accepted(1))
@@ -96,11 +97,34 @@ class OpeningCases(SuiteBase):
             self.steps.add("open and load it in another process")
             assert worker.open(self.url_of(self.path)) is None
             assert worker.load().refused is None
-            with pytest.raises(LockedError):
+            with raises(LockedError):
                 self.open(self.path)
         self.steps.add("… which is killed with SIGKILL")
 
         self.fresh(self.path).persist(accepted(1))
+
+    @checks("C9")
+    def test_a_forked_child_may_not_write(self) -> None:
+        """It has the same descriptors and the same lock, so nothing else keeps it from writing beside its parent."""
+        self.only_if_durable()
+        (seed, cutting), batches = LEAVE_STREAM, 60
+        self.only_if_right_without_faults(seed, cutting, batches)
+        self.path.parent.mkdir(parents=True)
+        stream = Stream(seed, cutting=cutting)
+        with self.zygote.worker() as worker:
+            self.steps.add("open and load it in another process, persist batch 1, fork")
+            assert worker.open(self.url_of(self.path)) is None
+            assert worker.load().refused is None
+            assert worker.persist(seed, cutting, 1) is None
+            said = worker.fork(seed, cutting, 2)
+            self.steps.add("in the child, persist batch 2 and close")
+            self.require("C9", "in the child, persist is", said, REFUSED)
+            self.steps.add("in the parent, persist batch 2 and close; open and load in a new process")
+            self.require("C9", "in the parent, after that, persist raises", worker.persist(seed, cutting, 2), None)
+            self.require("C9", "in the parent, close raises", worker.close(), None)
+        with self.zygote.worker() as worker:
+            complaint, _ = after_crash(worker.look(self.url_of(self.path)), stream, 2, 2)
+        self.require("C9", "batch 2 of the parent is there:", complaint, None)
 
     @checks("C9")
     def test_a_process_that_was_refused_changed_nothing(self) -> None:

@@ -14,7 +14,7 @@ from paxospp.model import Slot
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import checks, not_checked
+from paxospp.testing.storage_suite.checks import checks, not_checked, raises
 from paxospp.testing.storage_suite.steps import Witness
 from paxospp.testing.storage_suite.words import accepted, entry, read_all, snapshot, value_of
 
@@ -71,7 +71,7 @@ class ReadCases(SuiteBase):
         for life in range(2):
             assert read_all(storage, 6) == {slot: value_of(slot) for slot in range(6, 11)}
             for start in (1, 5):
-                with pytest.raises(TrimmedError) as caught:
+                with raises(TrimmedError) as caught:
                     storage.read(Slot(start), Slot(8), 100)
                 assert caught.value.first == 6
             if life:
@@ -86,7 +86,7 @@ class ReadCases(SuiteBase):
         snapshot(storage, 8, "s")
         storage.persist(WriteBatch(trim=Slot(6)))
         storage.persist(WriteBatch(trim=Slot(3)))
-        with pytest.raises(TrimmedError):
+        with raises(TrimmedError):
             storage.read(Slot(5), Slot(8), 100)
 
         storage, state = self.reopened(storage, self.path)
@@ -132,11 +132,12 @@ class ReadCases(SuiteBase):
 
 
 class ThreadCases(SuiteBase):
+    @pytest.mark.parametrize(("count", "rounds"), [(8, 200), (120, 60)], ids=["8 slots", "120 slots"])
     @checks("C5")
-    def test_read_shows_whole_batches_while_others_are_written(self) -> None:
+    def test_read_shows_whole_batches_while_others_are_written(self, count: int, rounds: int) -> None:
         """By pressure: every read sees one batch in all its slots, none older than the last that returned."""
         storage = self.fresh(self.path)
-        slots = range(1, 9)
+        slots = range(1, count + 1)
         storage.persist(accepted(*slots, round=1))
         storage.persist(accepted(*slots, round=2))
         if read_all(storage) != {slot: value_of(slot, 2) for slot in slots}:
@@ -149,17 +150,17 @@ class ThreadCases(SuiteBase):
             try:
                 while not ended.is_set():
                     at_least = returned
-                    rounds = {found.ballot.round for found in storage.inner.read(Slot(1), Slot(9), 1 << 20)}
-                    at_most = begun
-                    if len(rounds) != 1 or not at_least <= min(rounds) <= at_most:
-                        failures.append(f"rounds {sorted(rounds)}; {at_least} had returned, {at_most} had begun")
+                    found = storage.inner.read(Slot(1), Slot(slots.stop), 1 << 20)
+                    seen, at_most = {entry.ballot.round for entry in found}, begun
+                    if len(seen) != 1 or not at_least <= min(seen) <= at_most:
+                        failures.append(f"rounds {sorted(seen)}; {at_least} had returned, {at_most} had begun")
             except BaseException as error:
                 failures.append(error)
 
         reader = threading.Thread(target=look)
         reader.start()
         try:
-            for round in range(3, 200):
+            for round in range(3, rounds):
                 begun = round
                 storage.persist(accepted(*slots, round=round))
                 returned = round
@@ -168,7 +169,7 @@ class ThreadCases(SuiteBase):
             reader.join()
 
         one = "one round, no older than the last that had returned"
-        self.require("C5", "a read of the eight slots shows", next(iter(failures), one), one)
+        self.require("C5", f"a read of the {count} slots shows", next(iter(failures), one), one)
 
     @checks("C5")
     def test_read_sees_nothing_of_a_batch_that_has_not_returned(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +185,7 @@ class ThreadCases(SuiteBase):
         def hold() -> None:
             if threading.current_thread() is writer and threading.get_ident() != main:
                 arrived.set()
-                assert go_on.wait(30)
+                go_on.wait()
 
         batch = WriteBatch(
             accepted=[entry(slot, b"new", 2) for slot in (4, 5, 6, 9)], trim=Slot(3), decided=Slot(5), sync=True

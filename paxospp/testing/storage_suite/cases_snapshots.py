@@ -10,7 +10,8 @@ from paxospp.errors import StorageError
 from paxospp.model import Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import checks
+from paxospp.testing.storage_suite.checks import checks, raises
+from paxospp.testing.storage_suite.damage import space_of
 from paxospp.testing.storage_suite.words import accepted, entry, noise, read_all, read_snapshot, snapshot, value_of
 
 REFUSED = (StorageError, ValueError)
@@ -63,7 +64,7 @@ class SnapshotCases(SuiteBase):
         storage, state = self.reopened(storage, self.path)
 
         assert state.snapshot == SnapshotMeta(Slot(1), "named")
-        with pytest.raises(REFUSED):
+        with raises(*REFUSED):
             storage.persist(WriteBatch(snapshot=orphan))
         storage, state = self.reopened(storage, self.path)
         assert state.snapshot == SnapshotMeta(Slot(1), "named")
@@ -95,7 +96,7 @@ class SnapshotCases(SuiteBase):
             writer.abort()
             writer.abort()
             assert read_snapshot(storage) is None
-            with pytest.raises(REFUSED):
+            with raises(*REFUSED):
                 storage.persist(WriteBatch(snapshot=meta))
 
     @checks("C10")
@@ -146,7 +147,7 @@ class SnapshotCases(SuiteBase):
         storage = self.fresh(self.path)
         newer = snapshot(storage, 10, "newer", b"newer")
         older = snapshot(storage, 9, "older", b"older", publish=False)
-        with pytest.raises(REFUSED):
+        with raises(*REFUSED):
             storage.persist(WriteBatch(snapshot=older))
 
         storage, state = self.reopened(storage, self.path)
@@ -173,7 +174,7 @@ class SnapshotCases(SuiteBase):
             storage.persist(accepted(*range(1, 11)))
             if slot:
                 snapshot(storage, slot, "s")
-            with pytest.raises(REFUSED):
+            with raises(*REFUSED):
                 storage.persist(WriteBatch(trim=Slot(slot + 2), accepted=[entry(11)]))
 
             storage, state = self.reopened(storage, path)
@@ -231,7 +232,7 @@ class SnapshotCases(SuiteBase):
             storage.persist(WriteBatch(snapshot=meta, decided=meta.slot, trim=Slot(meta.slot + 1)))
         storage.close()
 
-        size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        size = space_of(self.path)
         assert size <= SPACE_BYTES_MAX, f"{size:,} bytes for an empty log and one small snapshot"
 
     @checks("C10")
@@ -250,5 +251,5 @@ class SnapshotCases(SuiteBase):
             storage, _ = self.reopened(storage, self.path)
         storage.close()
 
-        size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        size = space_of(self.path)
         assert size <= SPACE_BYTES_MAX, f"{size:,} bytes for an empty store"

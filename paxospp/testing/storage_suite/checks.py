@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, ParamSpec, TypeVar, cast
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
 
 import pytest
+
+from paxospp.testing.storage_suite.kinds import named
+from paxospp.testing.storage_suite.places import authors_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,13 +44,31 @@ class Broken:
 
     clause: str
     steps: tuple[str, ...]
+    """Those that begin with two spaces say more of the one before, and have no number."""
     wanted: str
     found: str
+    left_out: int = 0
+    """How many steps came before ``steps``."""
 
     def __str__(self) -> str:
-        numbered = [f"  {number}. {step}" for number, step in enumerate(self.steps, 1)]
         head = f"{self.clause} ({CLAUSES[self.clause]}) is broken"
-        return "\n".join([head, *numbered, f"  wanted: {self.wanted}", f"  found:  {self.found}"])
+        return "\n".join(
+            [head, *numbered(self.steps, self.left_out), f"  wanted: {self.wanted}", f"  found:  {self.found}"]
+        )
+
+
+def numbered(steps: Sequence[str], left_out: int = 0) -> list[str]:
+    """``steps`` with the numbers that they have among all of them."""
+    lines, number = [], left_out
+    if left_out:
+        lines.append(f"  (steps 1 to {left_out} are left out; --all-steps shows them)")
+    for step in steps:
+        if step.startswith("  "):
+            lines.append(f"     {step}")
+        else:
+            number += 1
+            lines.append(f"  {number}. {step}")
+    return lines
 
 
 class ClausesBroken(AssertionError):
@@ -71,8 +93,8 @@ class Findings:
     def __bool__(self) -> bool:
         return bool(self._examples)
 
-    def add(self, clause: str, steps: Sequence[str], wanted: str, found: str) -> None:
-        self._examples.setdefault(clause, Broken(clause, tuple(steps), wanted, found))
+    def add(self, clause: str, steps: Sequence[str], wanted: str, found: str, left_out: int = 0) -> None:
+        self._examples.setdefault(clause, Broken(clause, tuple(steps), wanted, found, left_out))
         self._counts[clause] = self._counts.get(clause, 0) + 1
 
     def raise_any(self, tried: int, note: str = "") -> None:
@@ -82,8 +104,12 @@ class Findings:
             for clause, example in self._examples.items():
                 found = f"{example.found}\n          ({self._counts[clause]} times in {tried} tries)"
                 found += f"\n          note: {note}" if note else ""
-                broken.append(Broken(clause, example.steps, example.wanted, found))
+                broken.append(replace(example, found=found))
             raise ClausesBroken(broken)
+
+
+STEP_BY_STEP = "Step by step:"
+AT = "At: "
 
 
 def checks(*clauses: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -96,9 +122,12 @@ def checks(*clauses: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 return function(*args, **kwargs)
             except (AssertionError, Exception) as error:
-                steps = cast("Any", args[0]).steps.told()
-                if steps and not isinstance(error, ClausesBroken):
-                    error.add_note("Step by step:\n" + "\n".join(f"  {n}. {step}" for n, step in enumerate(steps, 1)))
+                steps = cast("Any", args[0]).steps
+                if not isinstance(error, ClausesBroken):
+                    if (line := authors_line(error)) is not None:
+                        error.add_note(f"{AT}{line}")
+                    if told := steps.told():
+                        error.add_note("\n".join([STEP_BY_STEP, *numbered(told, steps.left_out)]))
                 raise
 
         case.paxospp_clauses = clauses  # type: ignore[attr-defined]
@@ -113,9 +142,43 @@ def clauses_of(function: object) -> tuple[str, ...]:
     return found
 
 
+class raises:
+    """``pytest.raises`` that says which exception came instead, by its whole name, and from which line."""
+
+    def __init__(self, *kinds: type[BaseException]) -> None:
+        self._kinds = kinds
+        self.value: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, self._kinds):
+            self.value = error
+            return True
+        if error is not None and not isinstance(error, Exception):
+            return False
+        wanted = " or ".join(map(named, self._kinds))
+        if error is None:
+            raise AssertionError(f"wanted {wanted}, and nothing was raised")
+        raise AssertionError(f"wanted {wanted}, found {named(type(error))}: {error}") from error
+
+
 def not_checked(reason: str) -> NoReturn:
     """End the case: it cannot run here, and says why."""
     pytest.skip(reason)
+
+
+WRONG_WITHOUT_FAULTS = "the store is wrong even without a fault, which has to be mended first: "
+"""How a reason begins that crash cases end with, all for the one cause that follows."""
+NOT_APPLICABLE = "does not apply: "
+
+
+def not_applicable(reason: str) -> NoReturn:
+    """End the case: it is not for stores of this kind, and no verdict counts it."""
+    pytest.skip(NOT_APPLICABLE + reason)
 
 
 def counted(node: pytest.Item, what: str, number: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -20,8 +21,15 @@ from typing import Any
 
 from paxospp.plugins import PluginRegistry
 from paxospp.storage.contract import Storage
-from paxospp.testing.storage_suite.looking import Look, Raised, look_at, open_and_look
+from paxospp.storage.key_value import KeyValueStorage
+from paxospp.testing.storage_suite.looking import Look, Raised, Unexpected, look_at, open_and_look
+from paxospp.testing.storage_suite.pairs import many_pairs, shown_pairs
 from paxospp.testing.storage_suite.stream import Stream
+
+FORK_TIMEOUT_S = 60.0
+"""A forked child that has not ended by then hangs: it inherited a lock, and no thread that would release it."""
+REFUSED = "refused"
+"""What ``Worker.do_fork`` answers when all is well."""
 
 
 class Worker:
@@ -39,7 +47,11 @@ class Worker:
                 name, *arguments = self._connection.recv()
             except (EOFError, OSError):
                 return
-            self._connection.send(getattr(self, f"do_{name}")(*arguments))
+            try:
+                answer = getattr(self, f"do_{name}")(*arguments)
+            except Exception as error:
+                answer = Unexpected(Raised.of(error))
+            self._connection.send(answer)
 
     def do_look(self, url: str) -> Look:
         """Open, load, look, close."""
@@ -86,6 +98,44 @@ class Worker:
         except Exception as error:
             return Raised.of(error)
         return None
+
+    def do_pairs(self, url: str) -> dict[bytes, bytes] | Raised:
+        """Open, load, and scan what the kit wrote beside the log; close."""
+        try:
+            storage = self._registry.storage(url)()
+        except Exception as error:
+            return Raised.of(error)
+        assert isinstance(storage, KeyValueStorage)
+        try:
+            storage.load()
+            return shown_pairs(storage)
+        except Exception as error:
+            return Raised.of(error)
+        finally:
+            storage.close()
+
+    def do_fill(self, url: str) -> None:
+        """Open, load, write megabytes of pairs beside the log, and close."""
+        storage = self._registry.storage(url)()
+        assert isinstance(storage, KeyValueStorage)
+        storage.load()
+        storage.write((), many_pairs(), True)
+        storage.close()
+
+    def do_fork(self, seed: int, cutting: bool, number: int) -> str:
+        """Fork while the store is open, have the child persist a batch and close; what became of that."""
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _persist_in_fork(self, theirs, (seed, cutting, number))
+        os.close(theirs)
+        ready, _, _ = select.select([ours], [], [], FORK_TIMEOUT_S)
+        if not ready:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        said = os.read(ours, 4096).decode() if ready else ""
+        os.close(ours)
+        return said or ("it died" if ready else f"it hung for {FORK_TIMEOUT_S:.0f} s")
 
     def do_close(self) -> Raised | None:
         storage, self._storage = self._storage, None
@@ -135,6 +185,16 @@ def _work(registry: PluginRegistry, control: socket.socket, descriptor: int) -> 
         code = 0
     finally:
         os._exit(code)  # as a process that ends without closing; and never back into the zygote
+
+
+def _persist_in_fork(worker: Worker, descriptor: int, batch: tuple[int, bool, int]) -> None:
+    """Persist, close, and end; says what came of it."""
+    try:
+        raised = worker.do_persist(*batch)
+        worker.do_close()
+        os.write(descriptor, (REFUSED if raised is not None else "persist returned").encode())
+    finally:
+        os._exit(0)
 
 
 def main(arguments: Sequence[str]) -> None:

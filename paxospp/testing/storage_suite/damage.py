@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from paxospp.testing.power_cut.content import Content, copy_file
+
 _ZEROS = re.compile(rb"\0{64,}")
 BLOCK_BYTES = (512, 4096)
 
@@ -24,16 +26,16 @@ class Damage:
     file: str
     kind: str
     words: str
-    change: Callable[[bytes], bytes | None]
+    change: Callable[[Content], Content | None]
     """The file's bytes afterwards; None: the file is gone."""
 
     def do(self, directory: Path) -> None:
         path = directory / self.file
-        after = self.change(path.read_bytes())
+        after = self.change(Content.of_file(path))
         if after is None:
             path.unlink()
         else:
-            path.write_bytes(after)
+            after.to_file(path)
 
     def __str__(self) -> str:
         return f"{self.words} {self.file}"
@@ -44,9 +46,15 @@ def files_of(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
 
 
+def space_of(directory: Path) -> int:
+    """How many bytes of a disk all files take; the holes of a sparse file take none."""
+    sizes = [(directory / file).stat() for file in files_of(directory)]
+    return sum(min(size.st_size, size.st_blocks * 512) for size in sizes)
+
+
 def flips(directory: Path, file: str, count: int, chance: random.Random) -> Iterator[Damage]:
     """``count`` single bits of ``file``, spread over all in it that is not padding, the first and the last byte too."""
-    data = (directory / file).read_bytes()
+    data = Content.of_file(directory / file)
     written = _written(data)
     bits = 8 * sum(map(len, written))
     if bits <= count:
@@ -55,16 +63,16 @@ def flips(directory: Path, file: str, count: int, chance: random.Random) -> Iter
         numbers = [chance.randrange(bits * part // count, bits * (part + 1) // count) for part in range(count)]
         numbers[0], numbers[-1] = chance.randrange(8), bits - 1 - chance.randrange(8)
     places = [8 * _nth(written, number // 8) + number % 8 for number in numbers]
-    if bits < 8 * len(data):  # one in eight into the padding
-        places[4::8] = [chance.randrange(8 * len(data)) for _ in places[4::8]]
+    if bits < 8 * data.size:  # one in eight into the padding
+        places[4::8] = [chance.randrange(8 * data.size) for _ in places[4::8]]
     for bit in places:
         yield Damage(file, "flip", f"flip bit {bit % 8} of byte {bit // 8} of", _Flip(bit))
 
 
 def holes(directory: Path, file: str, count: int, chance: random.Random) -> Iterator[Damage]:
     """Zeroed blocks, parts overwritten, cut tails, parts cut out of the middle, and the file gone."""
-    data = (directory / file).read_bytes()
-    size = len(data)
+    data = Content.of_file(directory / file)
+    size = data.size
     yield Damage(file, "gone", "remove", lambda data: None)
     if not size:
         return
@@ -73,10 +81,11 @@ def holes(directory: Path, file: str, count: int, chance: random.Random) -> Iter
     for number in range(count):
         block = BLOCK_BYTES[number % 2]
         at = _nth(written, chance.randrange(something)) // block * block
-        yield Damage(file, "zeroed block", f"zero {min(block, size - at)} bytes at {at} of", _Zero(at, block))
+        zeros = bytes(min(block, size - at))
+        yield Damage(file, "zeroed block", f"zero {len(zeros)} bytes at {at} of", _Write(at, zeros))
         begin = _nth(written, chance.randrange(something))
-        garbage = chance.randbytes(40)
-        yield Damage(file, "garbage", f"overwrite {min(40, size - begin)} bytes at {begin} of", _Write(begin, garbage))
+        garbage = chance.randbytes(40)[: size - begin]
+        yield Damage(file, "garbage", f"overwrite {len(garbage)} bytes at {begin} of", _Write(begin, garbage))
         left = _nth(written, something - 1 - int(chance.random() ** 3 * something))
         yield Damage(file, "cut tail", f"leave the first {left} of {size} bytes of", _Cut(left, size))
         begin = _nth(written, chance.randrange(something))
@@ -88,25 +97,32 @@ def flip_needle(directory: Path, needle: bytes) -> int:
     """Flip one bit in the middle of every place that holds ``needle``, as it is or in hexadecimal; how many."""
     count = 0
     for text in (needle, needle.hex().encode(), needle.hex().upper().encode()):
+        mask = 0x10 if text is needle else 0x01
         for file in files_of(directory):
-            data = bytearray((directory / file).read_bytes())
-            at = data.find(text)
-            while at >= 0:
-                data[at + len(text) // 2] ^= 0x10 if text is needle else 0x01
-                count += 1
-                at = data.find(text, at + 1)
-            (directory / file).write_bytes(data)
+            content, found = Content.of_file(directory / file), 0
+            for start, data in list(content.runs()):
+                at = data.find(text)
+                while at >= 0:
+                    middle = at + len(text) // 2
+                    content.write(start + middle, bytes([data[middle] ^ mask]))
+                    found += 1
+                    at = data.find(text, at + 1)
+            if found:
+                content.to_file(directory / file)
+            count += found
     return count
 
 
-def _written(data: bytes) -> list[range]:
+def _written(content: Content) -> list[range]:
     """Where something stands in a file: all but long runs of zeros, which are room for later."""
-    parts, at = [], 0
-    for zeros in _ZEROS.finditer(data):
-        parts.append(range(at, zeros.start()))
-        at = zeros.end()
-    parts.append(range(at, len(data)))
-    return [part for part in parts if part] or [range(len(data))]
+    parts = []
+    for start, data in content.runs():
+        at = 0
+        for zeros in _ZEROS.finditer(data):
+            parts.append(range(start + at, start + zeros.start()))
+            at = zeros.end()
+        parts.append(range(start + at, start + len(data)))
+    return [part for part in parts if part] or [range(content.size)]
 
 
 def _nth(parts: list[range], number: int) -> int:
@@ -118,28 +134,19 @@ def _nth(parts: list[range], number: int) -> int:
 
 
 def copy_store(source: Path, target: Path) -> None:
-    """A copy of a store that nobody has open, links and empty directories included."""
+    """A copy of a store that nobody has open; links, empty directories and the holes of files included."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, target, symlinks=True)
+    shutil.copytree(source, target, symlinks=True, copy_function=copy_file)
 
 
 @dataclass(slots=True, frozen=True)
 class _Flip:
     bit: int
 
-    def __call__(self, data: bytes) -> bytes:
+    def __call__(self, content: Content) -> Content:
         at = self.bit // 8
-        return data[:at] + bytes([data[at] ^ 1 << self.bit % 8]) + data[at + 1 :]
-
-
-@dataclass(slots=True, frozen=True)
-class _Zero:
-    at: int
-    length: int
-
-    def __call__(self, data: bytes) -> bytes:
-        end = min(self.at + self.length, len(data))
-        return data[: self.at] + bytes(end - self.at) + data[end:]
+        content.write(at, bytes([content.read(at, 1)[0] ^ 1 << self.bit % 8]))
+        return content
 
 
 @dataclass(slots=True, frozen=True)
@@ -147,8 +154,9 @@ class _Write:
     at: int
     data: bytes
 
-    def __call__(self, data: bytes) -> bytes:
-        return (data[: self.at] + self.data)[: len(data)] + data[self.at + len(self.data) :]
+    def __call__(self, content: Content) -> Content:
+        content.write(self.at, self.data)
+        return content
 
 
 @dataclass(slots=True, frozen=True)
@@ -156,5 +164,5 @@ class _Cut:
     begin: int
     end: int
 
-    def __call__(self, data: bytes) -> bytes:
-        return data[: self.begin] + data[self.end :]
+    def __call__(self, content: Content) -> Content:
+        return content.cut(self.begin, self.end)

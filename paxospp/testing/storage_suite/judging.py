@@ -54,6 +54,8 @@ def after_damage(look: Look, models: Sequence[Model]) -> Complaint | None:
         if look.refused.storage_error and not look.refused.locked:
             return None
         return Complaint("C9" if look.refused.locked else "C8", "CorruptedError, or faulty slots", str(look.refused))
+    if look.wrong_kind is not None:
+        return Complaint("C7", "what the contract names", look.wrong_kind)
     complaints = [_hidden_damage(look, model) for model in models]
     if None in complaints:
         return None
@@ -105,7 +107,7 @@ def _hidden_damage(look: Look, model: Model) -> list[str] | None:
 
 
 def _differences(look: Look, model: Model) -> list[str]:
-    if look.refused is not None or look.strange is not None or look.content_refused is not None:
+    if any(wrong is not None for wrong in (look.refused, look.strange, look.content_refused, look.wrong_kind)):
         return ["refused"]
     if look.state.faulty or look.unreadable:
         return ["faulty"]
@@ -132,6 +134,8 @@ def _components(look: Look, entries: object) -> dict[tuple[str, object], object]
 
 
 def _classify(look: Look, stream: Stream, lowest: int, highest: int) -> tuple[str, str]:
+    if look.wrong_kind is not None:
+        return "C7", look.wrong_kind
     if look.refused is not None:
         raised = look.refused
         clause = "C9" if raised.locked else "C8" if raised.corrupted else "C1"
@@ -219,6 +223,17 @@ def _is_lost_synced(
         stream.step(number).synced and histories[number].get(key) != histories[number - 1].get(key)
         for number in range(max(numbers) + 1, lowest + 1)
     )
+
+
+def only_unsynced_faulty(look: Look, stream: Stream, number: int) -> bool:
+    """Whether something is faulty after batch ``number``, and of that only what batches without a sync wrote last."""
+    faulty = SlotSet([*look.state.faulty, *look.unreadable])
+    slots = [slot for slot in stream.model(number).entries if slot in faulty]
+    writers = [
+        next(n for n in range(number, 0, -1) if any(entry.slot == slot for entry in stream.step(n).batch.accepted))
+        for slot in slots
+    ]
+    return bool(slots) and not any(stream.step(n).synced for n in writers)
 
 
 def _is_given_back(faulty: Sequence[range], stream: Stream, highest: int) -> bool:

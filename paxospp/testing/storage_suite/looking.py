@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 from paxospp.errors import CorruptedError, LockedError, StorageError, TrimmedError
 from paxospp.model import Entry, Slot
 from paxospp.storage.contract import DurableState, Storage
+from paxospp.testing.storage_suite.kinds import named, wrong_kind_of_entries, wrong_kind_of_piece, wrong_kind_of_state
+from paxospp.testing.storage_suite.places import authors_line
 
 _READ_BYTES = 1 << 40
 _READS_MAX = 100_000
+
+
+class WrongKindError(Exception):
+    """A store returned something else than the contract names."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -25,20 +31,30 @@ class Raised:
     storage_error: bool = False
     staging: bool = False
     """Raised while a snapshot was staged, which ends no handle."""
+    where: str | None = None
+    """The line of the store that it came through."""
 
     @classmethod
     def of(cls, error: BaseException, *, staging: bool = False) -> Raised:
         return cls(
-            type(error).__name__,
+            named(type(error)),
             " ".join(str(error).split())[:400],
             isinstance(error, CorruptedError),
             isinstance(error, LockedError),
             isinstance(error, StorageError),
             staging,
+            authors_line(error),
         )
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.text}"
+        return f"{self.kind}: {self.text}" + (f" (at {self.where})" if self.where is not None else "")
+
+
+@dataclass(slots=True, frozen=True)
+class Unexpected:
+    """An exception where the kit expects none, sent in place of an answer."""
+
+    raised: Raised
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,10 +71,14 @@ class Look:
     content: bytes | None = None
     """The bytes of the current snapshot."""
     content_refused: Raised | None = None
+    wrong_kind: str | None = None
+    """What came back as something else than the contract names; the rest of the look is not to be trusted."""
 
 
 def look_at(storage: Storage, state: DurableState) -> Look:
     """All that a loaded store shows; ``state`` is what ``load`` returned."""
+    if (wrong := wrong_kind_of_state(state)) is not None:
+        return Look(wrong_kind=wrong)
     entries: dict[int, Entry] = {}
     unreadable: list[range] = []
     strange = None
@@ -66,11 +86,15 @@ def look_at(storage: Storage, state: DurableState) -> Look:
         strange = _read(storage, state.first, entries, unreadable)
         if strange is None and state.first > 1:
             strange = _read_below(storage, state)
+    except WrongKindError as error:
+        return Look(wrong_kind=str(error))
     except Exception as error:
         strange = f"read raises {Raised.of(error)}"
     content, content_refused = None, None
     try:
         content = _read_snapshot(storage, state)
+    except WrongKindError as error:
+        return Look(wrong_kind=str(error))
     except Exception as error:
         content_refused = Raised.of(error)
     return Look(None, state, entries, unreadable, strange, content, content_refused)
@@ -108,6 +132,8 @@ def _read(storage: Storage, first: int, entries: dict[int, Entry], unreadable: l
             if at >= sys.maxsize:
                 return None
             continue
+        if (wrong := wrong_kind_of_entries(found)) is not None:
+            raise WrongKindError(wrong)
         if not found:
             return None
         for entry in found:
@@ -135,7 +161,11 @@ def _read_snapshot(storage: Storage, state: DurableState) -> bytes | None:
     if reader is None:
         return None
     with reader:
-        content = b"".join(iter(lambda: reader.read(1 << 20), b""))
+        pieces = list(iter(lambda: reader.read(1 << 20), b""))
+        for wrong in map(wrong_kind_of_piece, pieces):
+            if wrong is not None:
+                raise WrongKindError(wrong)
+        content = b"".join(pieces)
         if reader.meta != state.snapshot:
             raise ValueError(f"the reader's snapshot is {reader.meta}, and load said {state.snapshot}")
         return content

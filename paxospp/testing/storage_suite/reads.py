@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from paxospp.errors import PaxosppError
 from paxospp.model import Entry, Slot
 from paxospp.storage.contract import DurableState, Storage, WriteBatch
+from paxospp.testing.storage_suite.kinds import named
 
 
 def attempt(storage: Storage, start: int, stop: int, max_bytes: int) -> object:
@@ -14,7 +15,7 @@ def attempt(storage: Storage, start: int, stop: int, max_bytes: int) -> object:
     try:
         return list(storage.read(Slot(start), Slot(stop), max_bytes))
     except PaxosppError as error:
-        return type(error).__name__
+        return named(type(error))
 
 
 def clause_of_read(

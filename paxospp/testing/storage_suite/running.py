@@ -21,15 +21,19 @@ def run_suite(
     *,
     plugins: Sequence[str] = (),
     cases: Sequence[str] = (),
+    only: Sequence[str] = (),
     quick: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    all_steps: bool = False,
+    on_progress: Callable[[int, int, Sequence[str]], None] | None = None,
 ) -> Verdict:
     """Run every case, or those named, on the store of ``url``.
+
+    ``cases`` are methods by their whole names, ``only`` what ``verify --only`` takes.
 
     Raises:
         KeyboardInterrupt: somebody did not want to wait.
     """
-    collector = Collector(on_progress)
+    collector = Collector(on_progress, only)
     with tempfile.TemporaryDirectory(prefix="paxospp-kit-") as directory:
         selected = [f"paxospp.testing.conformance::TestStorage::{name}" for name in cases]
         line = [
@@ -38,6 +42,7 @@ def run_suite(
             f"--paxospp-storage={url}",
             *(f"--paxospp-plugin={plugin}" for plugin in plugins),
             *(["--paxospp-quick"] if quick else []),
+            *(["--paxospp-all-steps"] if all_steps else []),
             f"--rootdir={directory}",
             f"--config-file={os.devnull}",
             "--noconftest",
@@ -49,6 +54,8 @@ def run_suite(
         output = Path(directory, "output")
         with undisturbed(output):
             code = pytest.main(line, plugins=[collector])
+        if code is pytest.ExitCode.NO_TESTS_COLLECTED and collector.verdict.problems:
+            return collector.verdict
         if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             if code is pytest.ExitCode.INTERRUPTED and not collector.verdict.problems:
                 raise KeyboardInterrupt

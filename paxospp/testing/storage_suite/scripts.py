@@ -17,9 +17,12 @@ from collections.abc import Sequence
 from paxospp.errors import StorageError
 from paxospp.plugins import PluginRegistry
 from paxospp.storage.contract import Storage
+from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.power_cut import acknowledge, mark, offer
 from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.kinds import named
 from paxospp.testing.storage_suite.looking import Look, Raised, look_at
+from paxospp.testing.storage_suite.pairs import PREFIX, STOP, Pairs
 from paxospp.testing.storage_suite.stream import Stream
 
 IDLE_S = 0.12
@@ -77,21 +80,21 @@ def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, sto
         storage = opener()
         storage.load()
     except Exception as error:
-        _say({"opening": url, "error": f"{type(error).__name__}: {error}"})
+        _say({"opening": url, "error": str(Raised.of(error))})
         return
     for number in range(int(first), int(stop)):
         step = stream.step(number)
         try:
             step.stage(storage)
         except Exception as error:
-            _say({"staging": number, "error": f"{type(error).__name__}: {error}"})
+            _say({"staging": number, "error": str(Raised.of(error))})
             break
         offer(number)
         try:
             storage.persist(step.batch)
         except Exception as error:
             mark("failed")
-            _say({"failed": number, "error": f"{type(error).__name__}: {error}"})
+            _say({"failed": number, "error": str(Raised.of(error))})
             _try_to_go_on(storage, stream, number)
             break
         if step.synced:
@@ -100,8 +103,46 @@ def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, sto
     try:
         storage.close()
     except Exception as error:
-        _say({"closing": url, "error": f"{type(error).__name__}: {error}"})
+        _say({"closing": url, "error": str(Raised.of(error))})
     mark("closed")
+
+
+def script_pairs(url: str, plugins: str, seed: str, cutting: str, stop: str) -> None:
+    """Write pairs beside the log of a ``KeyValueStorage``, by its ``write`` alone; close it."""
+    storage, pairs = _loaded_pairs(url, plugins), Pairs(int(seed))
+    mark("begin")
+    for number in range(1, int(stop)):
+        write = pairs.write(number)
+        offer(number)
+        storage.write(write.delete_ranges, write.puts, write.sync)
+        if write.sync:
+            acknowledge(number)
+        else:
+            mark(f"returned {number}")
+    mark("over")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def script_scan(url: str, plugins: str, seed: str, cutting: str) -> None:
+    """Load, scan what ``Worker.do_fill`` wrote, and say how that ended."""
+    storage, count = _loaded_pairs(url, plugins), 0
+    mark("loaded")
+    try:
+        for _ in storage.scan(PREFIX, STOP):
+            count += 1
+    except Exception as error:
+        _say({"pairs": count, "raised": str(Raised.of(error))})
+    else:
+        _say({"pairs": count, "raised": None})
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _loaded_pairs(url: str, plugins: str) -> KeyValueStorage:
+    storage = PluginRegistry(json.loads(plugins)).storage(url)()
+    assert isinstance(storage, KeyValueStorage)
+    storage.load()
+    return storage
 
 
 def _try_to_go_on(storage: Storage, stream: Stream, failed: int) -> None:
@@ -110,7 +151,7 @@ def _try_to_go_on(storage: Storage, stream: Stream, failed: int) -> None:
         try:
             storage.persist(batch)
         except Exception as error:
-            _say({"refused": number, "kind": type(error).__name__, "right": isinstance(error, StorageError)})
+            _say({"refused": number, "kind": named(type(error)), "right": isinstance(error, StorageError)})
         else:
             _say({"went on": number})
 

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 from paxospp.model import Entry, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
+from paxospp.testing.storage_suite.checks import Broken, ClausesBroken
+from paxospp.testing.storage_suite.kinds import wrong_kind_of_entries, wrong_kind_of_piece, wrong_kind_of_state
+from paxospp.testing.storage_suite.progress import PROGRESS
 from paxospp.testing.storage_suite.words import told
 
 R = TypeVar("R")
@@ -23,14 +26,21 @@ STEPS_MAX = 16
 class Steps:
     """What was done so far."""
 
-    def __init__(self) -> None:
-        self._steps: deque[tuple[str, tuple[object, ...]]] = deque(maxlen=STEPS_MAX)
+    def __init__(self, limit: int | None = STEPS_MAX) -> None:
+        self._steps: deque[tuple[str, tuple[object, ...]]] = deque(maxlen=limit)
         self._count = 0
 
     def add(self, text: str, *values: object) -> None:
         """``text`` with ``{}`` for each of ``values``, which are put into words later."""
+        PROGRESS.note()
+        if text.startswith("  ") and not self._steps:
+            return  # what it says more of is left out
+        if len(self._steps) == self._steps.maxlen:
+            self._steps.popleft()
+            while self._steps and self._steps[0][0].startswith("  "):
+                self._steps.popleft()
         self._steps.append((text, values))
-        self._count += 1
+        self._count += not text.startswith("  ")
 
     def clear(self) -> None:
         self._steps.clear()
@@ -38,9 +48,12 @@ class Steps:
 
     def told(self) -> list[str]:
         """Every step in words, the oldest of many left out."""
-        left_out = self._count - len(self._steps)
-        lines = [text.format(*map(told, values)) for text, values in self._steps]
-        return [f"({left_out} steps before)", *lines] if left_out else lines
+        return [text.format(*map(told, values)) for text, values in self._steps]
+
+    @property
+    def left_out(self) -> int:
+        """How many are not told."""
+        return self._count - sum(not text.startswith("  ") for text, _ in self._steps)
 
 
 class Witness(Storage):
@@ -66,17 +79,20 @@ class Witness(Storage):
     def load(self) -> DurableState:
         state = self._call("load()", (), self.inner.load)
         self.durable = self.inner.durable
+        self._require_kind(wrong_kind_of_state(state))
         return state
 
     def persist(self, batch: WriteBatch) -> None:
         self._call("persist({})", (batch,), lambda: self.inner.persist(batch), tell=False)
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
-        return self._call(
+        found = self._call(
             "read({}, {}, {})",
             (start, stop, max_bytes),
             lambda: self.inner.read(start, stop, max_bytes),
         )
+        self._require_kind(wrong_kind_of_entries(found))
+        return found
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
         return _WriterWitness(
@@ -84,7 +100,14 @@ class Witness(Storage):
         )
 
     def open_snapshot(self) -> SnapshotReader | None:
-        return self._call("open_snapshot()", (), self.inner.open_snapshot, tell=False)
+        reader = self._call("open_snapshot()", (), self.inner.open_snapshot, tell=False)
+        return None if reader is None else _ReaderWitness(self, reader)
+
+    def _require_kind(self, wrong: str | None) -> None:
+        """Whatever a case is about: what is of another kind than the contract names breaks C7."""
+        if wrong is not None:
+            found, _, wanted = wrong.partition("; wanted ")
+            raise ClausesBroken([Broken("C7", tuple(self._steps.told()), wanted, found, self._steps.left_out)])
 
     def close(self) -> None:
         self._call("close()", (), self.inner.close, tell=False)
@@ -103,3 +126,21 @@ class _WriterWitness(SnapshotWriter):
 
     def abort(self) -> None:
         self._call("  … abort()", (), self._inner.abort, tell=False)
+
+
+class _ReaderWitness(SnapshotReader):
+    def __init__(self, witness: Witness, inner: SnapshotReader) -> None:
+        self._require_kind = witness._require_kind
+        self._inner = inner
+
+    @property
+    def meta(self) -> SnapshotMeta:
+        return self._inner.meta
+
+    def read(self, size: int) -> bytes:
+        piece = self._inner.read(size)
+        self._require_kind(wrong_kind_of_piece(piece))
+        return piece
+
+    def close(self) -> None:
+        self._inner.close()

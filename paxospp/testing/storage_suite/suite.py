@@ -5,9 +5,10 @@
     class TestMine(paxospp.testing.StorageSuite):
         storage_url = "mystore:{tmp}"
 
-The rooms: ``cases_*`` hold the cases, ``base`` is what they all work with; ``stream`` and ``judging`` say
-what a store should hold after a crash, ``workers`` and ``child`` are the processes that crash,
-``damage`` hurts files, ``verdicts`` puts it all into one table.
+Modules: ``cases_*`` hold the cases, ``base`` is what they all work with; ``stream`` and ``judging`` say
+what a store should hold after a crash, ``workers`` and ``child`` are the processes that crash, ``damage``
+hurts files, ``pairs`` is for the four methods of a ``KeyValueStorage``, ``kinds`` and ``places`` name types
+and lines, ``verdicts`` puts it all into one table.
 
 The kit's own rule stands in ``GuardCases``, after langchain's: a suite whose cases can be dropped
 in silence proves nothing.
@@ -18,9 +19,10 @@ from __future__ import annotations
 import pytest
 
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.cases_batches import BatchCases, OpaqueCases
+from paxospp.testing.storage_suite.cases_batches import BatchCases, GrowthCases, OpaqueCases
 from paxospp.testing.storage_suite.cases_damage import DamageCases, EveryFileCases
 from paxospp.testing.storage_suite.cases_failing import FailingCases
+from paxospp.testing.storage_suite.cases_key_value import KeyValueCases
 from paxospp.testing.storage_suite.cases_kill import KillCases
 from paxospp.testing.storage_suite.cases_model import HistoryCases
 from paxospp.testing.storage_suite.cases_opening import OpeningCases
@@ -31,7 +33,7 @@ from paxospp.testing.storage_suite.cases_snapshots import SnapshotCases
 PYTESTS = {"pytestmark", "_paxospp_case"}
 """What pytest makes anew for each class: marks, and fixtures bound to it."""
 
-SETTINGS = {"storage_url", "plugins", "quick"}
+SETTINGS = {"storage_url", "more_urls", "plugins", "quick"}
 """What a subclass may say."""
 
 
@@ -58,10 +60,12 @@ class StorageSuite(
     OpeningCases,
     SnapshotCases,
     HistoryCases,
+    GrowthCases,
     DamageCases,
     EveryFileCases,
     KillCases,
     FailingCases,
+    KeyValueCases,
     PowerCases,
 ):
     """Inherit it, set ``storage_url``, run pytest. See the module."""

@@ -7,22 +7,35 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from paxospp.testing.storage_suite.looking import Look, Raised
+from paxospp.testing.storage_suite.looking import Look, Raised, Unexpected
+from paxospp.testing.storage_suite.progress import PROGRESS, STANDSTILL_S
 
-ANSWER_TIMEOUT_S = 60.0
+T = TypeVar("T")
+R = TypeVar("R")
+
+ANSWER_TIMEOUT_S = 0.8 * STANDSTILL_S  # before the whole case is ended, so that the finding says which worker it was
+SIDE_BY_SIDE = 2
+"""How many workers look at what is left of a store at the same time."""
 
 
 class WorkerDied(Exception):
     """The worker ended by itself: by a signal, or by what its store did to it."""
 
 
+class StoreRaised(WorkerDied):
+    """The store raised where the kit expects nothing of the kind; the worker is good for nothing more."""
+
+
 class WorkerStuck(Exception):
-    """The worker has not answered for a minute."""
+    """The worker has not answered for minutes."""
 
 
 def python_environment() -> dict[str, str]:
@@ -34,6 +47,7 @@ class Zygote:
     """Starts workers for one URL's store."""
 
     def __init__(self, url: str, plugins: Sequence[str]) -> None:
+        self._asking = threading.Lock()
         self._control, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
@@ -54,15 +68,16 @@ class Zygote:
     def worker(self) -> WorkerHandle:
         """A fresh process."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, self._asking:
             socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
-        pid = int(self._answer())
+            pid = int(self._answer())
         return WorkerHandle(self, pid, Connection(ours.detach()))
 
     def wait(self, pid: int) -> int:
         """The exit code of a worker that has ended, or is about to; negative: the signal."""
-        self._control.send(b"wait %d" % pid)
-        return int(self._answer())
+        with self._asking:
+            self._control.send(b"wait %d" % pid)
+            return int(self._answer())
 
     def close(self) -> None:
         """End the zygote, and its workers with it."""
@@ -115,6 +130,17 @@ class WorkerHandle:
         raised: Raised | None = self._ask("persist", seed, cutting, number)
         return raised
 
+    def pairs(self, url: str) -> dict[bytes, bytes] | Raised:
+        found: dict[bytes, bytes] | Raised = self._ask("pairs", url)
+        return found
+
+    def fill(self, url: str) -> None:
+        self._ask("fill", url)
+
+    def fork(self, seed: int, cutting: bool, number: int) -> str:
+        said: str = self._ask("fork", seed, cutting, number)
+        return said
+
     def close(self) -> Raised | None:
         raised: Raised | None = self._ask("close")
         return raised
@@ -132,11 +158,15 @@ class WorkerHandle:
         try:
             if not self._connection.poll(timeout_s):
                 raise WorkerStuck(f"no answer for {timeout_s:.0f} s")
-            return self._connection.recv()
+            said = self._connection.recv()
         except (EOFError, OSError) as error:
             code = self._wait()
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             raise WorkerDied(f"the process ended by {how}") from error
+        PROGRESS.note()
+        if isinstance(said, Unexpected):
+            raise StoreRaised(str(said.raised))
+        return said
 
     def is_silent(self, for_s: float) -> bool:
         """Whether it says nothing for so long."""
@@ -166,3 +196,40 @@ class WorkerHandle:
             return 0
         self._ended = True
         return self._zygote.wait(self.pid)
+
+
+def side_by_side(
+    zygote: Zygote, tries: Iterable[T], work: Callable[[WorkerHandle, T], R]
+) -> Iterator[tuple[T, R | WorkerDied | WorkerStuck]]:
+    """Do ``work`` with each of ``tries`` in one of two workers; what came of it, in the order of ``tries``.
+
+    A worker that dies of one is replaced for the next. Of ``tries`` only a few are taken ahead.
+    """
+    local, handles = threading.local(), list[WorkerHandle]()
+
+    def one(item: T) -> R | WorkerDied | WorkerStuck:
+        if getattr(local, "worker", None) is None:
+            local.worker = zygote.worker()
+            handles.append(local.worker)
+        try:
+            return work(local.worker, item)
+        except (WorkerDied, WorkerStuck) as error:
+            local.worker.kill()
+            local.worker = None
+            return error
+
+    waiting: deque[tuple[T, Future[R | WorkerDied | WorkerStuck]]] = deque()
+    pool = ThreadPoolExecutor(SIDE_BY_SIDE)
+    try:
+        for item in tries:
+            waiting.append((item, pool.submit(one, item)))
+            if len(waiting) > 2 * SIDE_BY_SIDE:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for handle in handles:
+            handle.kill()

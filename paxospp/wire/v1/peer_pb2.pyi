@@ -114,7 +114,7 @@ class Prepare(_message.Message):
     def __init__(self, ballot: _Optional[_Union[Ballot, _Mapping]] = ..., start: _Optional[int] = ...) -> None: ...
 
 class Promise(_message.Message):
-    __slots__ = ("ballot", "start", "part", "parts", "decided", "first", "last", "entries", "faulty")
+    __slots__ = ("ballot", "start", "part", "parts", "decided", "first", "last", "entries", "faulty", "answer")
     BALLOT_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +124,7 @@ class Promise(_message.Message):
     LAST_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     FAULTY_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
     ballot: Ballot
     start: int
     part: int
@@ -133,7 +134,8 @@ class Promise(_message.Message):
     last: int
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     faulty: _containers.RepeatedCompositeFieldContainer[SlotRange]
-    def __init__(self, ballot: _Optional[_Union[Ballot, _Mapping]] = ..., start: _Optional[int] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ..., decided: _Optional[int] = ..., first: _Optional[int] = ..., last: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., faulty: _Optional[_Iterable[_Union[SlotRange, _Mapping]]] = ...) -> None: ...
+    answer: int
+    def __init__(self, ballot: _Optional[_Union[Ballot, _Mapping]] = ..., start: _Optional[int] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ..., decided: _Optional[int] = ..., first: _Optional[int] = ..., last: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., faulty: _Optional[_Iterable[_Union[SlotRange, _Mapping]]] = ..., answer: _Optional[int] = ...) -> None: ...
 
 class Accept(_message.Message):
     __slots__ = ("ballot", "slot", "kind", "value", "decided_up_to")
@@ -166,7 +168,7 @@ class Nack(_message.Message):
     def __init__(self, refused: _Optional[_Union[Ballot, _Mapping]] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("round", "leading", "served", "decided_up_to", "recovered_up_to", "promised", "remembered", "booted_with", "checkpoint")
+    __slots__ = ("round", "leading", "served", "decided_up_to", "recovered_up_to", "promised", "remembered", "booted_with", "checkpoint", "vouched_up_to")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     LEADING_FIELD_NUMBER: _ClassVar[int]
     SERVED_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +178,7 @@ class Heartbeat(_message.Message):
     REMEMBERED_FIELD_NUMBER: _ClassVar[int]
     BOOTED_WITH_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    VOUCHED_UP_TO_FIELD_NUMBER: _ClassVar[int]
     round: int
     leading: Ballot
     served: bool
@@ -185,7 +188,8 @@ class Heartbeat(_message.Message):
     remembered: int
     booted_with: Ballot
     checkpoint: Checkpoint
-    def __init__(self, round: _Optional[int] = ..., leading: _Optional[_Union[Ballot, _Mapping]] = ..., served: bool = ..., decided_up_to: _Optional[int] = ..., recovered_up_to: _Optional[int] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., remembered: _Optional[int] = ..., booted_with: _Optional[_Union[Ballot, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
+    vouched_up_to: int
+    def __init__(self, round: _Optional[int] = ..., leading: _Optional[_Union[Ballot, _Mapping]] = ..., served: bool = ..., decided_up_to: _Optional[int] = ..., recovered_up_to: _Optional[int] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., remembered: _Optional[int] = ..., booted_with: _Optional[_Union[Ballot, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., vouched_up_to: _Optional[int] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
     __slots__ = ("slot", "digest")
@@ -196,7 +200,7 @@ class Checkpoint(_message.Message):
     def __init__(self, slot: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class HeartbeatAnswer(_message.Message):
-    __slots__ = ("nonce", "round", "promised", "decided", "disk_answers", "served", "leader", "remembered", "booted_with", "lease")
+    __slots__ = ("nonce", "round", "promised", "decided", "disk_answers", "served", "leader", "remembered", "booted_with", "lease", "vouched_up_to")
     NONCE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PROMISED_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +211,7 @@ class HeartbeatAnswer(_message.Message):
     REMEMBERED_FIELD_NUMBER: _ClassVar[int]
     BOOTED_WITH_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    VOUCHED_UP_TO_FIELD_NUMBER: _ClassVar[int]
     nonce: int
     round: int
     promised: Ballot
@@ -217,7 +222,8 @@ class HeartbeatAnswer(_message.Message):
     remembered: int
     booted_with: Ballot
     lease: int
-    def __init__(self, nonce: _Optional[int] = ..., round: _Optional[int] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., decided: _Optional[int] = ..., disk_answers: bool = ..., served: bool = ..., leader: _Optional[str] = ..., remembered: _Optional[int] = ..., booted_with: _Optional[_Union[Ballot, _Mapping]] = ..., lease: _Optional[int] = ...) -> None: ...
+    vouched_up_to: int
+    def __init__(self, nonce: _Optional[int] = ..., round: _Optional[int] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., decided: _Optional[int] = ..., disk_answers: bool = ..., served: bool = ..., leader: _Optional[str] = ..., remembered: _Optional[int] = ..., booted_with: _Optional[_Union[Ballot, _Mapping]] = ..., lease: _Optional[int] = ..., vouched_up_to: _Optional[int] = ...) -> None: ...
 
 class CatchUp(_message.Message):
     __slots__ = ("start", "stop")
@@ -272,15 +278,17 @@ class SnapshotRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., offset: _Optional[int] = ..., covers: _Optional[int] = ...) -> None: ...
 
 class SnapshotChunk(_message.Message):
-    __slots__ = ("slot", "id", "offset", "data", "last")
+    __slots__ = ("slot", "id", "offset", "data", "last", "ballot")
     SLOT_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
+    BALLOT_FIELD_NUMBER: _ClassVar[int]
     slot: int
     id: str
     offset: int
     data: bytes
     last: bool
-    def __init__(self, slot: _Optional[int] = ..., id: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ...) -> None: ...
+    ballot: Ballot
+    def __init__(self, slot: _Optional[int] = ..., id: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., last: bool = ..., ballot: _Optional[_Union[Ballot, _Mapping]] = ...) -> None: ...

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import mmap
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 from paxospp import Ballot, Entry, WriteBatch
 from paxospp.storage import Stamp
 from tests.kit.broken_stores.sound import Record, SoundStorage, State
+
+COMPACTION_BYTES = 32 << 20
 
 
 class NoFsync(SoundStorage):
@@ -117,12 +120,6 @@ class PromiseForgottenOnTrim(SoundStorage):
             return state
         return super().after(state, batch, record)
 
-    def settle_anchor(self, stamp: Stamp, promised: Ballot | None) -> None:
-        super().settle_anchor(stamp, None)
-
-    def anchor_batch(self, stamp: Stamp, promised: Ballot | None) -> None:
-        super().anchor_batch(stamp, None)
-
 
 class OlderBallotKept(SoundStorage):
     """INSERT OR IGNORE: who wrote a slot first keeps it."""
@@ -188,3 +185,47 @@ class LaterWithoutEarlier(SoundStorage):
 
 def _number(one: tuple[Stamp, Record]) -> int:
     return one[0].number
+
+
+class AcknowledgesBeforeItsThreadSyncs(SoundStorage):
+    """A thread of its own syncs a batch while the caller prepares the next one, which waits for it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.thread = ThreadPoolExecutor(1)
+        self.due = False
+
+    def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
+        self.finish_sync()
+        super().write(batch, stamp, state)
+
+    def sync_journal(self) -> None:
+        self.due = True
+
+    def finish_sync(self) -> None:
+        if self.due:
+            self.due = False
+            self.thread.submit(os.fdatasync, self.file).exception()  # nobody is left to tell
+
+    def close(self) -> None:
+        if self.usable:
+            self.finish_sync()
+        self.thread.shutdown()
+        super().close()
+
+
+class MetaLostByCompaction(SoundStorage):
+    """A journal of sixteen MiB is written anew, with all that is needed; what is meta is not."""
+
+    def append(self, data: bytes) -> None:
+        super().append(data)
+        self.whole_bytes += len(data)
+
+    def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
+        if self.whole_bytes > COMPACTION_BYTES:
+            self.whole_bytes = 0
+            state.meta = {}
+            self.rewrite(stamp, state)
+            self.anchor_batch(stamp, state.promised)
+        else:
+            super().write(batch, stamp, state)

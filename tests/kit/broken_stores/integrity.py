@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import msgspec
 
@@ -14,7 +15,13 @@ from tests.kit.broken_stores.sound import HEAD_BYTES, MAGIC, Record, SoundStorag
 
 
 class DamageAsAbsent(SoundStorage):
-    """An entry that cannot be decoded is skipped: ``except CorruptedError: continue``."""
+    """An entry that cannot be decoded is skipped: ``except CorruptedError: continue``.
+
+    It syncs every batch, so that the torn one is the last and no later one is there without it (C3).
+    """
+
+    def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
+        super().write(replace(batch, sync=True), stamp, state)
 
     def record_at(self, data: bytes, at: int) -> Record | None:
         body = data[at + HEAD_BYTES : at + HEAD_BYTES + int.from_bytes(data[at + 4 : at + 8], "big")]

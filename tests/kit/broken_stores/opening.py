@@ -82,3 +82,11 @@ class LockTakenInLoad(SoundStorage):
         if self.late >= 0:
             os.close(self.late)
             self.late = -1
+
+
+class NoForkGuard(SoundStorage):
+    """A forked child has the same file and the same lock, and may write."""
+
+    def check_usable(self) -> None:
+        self._pid = os.getpid()
+        super().check_usable()

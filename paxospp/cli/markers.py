@@ -1,0 +1,47 @@
+"""The table of ``paxospp simulate --markers``: how often each branch that matters was taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from paxospp.cli.showing import print_table, say
+from paxospp.errors import ConfigError
+from paxospp.testing.simulation.reach.beyond import BEYOND, required
+from paxospp.testing.simulation.reach.tally import Row, Tally
+
+
+def print_markers(tally: Tally) -> None:
+    """Print every marker and pair, with the number of seeds that reached it and of its hits."""
+    _print(tally.rows())
+    for marker, beyond in sorted(BEYOND.items()):
+        say(f"beyond the simulator: {marker}: {beyond.reason} ({beyond.test})")
+
+
+def write_markers(tally: Tally, path: str) -> None:
+    """Write the table as JSON. Raises ConfigError where that cannot be done."""
+    table = {
+        "seeds": tally.runs,
+        "markers": [row._asdict() for row in tally.rows()],
+        "beyond": {marker: beyond._asdict() for marker, beyond in sorted(BEYOND.items())},
+    }
+    try:
+        Path(path).write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise ConfigError(f"--markers-json {path}: {error.strerror}") from error
+
+
+def has_reached_enough(tally: Tally, least: int, *, missed_max: int = 0) -> bool:
+    """Whether all but ``missed_max`` required markers were hit ``least`` times; print those that were not."""
+    missed = tally.below(least, required())
+    if not missed:
+        say(f"all {len(required())} markers were hit {least} times or more")
+        return True
+    say(f"{len(missed)} of {len(required())} markers were hit less than {least} times:")
+    _print(missed)
+    return len(missed) <= missed_max
+
+
+def _print(rows: Sequence[Row]) -> None:
+    print_table(("marker", "seeds", "hits"), [(row.marker, str(row.seeds), str(row.hits)) for row in rows])

@@ -1,0 +1,175 @@
+"""Worlds to begin from that random runs have reached: the moment at which a run of the simulator reports a marker.
+
+The simulator reaches states that no scope of a few steps contains: logs of many leaders, damage that was repaired in
+part, several boots. An exploration that begins there tries all orders of what may come next. The nodes are those of the
+simulated cluster: a replica none of whose writes is out goes on as it is, any other node starts from its disk, as
+after a crash. Messages in flight are lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from paxospp.engine.protocol import Following
+from paxospp.engine.replica import Replica
+from paxospp.engine.settings import Settings
+from paxospp.model import Ballot, NodeId, Slot
+from paxospp.testing.exploration.disk import Disk, Snapshot
+from paxospp.testing.exploration.events import Cast
+from paxospp.testing.exploration.judging import Answer, Chosen, Fact, Held
+from paxospp.testing.exploration.scope import Scope
+from paxospp.testing.exploration.worlds import Explorer, World
+from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.machines import Ledger, ledger_calls
+from paxospp.testing.simulation.phases import Run
+from paxospp.testing.simulation.plan import Plan
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.host import Host
+
+_LOOKS_EVERY_S = 0.0005
+"""Virtual time between two looks at what a run has reported."""
+SEEDS_MAX = 200
+SLOTS_MAX = 200
+"""A run that has chosen more is not explored: its logs would make every state large."""
+_RECENT_SLOTS = 8
+"""Of so many slots below what a disk knows decided it is remembered that it held them: a scope may damage them."""
+_NOTHING = Ballot(0, NodeId(""), 0)
+
+
+class _Reached(BaseException):
+    """The run has reported the marker; no Exception, for a node would take it for its own."""
+
+
+def first_start(marker: str, scope: Scope, seed: int) -> tuple[int, Explorer, World] | None:
+    """Return the first seed from ``seed`` on whose run reaches ``marker`` in a cluster that can be explored, and more.
+
+    None if none of ``SEEDS_MAX`` does. Besides the seed it is what ``begin_where`` returns.
+    """
+    for number in range(seed, seed + SEEDS_MAX):
+        try:
+            found = begin_where(Plan.draw(number, machine=Ledger, workload=ledger_calls), marker, scope)
+        except Broken:
+            continue  # random runs are judged elsewhere
+        if found is not None:
+            return number, *found
+    return None
+
+
+def begin_where(plan: Plan, marker: str, scope: Scope) -> tuple[Explorer, World] | None:
+    """Run ``plan`` until it reports ``marker``, and return the world of that moment, with the bounds of ``scope``.
+
+    None if it never does, if the cluster is not founded by then, or if its logs are longer than ``SLOTS_MAX``.
+
+    Raises:
+        Broken: the run breaks a rule before that.
+    """
+    run = Run(replace(plan, validates=False))  # replicas that a judge listens to cannot be copied
+    clock, hits = run.world.clock, run.world.reach.hits
+
+    def look(_: object) -> None:
+        if hits[marker]:
+            raise _Reached
+        clock.after(_LOOKS_EVERY_S, look)
+
+    look(None)
+    try:
+        run.go()
+    except _Reached:
+        return _world_of(run, scope)
+    return None
+
+
+def _world_of(run: Run, scope: Scope) -> tuple[Explorer, World] | None:
+    hosts, chosen = run.world.hosts, run.world.invariants.chosen
+    membership = chosen.membership
+    if membership is None or chosen.up_to > SLOTS_MAX:
+        return None
+    settings: dict[NodeId, Settings] = {}
+    for host in hosts:
+        config = run.plan.config_of(host.index)
+        settings[host.name] = Settings(alpha=membership.alpha, chunk_bytes_max=config.chunk_bytes_max)
+    incarnations = {host.name: host.sender.incarnation for host in hosts}
+    scope = replace(scope, nodes=len(hosts), alpha=membership.alpha, campaigners=(), crashers=(), begins_with=())
+    explorer = Explorer(scope, Cast(settings, incarnations, membership))
+    facts: list[Fact] = []
+    states = []
+    for host in sorted(hosts, key=lambda host: host.name):
+        if host.disk.image.unreadable is not None:
+            return None
+        disk = _disk_of(host, run)
+        facts.extend(_facts_of(host, run))
+        replica = None
+        if host.parts is not None and not host.disk.pending and host.parts.replica.membership is not None:
+            candidate = host.parts.replica
+            if not candidate.protocol.pulse.writes.out and not candidate.protocol.learning.is_loading:
+                replica = candidate
+                facts.extend(_answers_to(candidate))
+        states.append((disk, replica, _applied_under(run, Slot(max(host.applied, disk.decided)))))
+    for slot, (kind, value) in chosen.values.items():
+        if slot > 1:
+            facts.append(Chosen(slot, chosen.under[slot], kind, value))
+    return explorer, explorer.begin_with(states, facts)
+
+
+def _answers_to(replica: Replica) -> list[Fact]:
+    """What was answered to the ballot that ``replica`` leads or campaigns under, as far as it counts that."""
+    role = replica.protocol.role
+    if isinstance(role, Following):
+        return []
+    ballot, reports = role.promises.ballot, role.promises.reports
+    return [
+        Answer(
+            node,
+            boot=0,
+            number=0,
+            ballot=ballot,
+            decided=report.decided,
+            first=report.first,
+            faulty=report.faulty,
+            accepted=frozenset((slot, entry.ballot) for slot, entry in report.entries.items()),
+        )
+        for node, report in reports.items()
+    ]
+
+
+def _disk_of(host: Host, run: Run) -> Disk:
+    image = host.disk.image
+    snapshot = None
+    if image.snapshot is not None and not image.snapshot_is_damaged:
+        slot = image.snapshot[0].slot
+        snapshot = Snapshot(slot, _applied_under(run, slot))
+    return Disk(
+        boot=host.sender.boot,
+        promised=image.promised,
+        decided=image.decided,
+        first=image.first,
+        entries=tuple(image.entries[slot] for slot in sorted(image.entries)),
+        faulty=image.faulty_ranges(),
+        snapshot=snapshot,
+        meta=tuple(sorted(image.meta.items())),
+    )
+
+
+def _applied_under(run: Run, slot: Slot) -> Ballot:
+    """The highest ballot that a slot up to ``slot`` was chosen under."""
+    chosen = run.world.invariants.chosen
+    return max((under for known, under in chosen.under.items() if 1 < known <= slot), default=_NOTHING)
+
+
+def _facts_of(host: Host, run: Run) -> list[Fact]:
+    """What this disk has held: what it holds, and what it lost, as far as it is known what that was."""
+    chosen = run.world.invariants.chosen
+    facts: list[Fact] = []
+    if not chosen.has_vote((host.name, host.sender.incarnation)):
+        return facts
+    for slot, ballot in host.disk.known.items():
+        entry = host.disk.image.entries.get(slot)
+        if slot <= max(1, host.disk.image.decided - _RECENT_SLOTS):
+            continue
+        if entry is not None:
+            facts.append(Held(host.name, slot, entry.ballot, entry.kind, entry.value))
+        elif slot in chosen.values and ballot >= chosen.under[slot]:
+            facts.append(Held(host.name, slot, ballot, *chosen.values[slot]))
+    return facts

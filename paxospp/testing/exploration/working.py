@@ -1,0 +1,356 @@
+"""One step of one node: drives a copy of its replica, honours what that puts out, and notes what is to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from paxospp.engine.covered import Covered
+from paxospp.engine.learning import stored_membership
+from paxospp.engine.observer import Observer
+from paxospp.engine.output import Output, ReadRange, Send
+from paxospp.engine.promises import Report
+from paxospp.engine.replica import Replica
+from paxospp.engine.settings import Identity
+from paxospp.engine.timeless import Timer, duplicate_without_time
+from paxospp.errors import CorruptedError, InvariantViolatedError, TrimmedError
+from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, Sender
+from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
+from paxospp.storage.contract import WriteBatch
+from paxospp.testing.exploration.disk import Disk, Snapshot
+from paxospp.testing.exploration.events import (
+    Campaign,
+    Cast,
+    Crash,
+    Deliver,
+    Event,
+    Install,
+    Propose,
+    Publish,
+    Tick,
+    Write,
+)
+from paxospp.testing.exploration.judging import (
+    Announced,
+    Answer,
+    Applied,
+    Claim,
+    Closed,
+    CountedAcceptance,
+    CountedAnswer,
+    Held,
+    Learned,
+    Proposed,
+    Told,
+    Vouched,
+)
+
+if TYPE_CHECKING:
+    from paxospp.testing.exploration.nodes import Node
+
+
+class Even(Random):
+    """Chance of which nothing depends: jitter has no meaning where time has none."""
+
+    def random(self) -> float:
+        return 0.5
+
+    def getstate(self) -> tuple[Any, ...]:
+        return ()
+
+    def __copy__(self) -> Even:
+        return self
+
+
+EVEN = Even(0)
+
+
+class Listener(Observer):
+    """Takes down what the replica that is driven just now reports."""
+
+    def __init__(self) -> None:
+        self.name = NodeId("")
+        self.marks: set[str] = set()
+        self.claims: list[Claim] = []
+        self.counted: list[tuple[Sender, Ballot]] = []
+        self.met: list[Ballot] = []
+        self.closed: list[Slot] = []
+
+    def begin(self, name: NodeId) -> None:
+        """A step of ``name`` begins."""
+        self.name = name
+        self.marks, self.claims, self.counted, self.met, self.closed = set(), [], [], [], []
+
+    def reached(self, marker: str) -> None:
+        self.marks.add(marker)
+
+    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: Report) -> None:
+        self.counted.append((sender, ballot))
+        if sender.node != self.name:
+            accepted = frozenset((slot, entry.ballot) for slot, entry in report.entries.items())
+            given = Answer(
+                sender.node, sender.boot, answer, ballot, report.decided, report.first, report.faulty, accepted
+            )
+            self.claims.append(CountedAnswer(self.name, given))
+
+    def counted_acceptance(self, ballot: Ballot, slot: Slot, node: NodeId, incarnation: int) -> None:
+        self.claims.append(CountedAcceptance(self.name, ballot, slot, node))
+
+    def learned(self, slot: Slot, ballot: Ballot) -> None:
+        self.met.append(ballot)
+        self.claims.append(Learned(self.name, slot, ballot))
+
+    def installed(self, slot: Slot, ballot: Ballot) -> None:
+        self.met.append(ballot)
+        self.claims.append(Announced(self.name, ballot, slot, "installs a snapshot up to"))
+
+    def closed_damage(self, bound: Slot, ballot: Ballot) -> None:
+        self.closed.append(bound)
+
+
+class Work:
+    """One step of one node, while it is taken. It honours the outputs of the replica as a node does."""
+
+    def __init__(self, cast: Cast, name: NodeId, listener: Listener, *, is_synced: bool) -> None:
+        self.name = name
+        self.replica: Replica
+        self.disk: Disk
+        self.out: list[WriteBatch] = []
+        self.held: list[tuple[int, tuple[Send, ...]]] = []
+        self.ranges: list[tuple[int, ReadRange]] = []
+        self.applied_under = Ballot(0, NodeId(""), 0)
+        self.staged: Snapshot | None = None
+        self.fetches_from: NodeId | None = None
+        self.sends: list[Send] = []
+        self.held_facts: list[Held] = []
+        self.answers: list[Answer] = []
+        self.broken: str | None = None
+        self._returned = 0
+        """How many writes have returned in this step: a replica at rest numbers those that are out from 1 on."""
+        self._cast = cast
+        self._is_synced = is_synced
+        self._listener = listener
+        listener.begin(name)
+        self.claims = listener.claims
+
+    def start(self, disk: Disk) -> Work:
+        """Start a replica from ``disk``; it asks its peers at once, so that they get to know this boot."""
+        self.disk = disk = disk._replace(boot=disk.boot + 1)
+        cast = self._cast
+        identity = Identity(
+            name=self.name,
+            group=0,
+            incarnation=cast.incarnations[self.name],
+            boot=disk.boot,
+            nonce=disk.boot,
+            cluster=dict.fromkeys(sorted(cast.settings), "any:1"),
+        )
+        membership = stored_membership(dict(disk.meta))
+        snapshot = disk.snapshot
+        if snapshot is not None:
+            self.applied_under = snapshot.ballot
+        self.replica = Replica(
+            identity,
+            disk.load(),
+            cast.settings[self.name],
+            EVEN,
+            memberships=() if membership is None else ((Slot(1), membership),),
+            applied=0 if snapshot is None else snapshot.slot,
+            observer=self._listener,
+        )
+        self._honour(self.replica.start(0.0))
+        self._returned = 0
+        self.replica = duplicate_without_time(self.replica, due=Timer.HEARTBEAT)
+        self._honour(self.replica.on_tick(0.0))
+        return self
+
+    def take(self, node: Node, event: Event) -> Work:
+        """Take the step of ``event`` at ``node``."""
+        if isinstance(event, Crash):
+            disk = node.disk
+            if event.damaged:
+                disk = disk.lose_end(event.damaged) if event.from_there_on else disk.damage(event.damaged)
+            return self.start(disk)
+        due = event.timer if isinstance(event, Tick) else None
+        self.replica = duplicate_without_time(node.replica, due=due)
+        self.disk, self.out, self.held = node.disk, list(node.out), list(node.held)
+        self.ranges, self.applied_under = list(node.ranges), node.applied_under
+        self.staged, self.fetches_from = node.staged, node.fetches_from
+        log = self.replica.protocol.log
+        lost = [Slot(slot) for slot in range(1, self._highest() + 1) if log.is_faulty(Slot(slot))] if log.faulty else []
+        try:
+            self._drive(event)
+        except InvariantViolatedError as error:
+            self.broken = f"the engine stops: {error}"
+        for bound in self._listener.closed:
+            gone = frozenset(slot for slot in lost if log.get(slot) is None)
+            self.claims.append(Closed(self.name, bound, self.replica.decided, gone))
+        self._judge_role()
+        return self
+
+    def _highest(self) -> int:
+        """Above every slot that anybody has accepted anything in, in a scope of any size that can be explored."""
+        return self.replica.protocol.log.last + 64
+
+    def _drive(self, event: Event) -> None:
+        replica = self.replica
+        match event:
+            case Deliver(sender, message):
+                self._honour(replica.on_message(sender, message, 0.0))
+            case Write():
+                self._write()
+            case Campaign():
+                self._honour(replica.campaign(0.0))
+            case Propose(value):
+                self._honour(replica.propose(value, 0.0))
+            case Tick():
+                self._honour(replica.on_tick(0.0))
+            case Publish():
+                self.staged = Snapshot(replica.delivered, self.applied_under)
+                meta = SnapshotMeta(replica.delivered, "s")
+                self._honour(replica.publish_snapshot(meta, Slot(replica.delivered + 1), 0.0))
+            case Install(snapshot):
+                self.staged, self.fetches_from = snapshot, None
+                self.applied_under = max(self.applied_under, snapshot.ballot)
+                covered = Covered(
+                    meta=SnapshotMeta(snapshot.slot, "s"),
+                    ballot=snapshot.ballot,
+                    memberships=((Slot(1), self._cast.membership),),
+                )
+                self._honour(replica.install_snapshot(covered, 0.0))
+            case Crash():
+                raise AssertionError("a crash starts another replica")
+
+    def _judge_role(self) -> None:
+        """All that it learned is covered by its promise (rule 4), and both by the ballot that it leads or campaigns
+        under (rule 1)."""
+        protocol = self.replica.protocol
+        own, promised = protocol.own_ballot, protocol.acceptor.promised
+        if self.broken is not None:
+            return
+        for ballot in self._listener.met:
+            if promised is None or promised < ballot:
+                self.broken = f"rule 4: {self.name} learned what {ballot} decided, and has promised {promised}"
+        if own is None:
+            return
+        if promised is not None and promised > own:
+            self.broken = f"rule 1: {self.name} leads or campaigns under {own}, and has promised {promised}"
+        for ballot in self._listener.met:
+            if ballot > own:
+                self.broken = f"rule 1: {self.name} leads or campaigns under {own}, and learned what {ballot} decided"
+        for sender, ballot in self._listener.counted:
+            if sender.node == self.name and (self.disk.promised is None or self.disk.promised < ballot):
+                self.broken = f"rule 1: {self.name} counts its own promise to {ballot} before it is durable"
+
+    # Outputs.
+
+    def _honour(self, output: Output) -> None:
+        self._say(output.send_now)
+        if output.persist is not None:
+            self.out.append(output.persist)
+        if self.out:
+            if output.send_after_persist:
+                self._claim(output.send_after_persist)
+                self.held.append((len(self.out), tuple(output.send_after_persist)))
+        else:
+            self._say(output.send_after_persist)
+        for entry in output.decided:
+            self.applied_under = max(self.applied_under, entry.ballot)
+            if entry.slot > 1:
+                self.claims.append(Applied(self.name, entry.slot, entry.kind, entry.value))
+        if output.snapshot_from is not None:
+            self.fetches_from = output.snapshot_from
+        self.ranges.extend((len(self.out), wanted) for wanted in output.reads)
+        if self._is_synced:
+            while self.out:
+                self._write()
+        if not self.out:
+            self._read()
+
+    def _write(self) -> None:
+        batch = self.out.pop(0)
+        self.disk = self.disk.write(batch, self.staged)
+        if batch.snapshot is not None:
+            self.staged = None
+        self.held_facts.extend(
+            Held(self.name, entry.slot, entry.ballot, entry.kind, entry.value)
+            for entry in batch.accepted
+            if entry.slot > 1
+        )
+        held, self.held = self.held, []
+        for waits, sends in held:
+            if waits > 1:
+                self.held.append((waits - 1, sends))
+            else:
+                self._leave(sends)
+        self.ranges = [(max(waits - 1, 0), wanted) for waits, wanted in self.ranges]
+        self._returned += 1
+        self._honour(self.replica.on_persisted(self._returned, 0.0))
+
+    def _read(self) -> None:
+        while self.ranges:
+            _, wanted = self.ranges.pop(0)
+            entries, faulty = (), ()  # type: tuple[Any, ...], Sequence[range]
+            try:
+                entries = tuple(self.disk.read(wanted.start, wanted.stop))
+            except TrimmedError:
+                pass
+            except CorruptedError as error:
+                faulty = error.slots
+            self._honour(self.replica.on_read(wanted.token, entries, 0.0, faulty))
+
+    # What it says.
+
+    def _say(self, sends: Sequence[Send]) -> None:
+        self._claim(sends)
+        self._leave(sends)
+
+    def _leave(self, sends: Sequence[Send]) -> None:
+        self.sends.extend(sends)
+        parts: dict[tuple[Ballot, int], list[Promise]] = {}
+        for send in sends:
+            if isinstance(send.message, Promise):
+                parts.setdefault((send.message.ballot, send.message.answer), []).append(send.message)
+        self.answers.extend(self._answer(answer) for answer in parts.values())
+
+    def _answer(self, parts: Sequence[Promise]) -> Answer:
+        first = parts[0]
+        accepted = frozenset((entry.slot, entry.ballot) for part in parts for entry in part.entries)
+        return Answer(
+            self.name,
+            self.disk.boot,
+            first.answer,
+            first.ballot,
+            first.decided,
+            first.first,
+            tuple(first.faulty),
+            accepted,
+        )
+
+    def _claim(self, sends: Sequence[Send]) -> None:
+        """Take down what these messages claim, when they are made."""
+        log, name = self.replica.protocol.log, self.name
+        answers: dict[int, list[Promise]] = {}
+        for send in sends:
+            message = send.message
+            if isinstance(message, Promise):
+                answers.setdefault(message.answer, []).append(message)
+            elif isinstance(message, Accept):
+                self.claims.append(Announced(name, message.ballot, message.decided_up_to))
+                clean = not log.is_faulty(message.slot)
+                self.claims.append(
+                    Proposed(name, message.ballot, message.slot, message.kind, message.value, has_clean=clean)
+                )
+            elif isinstance(message, Heartbeat) and message.leading is not None:
+                self.claims.append(Announced(name, message.leading, message.decided_up_to))
+                if message.vouched_up_to:
+                    self.claims.append(Vouched(name, message.leading, message.vouched_up_to))
+            elif isinstance(message, HeartbeatAnswer) and message.vouched_up_to and message.promised is not None:
+                self.claims.append(Vouched(name, message.promised, message.vouched_up_to))
+            elif isinstance(message, Decided):
+                for entry in message.entries:
+                    if entry.slot > 1:
+                        self.claims.append(Applied(name, entry.slot, entry.kind, entry.value))
+                        self.claims.append(Learned(name, entry.slot, entry.ballot))
+        self.claims.extend(Told(name, self._answer(parts)) for parts in answers.values())

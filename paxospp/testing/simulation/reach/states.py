@@ -1,0 +1,153 @@
+"""States of one replica that change what a branch means, each asked at the moment a marker is reached.
+
+A state is a question about one host, cheap enough to be asked in the middle of a step. It looks at the
+replica and at the disk and the links around it, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from paxospp.engine.campaigning import Campaigning
+
+if TYPE_CHECKING:
+    from paxospp.engine.promises import Promises
+    from paxospp.engine.protocol import Protocol
+    from paxospp.testing.simulation.host import Host
+
+State = Callable[["Host"], bool]
+
+LATELY_WINDOWS = 2.0
+"""For so many election windows after a start a replica counts as restarted lately."""
+
+
+def _protocol(host: Host) -> Protocol:
+    assert host.parts is not None, "only a node that is up reaches anything"
+    return host.parts.replica.protocol
+
+
+def _leading(host: Host) -> bool:
+    return _protocol(host).leading is not None
+
+
+def _campaigning(host: Host) -> bool:
+    return isinstance(_protocol(host).role, Campaigning)
+
+
+def _recovering(host: Host) -> bool:
+    """It leads, and has not decided all that its promises reported."""
+    protocol = _protocol(host)
+    return protocol.leading is not None and protocol.decided < protocol.leading.recovered_up_to
+
+
+def _another_leads(host: Host) -> bool:
+    """Some other replica that is up takes itself for the leader."""
+    return any(other is not host for other in host.world.leaders)
+
+
+def _assembling(host: Host) -> bool:
+    """Parts of an answer to its ballot have come, and not all of them."""
+    promises = _own_promises(_protocol(host))
+    return promises is not None and promises.is_assembling
+
+
+def _own_promises(protocol: Protocol) -> Promises | None:
+    if protocol.leading is not None:
+        return protocol.leading.promises
+    return protocol.role.promises if isinstance(protocol.role, Campaigning) else None
+
+
+def _behind(host: Host) -> bool:
+    """Somebody is known to know more decided slots."""
+    learning = _protocol(host).learning
+    return learning.decided < learning.wanted
+
+
+def _holding(host: Host) -> bool:
+    return _protocol(host).learning.is_held
+
+
+def _waits_for_snapshot(host: Host) -> bool:
+    return _protocol(host).learning.waits_for_snapshot
+
+
+def _fetching(host: Host) -> bool:
+    assert host.parts is not None
+    return host.parts.snapshots.is_fetching
+
+
+def _damaged(host: Host) -> bool:
+    return bool(_protocol(host).log.faulty)
+
+
+def _end_damaged(host: Host) -> bool:
+    return _protocol(host).log.faulty_end
+
+
+def _trimmed(host: Host) -> bool:
+    return _protocol(host).log.first > 1
+
+
+def _leases_on(host: Host) -> bool:
+    return _protocol(host).lease.duration_us > 0
+
+
+def _lease_held(host: Host) -> bool:
+    protocol = _protocol(host)
+    return protocol.leading is not None and protocol.lease.is_held(host.name, protocol.cluster.voters, host.boot_time())
+
+
+def _writing(host: Host) -> bool:
+    assert host.parts is not None
+    return _protocol(host).pulse.writes.oldest_age(host.parts.replica.active_time) > 0
+
+
+def _disk_hangs(host: Host) -> bool:
+    assert host.parts is not None
+    return not _protocol(host).pulse.disk_answers(host.parts.replica.active_time)
+
+
+def _without_vote(host: Host) -> bool:
+    protocol = _protocol(host)
+    return protocol.cluster.membership is not None and not protocol.cluster.votes
+
+
+def _unfounded(host: Host) -> bool:
+    return _protocol(host).cluster.membership is None
+
+
+def _cut_off(host: Host) -> bool:
+    """A link to or from it carries nothing."""
+    return any(path.cut and host in (path.source, path.target) for path in host.world.network.paths)
+
+
+def _restarted_lately(host: Host) -> bool:
+    """It restarted: the first start of a node is not one."""
+    window_s = host.world.plan.config_of(host.index).election_timeout_s
+    return host.sender.boot > 1 and host.world.clock.now - host.began_at < LATELY_WINDOWS * window_s
+
+
+STATES: Mapping[str, State] = {
+    "leading": _leading,
+    "campaigning": _campaigning,
+    "recovering": _recovering,
+    "another replica leads too": _another_leads,
+    "an answer is being put together": _assembling,
+    "behind": _behind,
+    "the machine is busy": _holding,
+    "only a snapshot can help": _waits_for_snapshot,
+    "a snapshot is being fetched": _fetching,
+    "the log is damaged": _damaged,
+    "the end of the log is damaged": _end_damaged,
+    "the log is trimmed": _trimmed,
+    "leases are on": _leases_on,
+    "its lease is held": _lease_held,
+    "a write is under way": _writing,
+    "the disk hangs": _disk_hangs,
+    "it has no vote": _without_vote,
+    "nothing is founded": _unfounded,
+    "a link is cut": _cut_off,
+    "it restarted lately": _restarted_lately,
+}
+"""By the name that a pair says."""

@@ -1,0 +1,74 @@
+"""What was reached: by one run, and by a whole sweep, in runs and in hits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from paxospp.testing.simulation.reach.markers import known_markers
+from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs, pair
+from paxospp.testing.simulation.reach.states import STATES
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.host import Host
+
+_ASKED: Mapping[str, tuple[tuple[str, Callable[[Host], bool]], ...]] = {
+    marker: tuple((pair(marker, state), STATES[state]) for state in states) for marker, states in PAIRS.items()
+}
+"""Marker → the names of its pairs, with the question that each asks."""
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    marker: str
+    seeds: int
+    """How many runs have reached it."""
+    hits: int
+
+
+class RunReach:
+    """Counts what one run reaches; pairs stand beside the markers they belong to."""
+
+    def __init__(self) -> None:
+        self.hits: Counter[str] = Counter()
+
+    def reached(self, host: Host, marker: str) -> None:
+        """``host`` reached ``marker`` just now; before there is a replica it is in no state."""
+        self.hits[marker] += 1
+        if host.parts is None:
+            return
+        for name, is_so in _ASKED.get(marker, ()):
+            if is_so(host):
+                self.hits[name] += 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over runs."""
+
+    runs: int = 0
+    hits: Counter[str] = field(default_factory=Counter)
+    seeds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, hits: Mapping[str, int]) -> None:
+        """Count one run."""
+        self.runs += 1
+        self.hits.update(hits)
+        self.seeds.update(hits.keys())
+
+    def rows(self) -> list[Row]:
+        """Every known marker and pair, also those never reached, by name."""
+        return [Row(name, self.seeds[name], self.hits[name]) for name in sorted(everything())]
+
+    def below(self, least: int, among: Iterable[str]) -> list[Row]:
+        """Those of ``among`` that were hit less than ``least`` times, the rarest first."""
+        rows = [Row(name, self.seeds[name], self.hits[name]) for name in among if self.hits[name] < least]
+        return sorted(rows, key=lambda row: (row.hits, row.seeds, row.marker))
+
+
+def everything() -> frozenset[str]:
+    """Every marker and every pair there is."""
+    return known_markers().union(all_pairs())

@@ -1,0 +1,110 @@
+"""Values of the model, made of values of the engine and of the simulated disks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from paxospp.engine import promises
+from paxospp.messages import Promise as EnginePromise
+from paxospp.model import Ballot as EngineBallot
+from paxospp.model import Entry, Kind
+from paxospp.model import Membership as EngineMembership
+from paxospp.testing.simulation.disk import Image
+from paxospp.testing.specification.messages import Promise, Report, Value
+from paxospp.testing.specification.state import Acceptor, Snapshot
+from paxospp.testing.specification.values import Ballot, Map, Membership, Pvalue
+
+
+def ballot_of(ballot: EngineBallot) -> Ballot:
+    """The same claim to lead."""
+    return Ballot(*ballot)
+
+
+def optional(ballot: EngineBallot | None) -> Ballot | None:
+    """The same claim, if there is one."""
+    return None if ballot is None else Ballot(*ballot)
+
+
+@lru_cache(maxsize=64)
+def membership_of(membership: EngineMembership) -> Membership:
+    """Who votes, alpha and the cluster's id."""
+    voters = frozenset((member.name, member.incarnation) for member in membership.members)
+    return Membership(voters, membership.alpha, membership.cluster_id)
+
+
+@lru_cache(maxsize=256)
+def _founding(value: bytes) -> Membership:
+    return membership_of(EngineMembership.from_bytes(value))
+
+
+def value_of(kind: Kind, value: bytes) -> Value:
+    """What is decided: a membership, or something that the model does not look into."""
+    return _founding(value) if kind is Kind.MEMBERSHIP else (int(kind), value)
+
+
+def pvalue_of(entry: Entry) -> Pvalue:
+    """What stands in a slot."""
+    return Pvalue(ballot_of(entry.ballot), value_of(entry.kind, entry.value))
+
+
+def faulty_of(ranges: Iterable[range]) -> tuple[frozenset[int], int]:
+    """The damaged slots that have names, and from where on all others may be damaged; 0: from nowhere."""
+    named: set[int] = set()
+    open_from = 0
+    for slots in ranges:
+        if slots.stop == sys.maxsize:
+            open_from = slots.start
+        else:
+            named.update(slots)
+    return frozenset(named), open_from
+
+
+def report_of(report: promises.Report) -> Report:
+    """A report as the leader counts it."""
+    entries = Map((int(slot), pvalue_of(entry)) for slot, entry in report.entries.items())
+    return _report(report.incarnation, report.decided, report.first, entries, report.faulty)
+
+
+def _report(life: int, decided: int, first: int, entries: Map[int, Pvalue], ranges: Sequence[range]) -> Report:
+    named, open_from = faulty_of(ranges)
+    return Report(life, decided, first, entries, named, open_from)
+
+
+def in_one_way(report: Report) -> Report:
+    """The report, with its damage told in the only way that names as few slots as can be."""
+    floor = max(report.decided + 1, report.first)
+    open_from = report.open_from
+    if open_from:
+        open_from = max(open_from, floor)
+        while open_from > floor and (open_from - 1 in report.entries or report.is_faulty(open_from - 1)):
+            open_from -= 1
+    named = frozenset(slot for slot in report.faulty if slot >= floor and (not open_from or slot < open_from))
+    entries = report.entries.without(slot for slot in report.entries if slot < floor)
+    return report._replace(entries=entries, faulty=named - entries.keys(), open_from=open_from)
+
+
+def promise_of(life: int, boot: int, promise: EnginePromise) -> Promise:
+    """One part of an answer."""
+    entries = Map((int(entry.slot), pvalue_of(entry)) for entry in promise.entries)
+    return Promise(
+        ballot_of(promise.ballot),
+        (boot, promise.answer),
+        promise.part,
+        promise.parts,
+        _report(life, promise.decided, promise.first, entries, promise.faulty),
+    )
+
+
+def acceptor_of(image: Image, snapshot: Snapshot | None) -> Acceptor:
+    """What stands on a disk; it does not say under which ballots the slots of its ``snapshot`` were decided."""
+    named, open_from = faulty_of(image.faulty_ranges())
+    return Acceptor(
+        None if image.promised is None else ballot_of(image.promised),
+        Map((int(slot), pvalue_of(entry)) for slot, entry in image.entries.items()),
+        image.first,
+        named,
+        open_from,
+        snapshot,
+    )

@@ -1,0 +1,127 @@
+"""What a call of a replica says and hands out: each message is one that the model may say in that state.
+
+Whether it leaves in time is looked at when it leaves, in ``validator``.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from paxospp.engine.heartbeats import ANNOUNCEMENT
+from paxospp.messages import Accept as EngineAccept
+from paxospp.messages import Accepted as EngineAccepted
+from paxospp.messages import Decided as EngineDecided
+from paxospp.messages import Heartbeat, HeartbeatAnswer, Nack, ProtocolMessage, Sender
+from paxospp.messages import Prepare as EnginePrepare
+from paxospp.model import Entry
+from paxospp.testing.simulation.validation.judged import Judged
+from paxospp.testing.simulation.validation.projecting import (
+    ballot_of,
+    optional,
+    pvalue_of,
+)
+from paxospp.testing.specification import damage, learning, leases, phase_1
+from paxospp.testing.specification.messages import (
+    Accepted,
+    Name,
+    Round,
+    Vouch,
+)
+
+_SECOND = 1_000_000
+
+
+class Saying(Judged):
+    """Holds what a call says against the model's node."""
+
+    def _say_once(self, message: ProtocolMessage) -> None:
+        """What is sent to several is one object."""
+        if id(message) not in self._said:
+            self._said.add(id(message))
+            self._say(message)
+
+    def _say(self, message: ProtocolMessage) -> None:
+        promised = self._node.memory.promised
+        match message:
+            case EngineAccept():
+                self._announce(message.decided_up_to)
+            case EnginePrepare():
+                ballot = ballot_of(message.ballot)
+                self._take(f"asks again for promises to {ballot}", lambda step: phase_1.ask_again(step, ballot))
+            case Heartbeat():
+                if optional(message.promised) != promised:
+                    raise self._broken(f"says that it promised {message.promised}")
+                if message.leading is not None:
+                    if ballot_of(message.leading) != self._node.own_ballot:
+                        raise self._broken(f"says that it leads under {message.leading}")
+                    self._announce(message.decided_up_to)
+                    self._vouch(message.vouched_up_to, None)
+                    if message.round != ANNOUNCEMENT:
+                        self._begin_round(message.round)
+            case HeartbeatAnswer():
+                if optional(message.promised) != promised:
+                    raise self._broken(f"answers that it promised {message.promised}")
+                sender = self._call.sender
+                assert sender is not None
+                self._vouch(message.vouched_up_to, (sender.node, sender.incarnation, sender.boot))
+                if message.lease:
+                    self._grant(sender, message.lease / _SECOND)
+            case EngineDecided():
+                for entry in message.entries:
+                    self._teach(entry)
+            case Nack():
+                if optional(message.promised) != promised:
+                    raise self._broken(f"refuses with {message.promised}")
+            case EngineAccepted():
+                said = Accepted(self._node.life, ballot_of(message.ballot), message.slot)
+                waiting = chain.from_iterable(write.says for write in self._node.writes)
+                if said not in self._system.said[self._name] and said not in waiting:
+                    raise self._broken(f"says {said}, and has not accepted")
+            case _:
+                pass
+
+    def _announce(self, decided: int) -> None:
+        self._take(f"announces {decided}", lambda step: learning.announce(step, decided))
+
+    def _vouch(self, bound: int, to: tuple[Name, int, int] | None) -> None:
+        """The bound was reckoned before the call learned by an older leader's announcement, if it did.
+
+        That makes no difference: what an older leader knows decided, the promises report, and who vouches has decided
+        all of that.
+        """
+        if not bound:
+            return
+        self._take(f"vouches for {bound}", lambda step: damage.vouch(step, to))
+        own = self._node.own_ballot
+        if own is None or Vouch(own, bound, to) not in self._system.said[self._name]:
+            raise self._broken(f"vouches for {bound}")
+
+    def _begin_round(self, number: int) -> None:
+        self._take("begins a round", lambda step: leases.begin_round(step, number))
+        own = self._node.own_ballot
+        assert own is not None
+        self._records.rounds[self._name, self._replica.identity.boot, number] = Round(own, number, self._node.clock)
+
+    def _grant(self, sender: Sender, length: float) -> None:
+        heartbeat = self._call.message
+        round = None
+        if isinstance(heartbeat, Heartbeat):
+            round = self._records.rounds.get((sender.node, sender.boot, heartbeat.round))
+        if round is None:
+            raise self._broken(f"grants a lease in answer to {heartbeat}, which no leader sent")
+        self._take(f"grants a lease to {sender.node}", lambda step: leases.grant(step, sender.node, round, length))
+
+    def _teach(self, entry: Entry) -> None:
+        """What was read from the disk a moment ago may have been confirmed under a higher ballot since."""
+        self._take(f"teaches slot {entry.slot}", lambda step: learning.teach(step, entry.slot, pvalue_of(entry)))
+
+    def _hand_out(self) -> None:
+        """Entries for the state machine, in their order and as they are decided."""
+        for entry in self._output.decided:
+            if entry.slot != self._boot.applied + 1 or not self._node.knows_decided(entry.slot):
+                raise self._broken(f"hands out slot {entry.slot} after {self._boot.applied}")
+            held = self._node.memory.entries.get(entry.slot)
+            if held is not None and held.value != pvalue_of(entry).value:
+                raise self._broken(f"hands out {entry}, and holds {held}")
+            self._boot.applied = entry.slot
+            self._boot.under[entry.slot] = ballot_of(entry.ballot)

@@ -1,0 +1,224 @@
+"""Follows a run in the model: which boot of which life begins, what each call does, what leaves, and what returns.
+
+After each call the state of the replica is compared with that of the model's node: the promise, what is decided,
+where the log begins, what is damaged, who votes, and the role with its ballot. So a step that does less than the model
+wants is found like one that does more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from paxospp.engine.campaigning import Campaigning as EngineCampaigning
+from paxospp.engine.leading import Leading as EngineLeading
+from paxospp.engine.lease import META_KEY
+from paxospp.engine.output import Output
+from paxospp.engine.replica import Replica
+from paxospp.engine.settings import Identity
+from paxospp.messages import Accepted as EngineAccepted
+from paxospp.messages import Message, Nack, SnapshotChunk
+from paxospp.messages import Prepare as EnginePrepare
+from paxospp.messages import Promise as EnginePromise
+from paxospp.model import NodeId
+from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.validation.followed import RULE, Followed, describe
+from paxospp.testing.simulation.validation.mapping import ActionsOf
+from paxospp.testing.simulation.validation.projecting import (
+    acceptor_of,
+    ballot_of,
+    faulty_of,
+    membership_of,
+    optional,
+    promise_of,
+)
+from paxospp.testing.simulation.validation.records import Boot, Records
+from paxospp.testing.simulation.validation.watched import Call
+from paxospp.testing.specification import damage, disk, snapshots
+from paxospp.testing.specification.messages import Accepted, Name, Offer, Prepare
+from paxospp.testing.specification.state import Acceptor, Campaigning, Leading, Node, Snapshot
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.disk import Image
+    from paxospp.testing.simulation.host import Host
+
+_SECOND = 1_000_000
+
+
+@dataclass(slots=True)
+class _Start:
+    """A boot that is about to begin, with the disk as it was loaded."""
+
+    identity: Identity
+    image: Image
+
+
+class Validator:
+    """The judge of one run."""
+
+    def __init__(self, names: Sequence[NodeId], clock: Callable[[NodeId], float]) -> None:
+        """``clock`` tells what a node's clock says that never stops."""
+        self._clock = clock
+        self.system = Followed(names)
+        self._records = Records(names)
+        self._parked: dict[tuple[Name, int], Node] = {}
+        """Lives whose disk is not the one in use."""
+        self._starts: dict[Name, _Start] = {}
+
+    @property
+    def actions(self) -> Counter[str]:
+        """How often each action of the model was taken."""
+        return self.system.actions
+
+    # What the host tells.
+
+    def on_load(self, host: Host, identity: Identity) -> None:
+        """A storage was loaded; the boot begins with the replica's first call, if nothing comes in between."""
+        self._starts[host.name] = _Start(identity, host.disk.image.copy())
+
+    def on_written(self, host: Host, token: int) -> None:
+        """Write ``token`` of this boot and all earlier ones have returned."""
+        self.system.on_written(host.name, token)
+
+    def on_call(self, replica: Replica, call: Call, output: Output) -> None:
+        """A call of a replica is over, and nothing of what came of it has left yet."""
+        if call.what == "starts":
+            self._begin(replica)
+        ActionsOf(self.system, self._records, replica, call, output).go(self._clock(replica.identity.name))
+        self._compare(replica, call)
+
+    def on_send(self, host: Host, message: Message) -> None:
+        """A message leaves: what says something of the disk has to be there."""
+        node, said = self.system.nodes[host.name], self.system.said[host.name]
+        match message:
+            case EnginePrepare():
+                ballot = ballot_of(message.ballot)
+                leaves = Prepare(ballot, not host.sender.cluster_id)
+                if leaves not in said and (leaves.founds or Prepare(ballot, True) not in said):
+                    raise self._leaves_too_early(host, message)
+                said.add(leaves)  # since it asked, it may have learned which cluster there is
+            case EnginePromise():
+                if promise_of(node.life, host.sender.boot, message) not in said:
+                    raise self._leaves_too_early(host, message)
+            case EngineAccepted():
+                if Accepted(node.life, ballot_of(message.ballot), message.slot) not in said:
+                    raise self._leaves_too_early(host, message)
+            case Nack():
+                if node.disk.promised is None or node.disk.promised < message.promised:
+                    raise self._leaves_too_early(host, message)
+            case SnapshotChunk():
+                self._on_chunk(host, message)
+            case _:
+                pass
+
+    def _leaves_too_early(self, host: Host, message: Message) -> Broken:
+        node = self.system.nodes[host.name]
+        what = "say: what is said of the disk waits for it"
+        return Broken(RULE, f"{host.name} sends {message}, and may not: {what}\n{describe(node)}")
+
+    def _on_chunk(self, host: Host, chunk: SnapshotChunk) -> None:
+        if not chunk.id:
+            return
+        node = self.system.nodes[host.name]
+        ballot = self._records.snapshots.get((host.name, node.life, chunk.slot))
+        if ballot is None or node.membership is None:
+            raise Broken(RULE, f"{host.name} sends a snapshot of {chunk.slot}, and has none\n{describe(node)}")
+        if chunk.ballot is not None and ballot_of(chunk.ballot) < ballot:
+            raise Broken(RULE, f"{host.name} sends {chunk}, which {ballot} decided\n{describe(node)}")
+        snapshot = Snapshot(chunk.slot, ballot)
+        offer = Offer(chunk.slot, ballot, node.membership)
+        if offer not in self.system.said[host.name]:
+            self.system.take(host.name, f"offers {offer}", lambda step: snapshots.offer(step, snapshot))
+            self._records.offers[chunk.slot].append((host.name, offer))
+
+    # A boot begins.
+
+    def _begin(self, replica: Replica) -> None:
+        name = replica.identity.name
+        start = self._starts.pop(name)
+        node = self._live(name, start)
+        written = [write.acceptor for write in node.writes]
+        choices = [*reversed(written), node.disk]
+        found = next((fit for before in choices if (fit := _fits(before, start.image)) is not None), None)
+        if found is None:
+            raise Broken(
+                RULE, f"{name} starts from a disk that nothing can have left so: {start.image}\n{describe(node)}"
+            )
+        before, after = found
+        self.system.begin_boot(name)
+        lease = int.from_bytes(start.image.meta.get(META_KEY, b""), "big") / _SECOND
+        self.system.nodes[name] = replace(node, clock=self._clock(name))
+        self.system.take(name, "starts", lambda step: disk.restart(step, before, replica.decided, lease))
+        if after != before:
+            self.system.take(name, "starts", lambda step: damage.found_damaged(step, after))
+        self.system.nodes[name] = replace(self.system.nodes[name], boot=start.identity.boot)
+        boot = self._records.boots[name] = Boot(applied=replica.delivered)
+        if boot.applied:
+            ballot = self._records.snapshots.get((name, node.life, boot.applied))
+            if ballot is None:
+                raise Broken(RULE, f"{name} starts from a snapshot of {boot.applied}, and has none\n{describe(node)}")
+            boot.under[boot.applied] = ballot
+
+    def _live(self, name: Name, start: _Start) -> Node:
+        """The node in the life that its disk says; a life that was never seen remembers nothing."""
+        life = start.identity.incarnation
+        node = self.system.nodes[name]
+        if node.life != life:
+            self._parked[name, node.life] = node
+            node = self._parked.pop((name, life), Node(life=life, boot=0))
+            self.system.nodes[name] = node
+        return node
+
+    # Afterwards.
+
+    def _compare(self, replica: Replica, call: Call) -> None:
+        name, protocol = replica.identity.name, replica.protocol
+        node = self.system.nodes[name]
+        memory = node.memory
+        differs = []
+        if optional(protocol.acceptor.promised) != memory.promised:
+            differs.append(f"it has promised {protocol.acceptor.promised}")
+        if replica.decided != node.decided:
+            differs.append(f"it knows {replica.decided} decided")
+        if protocol.log.first != memory.first:
+            differs.append(f"its log begins at {protocol.log.first}")
+        if replica.membership is None:
+            if node.membership is not None and not protocol.learning.is_loading:
+                differs.append("it knows of no membership")
+        elif node.membership is None or node.membership != membership_of(replica.membership):
+            differs.append(f"its membership is {replica.membership}")
+        role = protocol.role
+        if isinstance(role, EngineLeading) != isinstance(node.role, Leading) or isinstance(
+            role, EngineCampaigning
+        ) != isinstance(node.role, Campaigning):
+            differs.append(f"its role is {replica.role_name}")
+        if (protocol.log.faulty or memory.faulty or memory.open_from) and not protocol.learning.is_loading:
+            differs.extend(_damage_differs(replica, memory))
+        if differs:
+            raise Broken(
+                RULE, f"{name} {call.what} {call.message}, and afterwards {'; '.join(differs)}\n{describe(node)}"
+            )
+
+
+def _damage_differs(replica: Replica, memory: Acceptor) -> list[str]:
+    log = replica.protocol.log
+    _, open_from = faulty_of(log.faulty)
+    if (open_from > 0) != (memory.open_from > 0):
+        return [f"its damage is {log.faulty}"]
+    top = max([log.last, *memory.entries, *memory.faulty, memory.open_from, replica.decided]) + 2
+    return [
+        f"slot {slot} is {'faulty' if log.is_faulty(slot) else 'not faulty'}"  # type: ignore[arg-type]
+        for slot in range(memory.first, top)
+        if log.is_faulty(slot) != memory.is_faulty(slot)  # type: ignore[arg-type]
+    ]
+
+
+def _fits(before: Acceptor, image: Image) -> tuple[Acceptor, Acceptor] | None:
+    """What was written and what is found, if damage and nothing else can have made this of that."""
+    snapshot = before.snapshot
+    if (0 if image.snapshot is None else image.snapshot[0].slot) != (0 if snapshot is None else snapshot.slot):
+        return None
+    found = acceptor_of(image, snapshot)
+    return (before, found) if damage.is_left_of(found, before) else None

@@ -1,0 +1,179 @@
+"""A replica that tells what it is called for and what comes of it, and in between what it counts and learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from paxospp.engine.covered import Covered
+from paxospp.engine.observer import Observer
+from paxospp.engine.output import Output
+from paxospp.engine.promises import Report
+from paxospp.engine.reading import Asker
+from paxospp.engine.replica import Replica
+from paxospp.messages import ProtocolMessage, Sender
+from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a replica, while it lasts and until it is judged."""
+
+    what: str
+    sender: Sender | None = None
+    message: ProtocolMessage | None = None
+    """What it hears, unless it drops it."""
+    covered: Covered | None = None
+    """The snapshot that it installs."""
+    meets: Ballot | None = None
+    """The ballot of a snapshot that is on its way to it."""
+    publishes: tuple[SnapshotMeta, Slot] | None = None
+    token: int = 0
+    """The write that has returned."""
+    reports: list[tuple[Sender, int, Ballot, Report]] = field(default_factory=list)
+    acceptances: list[tuple[Ballot, Slot, NodeId, int]] = field(default_factory=list)
+    learned: list[tuple[Slot, Ballot]] = field(default_factory=list)
+    closed: list[tuple[Slot, Ballot]] = field(default_factory=list)
+    grants: list[tuple[NodeId, float]] = field(default_factory=list)
+    reads_by_lease: int = 0
+    """How many reads it confirms by its lease."""
+
+
+class Judge(Protocol):
+    """Hears of every call once it is over."""
+
+    def on_call(self, replica: Replica, call: Call, output: Output) -> None: ...
+
+
+class Listening(Observer):
+    """Notes what happens within a call, and passes everything on."""
+
+    def __init__(self, inner: Observer) -> None:
+        self._inner = inner
+        self.call = Call("nothing")
+
+    def reached(self, marker: str) -> None:
+        self._inner.reached(marker)
+
+    def reported(self, answer: int) -> None:
+        self._inner.reported(answer)
+
+    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: Report) -> None:
+        self.call.reports.append((sender, answer, ballot, report))
+        self._inner.counted_promise(sender, answer, ballot, report)
+
+    def counted_acceptance(self, ballot: Ballot, slot: Slot, node: NodeId, incarnation: int) -> None:
+        self.call.acceptances.append((ballot, slot, node, incarnation))
+        self._inner.counted_acceptance(ballot, slot, node, incarnation)
+
+    def counted_grant(self, peer: NodeId, until: float) -> None:
+        self.call.grants.append((peer, until))
+        self._inner.counted_grant(peer, until)
+
+    def took_read(self, asker: Asker, ballot: Ballot, next_slot: Slot) -> None:
+        self._inner.took_read(asker, ballot, next_slot)
+
+    def confirmed_read(self, asker: Asker, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+        self.call.reads_by_lease += by_lease
+        self._inner.confirmed_read(asker, ballot, slot, by_lease=by_lease)
+
+    def gave_up_read(self, asker: Asker) -> None:
+        self._inner.gave_up_read(asker)
+
+    def learned(self, slot: Slot, ballot: Ballot) -> None:
+        self.call.learned.append((slot, ballot))
+        self._inner.learned(slot, ballot)
+
+    def installed(self, slot: Slot, ballot: Ballot) -> None:
+        self._inner.installed(slot, ballot)
+
+    def campaigns(self, asked_in: int | None) -> None:
+        self._inner.campaigns(asked_in)
+
+    def leads_on(self, now: float) -> None:
+        self._inner.leads_on(now)
+
+    def closed_damage(self, bound: Slot, ballot: Ballot) -> None:
+        self.call.closed.append((bound, ballot))
+        self._inner.closed_damage(bound, ballot)
+
+
+class WatchedReplica(Replica):
+    """The engine's replica, with a judge who hears of every call."""
+
+    def __init__(self, *arguments: Any, judge: Judge, observer: Observer, **named: Any) -> None:
+        self._judge = judge
+        self._listening = Listening(observer)
+        super().__init__(*arguments, observer=self._listening, **named)
+
+    def _watch(self, call: Call, run: Callable[[], Output]) -> Output:
+        self._listening.call = call
+        output = run()
+        self._judge.on_call(self, call, output)
+        return output
+
+    def start(self, now: float) -> Output:
+        return self._watch(Call("starts"), lambda: super(WatchedReplica, self).start(now))
+
+    def on_message(self, sender: Sender, message: ProtocolMessage, now: float) -> Output:
+        dropped = self.dropped.total()
+        call = Call("hears", sender)
+
+        def run() -> Output:
+            output = super(WatchedReplica, self).on_message(sender, message, now)
+            if self.dropped.total() == dropped:
+                call.message = message
+            return output
+
+        return self._watch(call, run)
+
+    def on_tick(self, now: float) -> Output:
+        return self._watch(Call("ticks"), lambda: super(WatchedReplica, self).on_tick(now))
+
+    def propose(self, value: bytes, now: float, *, awaited_elsewhere: bool = False) -> Output:
+        return self._watch(
+            Call("proposes"),
+            lambda: super(WatchedReplica, self).propose(value, now, awaited_elsewhere=awaited_elsewhere),
+        )
+
+    def campaign(self, now: float) -> Output:
+        return self._watch(Call("is told to campaign"), lambda: super(WatchedReplica, self).campaign(now))
+
+    def read(self, ticket: int, now: float, *, lease: bool = False) -> Output:
+        return self._watch(Call("is asked to read"), lambda: super(WatchedReplica, self).read(ticket, now, lease=lease))
+
+    def set_lease(self, duration_us: int, now: float) -> Output:
+        return self._watch(Call("sets leases"), lambda: super(WatchedReplica, self).set_lease(duration_us, now))
+
+    def on_persisted(self, token: int, now: float) -> Output:
+        call = Call("has written", token=token)
+        return self._watch(call, lambda: super(WatchedReplica, self).on_persisted(token, now))
+
+    def on_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
+        return self._watch(
+            Call("has read its log"), lambda: super(WatchedReplica, self).on_read(token, entries, now, faulty)
+        )
+
+    def on_damage(self, faulty: Sequence[range], now: float) -> Output:
+        return self._watch(Call("is told of damage"), lambda: super(WatchedReplica, self).on_damage(faulty, now))
+
+    def hold_delivery(self, hold: bool, now: float) -> Output:
+        return self._watch(Call("holds back"), lambda: super(WatchedReplica, self).hold_delivery(hold, now))
+
+    def on_checkpoint(self, slot: Slot, digest: bytes, now: float) -> Output:
+        return self._watch(
+            Call("comes to a checkpoint"), lambda: super(WatchedReplica, self).on_checkpoint(slot, digest, now)
+        )
+
+    def publish_snapshot(self, meta: SnapshotMeta, first: Slot, now: float) -> Output:
+        call = Call("takes a snapshot", publishes=(meta, first))
+        return self._watch(call, lambda: super(WatchedReplica, self).publish_snapshot(meta, first, now))
+
+    def meet_snapshot(self, ballot: Ballot, now: float) -> Output:
+        call = Call("begins to fetch a snapshot", meets=ballot)
+        return self._watch(call, lambda: super(WatchedReplica, self).meet_snapshot(ballot, now))
+
+    def install_snapshot(self, covered: Covered, now: float) -> Output:
+        call = Call("installs a snapshot", covered=covered)
+        return self._watch(call, lambda: super(WatchedReplica, self).install_snapshot(covered, now))

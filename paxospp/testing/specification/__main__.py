@@ -1,0 +1,63 @@
+"""``python -m paxospp.testing.specification``: explore scopes, and print what there was in each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from paxospp.testing.specification.checking import Result, explore
+from paxospp.testing.specification.scopes import SCOPES, Scope
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 if nothing broke, and where a guard was taken away, if something did; else 1."""
+    parser = argparse.ArgumentParser(prog="python -m paxospp.testing.specification", description=__doc__)
+    parser.add_argument("--scope", action="append", help="only this one; may be given again")
+    parser.add_argument("--without", metavar="GUARD", help="take a guard away; several are joined by ' + '")
+    parser.add_argument("--seconds", type=float, default=300.0, help="for all scopes together; default: 300")
+    parser.add_argument("--list", action="store_true", help="name scopes and guards, and end")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.scope or ()) - SCOPES.keys():
+        parser.error(f"there is no scope {sorted(unknown)[0]!r}; there are: {', '.join(SCOPES)}")
+    scopes = [SCOPES[name] for name in options.scope or SCOPES]
+    if options.list:
+        _list(scopes)
+        return 0
+    if options.without and not options.scope:
+        scopes = [scope for scope in scopes if options.without in scope.guards] or scopes
+    without = frozenset(options.without.split(" + ")) if options.without else frozenset[str]()
+    print(f"{'scope':<42} {'steps':>9} {'states':>9} {'depth':>6} {'seconds':>8}", flush=True)
+    ends_at = time.monotonic() + options.seconds
+    results = []
+    for place, scope in enumerate(scopes):
+        # What one scope leaves over is shared by those after it.
+        share = max(0.0, ends_at - time.monotonic()) / (len(scopes) - place)
+        results.append(_explore(scope, without, share))
+    is_broken = any(result.broken for result in results)
+    return int(is_broken is not bool(without))
+
+
+def _explore(scope: Scope, without: frozenset[str], seconds: float) -> Result:
+    result = explore(scope, without=without, seconds=seconds)
+    how = "BROKEN" if result.broken else "exhausted" if result.exhausted else "not exhausted"
+    numbers = f"{result.states:>9} {result.distinct:>9} {result.depth:>6} {result.seconds:>8.1f}"
+    print(f"{scope.name:<42} {numbers}  {how}", flush=True)
+    if result.broken:
+        print(f"\n  {result.broken}\n")
+        for step in (*scope.begins, *result.trace):
+            print(f"    {step}")
+        print()
+    return result
+
+
+def _list(scopes: Sequence[Scope]) -> None:
+    for scope in scopes:
+        print(f"{scope.name}: {scope.about}")
+        for guard in scope.guards:
+            print(f"    {guard}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,285 @@
+"""Everything that may be tried in a state: each action with each of its arguments.
+
+What is tried is more than what is allowed: guards refuse the rest, and an exploration that takes one away finds
+the step that it has refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations, product
+from typing import NamedTuple
+
+from paxospp.testing.specification import damage, disk, founding, learning, leases, phase_1, phase_2, snapshots
+from paxospp.testing.specification.explored import Explored
+from paxospp.testing.specification.messages import (
+    Accept,
+    Accepted,
+    Announcement,
+    Decided,
+    Grant,
+    Offer,
+    Prepare,
+    Promise,
+    Report,
+    Round,
+    Value,
+    Vouch,
+)
+from paxospp.testing.specification.scopes import Scope
+from paxospp.testing.specification.state import FOUNDING_SLOT, Acceptor, Campaigning, Following, Leading, Node
+from paxospp.testing.specification.step import Step
+from paxospp.testing.specification.values import Ballot, Membership
+
+
+class Choice(NamedTuple):
+    """One action of one node, not tried yet."""
+
+    name: int
+    what: str
+    act: Callable[[Step], None]
+    spends: str = ""
+    """The budget that it takes from."""
+
+
+def choices(state: Explored, scope: Scope) -> Iterator[Choice]:
+    """All that may be tried next."""
+    for name, node in enumerate(state.nodes):
+        yield from _campaigns(state, scope, name, node)
+        yield from _hears(state, scope, name, node)
+        match node.role:
+            case Campaigning():
+                yield from _takes_the_lead(state, scope, name, node, node.role)
+            case Leading():
+                yield from _leads(state, scope, name, node, node.role)
+            case Following():
+                pass
+        yield from _learns(state, scope, name, node)
+        yield from _suffers(state, scope, name, node)
+        if scope.leases and node.clock < scope.clock:
+            yield Choice(name, "the clock ticks", leases.tick)
+
+
+def _campaigns(state: Explored, scope: Scope, name: int, node: Node) -> Iterator[Choice]:
+    for round in range(1, scope.ballots + 1):
+        ballot = Ballot(round)
+        if node.own_ballot != ballot:
+            yield Choice(name, f"campaigns under {round}", lambda step, b=ballot: phase_1.campaign(step, b))  # type: ignore[misc]
+
+
+def _hears(state: Explored, scope: Scope, name: int, node: Node) -> Iterator[Choice]:
+    promised = node.memory.promised
+    for sender in state.names:
+        for message in state.said[sender]:
+            match message:
+                case Prepare(ballot):
+                    if (sender != name and promised != ballot) or scope.answers_again:
+                        yield Choice(
+                            name,
+                            f"promises {ballot.round}",
+                            lambda step, s=sender, m=message: phase_1.promise(step, s, m, _cut(scope, node)),  # type: ignore[misc]
+                        )
+                case Accept(ballot, slot):
+                    held = node.memory.entries.get(slot)
+                    if sender != name and (held is None or held.ballot != ballot):
+                        yield Choice(
+                            name,
+                            f"accepts {message.value} in {slot} under {ballot.round}",
+                            lambda step, s=sender, m=message: phase_2.accept(step, s, m),  # type: ignore[misc]
+                        )
+                case Round():
+                    if sender != name:
+                        yield Choice(
+                            name,
+                            f"grants the round of n{sender + 1}",
+                            lambda step, s=sender, m=message: leases.grant(step, s, m),  # type: ignore[misc]
+                        )
+                case Vouch():
+                    if node.memory.open_from or node.memory.faulty:
+                        yield Choice(
+                            name,
+                            f"takes its damage to end at {message.bound}",
+                            lambda step, s=sender, m=message: damage.close(step, s, m),  # type: ignore[misc]
+                        )
+                case _:
+                    pass
+
+
+def _cut(scope: Scope, node: Node) -> Callable[[Ballot, Report], Sequence[Promise]]:
+    if not scope.in_parts:
+        return phase_1.whole
+    return lambda ballot, report: phase_1.parts_of(ballot, node.answers + 1, report)
+
+
+def answers_to(state: Explored, sender: int) -> list[tuple[Promise, ...]]:
+    """Everything that ``sender`` said in answer to a Prepare, and parts of it that were heard without the others.
+
+    Also whatever a listener that mixes answers may take for one.
+    """
+    promises = sorted((it for it in state.said[sender] if isinstance(it, Promise)), key=repr)
+    whole: list[tuple[Promise, ...]] = [(it,) for it in promises]
+    for count in {it.parts for it in promises if it.parts > 1}:
+        by_part = [[it for it in promises if it.parts == count and it.part == part] for part in range(count)]
+        whole.extend(product(*by_part))
+    return whole
+
+
+def _takes_the_lead(state: Explored, scope: Scope, name: int, node: Node, role: Campaigning) -> Iterator[Choice]:
+    said = [answers_to(state, sender) for sender in state.names]
+    everybody = len(said)
+    for size in {everybody // 2, everybody // 2 + 1, *((everybody,) if scope.founds else ())}:
+        for senders in combinations(range(everybody), size):
+            for answers in product(*(said[sender] for sender in senders)):
+                told = dict(zip(senders, answers, strict=True))
+                yield Choice(name, f"leads on {list(told)}", lambda step, t=told: phase_1.lead(step, t))  # type: ignore[misc]
+
+
+def _leads(state: Explored, scope: Scope, name: int, node: Node, role: Leading) -> Iterator[Choice]:
+    if scope.late:
+        for sender in state.names:
+            for answer in answers_to(state, sender):
+                if answer[0].report != role.reports.get(sender):
+                    yield Choice(
+                        name,
+                        f"counts late what {sender} reported",
+                        lambda step, s=sender, a=answer: phase_1.count_late(step, s, a),  # type: ignore[misc]
+                    )
+    settled = scope.settled
+    for slot in range(settled + 1, FOUNDING_SLOT + scope.slots + 1):
+        if not node.knows_decided(slot):
+            for value in _values(role, slot):
+                if role.proposed.get(slot) != value:
+                    yield Choice(
+                        name,
+                        f"proposes {value} in {slot} under {role.ballot.round}",
+                        lambda step, s=slot, v=value: phase_2.propose(step, s, v),  # type: ignore[misc]
+                    )
+            yield from _decides(state, name, role, slot)
+    if scope.announces:
+        for decided in {node.decided, node.decided + 1} - {settled}:
+            yield Choice(name, f"announces {decided}", lambda step, d=decided: learning.announce(step, d))  # type: ignore[misc]
+    if scope.vouches:
+        yield Choice(name, "vouches", damage.vouch)
+        for peer, other in enumerate(state.nodes):
+            if peer != name and (other.memory.open_from or other.memory.faulty):
+                to = (peer, other.life, other.boot)
+                yield Choice(name, f"vouches to {to}", lambda step, t=to: damage.vouch(step, t))  # type: ignore[misc]
+    if scope.leases:
+        if dict(state.left).get("rounds"):
+            yield Choice(name, "begins a round", leases.begin_round, "rounds")
+        for sender in state.names:
+            for message in state.said[sender]:
+                if isinstance(message, Grant):
+                    yield Choice(
+                        name,
+                        f"counts the grant of n{sender + 1}",
+                        lambda step, s=sender, m=message: leases.count_grant(step, s, m),  # type: ignore[misc]
+                    )
+
+
+def _values(role: Leading, slot: int) -> set[Value]:
+    held = {report.entries[slot].value for report in role.reports.values() if slot in report.entries}
+    if slot == FOUNDING_SLOT:
+        lives = frozenset((name, report.life) for name, report in role.reports.items())
+        return {*held, Membership(lives, 1, role.ballot.round)}
+    return {*held, f"v{role.ballot.round}"} | ({f"w{role.ballot.round}"} if slot in role.proposed else set())
+
+
+def _decides(state: Explored, name: int, role: Leading, slot: int) -> Iterator[Choice]:
+    if slot not in role.proposed:
+        return
+    of_slot = [
+        (sender, it)
+        for sender in state.names
+        for it in state.said[sender]
+        if isinstance(it, Accepted) and it.slot == slot
+    ]
+    of_ballot = [(sender, it) for sender, it in of_slot if it.ballot == role.ballot]
+    voters = state.nodes[name].membership or role.proposed[slot]
+    of_voters = [(n, it) for n, it in of_ballot if isinstance(voters, Membership) and voters.has(n, it.life)]
+    for acceptances in {tuple(of_voters), tuple(of_ballot), tuple(of_slot)}:
+        yield Choice(name, f"decides {slot}", lambda step, a=acceptances: phase_2.decide(step, slot, a))  # type: ignore[misc]
+
+
+def _learns(state: Explored, scope: Scope, name: int, node: Node) -> Iterator[Choice]:
+    settled = scope.settled
+    for sender in state.names:
+        for message in state.said[sender]:
+            match message:
+                case Announcement(_, decided):
+                    for slot in range(node.decided + 1, decided + 1):
+                        yield Choice(
+                            name,
+                            f"takes {slot} for decided, as announced under {message.ballot.round}",
+                            lambda step, n=slot, s=sender, m=message: learning.learn_announced(step, n, s, m),  # type: ignore[misc]
+                        )
+                case Decided(slot):
+                    if not node.knows_decided(slot) or node.memory.is_faulty(slot):
+                        yield Choice(
+                            name,
+                            f"learns {slot} under {message.ballot.round}",
+                            lambda step, s=sender, m=message: learning.learn(step, s, m),  # type: ignore[misc]
+                        )
+                case Offer(slot):
+                    if slot > node.decided:
+                        yield Choice(
+                            name,
+                            f"installs a snapshot of {slot}",
+                            lambda step, s=sender, m=message: snapshots.install(step, s, m),  # type: ignore[misc]
+                        )
+                case _:
+                    pass
+    if scope.teaches:
+        for slot in node.memory.entries:
+            if slot > settled:
+                yield Choice(name, f"teaches {slot}", lambda step, s=slot: learning.teach(step, s))  # type: ignore[misc]
+    if scope.snapshots:
+        covered = 0 if node.memory.snapshot is None else node.memory.snapshot.slot
+        top = node.decided
+        tried = ((top, top + 1), (top, top + 2), (top + 1, top + 1))
+        for slot, first in tried if top > max(covered, FOUNDING_SLOT) else tried[2:]:
+            if first > node.memory.first or slot > top:
+                yield Choice(
+                    name,
+                    f"takes a snapshot of {slot}, and keeps its log from {first}",
+                    lambda step, s=slot, f=first: snapshots.take(step, s, f),  # type: ignore[misc]
+                )
+        yield Choice(name, "offers its snapshot", snapshots.offer)
+
+
+def _suffers(state: Explored, scope: Scope, name: int, node: Node) -> Iterator[Choice]:
+    if node.writes:
+        yield Choice(name, "a write returns", disk.write_returns)
+    left = dict(state.left)
+    if left.get("crashes"):
+        for found in {node.disk, *(write.acceptor for write in node.writes), Acceptor(first=node.disk.first)}:
+            yield Choice(
+                name,
+                "crashes and starts again",
+                lambda step, f=found: disk.restart(step, f, min(step.node.decided, scope.settled)),  # type: ignore[misc]
+                "crashes",
+            )
+    if left.get("damages"):
+        for slot in node.memory.entries:
+            for told in (True, False):
+                yield Choice(
+                    name,
+                    f"has slot {slot} damaged",
+                    lambda step, s=slot, t=told: _damaged(step, s, told=t),  # type: ignore[misc]
+                    "damages",
+                )
+    if left.get("ends"):
+        for slot in node.memory.entries:
+            yield Choice(name, f"loses its end from {slot}", lambda step, s=slot: _end_lost(step, s), "ends")  # type: ignore[misc]
+    if left.get("wipes"):
+        yield Choice(name, "gets an empty disk", founding.wipe, "wipes")
+
+
+def _damaged(step: Step, slot: int, *, told: bool) -> None:
+    damage.damage(step, [slot], told=told)
+    disk.restart(step, step.node.disk, step.node.decided)
+
+
+def _end_lost(step: Step, slot: int) -> None:
+    damage.lose_end(step, slot)
+    disk.restart(step, step.node.disk, step.node.decided)

@@ -1,0 +1,70 @@
+"""Faults that the protocol once had are found when they are put back, by searches of bounded size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paxospp.testing.exploration.__main__ import main
+from paxospp.testing.scenario import play
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "paxospp.testing.exploration", "--seconds", "600", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("scope", "states", "fault", "rule"),
+    [
+        ("damage", 60_000, "a leader that has not seen the end of the log says where damage ends", "vouches for"),
+        pytest.param(
+            "parts",
+            200_000,
+            "parts of two answers to one Prepare are mixed",
+            "rule 2: n1 counts answer",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "snapshot",
+            700_000,
+            "a leader or candidate installs a snapshot without meeting its ballot",
+            "rule 1: n1 leads or campaigns under",
+            marks=[pytest.mark.long, pytest.mark.timeout(600)],
+        ),
+    ],
+)
+def test_a_fault_that_is_put_back_is_found(scope: str, states: int, fault: str, rule: str, tmp_path: Path) -> None:
+    story = tmp_path / "story.txt"
+    found = explore(
+        *("--scope", scope, "--directed", "--states", str(states), "--fault", fault, "--scenario", str(story))
+    )
+
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert rule in found.stdout
+    # Without the fault, what led to it can happen all the same.
+    assert "show" in play(story)
+
+
+def test_words_that_are_not_known_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--scope", "tiny"]) == 2
+    assert "known: plain" in capsys.readouterr().err
+    assert main(["--bound", "campaigns"]) == 2
+    assert "campaigns" in capsys.readouterr().err
+    assert main(["--begin-at", "nowhere"]) == 2
+    assert "is not a marker" in capsys.readouterr().err
+    assert main(["--fault", "none"]) == 2
+    assert "put_back.py" in capsys.readouterr().err
+
+
+def test_what_was_explored_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--scope", "plain", "--bound", "campaigns=1", "--bound", "proposals=0", "--states", "500"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "distinct, complete to depth" in printed
+    assert "states/s of it" in printed

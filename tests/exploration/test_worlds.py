@@ -1,0 +1,76 @@
+"""What worlds leave out has no effect."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import cast
+
+import pytest
+
+from paxospp.model import Slot
+from paxospp.testing.exploration.disk import Disk
+from paxospp.testing.exploration.events import Crash, Deliver
+from paxospp.testing.exploration.nodes import Node, key_of
+from paxospp.testing.exploration.scopes import SCOPES
+from paxospp.testing.exploration.story import begin
+from paxospp.testing.exploration.worlds import Explorer
+from tests.engine.words import ballot, entry
+
+
+def dead_at(explorer: Explorer, node: Node) -> set[int]:
+    """The messages to ``node`` that can have no effect there any more, by number."""
+    messages = explorer.nodes.messages
+    return {
+        number
+        for number in range(len(messages))
+        if messages[number].to == node.name and explorer.nodes.is_dead(node, number)
+    }
+
+
+def apart_from_admission(node: Node) -> object:
+    """The state of ``node`` without the book of who spoke to it: a peer that is not in it may speak all the same."""
+    replica, *rest = cast("tuple[tuple[object, ...], object]", key_of(node))
+    kept = [part for part in replica if not (isinstance(part, tuple) and part[-1:] == ("Admission",))]
+    assert len(kept) == len(replica) - 1
+    return (*kept, *rest)
+
+
+@pytest.mark.parametrize("scope", ["plain", "crash", "parts", "damage", "snapshot"])
+def test_a_message_that_is_left_out_changes_nothing_where_it_arrives_and_never_will(scope: str) -> None:
+    explorer, random = Explorer(SCOPES[scope]), Random(scope)
+    judged = 0
+    for _ in range(4):
+        world = begin(explorer)
+        sent = set(world[explorer.size + 2 :])
+        for _ in range(20):
+            can = explorer.successors(world)
+            if not can:
+                break
+            action, step, after, _ = random.choice(can)
+            before = explorer.nodes.known[world[action.place]]
+            for number in dead_at(explorer, before) & sent:
+                judged += 1
+                known = apart_from_admission(before)
+                envelope = explorer.nodes.messages[number]
+                event = Deliver(envelope.sender, envelope.message)
+                effect = explorer.nodes.step(before, event, 2 * number)
+                assert effect is None or (not effect.sends and apart_from_admission(effect.node) == known)
+                assert explorer.nodes.is_dead(step.node, number)
+            world = after
+            sent.update(step.sends)
+    assert judged or scope == "snapshot"
+
+
+def test_a_write_heals_and_a_trim_forgets() -> None:
+    entries = tuple(entry(slot, ballot(1)) for slot in range(1, 5))
+    disk = Disk(boot=1, promised=ballot(1), decided=Slot(3), first=Slot(1), entries=entries)
+
+    lost = disk.lose_end(Slot(3))
+    damaged = disk.damage(Slot(2))
+
+    assert [held.slot for held in lost.entries] == [1, 2]
+    assert (lost.decided, lost.promised) == (2, ballot(1))
+    assert lost.load().last == 2
+    assert damaged.load().faulty == (range(2, 3),)
+    assert not damaged.read(Slot(1), Slot(5))[1:]
+    assert isinstance(Crash(Slot(2)), Crash)

@@ -1,0 +1,289 @@
+"""Mutants of what a replica learns, remembers in memory, reads again and hands on: rules 4 and 8."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant, Patch
+
+_ADMISSION = "paxospp.engine.admission"
+_CATCH_UP = "paxospp.engine.catch_up"
+_CLUSTER = "paxospp.engine.cluster"
+_CONFIRMING = "paxospp.engine.confirming"
+_ELECTION = "paxospp.engine.election"
+_FOUNDING = "paxospp.engine.founding"
+_HEARTBEATS = "paxospp.engine.heartbeats"
+_LEARNER = "paxospp.engine.learner"
+_LEARNING = "paxospp.engine.learning"
+_LOG = "paxospp.engine.log"
+_PEER_BOOK = "paxospp.engine.peer_book"
+_PULSE = "paxospp.engine.pulse"
+_READING = "paxospp.engine.reading"
+_STORAGE_READS = "paxospp.engine.storage_reads"
+_TURN = "paxospp.engine.turn"
+_VOTING = "paxospp.engine.voting"
+
+MUTANTS = (
+    # Learning.
+    Mutant(
+        "an announcement covers one slot more than it says",
+        "Rule 4: that slot may not be decided.",
+        (
+            Patch(
+                _LEARNER,
+                "slot > self._announced_up_to:\n            return False",
+                "slot > self._announced_up_to + 1:\n            return False",
+            ),
+            Patch(_LEARNER, "self._announced_up_to <= before:", "self._announced_up_to < before:"),
+        ),
+    ),
+    Mutant(
+        "what a follower knows decided is told ahead of the disk",
+        "Invariant 9: a restart takes a slot for decided that is not.",
+        (
+            Patch(
+                _LEARNING,
+                "        self._hinted = decided\n        return decided\n",
+                "        self._hinted = decided\n        return Slot(decided + 1)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a catch-up is answered with what is not decided",
+        "Rule 4: an accepted value is taught as a decided one.",
+        (
+            Patch(
+                _LEARNING,
+                "        stop = Slot(min(wanted.stop, self.decided + 1))\n",
+                "        stop = Slot(wanted.stop)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot that was installed leaves what was to be applied next as it was",
+        "Invariant 9: slots are applied again on top of the snapshot that holds them.",
+        (Patch(_LEARNER, "        self.delivered = slot\n        self.decided = max", "        self.decided = max"),),
+    ),
+    Mutant(
+        "damage below the current snapshot stays in the log",
+        "Liveness: who needs such a slot is not told to fetch the snapshot.",
+        (
+            Patch(
+                _LEARNING, "        if ends:\n", "        if not ends:\n            return\n        if ends[0] < 0:\n"
+            ),
+        ),
+    ),
+    Mutant(
+        "a peer that does not answer is asked again and again",
+        "Liveness: somebody else could help.",
+        (
+            Patch(
+                _CATCH_UP,
+                "            self._useless.add(late)\n        peer",
+                "            self._useless.clear()\n        peer",
+            ),
+            Patch(
+                _CATCH_UP,
+                "        for preferred in (self._helpful, leader):\n",
+                "        for preferred in (late, self._helpful, leader):\n",
+            ),
+        ),
+    ),
+    # Memory.
+    Mutant(
+        "memory lets go of what is not decided",
+        "Rule 2: a promise is silent about what it held.",
+        (
+            Patch(
+                _LOG,
+                "while self.bytes > self.bytes_max and self.memory_from <= up_to:",
+                "while self.bytes > self.bytes_max and self._entries:",
+            ),
+        ),
+    ),
+    Mutant(
+        "a value that heals a damaged slot leaves it damaged",
+        "Liveness: the slot is never clean again.",
+        (
+            Patch(
+                _LOG,
+                "            self.faulty = list(_without(self.faulty, entry.slot))\n",
+                "            self.faulty = list(self.faulty)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "trimming the log forgets what is damaged above",
+        "Rule 2: an acceptor says none of a slot that it had accepted.",
+        (
+            Patch(
+                _LOG,
+                "        self.memory_from = max(self.memory_from, first)\n"
+                "        self.faulty = [range(max(slots.start, first), slots.stop) "
+                "for slots in self.faulty if slots.stop > first]\n",
+                "        self.memory_from = max(self.memory_from, first)\n        self.faulty = []\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "what is read to be applied goes one slot too far",
+        "Invariant 1: an accepted value is applied that was not decided.",
+        (
+            Patch(
+                _LEARNING,
+                "        stop = Slot(min(self.decided + 1, self._log.memory_from))\n",
+                "        stop = Slot(min(self.decided + 2, self._log.memory_from + 1))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a read of the storage that was answered counts as under way for ever",
+        "Liveness: nothing more is read to be applied.",
+        (Patch(_STORAGE_READS, "        return self._out.pop(token)\n", "        return self._out[token]\n"),),
+    ),
+    Mutant(
+        "what waits for a write is told when the write before it returns",
+        "B2: a leader counts its own acceptance before it is on disk.",
+        (
+            Patch(
+                _TURN,
+                "        while self._out and self._out[0].token <= token:\n",
+                "        while self._out and self._out[0].token <= token + 1:\n",
+            ),
+        ),
+    ),
+    # Who votes.
+    Mutant(
+        "everybody who was named at the start goes on voting after the founding",
+        "Rule 9: a disk that was wiped votes like the one before it.",
+        (
+            Patch(
+                _CLUSTER,
+                "        self.voters = Majority(membership)\n        self.others",
+                "        self.voters = self.voters if isinstance(self.voters, Everyone) else Majority(membership)\n"
+                "        self.others",
+            ),
+        ),
+    ),
+    Mutant(
+        "a blank storage promises whoever asks, for whichever slot",
+        "Rule 9: a wiped disk answers none of slots that its name accepted.",
+        (
+            Patch(
+                _VOTING,
+                "if self._cluster.membership is None and (sender.cluster_id or prepare.start != FOUNDING_SLOT):",
+                "if self._cluster.membership is None and not sender.node:",
+            ),
+        ),
+    ),
+    Mutant(
+        "a founder draws a membership of its own where one was found",
+        "Rule 9: two foundings are chosen.",
+        (
+            Patch(
+                _FOUNDING,
+                "    if entry is not None and entry.kind is Kind.MEMBERSHIP:\n",
+                "    if entry is not None and entry.kind is Kind.COMMANDS:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a new boot needs no introduction",
+        "Rule 8: a disk that was rolled back is not noticed.",
+        (
+            Patch(
+                _PEER_BOOK,
+                "            life.boot, life.nonce, life.introduced = sender.boot, sender.nonce, False\n",
+                "            life.boot, life.nonce, life.introduced = sender.boot, sender.nonce, True\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a boot is accused of having forgotten what it never said",
+        "Rule 8: an honest replica is heard no more.",
+        (
+            Patch(
+                _PEER_BOOK,
+                "        if isinstance(message, Accepted) and message.slot > life.accepted_up_to:\n"
+                "            life.accepted_up_to = message.slot\n",
+                "        if isinstance(message, Accepted) and message.slot >= life.accepted_up_to:\n"
+                "            life.accepted_up_to = Slot(message.slot + 1)\n",
+            ),
+        ),
+    ),
+    # Elections.
+    Mutant(
+        "a replica campaigns without having asked anybody",
+        "Rule 5: it deposes leaders that others hear.",
+        (
+            Patch(
+                _ELECTION,
+                "        if self._probe_round is None:\n            return Verdict.PROBE\n",
+                "        if self._probe_round is None:\n            return Verdict.CAMPAIGN\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a replica campaigns however few have answered",
+        "Rule 5: it is not connected to a quorum.",
+        (
+            Patch(
+                _ELECTION,
+                "        if not voters.is_quorum([me, *working]):\n            if voters",
+                "        if not answers:\n            if voters",
+            ),
+        ),
+    ),
+    Mutant(
+        "a replica says that its disk answers while it hangs",
+        "Rule 5: others count on it.",
+        (
+            Patch(
+                _PULSE,
+                "        return self.writes.oldest_age(now) <= self._window_s\n",
+                "        return self.writes.oldest_age(now) >= 0\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "every round of heartbeats has the same number",
+        "Rule 6: an answer from before a read confirms it.",
+        (Patch(_HEARTBEATS, "        self.round += 1\n", "        self.round = 1\n"),),
+    ),
+    # Reads.
+    Mutant(
+        "a replica that does not lead confirms reads that are put to it",
+        "Rule 6: it may lack what was acknowledged.",
+        (
+            Patch(
+                _CONFIRMING,
+                '            self._observer.reached("reads: one is put to a replica that does not lead")\n'
+                "            self._answer(asker, None, leading, turn)\n",
+                '            self._observer.reached("reads: one is put to a replica that does not lead")\n'
+                "            self._answer(asker, self._learning.decided, leading, turn)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "reads that wait are confirmed when their leader steps down",
+        "Rule 6: somebody else may lead, and have decided more.",
+        (
+            Patch(
+                _CONFIRMING,
+                '            self._observer.reached("reads: one is abandoned because its leader steps down")\n'
+                "            self._answer(asker, None, None, turn)\n",
+                '            self._observer.reached("reads: one is abandoned because its leader steps down")\n'
+                "            self._answer(asker, self._learning.decided, None, turn)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a read joins the round that is out",
+        "Rule 6: what was answered before it came confirms it.",
+        (
+            Patch(
+                _READING,
+                "        self._waiting.append(read)\n",
+                "        (self._batches[-1].reads if self._batches else self._waiting).append(read)\n",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,376 @@
+"""Faults of the protocol that the engine once had, put back.
+
+Readers replayed the first of them by hand after tens of thousands of seeds had not shown them; the
+last ones had survived 300 seeds as mutants. What each of them does is told by the scenario or the test
+that is named beside it in the changelog.
+"""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant, Patch
+
+_ACCEPTOR = "paxospp.engine.acceptor"
+_DAMAGED_END = "paxospp.engine.damaged_end"
+_ELECTION = "paxospp.engine.election"
+_FETCHING = "paxospp.node.snapshots.fetching"
+_HEARTBEATS = "paxospp.engine.heartbeats"
+_LEADING = "paxospp.engine.leading"
+_LEASE = "paxospp.engine.lease"
+_LEARNING = "paxospp.engine.learning"
+_PROMISES = "paxospp.engine.promises"
+_PROTOCOL = "paxospp.engine.protocol"
+
+MUTANTS = (
+    Mutant(
+        "parts of two answers to one Prepare are mixed",
+        "Rule 2: a value that stands in neither part is replaced by a no-op.",
+        (
+            # What told answers apart then: start, parts and decided.
+            Patch(
+                _PROMISES,
+                "(self.boot, self.number) < (sender.boot, promise.answer)\n",
+                "(self.parts is None or any(_head(part) != _head(promise) for part in self.parts.values()))\n",
+            ),
+            Patch(
+                _PROMISES,
+                "        same = (self.incarnation, self.boot, self.number) == "
+                "(sender.incarnation, sender.boot, promise.answer)\n",
+                "        same = True\n",
+            ),
+            Patch(
+                _PROMISES,
+                "    return part.start, part.parts, part.decided, part.first, part.last, part.faulty\n",
+                "    return part.start, part.parts, part.decided\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "parts of an answer that was given up stay when another one begins",
+        "Rule 2: they count for the new one.",
+        (
+            Patch(
+                _PROMISES,
+                "_Answer(sender.incarnation, sender.boot, promise.answer, {})",
+                "_Answer(sender.incarnation, sender.boot, promise.answer, dict(answer.parts or {}) if answer else {})",
+            ),
+            Patch(_PROMISES, " or any(_head(part) != _head(promise) for part in parts.values())", ""),
+        ),
+    ),
+    Mutant(
+        "a leader or candidate installs a snapshot without meeting its ballot",
+        "Rules 1 and 4: it announces under its own, lower ballot what a higher one decided.",
+        (
+            Patch(_PROTOCOL, "        self.meet(covered.ballot, turn)\n", ""),
+            # The first chunk that comes meets the ballot already.
+            Patch("paxospp.node.snapshots.fetching", "                self._on_ballot(chunk.ballot)\n", ""),
+        ),
+    ),
+    Mutant(
+        "an installed snapshot does not raise the promise",
+        "Rule 4: a lower ballot may be promised and accepted above it afterwards.",
+        (
+            Patch(
+                _ACCEPTOR,
+                "            self.promised = covered.ballot\n        if self.log.last",
+                "        if self.log.last",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot does not say under which ballots it was decided",
+        "Rule 4: whoever installs it meets a ballot that is too low.",
+        (
+            Patch(
+                "paxospp.execution.executor",
+                "ballot > self.ballot:\n            self.ballot = ballot",
+                "ballot < self.ballot:\n            self.ballot = ballot",
+            ),
+        ),
+    ),
+    Mutant(
+        "a leader that has not seen the end of the log says where damage ends",
+        "Rule 5: an acceptor answers none of slots that it had accepted.",
+        (
+            Patch(
+                _LEADING,
+                "        if not self.promises.is_clean_from(self.next_slot, voters):\n"
+                '            self._observer.reached("leading: it vouches',
+                '        if self.promises is None:\n            self._observer.reached("leading: it vouches',
+            ),
+        ),
+    ),
+    Mutant(
+        "damage is closed before all that was recovered is decided",
+        "Rule 5: what was recovered and not decided may lie above.",
+        (
+            Patch(
+                _LEADING,
+                "        if decided < self.recovered_up_to:\n            self._observer",
+                "        if decided < 0:\n            self._observer",
+            ),
+        ),
+    ),
+    Mutant(
+        "damage is closed one slot early",
+        "Rule 5: alpha slots above what is decided may have been accepted, and not one less.",
+        (
+            Patch(
+                _LEADING,
+                "        return Slot(decided + self.alpha)\n",
+                "        return Slot(decided + self.alpha - 1)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "rounds of heartbeats are taken for consecutive when a grant is counted",
+        "Rule 6: an old answer is credited to a later round, and a lease outlives its grants.",
+        (
+            Patch(
+                _LEASE,
+                "        sent_at = self._rounds.get(round)\n",
+                "        index = round - next(iter(self._rounds), round)\n"
+                "        sent_at = list(self._rounds.values())[index] if 0 <= index < len(self._rounds) else None\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a grant is counted from the latest round",
+        "Rule 6: it was given in answer to an earlier one.",
+        (
+            Patch(
+                _LEASE,
+                "        sent_at = self._rounds.get(round)\n",
+                "        sent_at = next(reversed(self._rounds.values()), None)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a founder's own alpha bounds the window of the founding that it completes",
+        "Rule 7: it proposes above what the cluster's alpha allows.",
+        (
+            Patch(
+                _PROTOCOL,
+                "leading.found(FOUNDING_SLOT, membership.alpha)",
+                "leading.found(FOUNDING_SLOT, leading.alpha)",
+            ),
+        ),
+    ),
+    Mutant(
+        "answers of an incarnation without a vote make a replica quorum-connected",
+        "Rule 5: a wiped voter keeps a leader in place that no quorum serves.",
+        (
+            Patch(
+                _HEARTBEATS,
+                "            if answered.at > time and voters.has(peer, answered.incarnation)\n",
+                "            if answered.at > time and peer in voters.names\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "answers of a voter whose disk hangs make a replica quorum-connected",
+        "Rule 5: a leader stays that no quorum serves.",
+        (
+            Patch(
+                _HEARTBEATS,
+                "self.after(time, voters).items() if answer.disk_answers]",
+                "self.after(time, voters).items() if answer]",
+            ),
+        ),
+    ),
+    Mutant(
+        "a leader that does not get at what it recovered leads on",
+        "Rule 5: nothing is decided for as long as it lasts.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        if self._is_stalled(leading, now):\n",
+                "        if self._is_stalled(leading, now) and now < 0:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a damaged slot that was applied is answered as if it were there",
+        "Liveness: who needs it is not offered a snapshot.",
+        (
+            Patch(
+                _LEARNING,
+                "            first = self._log.end_of_faulty(start)\n",
+                "            first = self._log.first\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "where the next slot is clean there is room for a whole window",
+        "Rule 2: of the slots above it nobody has said anything that counts.",
+        (
+            Patch(
+                _LEADING,
+                'only the next slot is clean")\n            return 1\n',
+                'only the next slot is clean")\n            return room\n',
+            ),
+        ),
+    ),
+    Mutant(
+        "a newer promise is counted when an older campaign's write returns",
+        "Rule 1: it is not durable yet.",
+        (
+            Patch(
+                _PROTOCOL,
+                "                self._promised_durably = ballot\n",
+                "                self._promised_durably = self.acceptor.promised\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a leader's own late promise reports nothing that comes before new values",
+        "Rule 2: it proposes over what its own log holds.",
+        (
+            Patch(
+                _PROTOCOL,
+                "                    leading.on_late_promise(sender.node, self.cluster.voters)\n",
+                "                    if sender is not self._me:\n"
+                "                        leading.on_late_promise(sender.node, self.cluster.voters)\n",
+            ),
+        ),
+        # A node sends Prepare once its own promise is on disk, so no answer comes before that. What a replica is
+        # told in another order it has to get right all the same.
+        seen_by="tests/engine/test_leadership.py::test_its_own_promise_that_comes_late_is_a_late_promise_like_anyones",
+    ),
+    Mutant(
+        "a late promise is ignored",
+        "Rule 2: what it reports may have to come before new values.",
+        (
+            Patch(
+                _PROTOCOL,
+                "                    leading.on_late_promise(sender.node, self.cluster.voters)\n",
+                "                    leading.promises.clean(leading.next_slot, self.cluster.voters)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "of two ballots of one round the first found wins",
+        "Rule 2: the value of the higher ballot may be chosen.",
+        (
+            Patch(
+                _PROMISES,
+                "        highest = max(accepted, key=lambda entry: entry.ballot)\n",
+                "        highest = max(accepted, key=lambda entry: entry.ballot.round)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "decided entries of a higher ballot depose nobody",
+        "Rule 1: a leader announces under its own ballot what a higher one decided.",
+        (
+            Patch(
+                _PROTOCOL,
+                "            if counts or isinstance(message, Decided):\n",
+                "            if counts and not isinstance(message, Decided):\n",
+            ),
+        ),
+    ),
+    # Two that drills of the simulator found.
+    Mutant(
+        "a leader does not ask again for what only it knows decided and has lost",
+        "Rule 4: nothing is applied any more, and nobody else may lead.",
+        (
+            Patch(
+                _LEADING,
+                "        if lost is not None and not self.promises.is_clean(Slot(lost.start), voters):\n",
+                "        if False:\n",
+            ),
+        ),
+        # Of the seeds that rehearse it one in fifty shows it.
+        seen_by="tests/engine/test_leadership.py",
+    ),
+    Mutant(
+        "a leader does not ask again for what a lost snapshot covered and only it knows decided",
+        "Rule 4: nothing is applied any more, and nobody else may lead.",
+        (
+            Patch(
+                _PROTOCOL,
+                "        lost = self.learning.lost\n",
+                "        lost = self.learning.lost if self.learning.delivered + 1 >= self.log.first else None\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot that the log has outrun at its first chunk is fetched for ever",
+        "Rule 4: the node takes no snapshot and fetches none until it is started again.",
+        (Patch(_FETCHING, "                if incoming is not self._incoming:\n", "                if False:\n"),),
+        seen_by="tests/cluster/test_snapshots_fetching.py",
+    ),
+    Mutant(
+        "an empty slot counts as damaged because one above it is",
+        "Rule 2: its node does not say *none* of it, which may be missing to a quorum.",
+        (Patch(_LEARNING, "(not isinstance(purpose, Load) or first >= wanted.stop)", "first > wanted.start"),),
+        # In a random run it shows only where another node has lost the very slot that this one holds nothing of.
+        seen_by="tests/engine/test_scenarios.py",
+    ),
+    # What a reader replayed after that.
+    Mutant(
+        "a lease of an earlier boot is handed to another leader",
+        "Rule 6: the older leader it then promises a new ballot is elected while the lease binds.",
+        (
+            Patch(
+                _LEASE,
+                "            if self._bound_to is None:\n                self._observer",
+                "            if False:\n                self._observer",
+            ),
+        ),
+    ),
+    Mutant(
+        "a leader that never sees the end of the log leads on",
+        "Rule 5: nothing is decided although a quorum without it is whole.",
+        (Patch(_LEADING, " else None if self.sees_the_end(voters) else self.next_slot\n", " else None\n"),),
+    ),
+    Mutant(
+        "a leader that does not get back what it has lost leads on",
+        "Rule 5: nothing is applied although a quorum without it is whole.",
+        (
+            Patch(
+                _LEADING,
+                "        blocked_by = Slot(lost.start) if lost is not None else",
+                "        blocked_by = None if lost is not None else",
+            ),
+        ),
+        # Of the seeds that rehearse it one in twelve shows it.
+        seen_by="tests/engine/test_scenarios.py",
+    ),
+    Mutant(
+        "who could not decide leaves it to others for ever",
+        "Rule 5: who knows more may be able neither to help nor to lead.",
+        (Patch(_ELECTION, "            if self._left_to_others < _PATIENCE:\n", "            if True:\n"),),
+        # When its faults end a simulated cluster is healed, so nothing is for ever there.
+        seen_by="tests/engine/test_scenarios.py",
+    ),
+    Mutant(
+        "a leader's own damage has no end",
+        "Rule 5: nothing is decided with it when another one is away, although it holds everything.",
+        (Patch(_DAMAGED_END, "        if vouched_up_to and any(", "        if False and any("),),
+    ),
+    Mutant(
+        "a quorum is put together from answers of different times",
+        "Rule 5: it deposes a leader that a quorum serves.",
+        (
+            Patch(
+                _ELECTION,
+                "(self._probe_round, now - self.window_s, voters)",
+                '(self._probe_round, float("-inf"), voters)',
+            ),
+        ),
+    ),
+    Mutant(
+        "an answer of another life counts as the leader's",
+        "Rule 8: a leader that was wiped is named on.",
+        (
+            Patch(
+                _PROTOCOL,
+                "            and answer.leader == leader.node\n"
+                "            and (leader.node, leader.incarnation) == (sender.node, sender.incarnation)\n",
+                "            and leader.node == sender.node\n",
+            ),
+        ),
+        seen_by="tests/engine/test_scenarios.py",
+    ),
+)

@@ -1,0 +1,176 @@
+"""Mutants of the rooms around the engine: snapshots on their way, callers, instances, effects, watchers."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant, Patch
+
+_CALLER = "paxospp.execution.caller"
+_DIGESTS = "paxospp.engine.digests"
+_EFFECTS = "paxospp.execution.effects"
+_FETCHING = "paxospp.node.snapshots.fetching"
+_INSTANCES = "paxospp.execution.instances"
+_MEMBERSHIPS = "paxospp.execution.memberships"
+_ROOM = "paxospp.node.snapshots.room"
+_SENDING = "paxospp.node.snapshots.sending"
+_WATCH = "paxospp.node.watch"
+
+MUTANTS = (
+    # Snapshots that are taken, sent, fetched and installed.
+    Mutant(
+        "every chunk is the last one",
+        "Liveness: what is fetched is never whole, and who needs it never catches up.",
+        (
+            Patch(
+                _SENDING,
+                "        last = stream.ended and len(data) == len(stream.ahead)\n",
+                "        last = True\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a fetch goes on at the next peer with whatever that one has",
+        "Rule 8: a snapshot is put together of two.",
+        (
+            Patch(
+                _FETCHING,
+                "        if (chunk.id, chunk.slot, chunk.offset) != "
+                "(incoming.meta.id, incoming.meta.slot, incoming.offset):\n",
+                "        if not chunk.offset:\n            chunk = chunk\n"
+                "        elif chunk.offset != incoming.offset:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a snapshot that came too late is installed all the same",
+        "Rule 8: what was applied since is forgotten.",
+        (
+            # Where the log caught up is looked at in every turn, so that a whole one never comes too late.
+            Patch(_ROOM, "is_whole and slot <= self._replica.delivered:\n", "is_whole and slot < 0:\n"),
+            Patch(_ROOM, "        elif meta.slot <= self._replica.delivered:\n", "        elif meta.slot < 0:\n"),
+        ),
+    ),
+    Mutant(
+        "a snapshot is taken that is older than the damaged one",
+        "Liveness: no storage lets it take that one's place, and the node stops at every start.",
+        (Patch(_ROOM, "not self._is_busy and self._reaches_current and", "not self._is_busy and"),),
+    ),
+    Mutant(
+        "commands are applied while a snapshot is being installed",
+        "Rule 8: they take effect on the state that goes.",
+        (Patch(_ROOM, "            self._driver.hold()\n", ""),),
+    ),
+    # Callers.
+    Mutant(
+        "a call that was given up leaves a gap",
+        "Invariant 11: every later number of its session waits for it.",
+        (
+            Patch(
+                _CALLER,
+                "            self._tokens[number - self._base] = None\n",
+                "            self._tokens[number - self._base] = None\n            self._early.add(number)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a refused call that may be in the log already is said to have no effect",
+        "Invariant 11: an earlier copy of it may be decided.",
+        (Patch(_CALLER, "            if number <= self._twice:\n", "            if number < 0:\n"),),
+        seen_by="tests/execution/test_caller.py",
+    ),
+    Mutant(
+        "answers of a run are credited to the calls after it",
+        "Invariant 11: a resent run overlaps what was answered.",
+        (
+            Patch(
+                _CALLER,
+                "            outcomes = outcomes[skip:]\n            first = self._base\n",
+                "            first = self._base\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a session keeps its numbers when it is lost",
+        "Invariant 11: the new one begins with a number that is not its first.",
+        (
+            Patch(
+                _CALLER,
+                "        self._base = 1  # the lowest number not answered; all below are\n",
+                "        self._base = getattr(self, '_base', 1)\n",
+            ),
+        ),
+    ),
+    # What stands beside the machine.
+    Mutant(
+        "an instance is decided again",
+        "Agreement: whoever proposed first holds another value.",
+        (Patch(_INSTANCES, "        if chosen is None:\n", "        if chosen != value:\n"),),
+    ),
+    Mutant(
+        "a forgotten instance leaves no mark",
+        "Agreement: a late proposal decides it a second time.",
+        (Patch(_INSTANCES, "        self.forgotten.add(_mark(name))\n", ""),),
+    ),
+    Mutant(
+        "what was passed over is told to watchers",
+        "The feed: a copy is told as if it had taken effect.",
+        (
+            Patch(
+                _EFFECTS,
+                "        self._passed_over.setdefault(slot, {})[run] = count\n",
+                "        self._passed_over.setdefault(slot, {})[run] = 0\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "an installed snapshot forgets what was passed over",
+        "The feed: copies below it are told as if they had taken effect.",
+        (
+            Patch(
+                _EFFECTS,
+                "        self._passed_over = OrderedDict(stored.passed_over)\n",
+                "        self._passed_over = OrderedDict()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "changes are told with the time of their own leader",
+        "The feed: time goes back where the clock of a new leader lies behind.",
+        (Patch(_EFFECTS, "            if since <= slot:\n", "            if since < 0:\n"),),
+    ),
+    Mutant(
+        "a watcher passes over what was trimmed",
+        "The feed: it is not told that it missed something.",
+        (
+            Patch(
+                _WATCH,
+                "                raise TrimmedError(first)\n",
+                "                start = first\n",
+            ),
+        ),
+    ),
+    # What the simulator has no part for: members do not change there yet, and nobody is outvoted who is not broken.
+    Mutant(
+        "a membership that replaces another one than the latest takes effect",
+        "Rule 7: of two that were proposed at once both do.",
+        (Patch(_MEMBERSHIPS, "        if membership.replaces != self._decided[-1][0]:\n", "        if False:\n"),),
+        seen_by="tests/execution/test_memberships.py",
+    ),
+    Mutant(
+        "a membership that governs is forgotten",
+        "Rule 7: a snapshot does not say who votes in the slots above it.",
+        (Patch(_MEMBERSHIPS, ".alpha <= applied + 1:\n", ".alpha <= applied + 10:\n"),),
+        seen_by="tests/execution/test_memberships.py",
+    ),
+    Mutant(
+        "whoever has the rarer digest stops, however few have the other one",
+        "Invariant 9: a replica stops that nobody outvoted.",
+        (
+            Patch(
+                _DIGESTS,
+                "        return voters.is_quorum([node for node, digest in known.items() if digest == theirs])\n",
+                "        return bool(theirs)\n",
+            ),
+        ),
+        seen_by="tests/engine/test_digests.py",
+    ),
+)

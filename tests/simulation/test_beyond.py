@@ -1,0 +1,242 @@
+"""What the simulator cannot reach, reached by hand: each test here is named in ``reach.beyond.BEYOND``."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from paxospp_memory import MemoryStorage
+
+from paxospp.config import NodeConfig
+from paxospp.engine.digests import Digests
+from paxospp.engine.observer import Observer
+from paxospp.engine.replica import Replica
+from paxospp.engine.settings import Settings
+from paxospp.messages import CatchUp, Checkpoint, Decided, SnapshotChunk
+from paxospp.model import NodeId, Slot, SnapshotMeta
+from paxospp.node.pacing import PACING, Pacing
+from paxospp.node.writer import Writer
+from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.simulation.host import Host
+from paxospp.testing.simulation.machines import Ledger, ledger_calls
+from paxospp.testing.simulation.phases import Run
+from paxospp.testing.simulation.plan import Overrides, Plan
+from paxospp.testing.simulation.world import World
+from tests.engine.words import N1, N2, ballot, identity, membership, promise, sender, sent
+
+
+class Heard(Observer):
+    """Remembers the markers it hears."""
+
+    def __init__(self) -> None:
+        self.markers: list[str] = []
+
+    def reached(self, marker: str) -> None:
+        self.markers.append(marker)
+
+
+def replica(heard: Heard, *, decided: int) -> Replica:
+    """A replica that holds slots 2 up to ``decided``, has applied slot 1, and reads nothing by itself."""
+    last = Slot(decided)
+    return Replica(
+        identity(),
+        DurableState(promised=ballot(1), decided=last, first=Slot(2), last=last),
+        Settings(alpha=4),
+        Random(1),
+        memberships=[(Slot(1), membership())],
+        applied=1,
+        observer=heard,
+    )
+
+
+def test_two_digests_at_one_slot_are_told_apart() -> None:
+    heard = Heard()
+    digests = Digests(N1, heard)
+    digests.add(N1, 1, Checkpoint(Slot(1024), b"x"))
+    digests.add(N2, 2, Checkpoint(Slot(1024), b"y"))
+
+    assert digests.difference(Slot(1024)) == {N1: b"x", N2: b"y"}
+    assert heard.markers == ["digests: two replicas differ"]
+
+
+def test_a_decided_slot_that_the_storage_forgot_counts_as_damaged_and_is_fetched() -> None:
+    heard = Heard()
+    it = replica(heard, decided=3)
+    (wanted,) = it.start(0.0).reads
+
+    it.on_read(wanted.token, [], 0.0)
+    assert "learning: a decided slot is gone from the storage" in heard.markers
+    assert it.protocol.log.is_faulty(Slot(2))
+
+    it.on_message(sender(N2), Decided(entries=(), decided=Slot(3), first=Slot(1)), 0.1)
+    (asked,) = sent(it.on_tick(1.0), CatchUp)
+    assert asked.start == 2
+
+
+def test_promises_of_others_may_be_enough_before_the_own_one_is_durable() -> None:
+    """A node tells its replica of a write and sends what waited for it in one step; the replica does not rely on it."""
+    heard = Heard()
+    it = replica(heard, decided=1)
+    it.start(0.0)
+    campaign = it.campaign(0.0)
+    assert campaign.persist is not None
+    own = it.protocol.own_ballot
+    assert own is not None
+
+    for peer in (N2, NodeId("n3")):
+        it.on_message(sender(peer), promise(own, decided=1, first=2), 0.0)
+
+    assert it.leading
+    assert "protocol: a replica leads before its own promise is durable" in heard.markers
+
+
+class HeldStorage(MemoryStorage):
+    """Its first write waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.snapshots: list[SnapshotMeta | None] = []
+
+    def persist(self, batch: WriteBatch) -> None:
+        self.begun.set()
+        assert self.go.wait(10.0)
+        self.snapshots.append(batch.snapshot)
+        super().persist(batch)
+
+
+def test_two_snapshots_are_two_writes() -> None:
+    """At most one snapshot is in a batch; a node makes one current at a time, so that two never queue."""
+
+    async def main() -> None:
+        heard, storage, persisted = Heard(), HeldStorage(), asyncio.Queue[int]()
+        failures: list[Exception] = []
+        writer = Writer("n1", on_persisted=persisted.put_nowait, on_failed=failures.append, observer=heard)
+        await writer.open(lambda: storage)
+        metas = [SnapshotMeta(Slot(0), "one"), SnapshotMeta(Slot(0), "two")]
+        for meta in metas:
+            staged = storage.create_snapshot(meta)
+            staged.write(b"state")
+            staged.commit()
+        writer.submit(1, WriteBatch())
+        await asyncio.to_thread(storage.begun.wait)
+        for token, meta in enumerate(metas, 2):
+            writer.submit(token, WriteBatch(snapshot=meta))
+        storage.go.set()
+        assert [await persisted.get() for _ in range(3)] == [1, 2, 3]
+        assert not failures
+        assert storage.snapshots == [None, *metas]
+        assert "writer: a second snapshot waits for the next write" in heard.markers
+        assert await writer.close(5.0)
+
+    asyncio.run(main())
+
+
+# A snapshot that comes at a bad time, on a simulated cluster in which nothing else goes wrong.
+
+
+def founded(seed: int, slots: int, pacing: Pacing = PACING) -> World:
+    """Three nodes that have applied so many slots, and have nothing more to do."""
+    plan = Plan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(families=(), nodes=3))
+    run = Run(replace(plan, config=NodeConfig(), differing={}, pacing=pacing, drill=""))
+    world = run.world
+    for host in world.hosts:
+        host.start()
+    run.clients.begin()
+    passes(world, lambda: min(host.applied for host in world.hosts) >= slots)
+    run.clients.end()
+    return world
+
+
+def cut_off(world: World, slots: int) -> tuple[Host, Host]:
+    """A follower that hears nothing, and the leader, which has applied more than so many slots that it has not."""
+    follower = next(host for host in world.hosts if host not in world.leaders)
+    source = next(host for host in world.hosts if host in world.leaders)
+    names = [host.name for host in world.hosts]
+    world.network.cut((name, follower.name) for name in names if name != follower.name)
+    assert world.clients is not None
+    world.clients.begin()
+    passes(world, lambda: source.applied > follower.applied + slots)
+    return follower, source
+
+
+def passes(world: World, until: Callable[[], bool]) -> None:
+    """Let time pass until this is so."""
+    for _ in range(10_000):
+        if until():
+            return
+        world.clock.run_until(world.clock.now + 0.005)
+    raise AssertionError("it never is")
+
+
+def snapshot_of(host: Host) -> bytes:
+    assert host.parts is not None
+    return b"".join(host.parts.executor.encode_snapshot())
+
+
+def offer(host: Host, source: Host, slot: Slot, data: bytes) -> None:
+    """``host`` needs a snapshot; this one comes from ``source``, in one chunk."""
+    parts = host.parts
+    assert parts is not None
+    parts.snapshots.on_needed(source.name)
+    chunk = SnapshotChunk(slot=slot, id="other", offset=0, data=data, last=True, ballot=source.promised)
+    parts.snapshots.on_message(source.sender, chunk)
+
+
+def test_a_snapshot_of_another_cluster_is_not_installed() -> None:
+    world, other = founded(1, slots=3), founded(2, slots=20)
+    follower = next(host for host in world.hosts if host not in world.leaders)
+    source = next(host for host in world.hosts if host is not follower)
+    passes(other, lambda: bool(other.leaders))
+    stranger = other.leaders[0]
+    assert stranger.parts is not None
+    applied = stranger.parts.executor.applied
+    follower_parts = follower.parts
+    assert follower_parts is not None
+    assert follower_parts.replica.delivered < applied, "it would be of use, were it of this cluster"
+
+    offer(follower, source, applied, snapshot_of(stranger))
+    marker = "snapshots: one of another cluster is refused"
+    passes(world, lambda: world.reach.hits[marker] > 0)
+    assert follower_parts.executor.applied < applied
+
+
+def test_a_snapshot_that_is_whole_when_the_log_has_caught_up_is_dropped() -> None:
+    """A log that catches up drops it at once, unless all of it was just being staged."""
+    world = founded(1, slots=3)
+    follower, source = cut_off(world, 2)
+    assert follower.parts is not None
+    assert source.parts is not None
+    replica, executor = follower.parts.replica, source.parts.executor
+    slot = executor.applied
+
+    offer(follower, source, slot, snapshot_of(source))
+    entries = tuple(source.parts.replica.held(Slot(replica.delivered + 1), Slot(slot + 1), 1 << 20))
+    # Told past the node, which would drop the snapshot at once.
+    decided = Decided(entries=entries, decided=slot, first=Slot(1))
+    replica.on_message(source.sender, decided, replica.protocol.tick_due_at)
+    assert replica.delivered == slot
+    marker = "snapshots: the log has caught up with one that is whole"
+    passes(world, lambda: world.reach.hits[marker] > 0)
+    assert not follower.parts.snapshots.is_fetching
+
+
+def test_what_waits_to_be_applied_when_a_snapshot_brings_it_is_not_applied_again() -> None:
+    world = founded(1, slots=3, pacing=Pacing(apply_slice_s=0.0))
+    follower, source = cut_off(world, 40)
+    assert follower.parts is not None
+    assert source.parts is not None
+    slot, delivered = source.parts.executor.applied, follower.parts.replica.delivered
+    entries = tuple(source.parts.replica.held(Slot(delivered + 1), slot, 1 << 20))
+    assert entries
+    assert entries[-1].slot < slot, "the snapshot tells of later slots"
+
+    told = Decided(entries=entries, decided=slot, first=Slot(1))
+    follower.take(follower.loop, follower.receive, (source.sender, told))
+    offer(follower, source, slot, snapshot_of(source))
+    marker = "driver: what waited to be applied came in a snapshot"
+    passes(world, lambda: world.reach.hits[marker] > 0)
+    assert follower.applied >= slot
