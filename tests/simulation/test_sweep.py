@@ -52,6 +52,7 @@ def test_nothing_unsafe_happens_and_a_majority_recovers(first: int) -> None:
         pytest.param(795518941, id="100 calls of a burst, one after another, each behind a write of 10 ms"),
         pytest.param(722102515, id="a founding that ends without a node that was wiped, once it was called well"),
         pytest.param(114624368, id="a slot that rots above an open end, and cannot be read any more"),
+        pytest.param(39519851, id="a node of the core whose snapshot is damaged, and the source of another one dies"),
     ],
 )
 def test_what_was_called_broken_and_is_right(seed: int) -> None:

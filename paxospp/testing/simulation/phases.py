@@ -151,8 +151,14 @@ class Run:
             raise Broken("liveness", f"calls of {', '.join(client.name for client in waiting)} do not end")
 
     def _is_behind(self, host: Host) -> bool:
-        """Whether it has to catch up with what its disk alone does not tell it."""
-        return host.disk.image.decided < self.world.invariants.chosen.up_to
+        """Whether it has to catch up with what its disk alone does not tell it, or tells it no more."""
+        image = host.disk.image
+        if image.decided < self.world.invariants.chosen.up_to:
+            return True
+        if host.parts is not None and host.parts.executor.applied >= image.decided:
+            return False
+        state_is_lost = image.snapshot_is_damaged and image.first > 1
+        return state_is_lost or any(slot <= image.decided for slot in image.faulty)
 
     def _writing_s(self, host: Host) -> float:
         """How long the write that is under way still takes."""
