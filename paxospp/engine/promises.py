@@ -6,7 +6,8 @@ when all parts of one answer are in. Answers are told apart by the sender's boot
 Prepare that is sent again is answered again, and what was accepted in between moves the bounds of
 the parts, so that parts of two answers may leave out a value. A promise counts for the incarnation
 that gave it: a founder asks everybody, and a node whose disk was wiped has forgotten what its name
-accepted.
+accepted. Of two incarnations of one node nobody can tell which one is gone, for the answer of the
+earlier may be the later one to arrive; so neither counts, and the next ballot asks anew.
 
 References: Lamport, "Paxos Made Simple", 2.2, phase 2a; Alagappan et al., "Protocol-Aware
 Recovery for Consensus-Based Storage" (2018): a faulty entry is not an absent one.
@@ -61,13 +62,13 @@ class _Answer:
     parts: dict[int, Promise] | None
 
     def is_older_than(self, sender: Sender, promise: Promise) -> bool:
-        """Whether ``promise`` begins a newer answer, of this incarnation or another."""
-        return self.incarnation != sender.incarnation or (self.boot, self.number) < (sender.boot, promise.answer)
+        """Whether ``promise`` begins a newer answer."""
+        return (self.boot, self.number) < (sender.boot, promise.answer)
 
     def take(self, sender: Sender, promise: Promise) -> dict[int, Promise] | None:
         """Keep ``promise`` if it is a part of this very answer; all parts, once they are complete."""
         parts = self.parts
-        same = (self.incarnation, self.boot, self.number) == (sender.incarnation, sender.boot, promise.answer)
+        same = (self.boot, self.number) == (sender.boot, promise.answer)
         if parts is None or not same or any(_head(part) != _head(promise) for part in parts.values()):
             return None
         if promise.parts > 1 and not promise.answer:
@@ -87,6 +88,8 @@ class Promises:
         self.ballot = ballot
         self.reports: dict[NodeId, Report] = {}
         self._answers: dict[NodeId, _Answer] = {}
+        self._disputed: set[NodeId] = set()
+        """Nodes of which two incarnations have answered."""
         self._clean_from: tuple[Slot, Voters] | None = None
         """From which slot on a quorum is clean for every slot, as far as the reports of now say."""
 
@@ -94,16 +97,18 @@ class Promises:
         """Take one part; True if it completed the report of its sender. A later report replaces an earlier one."""
         node = sender.node
         answer = self._answers.get(node)
+        if answer is not None and answer.incarnation != sender.incarnation:
+            self._observer.reached("promises: two incarnations of a node have answered, and neither counts")
+            self._dispute(node)
+        if node in self._disputed:
+            return False
         if answer is None or answer.is_older_than(sender, promise):
-            if answer is not None and answer.incarnation != sender.incarnation:
-                self._observer.reached("promises: another incarnation takes the place of the one that promised")
-                self._forget(node)
-            elif answer is not None and answer.parts:
+            if answer is not None and answer.parts:
                 self._observer.reached("promises: a newer answer drops the parts of an older one")
             answer = self._answers[node] = _Answer(sender.incarnation, sender.boot, promise.answer, {})
         parts = answer.take(sender, promise)
         if parts is None:
-            if promise.answer < answer.number and sender.incarnation == answer.incarnation:
+            if promise.answer < answer.number:
                 self._observer.reached("promises: a part of an older answer comes late")
             return False
         if promise.parts > 1:
@@ -122,7 +127,9 @@ class Promises:
         self._observer.counted_promise(sender, promise.answer, self.ballot, self.reports[node])
         return True
 
-    def _forget(self, node: NodeId) -> None:
+    def _dispute(self, node: NodeId) -> None:
+        self._disputed.add(node)
+        self._answers.pop(node)
         self.reports.pop(node, None)
         self._clean_from = None
 

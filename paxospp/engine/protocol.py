@@ -203,13 +203,13 @@ class Protocol:
 
     def _take_promise(self, sender: Sender, promise: Promise, turn: Turn) -> bool:
         """Take one part of a promise, a peer's or this replica's own; False if it is to another ballot."""
+        votes = self.cluster.voters.has(sender.node, sender.incarnation)
         match self.role:
             case Campaigning(promises=promises) as campaign if promises.ballot == promise.ballot:
-                if promises.add(sender, promise) and campaign.has_won(self.cluster):
+                if votes and promises.add(sender, promise) and campaign.has_won(self.cluster):
                     self._become_leading(turn)
             case Leading(promises=promises) as leading if promises.ballot == promise.ballot:
                 # A slot that lacked clean answers may have them now; settle proposes it.
-                votes = self.cluster.voters.has(sender.node, sender.incarnation)
                 if votes and promises.add(sender, promise):
                     if sender is self._me:
                         self._observer.reached("protocol: a leader's own promise is counted late")

@@ -154,15 +154,25 @@ def test_an_answer_of_a_life_without_a_vote_makes_no_slot_clean_and_what_it_hold
     assert it.choose(Slot(2), majority()) == entry(2, MINE, b"x")
 
 
-def test_another_life_takes_the_place_of_the_one_that_promised_before() -> None:
+def test_of_two_lives_that_promised_neither_counts() -> None:
+    """One of them is gone, and the answer of the one that is may be the slower one."""
     it = promises(n2=promise(MINE, entry(1, ballot(1))))
-    whole = promise(MINE)
-    parts = [replace(whole, part=number, parts=2) for number in (0, 1)]
 
-    assert not it.add(sender(N2, incarnation=22), parts[0])
+    assert not it.add(sender(N2, incarnation=22), promise(MINE))
     assert it.reports == {}
+    assert not it.add(sender(N2), promise(MINE))
+    assert not it.add(sender(N2, boot=2), promise(MINE))
+    assert it.reports == {}
+
+
+def test_parts_of_another_life_drop_what_had_come_of_the_first() -> None:
+    it = Promises(MINE)
+    parts = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2)
+
+    assert not it.add(sender(N2), parts[0])
+    assert not it.add(sender(N2, incarnation=22), parts[1])
+    assert not it.is_assembling
     assert not it.add(sender(N2), parts[1])
-    assert it.add(sender(N2), parts[0])
 
 
 def test_it_recovers_up_to_the_highest_slot_anybody_reports() -> None:

@@ -33,8 +33,7 @@ MUTANTS = (
             ),
             Patch(
                 _PROMISES,
-                "        same = (self.incarnation, self.boot, self.number) == "
-                "(sender.incarnation, sender.boot, promise.answer)\n",
+                "        same = (self.boot, self.number) == (sender.boot, promise.answer)\n",
                 "        same = True\n",
             ),
             Patch(
@@ -54,6 +53,18 @@ MUTANTS = (
                 "_Answer(sender.incarnation, sender.boot, promise.answer, dict(answer.parts or {}) if answer else {})",
             ),
             Patch(_PROMISES, " or any(_head(part) != _head(promise) for part in parts.values())", ""),
+        ),
+    ),
+    Mutant(
+        "a promise of another incarnation takes the place of the one before",
+        "Rule 9: one of them is gone, and the cluster is founded with it if its answer was the slower one.",
+        (
+            Patch(
+                _PROMISES,
+                "            self._dispute(node)\n",
+                "            self._answers.pop(node)\n            self.reports.pop(node, None)\n"
+                "            answer = None\n",
+            ),
         ),
     ),
     Mutant(

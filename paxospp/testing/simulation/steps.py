@@ -54,6 +54,8 @@ class StepRules:
         """What was answered to a round of a boot, which is known by its nonce, with the answerer's incarnation."""
         self._rounds: dict[NodeId, dict[int, float]] = {}
         """When each round of a boot began, by the clock of its node that never stops."""
+        self._lives: dict[tuple[Ballot, NodeId], int] = {}
+        """The incarnation whose promise to a ballot was counted for a node."""
         self._learned: dict[NodeId, dict[Slot, Ballot]] = {}
         """What a boot has learned above what it came up with, with the ballots that it was told."""
         self._covered: dict[NodeId, Slot] = {}
@@ -159,6 +161,8 @@ class StepRules:
         counted = (report.decided, report.first, report.faulty, _ballots(report))
         if counted != answer:
             raise Broken("rule 2", f"{host.name} counts {counted} for what {sender.node} answered: {answer}")
+        if self._lives.setdefault((ballot, sender.node), sender.incarnation) != sender.incarnation:
+            raise Broken("rule 9", f"{host.name} counts promises of two incarnations of {sender.node} to {ballot}")
 
     def on_learned(self, host: Host, slot: Slot, ballot: Ballot) -> None:
         """``host`` takes ``slot`` for decided, as it was told under a ballot up to this one (rule 4)."""
