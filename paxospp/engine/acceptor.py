@@ -15,6 +15,7 @@ from paxospp.engine.covered import Met
 from paxospp.engine.invariants import check_promise_rises, check_same_value
 from paxospp.engine.log import Log
 from paxospp.engine.observer import NOBODY, Observer
+from paxospp.engine.writes import Writes
 from paxospp.messages import Accept, Accepted, Nack, Prepare, Promise
 from paxospp.model import Ballot, Entry, Slot
 from paxospp.storage.contract import WriteBatch
@@ -26,8 +27,17 @@ NOTHING = WriteBatch()
 class Acceptor:
     """Promise and accepted entries of one replica; ``promised`` is the promise in memory."""
 
-    def __init__(self, promised: Ballot | None, log: Log, *, chunk_bytes_max: int, observer: Observer = NOBODY) -> None:
+    def __init__(
+        self,
+        promised: Ballot | None,
+        log: Log,
+        writes: Writes,
+        *,
+        chunk_bytes_max: int,
+        observer: Observer = NOBODY,
+    ) -> None:
         self._observer = observer
+        self._writes = writes
         self.promised = promised
         self.log = log
         self._chunk_bytes_max = chunk_bytes_max
@@ -76,6 +86,9 @@ class Acceptor:
         if held is None and accept.slot > self.log.last and self.log.is_full and not own:
             # Too far behind to hold more: catch up first. Not accepting is always allowed.
             self._observer.reached("acceptor: a full log accepts nothing new")
+            return None, NOTHING
+        if self._writes.is_full and not own:
+            self._observer.reached("acceptor: nothing new is accepted while too much waits for the disk")
             return None, NOTHING
         promise = self.promise(accept.ballot)
         if held is not None:

@@ -65,6 +65,10 @@ class Fetching:
         self._helpful = None
         self._pause_s = self._resend_s
 
+    def wait(self, now: float) -> None:
+        """Ask nobody before a moment is over."""
+        self.due_at = max(now + self._resend_s, self.due_at or 0.0)
+
     def ask(self, hole: range, leader: NodeId | None, now: float) -> tuple[NodeId, CatchUp] | None:
         """The request to send now for ``hole``, if it is time for one."""
         start = Slot(hole.start)

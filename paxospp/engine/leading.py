@@ -202,9 +202,9 @@ class Leading:
         return Slot(decided + self.alpha)
 
     def next_entry(self, kind: Kind, value: bytes) -> Entry:
-        """Bind ``value`` to the next slot."""
+        """Bind ``value`` to the next slot. There is room, so all below is proposed, held back or decided."""
         entry = Entry(self.next_slot, self.ballot, kind, value)
-        self.next_slot = Slot(self.next_slot + 1)
+        self.next_slot = self._unproposed = Slot(self.next_slot + 1)
         return entry
 
     def open(self, entry: Entry, now: float) -> None:

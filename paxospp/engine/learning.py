@@ -273,12 +273,16 @@ class Learning:
 
     # Peers.
 
-    def fetch(self, leader: Ballot | None, turn: Turn) -> None:
-        """Ask for the first hole, if there is one and it is time."""
+    def fetch(self, leader: Ballot | None, turn: Turn, *, disk_is_full: bool) -> None:
+        """Ask for the first hole, if there is one and it is time, and the disk keeps up."""
         hole = None if self.is_held else self.learner.hole()
         if hole is None:
             self.fetching.forget_progress()
             self.waits_for_snapshot &= self.is_held
+            return
+        if disk_is_full:
+            self._observer.reached("learning: nothing is fetched while too much waits for the disk")
+            self.fetching.wait(turn.now)
             return
         request = self.fetching.ask(hole, None if leader is None else leader.node, turn.now)
         if request is not None:

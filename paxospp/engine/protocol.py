@@ -32,8 +32,9 @@ from paxospp.engine.log import Log
 from paxospp.engine.observer import Observer
 from paxospp.engine.pulse import Pulse
 from paxospp.engine.settings import Identity, Settings
-from paxospp.engine.turn import AcceptanceDurable, Durable, LeaseDurable, PromiseDurable, Turn
+from paxospp.engine.turn import Turn
 from paxospp.engine.voting import Voting
+from paxospp.engine.writes import AcceptanceDurable, Durable, LeaseDurable, PromiseDurable, Writes
 from paxospp.events import MembershipChanged
 from paxospp.messages import (
     Accept,
@@ -86,12 +87,17 @@ class Protocol:
             bytes_max=settings.tail_bytes_max,
         )
         self._damaged_end = DamagedEnd(self.log, state.promised, observer)
-        self.acceptor = Acceptor(state.promised, self.log, chunk_bytes_max=settings.chunk_bytes_max, observer=observer)
+        self.writes = Writes(settings.tail_bytes_max)
+        self.acceptor = Acceptor(
+            state.promised, self.log, self.writes, chunk_bytes_max=settings.chunk_bytes_max, observer=observer
+        )
         self.learning = Learning(
             self.log, self.acceptor, settings, observer, decided=decided, applied=applied, hinted=state.decided
         )
         self.election = Election(settings.election_timeout_s, random, observer)
-        self.pulse = Pulse(identity, state, settings, cluster, self.acceptor, self.learning, self.election, observer)
+        self.pulse = Pulse(
+            identity, state, settings, self.writes, cluster, self.acceptor, self.learning, self.election, observer
+        )
         self.cluster = cluster
         self._identity = identity
         self._me = Sender(b"", identity.group, identity.name, identity.incarnation, identity.boot, identity.nonce)
@@ -135,6 +141,17 @@ class Protocol:
         """Who leads, as far as this replica knows."""
         ballot = self.leading_ballot
         return None if ballot is None else ballot.node
+
+    @property
+    def room(self) -> int:
+        """How many values may be proposed now; 0 while not leading."""
+        leading = self.leading
+        if leading is None or self.cluster.membership is None:
+            return 0
+        if self.writes.is_full:
+            self._observer.reached("protocol: nothing new is proposed while too much waits for the disk")
+            return 0
+        return leading.room(self.learning.learner.decided, self.cluster.voters)
 
     # What the replica was called for.
 
@@ -560,7 +577,7 @@ class Protocol:
             if self.log.faulty_end and self.cluster.membership is not None:
                 vouched_up_to = self.leading.vouched_up_to(self.decided, self.cluster.voters)
                 self._damaged_end.on_own(self.leading.ballot, vouched_up_to)
-        self.learning.fetch(self.leading_ballot, turn)
+        self.learning.fetch(self.leading_ballot, turn, disk_is_full=self.writes.is_full)
 
     def _lead_on(self, leading: Leading, turn: Turn, before: Slot) -> None:
         decided = self.learning.learner.decided

@@ -20,7 +20,8 @@ from paxospp.engine.leading import Leading
 from paxospp.engine.learning import Learning
 from paxospp.engine.observer import Observer
 from paxospp.engine.settings import Identity, Settings
-from paxospp.engine.turn import Turn, Writes
+from paxospp.engine.turn import Turn
+from paxospp.engine.writes import Writes
 from paxospp.events import Diverged
 from paxospp.messages import Checkpoint, Heartbeat, HeartbeatAnswer
 from paxospp.model import NodeId, Slot
@@ -35,6 +36,7 @@ class Pulse:
         identity: Identity,
         state: DurableState,
         settings: Settings,
+        writes: Writes,
         cluster: Cluster,
         acceptor: Acceptor,
         learning: Learning,
@@ -42,7 +44,7 @@ class Pulse:
         observer: Observer,
     ) -> None:
         self.heartbeats = Heartbeats(settings.heartbeat_interval_s)
-        self.writes = Writes()
+        self.writes = writes
         self.digests = Digests(identity.name, observer)
         self._name = identity.name
         self._window_s = settings.election_timeout_s

@@ -141,10 +141,7 @@ class Replica:
     @property
     def proposable(self) -> int:
         """How many values may be proposed now; 0 while not leading."""
-        protocol, cluster = self.protocol, self._cluster
-        if protocol.leading is None or cluster.membership is None:
-            return 0
-        return protocol.leading.room(protocol.learning.learner.decided, cluster.voters)
+        return self.protocol.room
 
     @property
     def votes(self) -> bool:
@@ -239,7 +236,7 @@ class Replica:
 
     def on_persisted(self, token: int, now: float) -> Output:
         """Write ``token`` and every earlier one have returned."""
-        waiting = list(self.protocol.pulse.writes.returned(token))
+        waiting = list(self.protocol.writes.returned(token))
         if not waiting:
             return self._unchanged()
         turn = self._begin(now)
@@ -309,7 +306,7 @@ class Replica:
         protocol = self.protocol
         if not protocol.learning.is_loading:
             protocol.settle(turn)
-        output = turn.finish(protocol.pulse.writes, protocol.learning.hint(turn))
+        output = turn.finish(protocol.writes, protocol.learning.hint(turn))
         ballot = protocol.leading_ballot
         if ballot is not self._leader_told and ballot != self._leader_told:
             self._leader_told = ballot
@@ -320,7 +317,7 @@ class Replica:
 
     def _unchanged(self) -> Output:
         """Of a call after which everything is as it was."""
-        return Output(token=self.protocol.pulse.writes.last_token, wake_at=self._wakes_at)
+        return Output(token=self.protocol.writes.last_token, wake_at=self._wakes_at)
 
     def _wake_at(self, now: float) -> float:
         """When, on the caller's clock, ``on_tick`` is due."""

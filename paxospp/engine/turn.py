@@ -1,46 +1,15 @@
-"""One call of the replica: what it sends and writes, collected until the call returns.
-
-Also keeps count of the writes that are out and of what waits for them, because a turn is where
-a write gets its number. What waits is a value and not a callback, so that the state of a replica
-can be copied and compared.
-"""
+"""One call of the replica: what it sends and writes, collected until the call returns."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from paxospp.engine.acceptor import NOTHING
 from paxospp.engine.output import Output, merge
-from paxospp.messages import Accept, Accepted, ProtocolMessage
-from paxospp.model import Ballot, NodeId, Slot
+from paxospp.engine.writes import Durable, Writes
+from paxospp.messages import Accept, ProtocolMessage
+from paxospp.model import NodeId, Slot
 from paxospp.storage.contract import WriteBatch
-
-
-@dataclass(slots=True, frozen=True)
-class PromiseDurable:
-    """This replica's promise to its own campaign under ``ballot`` is on disk."""
-
-    ballot: Ballot
-
-
-@dataclass(slots=True, frozen=True)
-class AcceptanceDurable:
-    """This replica's acceptance of its own proposal is on disk."""
-
-    accepted: Accepted
-
-
-@dataclass(slots=True, frozen=True)
-class LeaseDurable:
-    """The disk says that grants may last for ``duration_us`` microseconds."""
-
-    duration_us: int
-
-
-Durable = PromiseDurable | AcceptanceDurable | LeaseDurable
-"""What a write was for, if the replica goes on with something when it has returned."""
 
 
 class Turn:
@@ -79,8 +48,8 @@ class Turn:
         if batches:
             if decided is not None:
                 batches.append(WriteBatch(decided=decided, sync=False))
-            self.output.persist = merge(batches)
-            writes.hand_out(self.now, self._then)
+            batch = self.output.persist = merge(batches)
+            writes.hand_out(self.now, self._then, sum(len(entry.value) for entry in batch.accepted))
         self.output.token = writes.last_token
         return self.output
 
@@ -93,37 +62,3 @@ class Turn:
     def writes(self) -> bool:
         """Whether anything is to be written."""
         return bool(self._batches)
-
-
-@dataclass(slots=True)
-class _Write:
-    token: int
-    since: float
-    then: list[Durable]
-
-
-class Writes:
-    """Numbers writes from 1, and knows what each was for until it returned."""
-
-    def __init__(self) -> None:
-        self.last_token = 0
-        self._out: deque[_Write] = deque()
-
-    def hand_out(self, now: float, then: list[Durable]) -> None:
-        """A write leaves now and gets the next number; ``returned`` yields ``then`` when it has returned."""
-        self.last_token += 1
-        self._out.append(_Write(self.last_token, now, then))
-
-    def returned(self, token: int) -> Iterator[Durable]:
-        """What was waiting for the writes up to ``token``."""
-        while self._out and self._out[0].token <= token:
-            yield from self._out.popleft().then
-
-    @property
-    def out(self) -> Sequence[object]:
-        """The writes that are out, oldest first."""
-        return self._out
-
-    def oldest_age(self, now: float) -> float:
-        """Seconds since the oldest write that is out was handed out; 0 when none is."""
-        return now - self._out[0].since if self._out else 0.0

@@ -15,7 +15,8 @@ from paxospp.engine.founding import FOUNDING_SLOT, why_not_founded_by
 from paxospp.engine.lease import Lease
 from paxospp.engine.observer import Observer
 from paxospp.engine.settings import Identity
-from paxospp.engine.turn import LeaseDurable, Turn
+from paxospp.engine.turn import Turn
+from paxospp.engine.writes import LeaseDurable
 from paxospp.messages import Accept, Accepted, Nack, Prepare, Sender
 from paxospp.model import Ballot, Entry, Slot
 

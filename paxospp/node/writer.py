@@ -31,6 +31,9 @@ from paxospp.model import Entry, Slot
 from paxospp.node.in_place import InPlace
 from paxospp.storage.contract import DurableState, Storage, WriteBatch
 
+WRITE_BYTES_MAX = 64 << 20
+"""Values of so many bytes are not joined by more: a storage makes one record of a write, and may bound its size."""
+
 T = TypeVar("T")
 
 _log = logging.getLogger("paxospp.node")
@@ -250,16 +253,19 @@ class Writer:
             self._done(token)
 
     def _take(self) -> tuple[int, WriteBatch]:
-        """The next write: everything that queued, up to a second snapshot."""
+        """The next write: everything that queued, up to a second snapshot, or to as much as one write takes."""
         token, batch = self._queued.popleft()
         batches = [batch]
         has_snapshot = batch.snapshot is not None
-        while self._queued and not (has_snapshot and self._queued[0][1].snapshot is not None):
+        size = _size_of(batch)
+        while self._queued and size < WRITE_BYTES_MAX:
+            if has_snapshot and self._queued[0][1].snapshot is not None:
+                self._observer.reached("writer: a second snapshot waits for the next write")
+                break
             token, batch = self._queued.popleft()
             batches.append(batch)
             has_snapshot = has_snapshot or batch.snapshot is not None
-        if self._queued:
-            self._observer.reached("writer: a second snapshot waits for the next write")
+            size += _size_of(batch)
         if len(batches) > 1:
             self._observer.reached("writer: batches that queued become one write")
         return token, merge(batches)
@@ -345,3 +351,7 @@ class Writer:
             self._storage.close()
         except Exception:
             _log.exception("node %s: closing the storage failed", self._name)
+
+
+def _size_of(batch: WriteBatch) -> int:
+    return sum(len(entry.value) for entry in batch.accepted)

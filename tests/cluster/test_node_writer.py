@@ -15,7 +15,7 @@ from paxospp import Ballot, Entry, Kind, NodeId, Slot, WriteBatch
 from paxospp.engine.output import ReadRange
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
 from paxospp.node.in_place import RECENT, SLOW_MAX, SMALL_BYTES, SWIFT_S, InPlace
-from paxospp.node.writer import Writer
+from paxospp.node.writer import WRITE_BYTES_MAX, Writer
 from tests.cluster.embedding import run, threads_end
 
 BALLOT = Ballot(1, NodeId("n1"), 7)
@@ -87,6 +87,25 @@ def test_what_queues_while_a_write_is_under_way_becomes_one_write() -> None:
         assert not opened.writer.busy
         assert opened.writer.persisted == 10
         assert [len(batch.accepted) for batch in opened.storage.batches] == [1, 9]
+        await opened.close()
+
+    run(main)
+
+
+def test_no_write_takes_much_more_than_its_bound_however_much_has_queued() -> None:
+    """A disk that hung answers again: one record of all that waited may be more than a storage takes."""
+    part = WRITE_BYTES_MAX // 4
+
+    async def main() -> None:
+        opened = await Opened().open()
+        opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
+        await opened.begun()
+        for token in range(2, 12):
+            opened.writer.submit(token, WriteBatch(accepted=[entry(token, bytes(part))]))
+        for _ in range(4):
+            opened.storage.go.release()
+        assert [await opened.persisted.get() for _ in range(4)] == [1, 5, 9, 11]
+        assert [len(batch.accepted) for batch in opened.storage.batches] == [1, 4, 4, 2]
         await opened.close()
 
     run(main)

@@ -6,6 +6,7 @@ import pytest
 
 from paxospp.engine.acceptor import NOTHING, Acceptor
 from paxospp.engine.log import Log
+from paxospp.engine.writes import Writes
 from paxospp.errors import InvariantViolatedError
 from paxospp.messages import Accepted, Nack, Prepare, Promise
 from paxospp.model import Ballot, Slot
@@ -15,7 +16,7 @@ from .words import N2, N3, accept, ballot, empty_log, entry
 
 
 def acceptor(promised: Ballot | None = None, log: Log | None = None, chunk_bytes_max: int = 1 << 20) -> Acceptor:
-    return Acceptor(promised, log or empty_log(), chunk_bytes_max=chunk_bytes_max)
+    return Acceptor(promised, log or empty_log(), Writes(1 << 20), chunk_bytes_max=chunk_bytes_max)
 
 
 def prepare(of: Ballot) -> Prepare:
@@ -196,7 +197,7 @@ def test_faulty_slots_stand_in_the_promise_until_a_value_heals_them() -> None:
 
 def test_a_full_log_takes_no_more_from_others_and_whatever_this_replica_proposes_itself() -> None:
     log = Log(first=Slot(1), last=Slot(0), memory_from=Slot(1), faulty=(), bytes_max=10)
-    acceptor = Acceptor(ballot(1), log, chunk_bytes_max=1 << 20)
+    acceptor = Acceptor(ballot(1), log, Writes(10), chunk_bytes_max=1 << 20)
     acceptor.on_accept(accept(1, ballot(1), bytes(21)))
 
     assert acceptor.on_accept(accept(2, ballot(1), b"x")) == (None, NOTHING)

@@ -204,9 +204,9 @@ def test_writes_that_are_out_are_numbered_from_one_without_time() -> None:
 
     output = copied.on_persisted(1, 0.0)
 
-    assert replica.protocol.pulse.writes.last_token == 2
+    assert replica.protocol.writes.last_token == 2
     assert output.token == 1
-    assert not copied.protocol.pulse.writes.out
+    assert not copied.protocol.writes.out
 
 
 def test_a_copy_of_a_replica_draws_what_the_original_draws() -> None:

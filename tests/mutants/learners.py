@@ -18,8 +18,8 @@ _PEER_BOOK = "paxospp.engine.peer_book"
 _PULSE = "paxospp.engine.pulse"
 _READING = "paxospp.engine.reading"
 _STORAGE_READS = "paxospp.engine.storage_reads"
-_TURN = "paxospp.engine.turn"
 _VOTING = "paxospp.engine.voting"
+_WRITES = "paxospp.engine.writes"
 
 MUTANTS = (
     # Learning.
@@ -144,7 +144,7 @@ MUTANTS = (
         "B2: a leader counts its own acceptance before it is on disk.",
         (
             Patch(
-                _TURN,
+                _WRITES,
                 "        while self._out and self._out[0].token <= token:\n",
                 "        while self._out and self._out[0].token <= token + 1:\n",
             ),

@@ -384,4 +384,33 @@ MUTANTS = (
         ),
         seen_by="tests/engine/test_scenarios.py",
     ),
+    Mutant(
+        "what a leader proposes anew counts as not proposed yet",
+        "Rule 3: a late promise makes it propose another value there under the same ballot, and it stops.",
+        (
+            Patch(
+                _LEADING,
+                "        self.next_slot = self._unproposed = Slot(self.next_slot + 1)\n",
+                "        self.next_slot = Slot(self.next_slot + 1)\n",
+            ),
+        ),
+        # It takes a lost end that begins above slots in which nothing was accepted, and a window that is smaller than
+        # what one answer to a catch-up brings.
+        seen_by="tests/engine/test_scenarios.py",
+    ),
+    Mutant(
+        "an acceptor whose disk hangs takes whatever comes",
+        "D16: all of it waits in its memory.",
+        (Patch(_ACCEPTOR, "        if self._writes.is_full and not own:\n", "        if False:\n"),),
+    ),
+    Mutant(
+        "a node whose disk hangs fetches whatever it lacks",
+        "D16: all of it waits in its memory.",
+        (Patch(_LEARNING, "        if disk_is_full:\n", "        if False:\n"),),
+    ),
+    Mutant(
+        "a leader proposes whatever comes, however much waits for its own disk",
+        "D16: a quorum decides it without this disk, and all of it waits in memory.",
+        (Patch(_PROTOCOL, "        if self.writes.is_full:\n", "        if False:\n"),),
+    ),
 )

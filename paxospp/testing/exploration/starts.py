@@ -103,7 +103,7 @@ def _world_of(run: Run, scope: Scope) -> tuple[Explorer, World] | None:
         replica = None
         if host.parts is not None and not host.disk.pending and host.parts.replica.membership is not None:
             candidate = host.parts.replica
-            if not candidate.protocol.pulse.writes.out and not candidate.protocol.learning.is_loading:
+            if not candidate.protocol.writes.out and not candidate.protocol.learning.is_loading:
                 replica = candidate
                 facts.extend(_answers_to(candidate))
         states.append((disk, replica, _applied_under(run, Slot(max(host.applied, disk.decided)))))

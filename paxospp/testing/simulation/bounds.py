@@ -15,6 +15,8 @@ from paxospp.node.queries import OPEN_MAX
 from paxospp.testing.simulation.broken import Broken
 
 if TYPE_CHECKING:
+    from paxospp.config import NodeConfig
+    from paxospp.engine.protocol import Protocol
     from paxospp.testing.simulation.host import Host
 
 _RUN_BYTES_MAX = 2 << 20
@@ -34,6 +36,7 @@ def check_memory(host: Host) -> None:
     # Beyond twice its bound a tail takes nothing but what is under way already: one leader's window.
     if protocol.log.bytes > 3 * config.tail_bytes_max + _RUN_BYTES_MAX:
         _too_many(host, "bytes of the log in memory", protocol.log.bytes, 3 * config.tail_bytes_max)
+    _check_writes(host, protocol, config)
     if front.waiting_bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
         _too_many(host, "bytes of runs that wait", front.waiting_bytes, config.inbox_bytes_max)
     if front.waiting_commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
@@ -44,6 +47,24 @@ def check_memory(host: Host) -> None:
         _too_many(host, "queries that wait", parts.queries.waiting, OPEN_MAX)
     if parts.executor.sessions_known > SESSIONS_MAX:
         _too_many(host, "sessions", parts.executor.sessions_known, SESSIONS_MAX)
+
+
+def _check_writes(host: Host, protocol: Protocol, config: NodeConfig) -> None:
+    """D16: what waits for a disk that hangs.
+
+    Beyond the bound there may be one value, one answer of each peer, and what this node has to propose when it leads.
+    Without its disk a node that is alone decides nothing.
+    """
+    bound = 2 * config.tail_bytes_max
+    membership = protocol.cluster.membership
+    if protocol.writes.bytes <= bound or membership is None or len(membership.members) == 1:
+        return
+    plan = host.world.plan
+    answer_bytes = max(other.chunk_bytes_max for other in (plan.config, *plan.differing.values()))
+    values = 2 * membership.alpha + 2
+    bound += len(membership.members) * answer_bytes + values * host.world.invariants.longest_value
+    if protocol.writes.bytes > bound:
+        _too_many(host, "bytes of values that wait for the disk", protocol.writes.bytes, bound)
 
 
 def check_log(host: Host, snapshot: Slot, first: Slot) -> None:

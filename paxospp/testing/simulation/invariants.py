@@ -61,6 +61,8 @@ class Invariants:
         self.of_logs = LogRules()
         self.of_vouching = VouchRules()
         self.of_snapshots = SnapshotRules()
+        self.longest_value = 0
+        """Bytes of the longest value that was proposed."""
         self._boots: dict[Ballot, int] = {}
         self._proposed: set[tuple[Slot, Ballot]] = set()
         self._checks: Mapping[type[Any], Callable[[Host, Any], None]] = {
@@ -121,6 +123,7 @@ class Invariants:
     def _on_accept(self, host: Host, accept: Accept) -> None:
         self.of_steps.on_accept(host, accept)
         slot, ballot = accept.slot, accept.ballot
+        self.longest_value = max(self.longest_value, len(accept.value))
         key = (slot, ballot)
         value = (accept.kind, accept.value)
         if self.chosen.proposed(slot, ballot, value) != value:

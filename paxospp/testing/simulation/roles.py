@@ -71,7 +71,7 @@ class RoleRules:
             return
         self._invariants.of_steps.check_is_served(host, leading, ticked_at)
         self._invariants.of_steps.check_gets_on(host, leading, ticked_at)
-        if protocol.pulse.writes.oldest_age(ticked_at) > 2 * config.election_timeout_s:
+        if protocol.writes.oldest_age(ticked_at) > 2 * config.election_timeout_s:
             raise Broken("B47", f"{host.name} leads, and its disk has not answered for two windows")
 
     def _on_leading(self, host: Host, leading: Leading) -> None:

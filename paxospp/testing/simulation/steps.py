@@ -76,7 +76,7 @@ class StepRules:
     def on_heartbeat_answer(self, host: Host, to: NodeId, answer: HeartbeatAnswer) -> None:
         """``host`` answers a round of ``to``, and says whether its disk answers (rule 5)."""
         assert host.parts is not None
-        writes, clock = host.parts.replica.protocol.pulse.writes, host.parts.replica.active_time
+        writes, clock = host.parts.replica.protocol.writes, host.parts.replica.active_time
         hangs = writes.oldest_age(clock) > host.world.plan.config_of(host.index).election_timeout_s
         if hangs and answer.disk_answers:
             raise Broken("rule 5", f"{host.name} says that its disk answers, and a write has been out for a window")
@@ -255,7 +255,7 @@ class StepRules:
         if leading.since >= before or self._chosen.membership is None or protocol.cluster.membership is None:
             return
         names = self.working(host, after=before)
-        if protocol.pulse.writes.oldest_age(ticked_at) <= config.election_timeout_s and host.has_vote:
+        if protocol.writes.oldest_age(ticked_at) <= config.election_timeout_s and host.has_vote:
             names.add(host.name)
         if not self._chosen.are_quorum(names):
             raise Broken("17", f"{host.name} leads, and within two windows none but {sorted(names)} has answered it")

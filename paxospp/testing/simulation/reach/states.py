@@ -100,7 +100,7 @@ def _lease_held(host: Host) -> bool:
 
 def _writing(host: Host) -> bool:
     assert host.parts is not None
-    return _protocol(host).pulse.writes.oldest_age(host.parts.replica.active_time) > 0
+    return _protocol(host).writes.oldest_age(host.parts.replica.active_time) > 0
 
 
 def _disk_hangs(host: Host) -> bool:
