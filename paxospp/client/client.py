@@ -148,9 +148,18 @@ class Client(Calls):
             self._check_place()
         assert loop is not None
         count = len(self._deadlines.open)
-        if count >= CALLS_MAX or self._conversation.held_bytes + len(payload) > BYTES_MAX:
+        if count >= CALLS_MAX:
             raise OverloadedError(f"{count} calls are under way in this client, which is as much as it takes")
+        if self._has_no_room(payload):
+            self._conversation.want_room(loop.time())
+            self._line.look_in_time()
+            if self._has_no_room(payload):
+                held = self._conversation.held_bytes
+                raise OverloadedError(f"{held} bytes are not answered in this client, which is as much as it takes")
         return loop
+
+    def _has_no_room(self, payload: bytes) -> bool:
+        return self._conversation.held_bytes + len(payload) > BYTES_MAX
 
     def _on_due(self, call: Call) -> None:
         elsewhere = self._book.elsewhere

@@ -73,6 +73,8 @@ class Conversation:
         self._asked_for_session = False
         self._leader_known = False
         self._resend_from: int | None = None
+        self._room_is_wanted = False
+        """Whether, since this stream began, a call found no room beside what was sent."""
         self._questions: dict[int, _Question] = {}
         self._unasked: dict[int, _Question] = {}
         self._ids: dict[Call, int] = {}
@@ -98,14 +100,25 @@ class Conversation:
         """Queue a command; it gets its number when it is first handed out by ``requests``."""
         if len(payload) > self._value_bytes_max:
             self._refuse_size(payload)
-        if (
-            now - self._used_at > self._renew_after_s
-            and self._caller.session is not None
-            and not self._caller.unanswered
-        ):
-            self._lose_session()
+        self._renew_if_silent(now)
         self._used_at = now
         self._caller.add(payload, call)
+
+    def _renew_if_silent(self, now: float) -> None:
+        """Begin another session if nobody waits for this one, and it may have expired."""
+        caller = self._caller
+        if now - self._used_at > self._renew_after_s and caller.session is not None and not caller.unanswered:
+            self._lose_session()
+
+    def want_room(self, now: float) -> None:
+        """What is held leaves a call no room: have it answered, although nobody may wait for it any more.
+
+        It was said on this stream already; silence is a reason to say it on another one from here on.
+        """
+        self._renew_if_silent(now)
+        self._room_is_wanted = self._caller.outstanding
+        if self._room_is_wanted and self._runs_quiet_since is None:
+            self._runs_quiet_since = now
 
     def add_query(self, call: Call, request: bytes, consistency: Consistency, deadline: float) -> int:
         """Queue a query under an id of its own, and return that."""
@@ -193,7 +206,7 @@ class Conversation:
 
     def say_again(self) -> None:
         """Whoever was told may have dropped it: the next ``requests`` hold all that is unanswered."""
-        if self._caller.unanswered:
+        if self._caller.outstanding:
             self._resend_from = 0
         self.ask_again()
 
@@ -224,7 +237,12 @@ class Conversation:
     def _commands_wait(self) -> bool:
         """Whether silence is a reason to try another node, as far as commands are concerned."""
         caller = self._caller
-        return caller.unanswered or (caller.queued > 0 and (caller.session is None or not self._leader_known))
+        return self._answers_are_wanted or (caller.queued > 0 and (caller.session is None or not self._leader_known))
+
+    @property
+    def _answers_are_wanted(self) -> bool:
+        """Whether somebody waits for what was sent, or for the room it takes."""
+        return self._caller.unanswered or (self._room_is_wanted and self._caller.outstanding)
 
     def _runs(self) -> list[bytes]:
         again: list[bytes] = []
@@ -270,6 +288,7 @@ class Conversation:
             self._resend_from = answer.expected
         if answer.status == wire.RUN_STATUS_APPLIED:
             self._patience_s = PATIENCE_MIN_S
+            self._room_is_wanted = self._room_is_wanted and caller.outstanding
             self._runs_quiet_since = now if self._commands_wait else None
 
     def _on_run_refused(self, refused: wire.RunRefused, now: float) -> None:
@@ -278,7 +297,7 @@ class Conversation:
             return
         for call, reason in caller.on_refused({request.number: request.reason for request in refused.requests}):
             self._fail(call, RejectedError(reason))
-        if caller.unanswered:
+        if self._answers_are_wanted:
             self._resend_from = 0
         self._runs_quiet_since = now if self._commands_wait else None
 
@@ -287,6 +306,7 @@ class Conversation:
         for call in self._caller.expire(_draw()):
             self._fail(call, OutcomeUnknownError("the session expired before the command was answered"))
         self._resend_from = None
+        self._room_is_wanted = False
         self._runs_quiet_since = None
 
     def _on_query_answers(self, answers: wire.QueryAnswers, now: float) -> None:
@@ -339,6 +359,7 @@ class Conversation:
     def lost_patience(self) -> None:
         """It was tried: the next attempt may take longer."""
         self._patience_s = min(PATIENCE_MAX_S, self._patience_s * 2)
+        self._room_is_wanted = False
         self._runs_quiet_since = self._queries_quiet_since = None
 
     def _refuse_size(self, payload: bytes) -> NoReturn:

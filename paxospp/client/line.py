@@ -225,7 +225,7 @@ class Line:
         self.is_awake = False
         requests = self._conversation.requests(self._loop.time())
         # Also when nothing may be said: to wait for a node that knows no leader has an end too.
-        self._maybe_look()
+        self.look_in_time()
         return requests
 
     def _on_response(self, response: wire.CallResponse) -> None:
@@ -237,7 +237,7 @@ class Line:
         else:
             self._conversation.on_response(response, self._loop.time())
         self.wake()
-        self._maybe_look()
+        self.look_in_time()
 
     def _on_leader(self, stream: _Stream, leader: wire.Leader) -> None:
         changed = leader.node != stream.leader.node
@@ -249,7 +249,7 @@ class Line:
             self._conversation.say_again()
         self._look_now()
 
-    def _maybe_look(self) -> None:
+    def look_in_time(self) -> None:
         """Have the watch set anew if something is due before the time it is set for."""
         conversation = self._conversation
         if min(conversation.loses_patience_at(), conversation.ask_again_at) < self._look_at:

@@ -3,7 +3,8 @@
 It owns what a Client or an embedded Node must remember so that each call takes effect exactly
 once: which calls have no number yet, which were sent and not answered, how far everything is
 answered. It sends nothing and sets no timer. Whoever owns it transmits the runs it returns, in
-order, and asks for them again (``resend``) after silence or on a new link while ``unanswered``.
+order, and asks for them again (``resend``): after silence while ``unanswered``, and while
+``outstanding`` on a new link, under another leader, or when what is held leaves a call no room.
 
 A call gets its number when its run is first transmitted; number and payload then belong together
 for ever. A call cancelled before that never existed. One given up after that leaves its number
@@ -102,9 +103,19 @@ class Caller:
         return len(self._sent)
 
     @property
+    def outstanding(self) -> bool:
+        """Whether anything that was sent is not answered, whoever still waits for it."""
+        return bool(self._payloads)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether a call queues behind a full window."""
+        return bool(self._queued) and len(self._payloads) >= UNACKNOWLEDGED_MAX
+
+    @property
     def unanswered(self) -> bool:
         """Whether silence is a reason to resend: somebody waits, or a call queues behind a full window."""
-        return bool(self._sent) or (bool(self._queued) and len(self._payloads) >= UNACKNOWLEDGED_MAX)
+        return bool(self._sent) or self.held_up
 
     # ----------------------------------------------------------------------- calls come and go
 

@@ -5,8 +5,9 @@ Calls made in one round of the loop are numbered together when the front door fe
 a call has no number, was not sent, and can be taken back without a trace.
 
 What was sent is sent again until it is answered: at every change of the leader, when an answer
-says that something is missing, and after a silence that doubles. That a command is applied
-once is the business of ``execution.sessions``.
+says that something is missing, and after a silence that doubles, as long as somebody waits for
+it, or for the room it takes. That a command is applied once is the business of
+``execution.sessions``.
 
 Reference: Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.3.
 """
@@ -97,6 +98,9 @@ class LocalCalls:
         self._sent_bytes = 0
         self._must_resend = False
         self._resend_from: int | None = None
+        self._room_is_wanted = False
+        """Whether, since all was sent again last, a call found no room beside what was sent, or some of that
+        was answered for nobody, so that the rest can be as well."""
         self._heard_at = loop.time()
         self._silence_s = config.resend_interval_s
         self._watch: asyncio.TimerHandle | None = None
@@ -129,7 +133,10 @@ class LocalCalls:
             # At most once in a while: refusing must stay cheap, or the refused would be the overload.
             if self._loop.time() - self._dropped_at > DROP_INTERVAL_S:
                 self._drop_cancelled()
+            self._renew_if_silent()
             if self._is_full(size):
+                if self._caller.outstanding:
+                    self._want_room()
                 raise OverloadedError
         if not self._turn_is_wanted:
             self._turn_is_wanted = True
@@ -191,15 +198,17 @@ class LocalCalls:
         """
         caller = self._caller
         runs: list[tuple[bytes, int]] = []
+        self._drop_cancelled()
+        if caller.queued:
+            self._renew_if_silent()
+            if caller.held_up:
+                self._want_room()
         if self._must_resend:
             runs = [(run, RUN_COMMANDS_MAX) for run in caller.resend(self._resend_from)]
             self._must_resend = False
             self._resend_from = None
-        self._drop_cancelled()
         if not caller.queued:
             return runs
-        if self._numbered and not caller.waiting and self._loop.time() - self._heard_at > self._renew_after_s():
-            self._begin_session()
         if not self._numbered:
             if not self._current.look():
                 return runs
@@ -215,8 +224,7 @@ class LocalCalls:
             self._sent.append((self._numbered, size))
             self._sent_bytes += size
             if self._watch is None:
-                self._heard_at = self._loop.time()
-                self._watch = self._loop.call_later(self._silence_s, self._look)
+                self._begin_watch()
             runs += [(run, min(count, RUN_COMMANDS_MAX)) for run in new]
         return runs
 
@@ -239,9 +247,14 @@ class LocalCalls:
             if not call.done():
                 call.set_exception(OverloadedError("the cluster has no room for another session", FULL_RETRY_S))
 
-    def _renew_after_s(self) -> float:
+    def _renew_if_silent(self) -> None:
+        """Begin another session if nobody waits for this one, and it may have expired."""
+        if not self._numbered or self._caller.waiting:
+            return
         membership = self._replica.membership
-        return RENEW_AFTER_S if membership is None else min(RENEW_AFTER_S, membership.session_expiry_s / 2)
+        after_s = RENEW_AFTER_S if membership is None else min(RENEW_AFTER_S, membership.session_expiry_s / 2)
+        if self._loop.time() - self._heard_at > after_s:
+            self._begin_session()
 
     def on_outcome(self, outcome: RunOutcome) -> None:
         """A run of this session was applied here, or turned out to have no effect."""
@@ -251,23 +264,25 @@ class LocalCalls:
         if outcome.status is RunStatus.EXPIRED:
             self._expire()
             return
+        before = caller.acknowledged
         answered, must_resend = caller.on_answer(outcome.first, outcome.status, outcome.expected, outcome.outcomes)
-        if answered:
-            forget = self._open.pop
-            for call, result in cast("list[tuple[Pending, bytes]]", answered):
-                forget(call, None)
-                if call.done():
-                    continue
-                if result[0] == OUTCOME_RESULT:
-                    call.set_result(result[1:])
-                else:
-                    call.set_exception(_error_of(result))
+        forget = self._open.pop
+        for call, result in cast("list[tuple[Pending, bytes]]", answered):
+            forget(call, None)
+            if call.done():
+                continue
+            if result[0] == OUTCOME_RESULT:
+                call.set_result(result[1:])
+            else:
+                call.set_exception(_error_of(result))
+        sent = self._sent
+        acknowledged = caller.acknowledged
+        if answered or acknowledged > before:
+            self._room_is_wanted = self._room_is_wanted or not answered
             self._heard_at = self._loop.time()
             if self._silence_s > self._resend_interval_s:
                 self._observer.reached("local calls: an answer ends a long silence")
                 self._look_soon()
-        sent = self._sent
-        acknowledged = caller.acknowledged
         while sent and sent[0][0] <= acknowledged:
             self._sent_bytes -= sent.popleft()[1]
         if must_resend:
@@ -288,7 +303,7 @@ class LocalCalls:
 
     def on_leader_changed(self) -> None:
         """What was on its way to the former leader, or in its window, may be lost."""
-        if self._caller.unanswered:
+        if self._caller.outstanding:
             self._observer.reached("local calls: runs are sent again under another leader")
             self._must_resend = True
             self._resend_from = None
@@ -311,15 +326,30 @@ class LocalCalls:
         self._numbered = 0
         self._sent.clear()
         self._sent_bytes = 0
-        self._must_resend = False
+        self._must_resend = self._room_is_wanted = False
         return cast("list[Pending]", lost)
 
     # Silence.
 
+    def _want_room(self) -> None:
+        """What was sent leaves a call no room: have it answered, although nobody may wait for it any more."""
+        self._room_is_wanted = True
+        if self._watch is None:
+            self._must_resend = True
+            self._resend_from = None
+            self._begin_watch()
+            self._want_turn()
+
+    def _begin_watch(self) -> None:
+        self._heard_at = self._loop.time()
+        self._watch = self._loop.call_later(self._silence_s, self._look)
+
     def _look(self) -> None:
-        """Send again what nobody answered; stop looking when nobody waits."""
+        """Send again what nobody answered; stop looking when nobody waits for it, or for the room it takes."""
         self._watch = None
-        if not self._caller.unanswered:
+        caller = self._caller
+        if not (caller.unanswered or (self._room_is_wanted and caller.outstanding)):
+            self._room_is_wanted = False
             self._silence_s = self._resend_interval_s
             return
         patience = max(self._silence_s, LEADING_SILENCE_S) if self._replica.leading else self._silence_s
@@ -328,6 +358,7 @@ class LocalCalls:
             self._observer.reached("local calls: runs are sent again after a silence")
             self._must_resend = True
             self._resend_from = None
+            self._room_is_wanted = False
             self._heard_at = self._loop.time()
             self._silence_s = min(2 * self._silence_s, SILENCE_MAX_S)
             self._want_turn()

@@ -16,7 +16,7 @@ from paxospp.client.conversation import (
     Conversation,
 )
 from paxospp.errors import OutcomeUnknownError, OverloadedError, RejectedError, UnavailableError
-from paxospp.execution.values import Run, decode_run
+from paxospp.execution.values import VOID, Run, decode_run
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import run
 
@@ -91,6 +91,81 @@ def test_a_new_stream_says_again_what_is_unanswered_and_nothing_else() -> None:
         (again,) = runs(conversation.requests(0.2))
         assert (again.opened, again.first, again.payloads) == (7, 2, [b"b"])
         assert not second.done()
+
+    run(main)
+
+
+def test_what_was_sent_and_given_up_is_said_on_the_next_stream_with_its_number_until_it_is_answered() -> None:
+    async def main() -> None:
+        conversation = greeted()
+        made = [call(conversation, payload) for payload in (b"a", b"b")]
+        (sent,) = runs(conversation.requests(0.0))
+        for each in made:
+            conversation.give_up(each)
+        assert conversation.requests(0.1) == []
+        assert conversation.loses_patience_at() == math.inf
+        conversation.on_stream(greeting(log_time=99), 0.2)
+        assert runs(conversation.requests(0.2)) == [sent]
+        assert conversation.loses_patience_at() == math.inf
+        assert conversation.held_bytes == 2
+        conversation.on_response(applied(sent), 0.3)
+        assert conversation.held_bytes == 0
+        conversation.on_stream(greeting(log_time=99), 0.4)
+        assert conversation.requests(0.4) == []
+
+    run(main)
+
+
+def test_silence_about_what_nobody_waits_for_counts_once_the_room_it_takes_is_wanted() -> None:
+    async def main() -> None:
+        conversation = greeted()
+        made = call(conversation, b"a")
+        (sent,) = runs(conversation.requests(0.0))
+        conversation.give_up(made)
+        conversation.on_stream(greeting(), 1.0)
+        conversation.requests(1.0)
+        conversation.want_room(5.0)
+        conversation.want_room(5.5)
+        assert conversation.requests(5.5) == []
+        assert conversation.loses_patience_at() == 5.0 + PATIENCE_MIN_S
+        conversation.lost_patience()
+        conversation.on_stream(greeting(), 6.0)
+        assert runs(conversation.requests(6.0)) == [sent]
+        assert conversation.loses_patience_at() == math.inf
+        conversation.want_room(7.0)
+        conversation.on_response(applied(sent), 7.1)
+        conversation.want_room(7.2)
+        assert conversation.loses_patience_at() == math.inf
+
+    run(main)
+
+
+def test_a_session_silent_for_long_is_given_up_with_what_it_holds_when_room_is_wanted() -> None:
+    async def main() -> None:
+        conversation = greeted()
+        made = call(conversation, b"a")
+        conversation.requests(0.0)
+        conversation.give_up(made)
+        conversation.want_room(RENEW_AFTER_S - 1)
+        assert conversation.held_bytes == 1
+        conversation.want_room(RENEW_AFTER_S + 1)
+        assert conversation.held_bytes == 0
+
+    run(main)
+
+
+def test_a_run_refused_when_nobody_waits_is_said_again_at_once_if_room_is_wanted() -> None:
+    async def main() -> None:
+        conversation = greeted()
+        made = [call(conversation, payload) for payload in (b"a", b"b")]
+        (sent,) = runs(conversation.requests(0.0))
+        for each in made:
+            conversation.give_up(each)
+        conversation.want_room(0.1)
+        refused = wire.RunRefused(session=sent.random, requests=[wire.RefusedRequest(number=1, reason="because")])
+        conversation.on_response(wire.CallResponse(run_refused=refused), 0.2)
+        (again,) = runs(conversation.requests(0.2))
+        assert (again.first, again.payloads) == (1, [VOID, b"b"])
 
     run(main)
 

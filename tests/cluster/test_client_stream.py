@@ -335,6 +335,63 @@ def test_more_calls_than_the_bound_are_refused_and_may_be_made_later(monkeypatch
     run(main)
 
 
+async def fill(client: Client, node: Alone) -> None:
+    """Three calls that the node loses and nobody waits for any more."""
+    node.handle = node.lose
+    lost = [asyncio.ensure_future(client.execute(Notes.put, key, "x" * 3_000)) for key in "abc"]
+    await node.took(1)
+    let_deadlines_come(client)
+    ends = await asyncio.gather(*lost, return_exceptions=True)
+    assert {type(end) for end in ends} == {OutcomeUnknownError}
+
+
+async def is_answered(client: Client) -> None:
+    async with asyncio.timeout(10):
+        while client._conversation.held_bytes:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)
+
+
+def test_what_was_given_up_is_answered_by_the_node_that_comes_back_and_takes_no_room_any_more() -> None:
+    async def main() -> None:
+        log = Log()
+        async with Alone("n1", log) as node, Client([node.address]) as client:
+            await fill(client, node)
+            await node.close()
+            again = Alone("n1", log)
+            await again.start(node.address)
+            try:
+                await is_answered(client)
+            finally:
+                await again.close()
+            assert sorted(log.machine.data) == ["a", "b", "c"]
+            assert [run.first for run in again.runs] == [1]
+
+    run(main)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_call_that_finds_no_room_has_what_was_given_up_said_to_another_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "BYTES_MAX", 10_000)
+
+    async def main() -> None:
+        log = Log()
+        async with (
+            Alone("n1", log) as first,
+            Alone("n2", log) as second,
+            Client([first.address, second.address]) as client,
+        ):
+            await fill(client, first)
+            await asyncio.sleep(0.3)  # until nothing is due any more
+            with pytest.raises(OverloadedError, match="bytes are not answered"):
+                await client.execute(Notes.put, "d", "x" * 3_000)
+            await is_answered(client)
+            await client.execute(Notes.put, "d", "x" * 3_000)
+            assert sorted(log.machine.data) == ["a", "b", "c", "d"]
+            assert [len(run.payloads) for run in first.runs + second.runs] == [3, 3, 1]
+
+    run(main)
+
+
 def test_an_address_is_host_and_port_with_a_name_or_without() -> None:
     assert parse_address("127.0.0.1:7001") == "127.0.0.1:7001"
     assert parse_address("n1=db.example:7001") == "db.example:7001"

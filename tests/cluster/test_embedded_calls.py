@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from paxospp.errors import (
     ReplicaStoppedError,
     UnavailableError,
 )
+from paxospp.messages import ForwardRuns
+from paxospp.node import Node
 from tests.cluster.embedding import Embedded, Fragile, Notes, embedded, run
 
 
@@ -236,5 +240,147 @@ def test_values_larger_than_a_batch_and_many_at_once_all_arrive(tmp_path: Path) 
                 assert value is not None
                 assert len(value) == size
             await cluster.agree()
+
+    run(main)
+
+
+class OneWay:
+    """A follower that hears its leader, and whose runs get lost on their way there while ``cut``."""
+
+    def __init__(self, node: Node) -> None:
+        assert node._parts is not None
+        self.local: Any = node._parts.local
+        self.node = node
+        self.cut = False
+        self.lost = 0
+        self.narrow = False
+        """Whether one run of each message gets through, as at a leader that has no room for more."""
+        self._send: Callable[..., None] = node._parts.links.send
+        node._parts.links.send = self._sent  # type: ignore[method-assign]
+
+    def _sent(self, to: Any, message: Any) -> None:
+        if self.cut and isinstance(message, ForwardRuns):
+            self.lost += 1
+        elif self.narrow and isinstance(message, ForwardRuns):
+            self._send(to, ForwardRuns(runs=message.runs[:1]))
+        else:
+            self._send(to, message)
+
+    async def lose(self, cluster: Embedded, *arguments: Any, count: int) -> None:
+        """So many calls of ``Notes.put`` are sent, lost and given up, until nothing looks after them."""
+        await self.node.execute(Notes.add, 0)
+        self.cut = True
+        calls: list[Any] = [self.node.execute(Notes.put, *arguments, timeout=0.05) for _ in range(count)]
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(end) for end in ends} == {OutcomeUnknownError}
+        await cluster.until(lambda: self.local._watch is None)
+        assert self.local._caller.outstanding
+
+
+SMALL = NodeConfig(value_bytes_max=4 << 10, inbox_bytes_max=10 << 10)
+
+
+def test_bytes_of_calls_that_were_lost_and_given_up_do_not_keep_others_out_for_ever(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, config=SMALL) as cluster:
+            way = OneWay(await cluster.follower())
+            await way.lose(cluster, "k", "x" * 3_000, count=3)
+            lost = way.lost
+            await asyncio.sleep(0.3)
+            assert way.lost == lost, "nobody wants it, and it is sent again all the same"
+            ends = asyncio.get_running_loop().time() + 0.5
+            while asyncio.get_running_loop().time() < ends:
+                with pytest.raises(OverloadedError):
+                    await way.node.execute(Notes.put, "k", "y" * 3_000)
+                await asyncio.sleep(0.01)
+            assert lost < way.lost <= lost + 3, "it is sent again at once, and then after silences that double"
+            assert way.local._silence_s > SMALL.resend_interval_s
+            way.cut = False
+            with pytest.raises(OverloadedError):
+                await way.node.execute(Notes.put, "k", "y" * 3_000)
+            await cluster.until(lambda: not way.local._caller.outstanding)
+            assert way.local._sent_bytes == 0
+            assert way.local._silence_s == SMALL.resend_interval_s
+            assert await way.node.execute(Notes.put, "k", "y" * 3_000) == "x" * 3_000
+            await answers_a_put(cluster)
+            await cluster.until(lambda: way.local._watch is None)
+
+    run(main)
+
+
+def test_what_was_given_up_is_sent_again_only_while_calls_want_its_room(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, config=replace(SMALL, resend_interval_s=0.05)) as cluster:
+            way = OneWay(await cluster.follower())
+            await way.lose(cluster, "k", "x" * 3_000, count=3)
+            lost = way.lost
+            with pytest.raises(OverloadedError):
+                await way.node.execute(Notes.put, "k", "y" * 3_000)
+            await cluster.until(lambda: way.local._watch is None, timeout=5)
+            assert lost < way.lost <= lost + 2
+
+    run(main)
+
+
+def test_once_some_of_what_was_given_up_is_answered_the_rest_is_sent_until_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paxospp.node.local.RUN_BYTES_MAX", 3_500)
+
+    async def main() -> None:
+        async with embedded(tmp_path, config=replace(SMALL, resend_interval_s=0.05)) as cluster:
+            way = OneWay(await cluster.follower())
+            await way.lose(cluster, "k", "x" * 2_000, count=5)
+            way.cut, way.narrow = False, True
+            with pytest.raises(OverloadedError):
+                await way.node.execute(Notes.put, "k", "y" * 2_000)
+            await cluster.until(lambda: not way.local._caller.outstanding, timeout=5)
+            await cluster.until(lambda: way.local._watch is None, timeout=5)
+
+    run(main)
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_numbers_of_calls_that_were_lost_and_given_up_do_not_hold_others_up_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    monkeypatch.setattr("paxospp.execution.caller.UNACKNOWLEDGED_MAX", 8)
+
+    async def main() -> None:
+        async with embedded(tmp_path) as cluster:
+            way = OneWay(await cluster.follower())
+            await way.lose(cluster, "k", "lost", count=8)
+            with pytest.raises(UnavailableError, match="not sent in time"):
+                await way.node.execute(Notes.add, 1, timeout=0.05)
+            assert way.local._watch is not None
+            way.cut = False
+            async with asyncio.timeout(5):
+                assert await way.node.execute(Notes.add, 1, timeout=timeout) == 1
+            assert await way.node.query(Notes.get, "k") == "lost"
+
+    run(main)
+
+
+def test_calls_that_were_lost_and_given_up_are_sent_again_under_another_leader(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path) as cluster:
+            way = OneWay(await cluster.follower())
+            await way.lose(cluster, "k", "lost", count=3)
+            way.cut = False
+            way.local.on_leader_changed()
+            await cluster.until(lambda: not way.local._caller.outstanding)
+            assert await way.node.query(Notes.get, "k") == "lost"
+
+    run(main)
+
+
+def test_a_session_silent_for_long_holds_no_room_that_a_call_wants(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path, config=SMALL) as cluster:
+            way = OneWay(await cluster.follower())
+            await way.lose(cluster, "k", "x" * 3_000, count=3)
+            way.cut = False
+            way.local._heard_at -= 1_000_000
+            assert await way.node.execute(Notes.put, "k", "y" * 3_000) is None
 
     run(main)

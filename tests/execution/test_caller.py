@@ -139,9 +139,13 @@ def test_a_call_given_up_after_it_was_sent_leaves_its_number_behind() -> None:
     assert not c.cancel("b")
 
     assert not c.unanswered
+    assert c.outstanding
+    assert c.held_bytes == 2
     assert numbers(c.resend()) == [(1, [b"a", b"b"])]
     assert c.on_answer(1, RunStatus.APPLIED, 3, [b"A", b"B"]) == ([], False)
     assert c.acknowledged == 2
+    assert not c.outstanding
+    assert c.held_bytes == 0
 
 
 def test_cancelling_what_was_answered_or_never_added_changes_nothing() -> None:
@@ -269,10 +273,12 @@ def test_a_window_full_of_numbers_nobody_waits_for_is_resent_for_those_who_queue
     for token in range(UNACKNOWLEDGED_MAX):
         c.cancel(token)
     assert not c.unanswered
+    assert not c.held_up
 
     c.add(b"y", "y")
 
     assert c.unanswered
+    assert c.held_up
 
 
 def test_an_expired_session_loses_what_was_sent_and_keeps_what_queued_for_the_next() -> None:
