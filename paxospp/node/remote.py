@@ -27,7 +27,7 @@ from paxospp.model import NodeId
 from paxospp.node.completing import Completer
 from paxospp.node.current import Current
 from paxospp.node.front import FrontDoor
-from paxospp.node.queries import Queries
+from paxospp.node.queries import Queries, Questions
 from paxospp.rpc.server import ClientConnection
 from paxospp.state_machine import StateMachine, encode_raised
 from paxospp.wire.v1 import client_pb2 as pb
@@ -67,6 +67,8 @@ class RemoteCalls:
         self._held_back = False
         """Whether somebody was told of no leader because this node is not current."""
         self._sessions: dict[ClientConnection, dict[bytes, Answer]] = {}
+        self._asking: dict[ClientConnection, dict[_RemoteAsker, Questions]] = {}
+        """Whose queries are not answered yet."""
 
     def greeting(self) -> pb.Greeting:
         membership = self._replica.membership
@@ -82,10 +84,13 @@ class RemoteCalls:
 
     def on_connect(self, connection: ClientConnection) -> None:
         self._sessions[connection] = {}
+        self._asking[connection] = {}
 
     def on_disconnect(self, connection: ClientConnection) -> None:
         for random, answer in self._sessions.pop(connection, {}).items():
             self._front.forget(random, answer)
+        for questions in self._asking.pop(connection, {}).values():
+            self._queries.leave(questions)
 
     def on_turn(self) -> None:
         """Tell who leads to those who were not told, once this node is current."""
@@ -165,12 +170,16 @@ class RemoteCalls:
 
     def _ask(self, connection: ClientConnection, first_id: int, requests: list[bytes], queries: pb.Queries) -> None:
         if requests and connection in self._sessions:
-            asker = _RemoteAsker(connection, first_id, len(requests))
-            self._queries.ask_all(requests, queries.timeout_s or None, _consistency(queries), asker)
+            asking = self._asking[connection]
+            asker = _RemoteAsker(connection, first_id, len(requests), asking)
+            questions = self._queries.ask_all(requests, queries.timeout_s or None, _consistency(queries), asker)
+            if questions is not None:
+                asking[asker] = questions
 
     def end(self) -> None:
         """Nobody is answered any more; what is open was failed by the queries."""
         self._sessions.clear()
+        self._asking.clear()
 
 
 def _consistency(queries: pb.Queries) -> Consistency:
@@ -224,17 +233,22 @@ def _too_large(size: int) -> tuple[str, str]:
 class _RemoteAsker:
     """Some queries of one client's stream."""
 
-    def __init__(self, connection: ClientConnection, first_id: int, count: int) -> None:
+    def __init__(
+        self, connection: ClientConnection, first_id: int, count: int, asking: dict[_RemoteAsker, Questions]
+    ) -> None:
         self._connection = connection
         self._first_id = first_id
         self._count = count
+        self._asking = asking
+        self._is_told = False
 
     @property
     def waits(self) -> bool:
-        return not self._connection.closed
+        return not self._is_told and not self._connection.closed
 
     def answer(self, results: Sequence[bytes | Exception]) -> None:
         """All that follow one another without a failure go as one message, as far as one holds."""
+        self._end()
         answered: list[bytes] = []
         size = 0
         id = self._first_id
@@ -263,7 +277,12 @@ class _RemoteAsker:
             self._connection.answer(pb.CallResponse(query_answers=answers))
 
     def fail(self, error: Exception) -> None:
+        self._end()
         self._connection.answer(_failure(self._first_id, self._count, error))
+
+    def _end(self) -> None:
+        self._is_told = True
+        self._asking.pop(self, None)
 
 
 def _failure(first_id: int, count: int, error: Exception) -> pb.CallResponse:

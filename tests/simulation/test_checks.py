@@ -120,6 +120,30 @@ def test_a_log_that_is_never_cut_short_is_found(monkeypatch: pytest.MonkeyPatch)
     assert first_broken(plans(config=config)).rule == "18"
 
 
+@pytest.mark.parametrize("leak", ["off the count and in its lane", "out of its lane and on the count"])
+def test_queries_that_are_held_and_not_counted_or_counted_and_not_held_are_found(
+    leak: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """18: both have filled a node's memory, or its count, for good."""
+    from paxospp.node.queries import Queries, Questions
+
+    leave = Queries.leave
+
+    def leak_if_timed_out(queries: Queries, questions: Questions) -> None:
+        group = questions.group
+        if group is None or questions in queries._deadlines.open:
+            leave(queries, questions)
+        elif leak.startswith("off"):
+            queries._open -= len(questions.requests)
+        else:
+            group.remove(questions)
+
+    monkeypatch.setattr(Queries, "leave", leak_if_timed_out)
+    broken = first_broken(plans(faults=replace(CHURN, impatience=0.5)))
+    assert broken.rule == "18"
+    assert "queries as open, and holds" in str(broken)
+
+
 def test_a_read_of_an_older_state_is_held_against_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     from paxospp.node.queries import Queries
 

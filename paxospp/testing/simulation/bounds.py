@@ -43,8 +43,11 @@ def check_memory(host: Host) -> None:
         _too_many(host, "commands that wait", front.waiting_commands, config.inbox_calls_max)
     if local.open_calls > config.inbox_calls_max:
         _too_many(host, "calls that wait", local.open_calls, config.inbox_calls_max)
-    if parts.queries.waiting > OPEN_MAX:
-        _too_many(host, "queries that wait", parts.queries.waiting, OPEN_MAX)
+    counted, held = parts.queries.counted, parts.queries.held
+    if counted > OPEN_MAX:
+        _too_many(host, "queries that wait", counted, OPEN_MAX)
+    if counted != held:
+        raise Broken("18", f"{host.name} counts {counted} queries as open, and holds {held}")
     if parts.executor.sessions_known > SESSIONS_MAX:
         _too_many(host, "sessions", parts.executor.sessions_known, SESSIONS_MAX)
 
