@@ -111,9 +111,7 @@ class AnswerMemory:
         """``entry`` is synced on the disk of ``host``."""
         held, accepted = self.held(host), self._said_by(host).accepted
         former = held.get(entry.slot)
-        # What was damaged, or could not be read, is learned anew under the ballot it was chosen under.
-        was_lost = entry.slot in host.disk.healed or host.world.plan.faults.read_error > 0
-        if former is not None and entry.ballot < former and not was_lost:
+        if former is not None and entry.ballot < former and not _was_lost(host, entry.slot):
             raise Broken("5", f"{host.name} held slot {entry.slot} under {former} and now {entry.ballot}")
         if entry.ballot < accepted.get(entry.slot, entry.ballot):
             accepted[entry.slot] = entry.ballot
@@ -132,7 +130,9 @@ class AnswerMemory:
             raise Broken("5", f"{host.name} came back with a slot accepted under {newest}, promised {image.promised}")
         for slot, ballot in said.accepted.items():
             held = image.entries.get(slot)
-            if (held is None or held.ballot < ballot) and slot >= image.first and not image.is_faulty(slot):
+            if slot < image.first or image.is_faulty(slot) or (held is not None and held.ballot >= ballot):
+                continue
+            if held is None or not _was_lost(host, slot):
                 raise Broken("7", f"{host.name} accepted slot {slot} under {ballot} and came back with {held}")
 
     def after_event(self, host: Host) -> None:
@@ -158,3 +158,8 @@ def _life(host: Host) -> Life:
 
 def _answer(host: Host, number: int) -> _Answer:
     return host.name, host.sender.boot, number
+
+
+def _was_lost(host: Host, slot: Slot) -> bool:
+    """Whether the slot was damaged, or could not be read: it is learned anew under the ballot it was chosen under."""
+    return slot in host.disk.healed or host.world.plan.faults.read_error > 0

@@ -100,8 +100,9 @@ class Invariants:
     def _on_promise(self, host: Host, promise: Promise) -> None:
         ballot = promise.ballot
         self._check_promised(host, ballot, "Promise")
-        if promise.start != 1 or promise.decided:
+        if promise.start != 1 or (promise.decided and not self._is_unaware(host)):
             # Before it knows of a cluster it may promise whoever founds one, and may learn of it while that is written.
+            # It may also have known, and come up again without its slot 1, which rotted: it says *decided* then.
             self._check_votes(host, "promises")
         if promise.start < promise.first:
             self.coverage["a prepare began below the floor of a log"] += 1

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
+from paxospp.engine.settings import Settings
 from paxospp.model import Slot
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.clients import Clients, EmbeddedClient
@@ -122,7 +123,7 @@ class Run:
         # A crashed node takes a moment to start, and before the founding there is more to agree on.
         grace_s = 1.0 if world.invariants.chosen.membership is not None else FOUNDING_S
         if any(self._is_behind(host) for host in core):
-            grace_s += CATCH_UP_S
+            grace_s += max(CATCH_UP_S, self._asking_s())
         # What a burst has left comes first. Each call may be a value of its own, and a log that is full of what is not
         # decided takes the next one only when that is sent again: once the last one is written, and known decided.
         resend_s = max(self.plan.config_of(host.index).resend_interval_s for host in core)
@@ -159,6 +160,10 @@ class Run:
             return False
         state_is_lost = image.snapshot_is_damaged and image.first > 1
         return state_is_lost or any(slot <= image.decided for slot in image.faulty)
+
+    def _asking_s(self) -> float:
+        """How long it takes to ask every peer twice: some are silent, others take a snapshot when they are asked."""
+        return 2 * (len(self.world.hosts) - 1) * Settings().resend_interval_max_s
 
     def _writing_s(self, host: Host) -> float:
         """How long the write that is under way still takes."""
