@@ -134,7 +134,13 @@ class _Writer(SnapshotWriter):
         self._frame = bytearray()
         name = meta.to_bytes()
         self._checksum = zlib.crc32(name)
-        self._append(_MAGIC + struct.pack(">B", len(name)) + name)
+        try:
+            self._append(_MAGIC + struct.pack(">B", len(name)) + name)
+        except BaseException:  # the disk is full: nobody has this writer to abort it
+            os.close(self._file)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
 
     def write(self, data: bytes) -> None:
         self._check_open()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from pathlib import Path
 
@@ -51,6 +53,39 @@ def test_what_was_written_is_read_whatever_the_chunks(tmp_path: Path, size: int)
     for read_size in (1, 4096, 1 << 20) if size < 1000 else (4097, 1 << 20):
         assert read_all(snapshots, read_size) == data
     assert read_all(fresh(tmp_path, name)) == data
+
+
+def test_a_disk_that_is_full_at_the_first_byte_leaves_no_file_and_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked has no writer to abort, and asks again and again."""
+    opened_files: list[int] = []
+    closed_files: list[int] = []
+    begin, end = os.open, os.close
+
+    def watched(*arguments: object, **options: object) -> int:
+        opened_files.append(begin(*arguments, **options))  # type: ignore[arg-type]
+        return opened_files[-1]
+
+    def closed(descriptor: int) -> None:
+        closed_files.append(descriptor)
+        end(descriptor)
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    snapshots = fresh(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", watched)
+        patch.setattr(os, "close", closed)
+        patch.setattr(os, "write", full)
+        for _ in range(3):
+            with pytest.raises(OSError, match="no space left"):
+                snapshots.create_snapshot(meta(3))
+    assert list(tmp_path.iterdir()) == []
+    assert len(opened_files) == 3
+    assert closed_files == opened_files
+    committed(snapshots, meta(3), b"now there is room")
 
 
 def test_the_named_one_is_current_and_all_others_go(tmp_path: Path) -> None:
