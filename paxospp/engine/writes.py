@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from paxospp.messages import Accepted
 from paxospp.model import Ballot
 
+BYTES_MIN = 1 << 10
+"""No node is bounded to less: it would take one value at a time, and the next when that is sent again."""
+
 
 @dataclass(slots=True, frozen=True)
 class PromiseDurable:
@@ -54,7 +57,8 @@ class Writes:
         self.last_token = 0
         self.bytes = 0
         """Of the values that are out: they wait in memory for a disk that is slow, or hangs."""
-        self._bytes_max = bytes_max
+        self.bytes_max = 2 * max(bytes_max, BYTES_MIN)
+        """Beyond this nothing new is handed out."""
         self._out: deque[_Write] = deque()
 
     def hand_out(self, now: float, then: list[Durable], bytes: int) -> None:
@@ -76,7 +80,7 @@ class Writes:
 
         What is decided without this replica is let go of by its log, and is still here.
         """
-        return self.bytes > 2 * self._bytes_max
+        return self.bytes > self.bytes_max
 
     @property
     def out(self) -> Sequence[object]:

@@ -8,7 +8,7 @@ from paxospp.model import Slot
 
 from .words import N1, N2, N3, accept, ballot, entry, founded, promise, sender, sent
 
-TAIL_BYTES_MAX = 1000
+TAIL_BYTES_MAX = 1500
 VALUE = bytes(300)
 
 

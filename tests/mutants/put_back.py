@@ -402,15 +402,19 @@ MUTANTS = (
         "an acceptor whose disk hangs takes whatever comes",
         "D16: all of it waits in its memory.",
         (Patch(_ACCEPTOR, "        if self._writes.is_full and not own:\n", "        if False:\n"),),
+        # The values of a run are small, and its disks seldom hang so long.
+        seen_by="tests/engine/test_writes.py",
     ),
     Mutant(
         "a node whose disk hangs fetches whatever it lacks",
         "D16: all of it waits in its memory.",
         (Patch(_LEARNING, "        if disk_is_full:\n", "        if False:\n"),),
+        seen_by="tests/engine/test_writes.py",
     ),
     Mutant(
         "a leader proposes whatever comes, however much waits for its own disk",
         "D16: a quorum decides it without this disk, and all of it waits in memory.",
         (Patch(_PROTOCOL, "        if self.writes.is_full:\n", "        if False:\n"),),
+        seen_by="tests/engine/test_writes.py",
     ),
 )

@@ -104,6 +104,11 @@ def test_a_slot_that_holds_nothing_is_not_damaged_because_one_above_it_is() -> N
     assert Simulation(Ledger).run([986891575]).seeds == 1
 
 
+def test_a_node_that_is_bounded_to_a_byte_takes_more_than_one_value_before_its_write_returns() -> None:
+    """It filled fifteen slots one at a time, and each of them when it was sent again, more and more seldom."""
+    assert Simulation(Ledger).run([112258487]).seeds == 1
+
+
 def test_a_query_does_not_wait_for_a_slot_that_its_leader_recovered_and_the_next_one_never_heard_of() -> None:
     """Nobody wrote any more, so the slot was never decided, and the query waited until its deadline."""
     assert Simulation(Ledger).run([469410081]).seeds == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paxospp.engine.leading import Leading
+from paxospp.engine.writes import BYTES_MIN
 from paxospp.execution.sessions import SESSIONS_MAX
 from paxospp.model import Slot
 from paxospp.node.queries import OPEN_MAX
@@ -58,7 +59,7 @@ def _check_writes(host: Host, protocol: Protocol, config: NodeConfig) -> None:
     Beyond the bound there may be one value, one answer of each peer, and what this node has to propose when it leads.
     Without its disk a node that is alone decides nothing.
     """
-    bound = 2 * config.tail_bytes_max
+    bound = 2 * max(config.tail_bytes_max, BYTES_MIN)
     membership = protocol.cluster.membership
     if protocol.writes.bytes <= bound or membership is None or len(membership.members) == 1:
         return
