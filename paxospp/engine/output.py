@@ -105,6 +105,11 @@ def leaves_at_once(message: ProtocolMessage) -> bool:
     return isinstance(message, (Accept, Heartbeat, HeartbeatAnswer, Decided, CatchUp, ReadRequest, ReadAnswer))
 
 
+def value_bytes(batch: WriteBatch) -> int:
+    """How many bytes the values in ``batch`` have."""
+    return sum([len(entry.value) for entry in batch.accepted])
+
+
 def merge(batches: Sequence[WriteBatch]) -> WriteBatch:
     """One batch that leaves the storage as ``batches`` in their order would.
 

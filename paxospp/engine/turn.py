@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from paxospp.engine.acceptor import NOTHING
-from paxospp.engine.output import Output, merge
+from paxospp.engine.output import Output, merge, value_bytes
 from paxospp.engine.writes import Durable, Writes
 from paxospp.messages import Accept, ProtocolMessage
 from paxospp.model import NodeId, Slot
@@ -49,7 +49,7 @@ class Turn:
             if decided is not None:
                 batches.append(WriteBatch(decided=decided, sync=False))
             batch = self.output.persist = merge(batches)
-            writes.hand_out(self.now, self._then, sum(len(entry.value) for entry in batch.accepted))
+            writes.hand_out(self.now, self._then, value_bytes(batch))
         self.output.token = writes.last_token
         return self.output
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from paxospp.engine.output import value_bytes
 from paxospp.storage.contract import WriteBatch
 
 SWIFT_S = 0.001
@@ -47,5 +48,5 @@ class InPlace:
             and self._slow <= SLOW_MAX
             and batch.snapshot is None
             and batch.trim is None
-            and sum([len(entry.value) for entry in batch.accepted]) <= SMALL_BYTES
+            and value_bytes(batch) <= SMALL_BYTES
         )

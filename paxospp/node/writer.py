@@ -1,8 +1,8 @@
 """The storage's own threads: one that writes, one that reads.
 
 Group commit by back-pressure: while one ``persist`` is under way, batches queue; when it
-returns, all that queued become one (``engine.output.merge``), so that one fsync pays for
-everybody who waited and no timer decides how long that is. Only one ``persist`` is ever under
+returns, all that queued become one (``engine.output.merge``), up to ``WRITE_BYTES_MAX``, so that
+one fsync pays for everybody who waited and no timer decides how long that is. Only one ``persist`` is ever under
 way; constructor, ``load``, ``persist`` and ``close`` all run in the writing thread, but for the small
 writes that ``in_place`` allows on the loop.
 
@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-from paxospp.engine.output import ReadRange, merge
+from paxospp.engine.output import ReadRange, merge, value_bytes
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.model import Entry, Slot
@@ -257,7 +257,7 @@ class Writer:
         token, batch = self._queued.popleft()
         batches = [batch]
         has_snapshot = batch.snapshot is not None
-        size = _size_of(batch)
+        size = value_bytes(batch)
         while self._queued and size < WRITE_BYTES_MAX:
             if has_snapshot and self._queued[0][1].snapshot is not None:
                 self._observer.reached("writer: a second snapshot waits for the next write")
@@ -265,7 +265,7 @@ class Writer:
             token, batch = self._queued.popleft()
             batches.append(batch)
             has_snapshot = has_snapshot or batch.snapshot is not None
-            size += _size_of(batch)
+            size += value_bytes(batch)
         if len(batches) > 1:
             self._observer.reached("writer: batches that queued become one write")
         return token, merge(batches)
@@ -351,7 +351,3 @@ class Writer:
             self._storage.close()
         except Exception:
             _log.exception("node %s: closing the storage failed", self._name)
-
-
-def _size_of(batch: WriteBatch) -> int:
-    return sum(len(entry.value) for entry in batch.accepted)
