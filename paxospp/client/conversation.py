@@ -111,9 +111,9 @@ class Conversation:
             self._lose_session()
 
     def want_room(self, now: float) -> None:
-        """What is held leaves a call no room: have it answered, although nobody may wait for it any more.
+        """A call finds no room beside the unanswered commands: have them answered, even if no caller waits for them.
 
-        It was said on this stream already; silence is a reason to say it on another one from here on.
+        This stream has carried them already. If it stays silent from here on, they go on another one.
         """
         self._renew_if_silent(now)
         self._room_is_wanted = self._caller.outstanding
