@@ -33,6 +33,10 @@ the time of vouching, and named damage is not clean.)
 accepted s, so d >= t: a contradiction. Answers that A gave to b before the damage were true when it
 gave them, so they may be among those of premise 2.
 
+The end is written down (``WriteBatch.faulty_until``), so that the next boot needs no leader to find it: if two of
+three disks have ever lost their end, nobody could become one. What is true of the log as this boot found it stays
+true; what is lost after that is found by the storage, and is damage anew.
+
 ``tests/engine/test_damaged_end.py`` and ``test_leading.py`` test the premises one by one.
 
 Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018), 3.3.
@@ -42,8 +46,10 @@ from __future__ import annotations
 
 from paxospp.engine.log import Log
 from paxospp.engine.observer import NOBODY, Observer
+from paxospp.engine.turn import Turn
 from paxospp.messages import Heartbeat, HeartbeatAnswer
 from paxospp.model import Ballot, NodeId, Slot
+from paxospp.storage.contract import WriteBatch
 
 
 class DamagedEnd:
@@ -54,7 +60,7 @@ class DamagedEnd:
         self._booted_with = booted_with
         self._observer = observer
 
-    def on_leader(self, ballot: Ballot, heartbeat: Heartbeat) -> None:
+    def on_leader(self, ballot: Ballot, heartbeat: Heartbeat, turn: Turn) -> None:
         """A heartbeat of the leader of ``ballot``. It may have been sent before this boot began."""
         if not self._log.faulty_end:
             return
@@ -64,26 +70,27 @@ class DamagedEnd:
             self._observer.reached("damaged end: a heartbeat that may be older than this boot ends no damage")
         else:
             self._observer.reached("damaged end: a leader elected since ends it")
-            self._close(heartbeat.vouched_up_to, ballot)
+            self._close(heartbeat.vouched_up_to, ballot, turn)
 
-    def on_answer(self, peer: NodeId, answer: HeartbeatAnswer) -> None:
+    def on_answer(self, peer: NodeId, answer: HeartbeatAnswer, turn: Turn) -> None:
         """``peer`` answered a round of this boot; while it leads, it has promised its own ballot and nothing higher."""
         ballot = answer.promised
         if not answer.vouched_up_to or ballot is None or not peer == answer.leader == ballot.node:
             return
         if self._log.faulty_end and (self._booted_with is None or ballot >= self._booted_with):
             self._observer.reached("damaged end: the leader it accepted from ends it in an answer to this boot")
-            self._close(answer.vouched_up_to, ballot)
+            self._close(answer.vouched_up_to, ballot, turn)
 
-    def on_own(self, ballot: Ballot, vouched_up_to: Slot) -> None:
+    def on_own(self, ballot: Ballot, vouched_up_to: Slot, turn: Turn) -> None:
         """This replica leads under ``ballot``, and vouches: to itself like to anybody else.
 
         Its ballot is of this boot (premise 3), and its own answer is not among the clean ones (premise 2).
         """
         if vouched_up_to and any(slots.stop > vouched_up_to + 1 for slots in self._log.faulty):
             self._observer.reached("damaged end: a leader ends its own")
-            self._close(vouched_up_to, ballot)
+            self._close(vouched_up_to, ballot, turn)
 
-    def _close(self, bound: Slot, ballot: Ballot) -> None:
+    def _close(self, bound: Slot, ballot: Ballot, turn: Turn) -> None:
         self._observer.closed_damage(bound, ballot)
-        self._log.close_faulty_end(bound)
+        if self._log.close_faulty_end(bound):
+            turn.write(WriteBatch(faulty_until=Slot(bound + 1)))

@@ -79,13 +79,19 @@ class Log:
             if entry is not None:
                 self.bytes -= len(entry.value)
 
-    def close_faulty_end(self, bound: Slot) -> None:
-        """Nothing above ``bound`` can have been accepted before the damage: open ends end there."""
+    def close_faulty_end(self, bound: Slot) -> bool:
+        """Nothing above ``bound`` can have been accepted before the damage: open ends end there.
+
+        Returns whether anything was faulty above it.
+        """
+        if all(slots.stop <= bound + 1 for slots in self.faulty):
+            return False
         self.faulty = [
             slots
             for slots in (range(faulty.start, min(faulty.stop, bound + 1)) for faulty in self.faulty)
             if len(slots)
         ]
+        return True
 
     def above(self, slot: Slot) -> tuple[Entry, ...]:
         """What is held above ``slot``, ascending; complete as long as ``slot >= memory_from - 1``."""

@@ -114,7 +114,7 @@ def merge(batches: Sequence[WriteBatch]) -> WriteBatch:
     """One batch that leaves the storage as ``batches`` in their order would.
 
     Of two writes of a slot the later stands; the greatest promise, decided and trim; meta key by
-    key; synced if any is; at most one of them may name a snapshot.
+    key; the lowest end of damage; synced if any is; at most one of them may name a snapshot.
     """
     if len(batches) == 1:
         return batches[0]
@@ -124,6 +124,7 @@ def merge(batches: Sequence[WriteBatch]) -> WriteBatch:
     snapshot: SnapshotMeta | None = None
     accepted: dict[Slot, Entry] = {}
     meta: dict[str, bytes] = {}
+    faulty_until: Slot | None = None
     sync = False
     for batch in batches:
         if batch.promised is not None and (promised is None or batch.promised > promised):
@@ -140,6 +141,8 @@ def merge(batches: Sequence[WriteBatch]) -> WriteBatch:
             snapshot = batch.snapshot
         if batch.meta:
             meta.update(batch.meta)
+        if batch.faulty_until is not None and (faulty_until is None or batch.faulty_until < faulty_until):
+            faulty_until = batch.faulty_until
         sync = sync or batch.sync
     return WriteBatch(
         promised=promised,
@@ -148,5 +151,6 @@ def merge(batches: Sequence[WriteBatch]) -> WriteBatch:
         trim=trim,
         snapshot=snapshot,
         meta=meta,
+        faulty_until=faulty_until,
         sync=sync,
     )

@@ -263,7 +263,7 @@ class Protocol:
                 granted = self.voting.on_leader(ballot, turn, wants_lease=heartbeat.round != ANNOUNCEMENT)
                 self.election.on_leader_heartbeat(ballot, heartbeat.served, turn.now)
                 if self.cluster.membership is not None:
-                    self._damaged_end.on_leader(ballot, heartbeat)
+                    self._damaged_end.on_leader(ballot, heartbeat, turn)
         if heartbeat.checkpoint is not None:
             self.pulse.compare_digests(sender.node, sender.incarnation, heartbeat.checkpoint, turn)
         if heartbeat.round != ANNOUNCEMENT:
@@ -279,7 +279,7 @@ class Protocol:
             return
         self.learning.on_hearsay(sender.node, answer.decided)
         if self.cluster.membership is not None:
-            self._damaged_end.on_answer(sender.node, answer)
+            self._damaged_end.on_answer(sender.node, answer, turn)
         leader = self.election.leader
         if (
             leader is not None
@@ -576,7 +576,7 @@ class Protocol:
             self._lead_on(self.leading, turn, before)
             if self.log.faulty_end and self.cluster.membership is not None:
                 vouched_up_to = self.leading.vouched_up_to(self.decided, self.cluster.voters)
-                self._damaged_end.on_own(self.leading.ballot, vouched_up_to)
+                self._damaged_end.on_own(self.leading.ballot, vouched_up_to, turn)
         self.learning.fetch(self.leading_ballot, turn, disk_is_full=self.writes.is_full)
 
     def _lead_on(self, leading: Leading, turn: Turn, before: Slot) -> None:

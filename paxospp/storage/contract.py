@@ -66,6 +66,12 @@ class WriteBatch:
     meta: Mapping[str, bytes] = field(default_factory=dict)
     sync: bool = True
     """False: may be lost with the next power cut, but only together with all that follows it."""
+    faulty_until: Slot | None = None
+    """Of what ``load`` called faulty, slots from this one on hold nothing, as far as they are above ``decided``.
+
+    Such a slot is reported no more, unless a later batch that wrote it is lost. A store may go on to report it,
+    which is safe; but two nodes that still do when a cluster starts anew may leave it without a leader.
+    """
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ it is not synced, and ``load`` does it again.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import zlib
 from abc import abstractmethod
@@ -167,13 +168,16 @@ class KeyValueStorage(Anchor, Storage):
             self._move_first(batch.trim)
         puts, hidden, checksum = self._take_entries(batch)
         self._take_values(batch, puts)
+        emptied: Sequence[tuple[bytes, bytes]] = ()
+        if batch.faulty_until is not None and self._faulty:
+            emptied = self._end_damage(max(batch.faulty_until, self._decided + 1), puts)
         body = encode_body(self._record())
         stamp = self.stamp_batch(batch, zlib.crc32(body, checksum))
         puts.append((RECORD_KEY, encode_record(stamp, body)))
         if hidden:
             self._view = View(former.first, former.last, former.absent, former.faulty, hidden)
         sync = batch.sync or batch.trim is not None or batch.snapshot is not None
-        self._write((), puts, sync=sync)
+        self._write(emptied, puts, sync=sync)
         if sync:
             self.anchor_batch(stamp, self._promised)
         self._show()
@@ -234,9 +238,11 @@ class KeyValueStorage(Anchor, Storage):
     def _note_replaced(self, replaced: dict[int, int], puts: list[tuple[bytes, bytes]]) -> None:
         """Remember the checksums of entries that took another one's place, the latest of them."""
         known = {slot: sum for slot, sum in self._replaced.items() if slot >= self._first and slot not in replaced}
-        latest = [*known.items(), *replaced.items()][-REPLACED_MAX:]
-        self._replaced = dict(latest)
-        data = encode_replaced(self._replaced)
+        self._put_replaced(dict([*known.items(), *replaced.items()][-REPLACED_MAX:]), puts)
+
+    def _put_replaced(self, replaced: dict[int, int], puts: list[tuple[bytes, bytes]]) -> None:
+        self._replaced = replaced
+        data = encode_replaced(replaced)
         self._replaced_checksum = zlib.crc32(data)
         puts.append((REPLACED_KEY, data))
 
@@ -260,6 +266,21 @@ class KeyValueStorage(Anchor, Storage):
             data = encode_meta(self._meta)
             self._meta_checksum = zlib.crc32(data)
             puts.append((META_KEY, data))
+
+    def _end_damage(self, start: int, puts: list[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+        """What is faulty from ``start`` on is empty from now on; returns the ranges of keys to be deleted for that."""
+        ended = [range(max(part.start, start), part.stop) for part in self._faulty.ranges if part.stop > start]
+        self._faulty.discard(range(start, sys.maxsize))
+        for part in ended:
+            self._absent.add(range(part.start, min(part.stop, self._last + 1)))
+        if self._last in self._absent:  # the highest slot that is held stands below
+            self._last = self._absent.ranges[-1].start - 1
+            self._absent.discard(self._absent.ranges[-1])
+        if any(slot in part for part in ended for slot in self._replaced):
+            kept = {slot: sum for slot, sum in self._replaced.items() if not any(slot in part for part in ended)}
+            puts[:] = [pair for pair in puts if pair[0] != REPLACED_KEY]
+            self._put_replaced(kept, puts)
+        return [(entry_key(part.start), entry_key(part.stop)) for part in ended]
 
     def _mark_undecided_holes(self) -> None:
         """A slot up to ``decided`` that holds nothing is faulty: something was decided there."""

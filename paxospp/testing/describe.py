@@ -55,6 +55,8 @@ def describe_write(batch: WriteBatch) -> str:
         parts.append(f"decided={batch.decided}")
     if batch.trim is not None:
         parts.append(f"trim={batch.trim}")
+    if batch.faulty_until is not None:
+        parts.append(f"faulty_until={batch.faulty_until}")
     if batch.snapshot is not None:
         parts.append(f"snapshot={batch.snapshot.slot}")
     if batch.meta and batch.trim is None:  # what stands for a trimmed log goes without saying

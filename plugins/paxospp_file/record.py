@@ -14,7 +14,7 @@ verify. The record's CRC also covers its predecessor's, so it is the running che
 
 Each head repeats the promise, decided, first and the snapshot's name as they are *after* the batch;
 the state block (meta and faulty slots) comes with each change and begins each segment, so that old
-segments can go.
+segments can go. It also names the slots that are faulty no more although nothing was written there.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class State(msgspec.Struct, array_like=True):
 
     meta: dict[str, bytes]
     faulty: list[tuple[int, int]]
+    sound: list[tuple[int, int]] = []
+    """Slots that were faulty until this batch, and hold nothing."""
 
 
 _encode_state = msgspec.msgpack.Encoder().encode

@@ -54,6 +54,8 @@ class Replay:
         self._meta_seen = 0
         self.index = LogIndex()
         self.faulty = SlotSet()
+        self._sound = SlotSet()
+        """Slots that were once faulty, and of which a record says that they hold nothing."""
         self.meta: Mapping[str, bytes] = {}
         self.head: Head | None = None
         self.checksum = 0
@@ -97,7 +99,7 @@ class Replay:
             raise CorruptedError(f"batch {head.meta_number} is damaged, and with it the meta")
         assert self._begin is not None
         if not _is_natural(self._begin, head):
-            self._lose_gaps(range(head.first, self._begin.record.head.highest + 1))
+            self._lose_gaps(range(head.first, self._begin.record.head.highest + 1), but=self._sound)
         self._lose_gaps(range(head.first, head.decided + 1))
 
     def lose(self, slots: range) -> None:
@@ -105,8 +107,11 @@ class Replay:
         self.index.discard(slots)
         self.faulty.add(slots)
 
-    def _lose_gaps(self, slots: range) -> None:
-        for gap in self.index.gaps(slots):
+    def _lose_gaps(self, slots: range, but: SlotSet | None = None) -> None:
+        gaps = SlotSet(self.index.gaps(slots))
+        for part in () if but is None else but.ranges:
+            gaps.discard(part)
+        for gap in gaps.ranges:
             self.faulty.add(gap)
 
     def _apply(self, found: Found) -> None:
@@ -126,6 +131,9 @@ class Replay:
             self.meta, self._meta_seen = record.state.meta, head.meta_number
             for start, stop in record.state.faulty:
                 self.lose(range(max(start, head.first), stop))
+            for start, stop in record.state.sound:  # whoever wrote this knew them, whatever was lost since
+                self.faulty.discard(range(start, stop))
+                self._sound.add(range(start, stop))
         for entry in record.entries:
             slot = range(entry.slot, entry.slot + 1)
             if not entry.whole:

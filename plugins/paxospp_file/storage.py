@@ -222,11 +222,16 @@ class FileStorage(Anchor, paxospp.Storage):
             oldest = next((number for number in self._segments if left[number]), segment.number)
 
         faulty = self._still_faulty(first, slots)
+        sound = _from(faulty, batch.faulty_until, max(last.decided, batch.decided or 0))
+        for part in sound:
+            faulty.discard(part)
         meta = {**self._meta, **batch.meta} if batch.meta else self._meta
         state = None
-        if begun or batch.meta:
-            state = State(meta, [(damaged.start, damaged.stop) for damaged in faulty.ranges])
+        if begun or batch.meta or sound:
+            state = State(meta, _pairs(faulty.ranges), _pairs(sound))
         head = self._next_head(batch, first, slots, oldest)
+        if sound:
+            head.highest = max(self._view.last, sound[0].start - 1, *slots)
         begin = segment.end
         pieces, checksum, places = self._form.encode(head, state, entries, segment=segment.number, offset=begin)
         record_bytes = sum(map(len, pieces))
@@ -326,3 +331,15 @@ class FileStorage(Anchor, paxospp.Storage):
     def open_snapshot(self) -> SnapshotReader | None:
         self.check_readable()
         return self._snapshots.open_snapshot()
+
+
+def _from(faulty: SlotSet, start: int | None, decided: int) -> list[range]:
+    """What of ``faulty`` stands at ``start`` or above, and above ``decided``; nothing without a ``start``."""
+    if start is None or not faulty:
+        return []
+    start = max(start, decided + 1)
+    return [range(max(part.start, start), part.stop) for part in faulty.ranges if part.stop > start]
+
+
+def _pairs(ranges: Sequence[range]) -> list[tuple[int, int]]:
+    return [(part.start, part.stop) for part in ranges]

@@ -361,6 +361,17 @@ MUTANTS = (
         (Patch(_DAMAGED_END, "        if vouched_up_to and any(", "        if False and any("),),
     ),
     Mutant(
+        "where damage ends is not written down",
+        "Rule 5: two of three disks that ever lost their end keep everybody from leading when all start at once.",
+        (
+            Patch(
+                _DAMAGED_END,
+                "            turn.write(WriteBatch(faulty_until=Slot(bound + 1)))",
+                "            pass",
+            ),
+        ),
+    ),
+    Mutant(
         "a quorum is put together from answers of different times",
         "Rule 5: it deposes a leader that a quorum serves.",
         (

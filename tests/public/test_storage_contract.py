@@ -54,7 +54,8 @@ def test_a_store_writes_these_methods_and_no_others() -> None:
 
 
 def test_a_store_is_given_these_values_and_returns_those() -> None:
-    assert fields_of(paxospp.WriteBatch) == ["promised", "accepted", "decided", "trim", "snapshot", "meta", "sync"]
+    written = ["promised", "accepted", "decided", "trim", "snapshot", "meta", "sync", "faulty_until"]
+    assert fields_of(paxospp.WriteBatch) == written
     assert fields_of(paxospp.DurableState) == ["promised", "decided", "first", "last", "snapshot", "meta", "faulty"]
     assert fields_of(paxospp.StorageBackend) == ["scheme", "open", "summary", "drivers", "contract"]
     assert fields_of(paxospp.SnapshotMeta) == ["slot", "id"]

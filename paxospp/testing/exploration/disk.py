@@ -44,12 +44,15 @@ class Disk(NamedTuple):
         entries = {entry.slot: entry for entry in (*self.entries, *batch.accepted)}
         first = self.first if batch.trim is None else max(self.first, batch.trim)
         healed = {entry.slot for entry in batch.accepted}
+        decided = self.decided if batch.decided is None else max(self.decided, batch.decided)
+        stop = sys.maxsize if batch.faulty_until is None else max(batch.faulty_until, decided + 1)
+        faulty = [range(slots.start, min(slots.stop, stop)) for slots in self.faulty]
         return self._replace(
             promised=self.promised if batch.promised is None else batch.promised,
-            decided=self.decided if batch.decided is None else max(self.decided, batch.decided),
+            decided=decided,
             first=first,
             entries=tuple(entries[slot] for slot in sorted(entries) if slot >= first),
-            faulty=tuple(piece for slots in self.faulty for piece in _without(slots, healed, first)),
+            faulty=tuple(piece for slots in faulty for piece in _without(slots, healed, first)),
             snapshot=self.snapshot if batch.snapshot is None else staged,
             meta=tuple(sorted({**dict(self.meta), **batch.meta}.items())),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paxospp.engine.learning import membership_meta, stored_membership
 from paxospp.errors import CorruptedError, TrimmedError
@@ -79,6 +79,8 @@ class Disk:
 
     def write(self, batch: WriteBatch) -> None:
         """Apply ``batch`` as one write."""
+        if batch.faulty_until is not None:
+            self._end_damage(Slot(max(batch.faulty_until, self.image.decided + 1, (batch.decided or 0) + 1)))
         self._writes.append(batch)
         if batch.sync:
             self._synced = len(self._writes)
@@ -90,11 +92,26 @@ class Disk:
 
     def roll_back(self, count: int) -> None:
         """Forget all but the first ``count`` writes; what is damaged stays damaged."""
+        ends = [batch.faulty_until for batch in self._writes[count:] if batch.faulty_until is not None]
+        if ends:  # that the damage had an end is forgotten as well
+            self.faulty.append(range(min(ends), sys.maxsize))
         del self._writes[count:]
         self._synced = min(self._synced, count)
         self.image = Image()
         for batch in self._writes:
             self._apply(self.image, batch)
+
+    def _end_damage(self, start: Slot) -> None:
+        """What is faulty from ``start`` on holds nothing: what was lost there is gone for good."""
+        gone = {slot for slot in self.image.entries if slot >= start and self.is_faulty(slot)}
+        for slot in gone:
+            del self.image.entries[slot]
+        self._writes = [
+            replace(batch, accepted=tuple(entry for entry in batch.accepted if entry.slot not in gone))
+            for batch in self._writes
+        ]
+        ended = [range(slots.start, min(slots.stop, start)) for slots in self.faulty]
+        self.faulty = [slots for slots in ended if slots]
 
     def cut_power(self) -> None:
         """Forget the writes that came after the last synced one."""

@@ -53,6 +53,8 @@ class Image:
     """Slots whose records are there and cannot be read."""
     open_from: int = sys.maxsize
     """From here on everything that is not in ``entries`` is faulty."""
+    lost_since_load: bool = False
+    """Whether something was damaged that the store which wrote here last does not know of."""
     copy_is_rotten: bool = False
     """One of the two copies of the promise is damaged; the next load, or write of a promise, mends it."""
     unreadable: str | None = None
@@ -74,6 +76,7 @@ class Image:
             self.snapshot_is_damaged,
             set(self.faulty),
             self.open_from,
+            self.lost_since_load,
             self.copy_is_rotten,
             self.unreadable,
         )
@@ -97,6 +100,7 @@ class Image:
         for slot in slots:
             if self.entries.pop(slot, None) is not None:
                 self.faulty.add(slot)
+                self.lost_since_load = True
 
     @property
     def floor(self) -> Slot:
@@ -113,6 +117,17 @@ class Image:
         self.decided = min(self.decided, Slot(start - 1))
         self.damage([slot for slot in self.entries if slot >= start])
         self.open_from = min(self.open_from, start)
+        self.lost_since_load = True
+
+    def end_damage(self, start: Slot) -> None:
+        """What the last load called faulty holds nothing from ``start`` on, where that is undecided."""
+        if self.lost_since_load:
+            return  # it cannot be told apart here from what was lost since, and may be reported on
+        start = max(start, Slot(self.decided + 1))
+        unnamed = range(self.open_from, start) if self.open_from < sys.maxsize else range(0)
+        self.faulty = {slot for slot in self.faulty if slot < start}
+        self.faulty |= {Slot(slot) for slot in unnamed if slot not in self.entries}
+        self.open_from = sys.maxsize
 
 
 class Disk:
@@ -196,6 +211,8 @@ class Disk:
                     self.healed.append(slot)
                 image.entries[slot] = entry
                 image.faulty.discard(slot)
+        if batch.faulty_until is not None:
+            image.end_damage(batch.faulty_until)
         image.meta.update(batch.meta)
         if batch.snapshot is not None:
             image.snapshot = (batch.snapshot, self.staged.pop(batch.snapshot.id))
@@ -209,6 +226,7 @@ class Disk:
 
     def _lose(self, batch: WriteBatch, random: Random) -> None:
         """A batch whose ``persist`` returned is not there; the anchor knows that it was (D9)."""
+        self.image.lost_since_load = True
         for entry in batch.accepted:
             if entry.slot >= self.image.first:
                 self.known[entry.slot] = entry.ballot
@@ -233,7 +251,7 @@ class Disk:
         image = self.image
         if image.unreadable is not None:
             raise CorruptedError(image.unreadable)
-        image.copy_is_rotten = False
+        image.copy_is_rotten = image.lost_since_load = False
         self.known = {slot: entry.ballot for slot, entry in image.entries.items()}
         return DurableState(
             promised=image.promised,

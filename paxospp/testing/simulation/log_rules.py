@@ -5,12 +5,14 @@ Each of these is looked at where it is cheap to see, long before it harms:
 * Rule 1: a candidate or leader counts its own promise only once that is on its disk.
 * Rule 4: an installed snapshot raises the promise to the ballot it brings, in memory as on disk.
 * Rule 4: who is asked for a slot that it has applied sends it, or says that it is to be had as a snapshot.
-* Rule 5: a slot that is held is not damaged any more; damage that the current snapshot covers is trimmed.
+* Rule 5: a slot that is held is not damaged any more; damage that the current snapshot covers is trimmed; where
+  damage to the end of the log was taken to end, it ends on the disk, too.
 * Rule 7: a leader of a cluster that is founded keeps to the alpha of its founding.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from paxospp.engine.leading import Leading
@@ -74,6 +76,11 @@ class LogRules:
             self._check_covered(host)
         if protocol.log.faulty:
             self._check_damage(host)
+        image = host.disk.image
+        is_known = not image.lost_since_load and not protocol.writes.out
+        is_open = any(slots.stop == sys.maxsize for slots in protocol.log.faulty)
+        if image.open_from < sys.maxsize and is_known and not is_open:
+            raise Broken("rule 5", f"{host.name} has taken its damage to end, and did not write that down")
 
     @staticmethod
     def _check_damage(host: Host) -> None:

@@ -123,5 +123,6 @@ def close(step: Step, sender: Name, message: Vouch) -> None:
     open_from = memory.open_from or message.bound + 1
     ends = {slot for slot in range(open_from, message.bound + 1) if slot not in memory.entries}
     faulty = frozenset(slot for slot in memory.faulty | ends if slot <= message.bound)
-    # Nothing is written: the next boot finds its end open again.
-    step.become(memory=replace(memory, faulty=faulty, open_from=0))
+    ended = replace(memory, faulty=faulty, open_from=0)
+    if ended != memory:
+        step.write(ended)  # so that the next boot does not find its end open again

@@ -139,6 +139,21 @@ class DamageCases(SuiteBase):
             assert len(read_all(storage)) == len(SLOTS)
 
     @checks("C8")
+    def test_the_end_of_damage_takes_nothing_that_is_held_or_decided(self) -> None:
+        """Slots from ``faulty_until`` on are empty if load called them faulty and they are undecided, and no others."""
+        storage, state = self.hurt(HURT)
+        faulty = [slot for slot in SLOTS if is_faulty(state, slot) and slot <= state.decided]
+        held = {slot: value_of(slot) for slot in SLOTS if not is_faulty(state, slot)}
+        storage.persist(accepted(SLOTS[-1] + 5))
+        storage.persist(WriteBatch(faulty_until=Slot(1)))
+
+        for _ in range(2):
+            storage, again = self.reopened(storage, self.path)
+            assert [slot for slot in faulty if not is_faulty(again, slot)] == []
+            for slot, value in {**held, SLOTS[-1] + 5: value_of(SLOTS[-1] + 5)}.items():
+                assert read_all(storage, slot, slot + 1) == {slot: value}
+
+    @checks("C8")
     def test_a_damaged_slot_is_forgotten_with_the_trim_that_covers_it(self) -> None:
         storage, _ = self.hurt(HURT)
         snapshot(storage, SLOTS[-1], "s", b"data")

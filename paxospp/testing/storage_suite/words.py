@@ -97,7 +97,12 @@ def _told_batch(batch: WriteBatch) -> str:
         parts.append(f"accepted={told(list(batch.accepted))}")
     parts += [
         f"{name}={told(value)}"
-        for name, value in (("decided", batch.decided), ("trim", batch.trim), ("snapshot", batch.snapshot))
+        for name, value in (
+            ("decided", batch.decided),
+            ("trim", batch.trim),
+            ("faulty_until", batch.faulty_until),
+            ("snapshot", batch.snapshot),
+        )
         if value is not None
     ]
     if batch.meta:
