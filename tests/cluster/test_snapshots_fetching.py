@@ -157,6 +157,29 @@ def test_a_peer_that_holds_another_one_is_passed_over_and_where_nobody_holds_it_
     run(main)
 
 
+def test_a_peer_that_has_none_yet_is_asked_again_and_given_up_after_a_while() -> None:
+    """It takes one because it was asked: who asked the next peer instead came round to it after all the others."""
+
+    async def main() -> None:
+        async with fetching(resend_interval_s=RESEND_S) as peers:
+            peers.holds = {N2: ("taken", 7, snapshot(7, b"x"))}
+            peers.fetcher.begin(N2, covers=Slot(1))
+            sender = Sender(CLUSTER, 0, N2, 1, 1, 1)
+            peers.fetcher.on_chunk(sender, GONE)
+            await peers.asked.get()
+            await peers.serve()
+            assert peers.whole == [SnapshotMeta(Slot(7), "taken")]
+            peers.fetcher.end()
+
+            peers.fetcher.begin(N3, covers=Slot(1))
+            async with asyncio.timeout(10):
+                while peers.fetcher.source is not None:
+                    peers.fetcher.on_chunk(Sender(CLUSTER, 0, N3, 1, 1, 1), GONE)
+                    await asyncio.sleep(0.001)
+
+    run(main)
+
+
 def test_what_is_given_up_while_a_chunk_is_staged_is_told_until_the_storage_is_free_for_another() -> None:
     async def main() -> None:
         async with fetching() as peers:

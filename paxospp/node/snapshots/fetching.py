@@ -235,7 +235,8 @@ class Fetcher:
             self.begin(peer, covers=self._covers)
         else:
             self._observer.reached("fetching: the peer that is asked has none that helps")
-            self.end()  # the replica asks again, whoever can help
+            # It may be taking one. So it is asked again, as if it had been silent, and given up as soon.
+            self._useless.discard(peer)
 
     def _on_silence(self) -> None:
         self._timer = None
