@@ -69,8 +69,10 @@ def run_rounds(job: Job, rounds: Iterable[Sequence[int]], jobs: int) -> Iterator
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
-    finally:
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()  # a pool that is left behind may print an error when the interpreter ends
 
 
 def _run(job: Job, seeds: Sequence[int]) -> Report:
