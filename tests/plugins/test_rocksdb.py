@@ -373,3 +373,19 @@ def test_its_own_text_logs_do_not_pile_up(tmp_path: Path) -> None:
         load(tmp_path / "store")[0].close()
 
     assert len(list((tmp_path / "store" / "db").glob("LOG*"))) <= 4
+
+
+def test_where_a_lost_end_stops_is_written_down(tmp_path: Path) -> None:
+    path = left(tmp_path / "store")
+    cut(20)(path)
+    storage, state = load(path)
+    assert state.faulty[-1].stop == sys.maxsize
+    storage.persist(WriteBatch(faulty_until=Slot(30)))
+    storage.persist(WriteBatch(accepted=[entry(40, value_of(40, 2), 2)]))
+    storage.close()
+    for _ in range(2):
+        storage, state = load(path)
+        assert list(state.faulty) == [range(1, 30)]
+        assert state.last == 40
+        assert read_all(storage, 30, 50) == {40: value_of(40, 2)}
+        storage.close()
