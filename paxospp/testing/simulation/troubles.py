@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 RESTART_S = 1.0
 """Mean time after which whoever runs a node starts it again."""
+RESTART_SOON_S = 0.1
+"""The same once nothing new goes wrong, exactly."""
 YEAR_2026 = 1_770_000_000
 
 
@@ -169,8 +171,12 @@ class Troubles:
             image.unreadable = "both copies of the promise are damaged"
 
     def restart_later(self, host: Host) -> None:
-        """Whoever runs the node notices that it is down."""
-        self.world.clock.after(self._stream("restarts").expovariate(1 / RESTART_S), self.restart, host)
+        """Whoever runs the node notices that it is down; soon, once nothing new goes wrong.
+
+        A node may stop even then: because of a write that a slow disk had begun before, and that fails.
+        """
+        down_s = self._stream("restarts").expovariate(1 / RESTART_S) if self.is_on else RESTART_SOON_S
+        self.world.clock.after(down_s, self.restart, host)
 
     def restart(self, host: Host) -> None:
         """It is started again, if it is down and may be."""
