@@ -144,8 +144,11 @@ def encode_replaced(replaced: dict[int, int]) -> bytes:
 
 
 def decode_replaced(data: bytes | None, checksum: int) -> dict[int, int]:
-    """Undo ``encode_replaced``; raises CorruptedError for another one than the record names."""
-    if data is None and checksum == 0:
+    """Undo ``encode_replaced``; raises CorruptedError for another one than the record names.
+
+    A ``checksum`` of 0 says that there is none, whatever is left of an earlier one.
+    """
+    if checksum == 0:
         return {}
     if data is None or zlib.crc32(data) != checksum:
         raise CorruptedError("the list of the slots written again is damaged, missing or an older one")

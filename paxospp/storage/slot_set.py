@@ -43,6 +43,8 @@ class SlotSet:
 
     def discard(self, slots: range) -> None:
         """Take ``slots`` out, as far as they are in."""
+        if not slots:
+            return  # it may end before it begins, and would leave every range around it twice
         left = []
         for known in self.ranges:
             left += [range(known.start, min(known.stop, slots.start)), range(max(known.start, slots.stop), known.stop)]

@@ -6,7 +6,8 @@ that what it calls synced was synced, so only the very last batch can pass for t
 all behind it, never counted (C3).
 
 The slots of a lost record are: those its successor says it wrote, if it is the only one; else all
-from the lowest undecided slot of its last intact predecessor up to the highest slot ever written.
+from the lowest undecided slot of its last intact predecessor up to the highest slot ever written. If it
+began a segment, all slots that nothing holds are faulty too: it may have been the only one to say so.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Replay:
         self.faulty = SlotSet()
         self._sound = SlotSet()
         """Slots that were once faulty, and of which a record says that they hold nothing."""
+        self._unsaid = 0
+        """Slots up to this one may be faulty without a record that says so: it began a segment, and is lost."""
         self.meta: Mapping[str, bytes] = {}
         self.head: Head | None = None
         self.checksum = 0
@@ -100,6 +103,7 @@ class Replay:
         assert self._begin is not None
         if not _is_natural(self._begin, head):
             self._lose_gaps(range(head.first, self._begin.record.head.highest + 1), but=self._sound)
+        self._lose_gaps(range(head.first, self._unsaid + 1), but=self._sound)
         self._lose_gaps(range(head.first, head.decided + 1))
 
     def lose(self, slots: range) -> None:
@@ -117,6 +121,8 @@ class Replay:
     def _apply(self, found: Found) -> None:
         segment, record = found
         head, last = record.head, self.head
+        if last is not None and segment != self.end[0] and record.offset:
+            self._unsaid = max(self._unsaid, last.highest, head.highest)
         if last is None:
             self._begin = found
         elif head.number > last.number + 2:

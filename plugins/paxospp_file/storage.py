@@ -143,16 +143,18 @@ class FileStorage(Anchor, paxospp.Storage):
             head.promised = promised
         for number in {found.segment for found in replay.above} - {replay.end[0]}:
             self._renew(Segment(self._log, number, end=1, bytes_max=0), replay).close()
+        # What stands behind the end never counted, or is lost; its numbers are given to other batches from now on.
+        number, end = replay.end
+        for torn in [number for number in self._segments if number > replay.end[0]]:
+            os.unlink(segment_path(self._log, torn))
+            self._segments.remove(torn)
+        current = Segment(self._log, number, end=end, bytes_max=self._segment_bytes)
+        current.cut()
+        self._renew(current, replay)
         if lost is None:
-            number, end = replay.end
-            for torn in [number for number in self._segments if number > replay.end[0]]:
-                os.unlink(segment_path(self._log, torn))
-                self._segments.remove(torn)
-            current = Segment(self._log, number, end=end, bytes_max=self._segment_bytes)
-            current.cut()
-            self._renew(current, replay)
             self._current = current
-        # Else the damaged end stays as it is, for whoever wants to look at it, and a new segment begins.
+        else:
+            current.close()
         sync_directory(self._log)
         self._view = View(self._log, self._form, head, replay.index, replay.faulty)
         self._meta = dict(replay.meta)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from paxospp_file import FileStorage
+from paxospp_file.record import MAGIC
 
 from paxospp import CorruptedError, DurableState, Entry, Slot, Storage, WriteBatch
 from paxospp.testing.storage_suite.words import ballot, entry, snapshot, value_of
@@ -52,6 +53,10 @@ class Place(ABC):
     @abstractmethod
     def damage_one_entry(self, chance: random.Random) -> None: ...
 
+    def damage_a_late_batch(self, chance: random.Random) -> None:
+        """What was written last or shortly before; the batches behind it stay."""
+        self.damage_one_entry(chance)
+
 
 class FilePlace(Place):
     def __init__(self, path: Path) -> None:
@@ -83,6 +88,14 @@ class FilePlace(Place):
         data = bytearray(log.read_bytes())
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         log.write_bytes(data)
+
+    def damage_a_late_batch(self, chance: random.Random) -> None:
+        log = self._logs()[-1]
+        data = bytearray(log.read_bytes())
+        begins = [at for at in range(len(data)) if data.startswith(MAGIC, at)]
+        if begins:
+            data[chance.choice(begins[-5:]) + 20] ^= 1
+            log.write_bytes(data)
 
 
 class DictPlace(Place):
@@ -194,7 +207,7 @@ def test_an_end_that_is_lost_again_is_open_again(make: type[FilePlace | DictPlac
 @pytest.mark.parametrize("make", PLACES)
 @pytest.mark.parametrize("seed", range(40))
 def test_no_entry_is_ever_taken_for_an_empty_slot(make: type[FilePlace | DictPlace], seed: int, tmp_path: Path) -> None:
-    """Random batches, words about the end of damage, losses and starts, beside a dictionary that forgets nothing."""
+    """Random batches, words about the end of damage, losses and kills, beside a dictionary that forgets nothing."""
     chance = random.Random(seed)
     place = make(tmp_path / "store")
     wanted: dict[int, Entry] = {}
@@ -203,7 +216,8 @@ def test_no_entry_is_ever_taken_for_an_empty_slot(make: type[FilePlace | DictPla
         saved = place.save() if life > 1 else None
         harmed = life > 1 and chance.random() < 0.6
         if harmed:
-            chance.choice([place.lose_last_batch, lambda: place.damage_one_entry(chance)])()
+            harms = [place.damage_one_entry, place.damage_a_late_batch, lambda _: place.lose_last_batch()]
+            chance.choice(harms)(chance)
         try:
             state = place.open()
         except CorruptedError:  # it was a promise or a trim that was lost: as the contract says
@@ -247,6 +261,13 @@ def test_no_entry_is_ever_taken_for_an_empty_slot(make: type[FilePlace | DictPla
         faulty = {slot for slot in range(first, 200) if is_faulty(state, slot)}
         assert known | holes <= faulty <= may_be | holes, f"life {life}"
         assert until == sys.maxsize or not state.faulty or state.faulty[-1].stop < sys.maxsize, "it has an end"
+        killed = chance.random() < 0.5
+        if killed:
+            for _ in range(chance.randrange(3)):
+                place.persist(WriteBatch(decided=Slot(decided), sync=False))
+            saved = place.save()
         place.close()
+        if killed:
+            place.restore(saved)
     assert ended
     assert told

@@ -814,3 +814,93 @@ def test_a_trim_beside_readers_is_an_error_they_can_name_and_no_damage(tmp_path:
         thread.join()
     assert failures == []
     storage.close()
+
+
+def killed_with_hints_behind_a_batch_that_rots(path: Path, hints: int) -> Path:
+    """Slots 1 to 9, a batch each; unsynced hints behind them; the process is killed, and the batch of slot 9 rots."""
+    storage = FileStorage(str(path / "running"))
+    storage.load()
+    for slot in range(1, 9):
+        storage.persist(WriteBatch(accepted=[entry(slot)]))
+    begin = log_end(path / "running")
+    storage.persist(WriteBatch(accepted=[entry(9)]))
+    for decided in range(1, hints + 1):
+        storage.persist(WriteBatch(decided=Slot(decided), sync=False))
+    shutil.copytree(path / "running", path / "left", ignore=shutil.ignore_patterns("LOCK"))
+    storage.close()
+    log = log_files(path / "left")[-1]
+    data = bytearray(log.read_bytes())
+    data[begin + 20] ^= 1
+    log.write_bytes(data)
+    return path / "left"
+
+
+def log_end(path: Path) -> int:
+    """Where the last record ends; behind it stand zeros."""
+    return len(log_files(path)[-1].read_bytes().rstrip(b"\0"))
+
+
+def test_records_behind_a_lost_end_are_not_taken_for_later_ones_with_their_numbers(tmp_path: Path) -> None:
+    """The next batches got the numbers of the hints. At the start after that, the hints were found first."""
+    path = killed_with_hints_behind_a_batch_that_rots(tmp_path, 2)
+    storage = FileStorage(str(path))
+    assert storage.load().faulty == (range(1, sys.maxsize),)
+    for slot in range(12, 16):
+        storage.persist(WriteBatch(promised=ballot(slot), accepted=[entry(slot, slot)]))
+    storage.close()
+    for _ in range(2):
+        storage = FileStorage(str(path))
+        state = storage.load()
+        assert state.faulty == (range(1, 12), range(16, sys.maxsize))
+        assert list(storage.read(Slot(12), Slot(16), 1 << 20)) == [entry(slot, slot) for slot in range(12, 16)]
+        storage.close()
+
+
+def test_a_batch_that_has_the_number_of_one_behind_a_lost_end_can_be_loaded(tmp_path: Path) -> None:
+    path = killed_with_hints_behind_a_batch_that_rots(tmp_path, 1)
+    storage = FileStorage(str(path))
+    storage.load()
+    storage.persist(WriteBatch(promised=ballot(4), faulty_until=Slot(20)))
+    storage.close()
+    storage = FileStorage(str(path))
+    state = storage.load()
+    assert (state.promised, state.faulty) == (ballot(4), (range(1, 20),))
+    storage.close()
+
+
+def test_what_is_faulty_is_not_forgotten_with_the_only_record_that_says_so(tmp_path: Path) -> None:
+    """A trim gave back the segment with the damaged entry, which it counted as empty; then the record itself rots."""
+
+    def opened() -> tuple[FileStorage, DurableState]:
+        storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
+        return storage, storage.load()
+
+    def rot(log: Path, at: int) -> None:
+        data = bytearray(log.read_bytes())
+        data[at] ^= 1
+        log.write_bytes(data)
+
+    storage, _ = opened()
+    for slot in range(1, 20):  # three segments and the begin of a fourth
+        decided = Slot(min(slot, 11))
+        storage.persist(WriteBatch(promised=ballot(3), accepted=[entry(slot, 3, 420)], decided=decided))
+    storage.close()
+    damaged = log_files(tmp_path / "store")[1]
+    rot(damaged, damaged.read_bytes().index(entry(12, 3, 420).value) + 5)
+    storage, state = opened()
+    assert state.faulty == (range(12, 13),)
+    storage.persist(WriteBatch(promised=ballot(4)))
+    begun = log_files(tmp_path / "store")[-1]
+    storage.persist(WriteBatch(promised=ballot(5)))
+    writer = storage.create_snapshot(SnapshotMeta(Slot(11), "s"))
+    writer.write(b"state")
+    writer.commit()
+    storage.persist(WriteBatch(snapshot=SnapshotMeta(Slot(11), "s"), trim=Slot(12)))
+    storage.persist(WriteBatch(promised=ballot(6)))
+    storage.close()
+    assert damaged not in log_files(tmp_path / "store")
+    rot(begun, 20)
+    for _ in range(2):
+        storage, state = opened()
+        assert is_in(12, iter(state.faulty))
+        storage.close()

@@ -18,6 +18,7 @@ from paxospp import (
     StorageError,
     WriteBatch,
 )
+from paxospp.storage import SlotSet
 from paxospp.storage.key_value import REPLACED_MAX
 from paxospp.storage.key_value_records import META_KEY, RECORD_KEY, REPLACED_KEY, entry_key
 from paxospp.testing.storage_suite.words import accepted, ballot, entry, read_all, read_snapshot, snapshot, value_of
@@ -389,3 +390,50 @@ def test_a_store_of_another_format_is_refused(twenty: Disk) -> None:
     twenty.pairs[b"f"] = b"paxospp.KeyValueStorage 2"
     with pytest.raises(StorageError, match=r"reads 'paxospp\.KeyValueStorage 1'"):
         twenty.load()
+
+
+def test_a_list_of_replaced_entries_that_is_no_more_damages_nothing_at_later_starts(twenty: Disk) -> None:
+    storage, _ = twenty.load()
+    storage.persist(accepted(9, round=2))
+    storage, _ = twenty.load()
+    storage.close()
+    twenty.pairs[REPLACED_KEY] = flipped(twenty.pairs[REPLACED_KEY])
+    storage, state = twenty.load()
+    assert list(state.faulty) == [range(1, 21)], "any of them may be an older entry"
+    snapshot(storage, 20, "s")
+    storage.persist(WriteBatch(decided=Slot(20), trim=Slot(21)))
+    for slot in range(21, 24):
+        storage.persist(accepted(slot))
+        storage, state = twenty.load()
+        assert state.faulty == ()
+
+
+def test_a_replaced_entry_whose_damage_ends_damages_nothing_at_later_starts(twenty: Disk) -> None:
+    storage, _ = twenty.load()
+    storage.persist(accepted(20, round=2))
+    storage, _ = twenty.load()
+    del twenty.pairs[entry_key(20)]
+    storage, state = twenty.load()
+    assert list(state.faulty) == [range(20, 21)]
+    storage.persist(WriteBatch(faulty_until=Slot(20)))
+    for _ in range(3):
+        _, state = twenty.load()
+        assert (list(state.faulty), state.last) == ([], 19)
+
+
+def test_many_holes_below_decided_are_looked_at_once_each(disk: Disk) -> None:
+    """Each hole made the list of the missing slots twice as long: with forty of them, a start never ended."""
+    storage, _ = disk.load()
+    storage.persist(accepted(*range(1, 81, 2)))
+    storage.persist(WriteBatch(decided=Slot(79)))
+
+    _, state = disk.load()
+
+    assert list(state.faulty) == [range(slot, slot + 1) for slot in range(2, 80, 2)]
+
+
+@pytest.mark.parametrize("nothing", [range(5, 5), range(7, 3), range(0)])
+def test_to_take_no_slots_out_of_a_set_changes_nothing(nothing: range) -> None:
+    slots = SlotSet([range(1, 9), range(12, 20)])
+    slots.discard(nothing)
+    assert slots.ranges == (range(1, 9), range(12, 20))

@@ -115,6 +115,7 @@ class Fetcher:
         self._useless: set[NodeId] = set()
         """Who said that the snapshot is not to be had there."""
         self._tries = 0
+        self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -139,6 +140,7 @@ class Fetcher:
         self._whole = False
         self._useless.clear()
         self._tries = 0
+        self._began = self._loop.time()
         self._ask()
 
     def _ask(self) -> None:
@@ -235,8 +237,10 @@ class Fetcher:
             self.begin(peer, covers=self._covers)
         else:
             self._observer.reached("fetching: the peer that is asked has none that helps")
-            # It may be taking one. So it is asked again, as if it had been silent, and given up as soon.
+            # It may be taking one. So it is asked again for a while, as if it had been silent.
             self._useless.discard(peer)
+            if self._tries + 1 >= SAME_PEER_TRIES or self._loop.time() >= self._began + SILENCE_MAX_S:
+                self.end()
 
     def _on_silence(self) -> None:
         self._timer = None
