@@ -33,9 +33,9 @@ the time of vouching, and named damage is not clean.)
 accepted s, so d >= t: a contradiction. Answers that A gave to b before the damage were true when it
 gave them, so they may be among those of premise 2.
 
-The end is written down (``WriteBatch.faulty_until``), so that the next boot needs no leader to find it: if two of
-three disks have ever lost their end, nobody could become one. What is true of the log as this boot found it stays
-true; what is lost after that is found by the storage, and is damage anew.
+A writes the end down (``WriteBatch.faulty_until``), so that its next boot needs no leader to find it. Otherwise, if two
+of three disks had ever lost their end, nobody could become the leader when all start at once. The claim is about the
+log as this boot found it, so it stays true. If the disk loses something later, the storage reports new damage.
 
 ``tests/engine/test_damaged_end.py`` and ``test_leading.py`` test the premises one by one.
 

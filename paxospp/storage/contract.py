@@ -67,10 +67,10 @@ class WriteBatch:
     sync: bool = True
     """False: may be lost with the next power cut, but only together with all that follows it."""
     faulty_until: Slot | None = None
-    """Of what ``load`` called faulty, slots from this one on hold nothing, as far as they are above ``decided``.
+    """Slots that ``load`` called faulty are empty from this one on, if they are above ``decided``.
 
-    Such a slot is reported no more, unless a later batch that wrote it is lost. A store may go on to report it,
-    which is safe; but two nodes that still do when a cluster starts anew may leave it without a leader.
+    Do not report such a slot again, unless a later batch that wrote it is lost. A store that goes on reporting it is
+    safe, but if two of three nodes do so when a cluster restarts, it may stay without a leader.
     """
 
 

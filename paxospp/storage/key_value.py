@@ -268,7 +268,7 @@ class KeyValueStorage(Anchor, Storage):
             puts.append((META_KEY, data))
 
     def _end_damage(self, start: int, puts: list[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
-        """What is faulty from ``start`` on is empty from now on; returns the ranges of keys to be deleted for that."""
+        """Make the faulty slots from ``start`` on empty; returns the ranges of keys that this deletes."""
         ended = [range(max(part.start, start), part.stop) for part in self._faulty.ranges if part.stop > start]
         self._faulty.discard(range(start, sys.maxsize))
         for part in ended:

@@ -137,7 +137,7 @@ class Replay:
             self.meta, self._meta_seen = record.state.meta, head.meta_number
             for start, stop in record.state.faulty:
                 self.lose(range(max(start, head.first), stop))
-            for start, stop in record.state.sound:  # whoever wrote this knew them, whatever was lost since
+            for start, stop in record.state.sound:  # still true, whatever was lost since
                 self.faulty.discard(range(start, stop))
                 self._sound.add(range(start, stop))
         for entry in record.entries:

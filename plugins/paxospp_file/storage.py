@@ -336,7 +336,7 @@ class FileStorage(Anchor, paxospp.Storage):
 
 
 def _from(faulty: SlotSet, start: int | None, decided: int) -> list[range]:
-    """What of ``faulty`` stands at ``start`` or above, and above ``decided``; nothing without a ``start``."""
+    """The part of ``faulty`` from ``start`` on and above ``decided``; nothing if ``start`` is None."""
     if start is None or not faulty:
         return []
     start = max(start, decided + 1)

@@ -54,7 +54,7 @@ class Place(ABC):
     def damage_one_entry(self, chance: random.Random) -> None: ...
 
     def damage_a_late_batch(self, chance: random.Random) -> None:
-        """What was written last or shortly before; the batches behind it stay."""
+        """Damage one of the last batches; those after it stay whole."""
         self.damage_one_entry(chance)
 
 

@@ -102,7 +102,7 @@ class Disk:
             self._apply(self.image, batch)
 
     def _end_damage(self, start: Slot) -> None:
-        """What is faulty from ``start`` on holds nothing: what was lost there is gone for good."""
+        """Make the faulty slots from ``start`` on empty; what was lost there is gone for good."""
         gone = {slot for slot in self.image.entries if slot >= start and self.is_faulty(slot)}
         for slot in gone:
             del self.image.entries[slot]

@@ -120,7 +120,7 @@ class Image:
         self.lost_since_load = True
 
     def end_damage(self, start: Slot) -> None:
-        """What the last load called faulty holds nothing from ``start`` on, where that is undecided."""
+        """Make the slots empty that the last load called faulty, from ``start`` on and above ``decided``."""
         if self.lost_since_load:
             return  # it cannot be told apart here from what was lost since, and may be reported on
         start = max(start, Slot(self.decided + 1))

@@ -171,9 +171,9 @@ class Troubles:
             image.unreadable = "both copies of the promise are damaged"
 
     def restart_later(self, host: Host) -> None:
-        """Whoever runs the node notices that it is down; soon, once nothing new goes wrong.
+        """Start the node again after a while, as its operator would; soon, once no new faults are injected.
 
-        A node may stop even then: because of a write that a slow disk had begun before, and that fails.
+        A node may stop even then: a slow disk had begun a write before, and that write fails.
         """
         down_s = self._stream("restarts").expovariate(1 / RESTART_S) if self.is_on else RESTART_SOON_S
         self.world.clock.after(down_s, self.restart, host)
