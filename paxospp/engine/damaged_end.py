@@ -86,7 +86,7 @@ class DamagedEnd:
 
         Its ballot is of this boot (premise 3), and its own answer is not among the clean ones (premise 2).
         """
-        if vouched_up_to and any(slots.stop > vouched_up_to + 1 for slots in self._log.faulty):
+        if vouched_up_to and self._log.is_faulty_above(vouched_up_to):
             self._observer.reached("damaged end: a leader ends its own")
             self._close(vouched_up_to, ballot, turn)
 

@@ -59,10 +59,14 @@ class Log:
     @property
     def faulty_end(self) -> bool:
         """Whether damage reaches beyond all that is held."""
-        return bool(self.faulty) and any(slots.stop > self.last + 1 for slots in self.faulty)
+        return bool(self.faulty) and self.is_faulty_above(self.last)
 
     def is_faulty(self, slot: Slot) -> bool:
         return any(slot in slots for slots in self.faulty)
+
+    def is_faulty_above(self, bound: Slot) -> bool:
+        """Whether any slot above ``bound`` is faulty."""
+        return any(slots.stop > bound + 1 for slots in self.faulty)
 
     def end_of_faulty(self, slot: Slot) -> Slot:
         """The first slot above ``slot`` that is not faulty with it, or past all that is held."""
@@ -84,7 +88,7 @@ class Log:
 
         Returns whether anything was faulty above it.
         """
-        if all(slots.stop <= bound + 1 for slots in self.faulty):
+        if not self.is_faulty_above(bound):
             return False
         self.faulty = [
             slots

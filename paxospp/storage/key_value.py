@@ -17,7 +17,6 @@ it is not synced, and ``load`` does it again.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import zlib
 from abc import abstractmethod
@@ -45,7 +44,6 @@ from paxospp.storage.key_value_records import (
     entry_checksum,
     entry_key,
 )
-from paxospp.storage.slot_set import SlotSet
 
 REPLACED_MAX = 1024
 """Of how many slots written again the newest checksum is kept: several windows of open slots."""
@@ -163,14 +161,18 @@ class KeyValueStorage(Anchor, Storage):
 
     def _persist(self, batch: WriteBatch) -> None:
         self._check(batch)
-        former = self._view
+        former, replaced = self._view, self._replaced
         if batch.trim is not None and batch.trim > self._first:
             self._move_first(batch.trim)
         puts, hidden, checksum = self._take_entries(batch)
         self._take_values(batch, puts)
         emptied: Sequence[tuple[bytes, bytes]] = ()
         if batch.faulty_until is not None and self._faulty:
-            emptied = self._end_damage(max(batch.faulty_until, self._decided + 1), puts)
+            emptied = self._end_damage(max(batch.faulty_until, self._decided + 1))
+        if self._replaced is not replaced:
+            data = encode_replaced(self._replaced)
+            self._replaced_checksum = zlib.crc32(data)
+            puts.append((REPLACED_KEY, data))
         body = encode_body(self._record())
         stamp = self.stamp_batch(batch, zlib.crc32(body, checksum))
         puts.append((RECORD_KEY, encode_record(stamp, body)))
@@ -232,19 +234,13 @@ class KeyValueStorage(Anchor, Storage):
             if self._faulty:
                 self._faulty.discard(range(slot, slot + 1))
         if replaced:
-            self._note_replaced(replaced, puts)
+            self._note_replaced(replaced)
         return puts, hidden, checksum
 
-    def _note_replaced(self, replaced: dict[int, int], puts: list[tuple[bytes, bytes]]) -> None:
+    def _note_replaced(self, replaced: dict[int, int]) -> None:
         """Remember the checksums of entries that took another one's place, the latest of them."""
         known = {slot: sum for slot, sum in self._replaced.items() if slot >= self._first and slot not in replaced}
-        self._put_replaced(dict([*known.items(), *replaced.items()][-REPLACED_MAX:]), puts)
-
-    def _put_replaced(self, replaced: dict[int, int], puts: list[tuple[bytes, bytes]]) -> None:
-        self._replaced = replaced
-        data = encode_replaced(replaced)
-        self._replaced_checksum = zlib.crc32(data)
-        puts.append((REPLACED_KEY, data))
+        self._replaced = dict([*known.items(), *replaced.items()][-REPLACED_MAX:])
 
     def _former(self, key: bytes) -> bytes | None:
         try:
@@ -267,19 +263,17 @@ class KeyValueStorage(Anchor, Storage):
             self._meta_checksum = zlib.crc32(data)
             puts.append((META_KEY, data))
 
-    def _end_damage(self, start: int, puts: list[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+    def _end_damage(self, start: int) -> Sequence[tuple[bytes, bytes]]:
         """Make the faulty slots from ``start`` on empty; returns the ranges of keys that this deletes."""
-        ended = [range(max(part.start, start), part.stop) for part in self._faulty.ranges if part.stop > start]
-        self._faulty.discard(range(start, sys.maxsize))
+        ended = self._faulty.cut(start)
         for part in ended:
             self._absent.add(range(part.start, min(part.stop, self._last + 1)))
         if self._last in self._absent:  # the highest slot that is held stands below
             self._last = self._absent.ranges[-1].start - 1
             self._absent.discard(self._absent.ranges[-1])
-        if any(slot in part for part in ended for slot in self._replaced):
-            kept = {slot: sum for slot, sum in self._replaced.items() if not any(slot in part for part in ended)}
-            puts[:] = [pair for pair in puts if pair[0] != REPLACED_KEY]
-            self._put_replaced(kept, puts)
+        kept = {slot: sum for slot, sum in self._replaced.items() if not any(slot in part for part in ended)}
+        if len(kept) < len(self._replaced):
+            self._replaced = kept
         return [(entry_key(part.start), entry_key(part.stop)) for part in ended]
 
     def _mark_undecided_holes(self) -> None:
@@ -294,8 +288,8 @@ class KeyValueStorage(Anchor, Storage):
             decided=self._decided,
             first=self._first,
             last=self._last,
-            absent=_pairs(self._absent),
-            faulty=_pairs(self._faulty),
+            absent=self._absent.pairs,
+            faulty=self._faulty.pairs,
             snapshot=None if snapshot is None else (snapshot.slot, snapshot.id),
             meta_checksum=self._meta_checksum,
             replaced_checksum=self._replaced_checksum,
@@ -358,7 +352,3 @@ class KeyValueStorage(Anchor, Storage):
             raise StorageError(
                 "the storage is closed, was never loaded, or belongs to the process that forked this one"
             )
-
-
-def _pairs(slots: SlotSet) -> tuple[tuple[int, int], ...]:
-    return tuple([(part.start, part.stop) for part in slots.ranges]) if slots.ranges else ()

@@ -5,8 +5,9 @@ Ranges may end open, at ``sys.maxsize``, so the slots are never counted out one 
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class SlotSet:
@@ -49,6 +50,17 @@ class SlotSet:
         for known in self.ranges:
             left += [range(known.start, min(known.stop, slots.start)), range(max(known.start, slots.stop), known.stop)]
         self.ranges = tuple(part for part in left if part)
+
+    def cut(self, start: int) -> Sequence[range]:
+        """Take out every slot from ``start`` on; returns those that were in."""
+        taken = [range(max(known.start, start), known.stop) for known in self.ranges if known.stop > start]
+        self.discard(range(start, sys.maxsize))
+        return taken
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Start and stop of each range, as they are stored."""
+        return tuple([(part.start, part.stop) for part in self.ranges]) if self.ranges else ()
 
 
 def _start(slots: range) -> int:

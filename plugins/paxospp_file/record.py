@@ -54,8 +54,8 @@ class State(msgspec.Struct, array_like=True):
     """The state block."""
 
     meta: dict[str, bytes]
-    faulty: list[tuple[int, int]]
-    sound: list[tuple[int, int]] = []
+    faulty: Sequence[tuple[int, int]]
+    sound: Sequence[tuple[int, int]] = ()
     """Slots that were faulty until this batch, and hold nothing."""
 
 

@@ -58,7 +58,7 @@ class Replay:
         self._sound = SlotSet()
         """Slots that were once faulty, and of which a record says that they hold nothing."""
         self._unsaid = 0
-        """Slots up to this one may be faulty without a record that says so: it began a segment, and is lost."""
+        """Slots up to this one may be faulty without a record that says so: the one that began a segment is lost."""
         self.meta: Mapping[str, bytes] = {}
         self.head: Head | None = None
         self.checksum = 0
@@ -102,7 +102,7 @@ class Replay:
             raise CorruptedError(f"batch {head.meta_number} is damaged, and with it the meta")
         assert self._begin is not None
         if not _is_natural(self._begin, head):
-            self._lose_gaps(range(head.first, self._begin.record.head.highest + 1), but=self._sound)
+            self._unsaid = max(self._unsaid, self._begin.record.head.highest)
         self._lose_gaps(range(head.first, self._unsaid + 1), but=self._sound)
         self._lose_gaps(range(head.first, head.decided + 1))
 

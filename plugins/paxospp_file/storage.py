@@ -224,16 +224,16 @@ class FileStorage(Anchor, paxospp.Storage):
             oldest = next((number for number in self._segments if left[number]), segment.number)
 
         faulty = self._still_faulty(first, slots)
-        sound = _from(faulty, batch.faulty_until, max(last.decided, batch.decided or 0))
-        for part in sound:
-            faulty.discard(part)
+        sound: Sequence[range] = ()
+        if faulty and batch.faulty_until is not None:
+            sound = faulty.cut(max(batch.faulty_until, last.decided + 1, (batch.decided or 0) + 1))
         meta = {**self._meta, **batch.meta} if batch.meta else self._meta
         state = None
         if begun or batch.meta or sound:
-            state = State(meta, _pairs(faulty.ranges), _pairs(sound))
-        head = self._next_head(batch, first, slots, oldest)
-        if sound:
-            head.highest = max(self._view.last, sound[0].start - 1, *slots)
+            state = State(meta, faulty.pairs, SlotSet(sound).pairs)
+        # All above what is held and what is still faulty is sound: the highest slot ever written is known again.
+        highest = max(self._view.last, sound[0].start - 1) if sound else last.highest
+        head = self._next_head(batch, first, max([highest, *slots]), oldest)
         begin = segment.end
         pieces, checksum, places = self._form.encode(head, state, entries, segment=segment.number, offset=begin)
         record_bytes = sum(map(len, pieces))
@@ -260,7 +260,7 @@ class FileStorage(Anchor, paxospp.Storage):
         if oldest != last.oldest:
             self._drop_segments(oldest)
 
-    def _next_head(self, batch: WriteBatch, first: int, slots: Sequence[int], oldest: int) -> Head:
+    def _next_head(self, batch: WriteBatch, first: int, highest: int, oldest: int) -> Head:
         last, stamp = self._view.head, self.stamp
         number = stamp.number + 1
         return Head(
@@ -269,7 +269,7 @@ class FileStorage(Anchor, paxospp.Storage):
             synced=self._synced_number,
             decided=last.decided if batch.decided is None else max(last.decided, batch.decided),
             first=first,
-            highest=max(last.highest, *slots) if slots else last.highest,
+            highest=highest,
             settled=number if settles(batch) else last.settled,
             meta_number=number if batch.meta else last.meta_number,
             oldest=oldest,
@@ -333,15 +333,3 @@ class FileStorage(Anchor, paxospp.Storage):
     def open_snapshot(self) -> SnapshotReader | None:
         self.check_readable()
         return self._snapshots.open_snapshot()
-
-
-def _from(faulty: SlotSet, start: int | None, decided: int) -> list[range]:
-    """The part of ``faulty`` from ``start`` on and above ``decided``; nothing if ``start`` is None."""
-    if start is None or not faulty:
-        return []
-    start = max(start, decided + 1)
-    return [range(max(part.start, start), part.stop) for part in faulty.ranges if part.stop > start]
-
-
-def _pairs(ranges: Sequence[range]) -> list[tuple[int, int]]:
-    return [(part.start, part.stop) for part in ranges]

@@ -358,7 +358,7 @@ MUTANTS = (
     Mutant(
         "a leader's own damage has no end",
         "Rule 5: nothing is decided with it when another one is away, although it holds everything.",
-        (Patch(_DAMAGED_END, "        if vouched_up_to and any(", "        if False and any("),),
+        (Patch(_DAMAGED_END, "        if vouched_up_to and self", "        if False and self"),),
     ),
     Mutant(
         "where damage ends is not written down",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -145,20 +146,21 @@ def is_faulty(state: DurableState, slot: int) -> bool:
     return any(slot in slots for slots in state.faulty)
 
 
-def with_a_lost_end(place: Place) -> None:
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Slots 1 to 9 were accepted and 1 to 4 decided; the batch that wrote slot 9 is lost."""
+    place: Place = request.param(tmp_path / "store")
     place.open()
     for slot in range(1, 10):
         decided = Slot(min(slot - 1, 4))
         place.persist(WriteBatch(promised=ballot(3), accepted=[entry(slot, value_of(slot))], decided=decided))
     place.close()
     place.lose_last_batch()
+    yield place
+    place.close()
 
 
-@pytest.mark.parametrize("make", PLACES)
-def test_it_is_still_known_after_every_start(make: type[FilePlace | DictPlace], tmp_path: Path) -> None:
-    place = make(tmp_path / "store")
-    with_a_lost_end(place)
+def test_it_is_still_known_after_every_start(place: Place) -> None:
     assert place.open().faulty[-1].stop == sys.maxsize
     place.persist(WriteBatch(faulty_until=Slot(12)))
     for _ in range(3):
@@ -169,26 +171,18 @@ def test_it_is_still_known_after_every_start(make: type[FilePlace | DictPlace], 
     place.persist(WriteBatch(accepted=[entry(slot, value_of(slot, 4), 4) for slot in range(5, 12)]))
     for _ in range(2):
         assert place.open().faulty == ()
-    place.close()
 
 
-@pytest.mark.parametrize("make", PLACES)
-def test_what_is_decided_and_lost_stays_faulty(make: type[FilePlace | DictPlace], tmp_path: Path) -> None:
-    place = make(tmp_path / "store")
-    with_a_lost_end(place)
+def test_what_is_decided_and_lost_stays_faulty(place: Place) -> None:
     place.open()
     place.persist(WriteBatch(decided=Slot(10), faulty_until=Slot(5)))
     for _ in range(2):
         state = place.open()
         assert is_faulty(state, 10)
         assert not is_faulty(state, 11)
-    place.close()
 
 
-@pytest.mark.parametrize("make", PLACES)
-def test_an_end_that_is_lost_again_is_open_again(make: type[FilePlace | DictPlace], tmp_path: Path) -> None:
-    place = make(tmp_path / "store")
-    with_a_lost_end(place)
+def test_an_end_that_is_lost_again_is_open_again(place: Place) -> None:
     place.open()
     place.persist(WriteBatch(faulty_until=Slot(12)))
     place.persist(WriteBatch(accepted=[entry(13, value_of(13, 4), 4)]))
@@ -201,7 +195,6 @@ def test_an_end_that_is_lost_again_is_open_again(make: type[FilePlace | DictPlac
     place.close()
     place.lose_last_batch()
     assert place.open().faulty[-1].stop == sys.maxsize, "the word itself is lost"
-    place.close()
 
 
 @pytest.mark.parametrize("make", PLACES)

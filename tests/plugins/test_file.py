@@ -828,10 +828,7 @@ def killed_with_hints_behind_a_batch_that_rots(path: Path, hints: int) -> Path:
         storage.persist(WriteBatch(decided=Slot(decided), sync=False))
     shutil.copytree(path / "running", path / "left", ignore=shutil.ignore_patterns("LOCK"))
     storage.close()
-    log = log_files(path / "left")[-1]
-    data = bytearray(log.read_bytes())
-    data[begin + 20] ^= 1
-    log.write_bytes(data)
+    flip(log_files(path / "left")[-1], begin + 20)
     return path / "left"
 
 
@@ -875,18 +872,13 @@ def test_what_is_faulty_is_not_forgotten_with_the_only_record_that_says_so(tmp_p
         storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
         return storage, storage.load()
 
-    def rot(log: Path, at: int) -> None:
-        data = bytearray(log.read_bytes())
-        data[at] ^= 1
-        log.write_bytes(data)
-
     storage, _ = opened()
     for slot in range(1, 20):  # three segments and the begin of a fourth
         decided = Slot(min(slot, 11))
         storage.persist(WriteBatch(promised=ballot(3), accepted=[entry(slot, 3, 420)], decided=decided))
     storage.close()
     damaged = log_files(tmp_path / "store")[1]
-    rot(damaged, damaged.read_bytes().index(entry(12, 3, 420).value) + 5)
+    flip(damaged, damaged.read_bytes().index(entry(12, 3, 420).value) + 5)
     storage, state = opened()
     assert state.faulty == (range(12, 13),)
     storage.persist(WriteBatch(promised=ballot(4)))
@@ -899,8 +891,8 @@ def test_what_is_faulty_is_not_forgotten_with_the_only_record_that_says_so(tmp_p
     storage.persist(WriteBatch(promised=ballot(6)))
     storage.close()
     assert damaged not in log_files(tmp_path / "store")
-    rot(begun, 20)
+    flip(begun, 20)
     for _ in range(2):
         storage, state = opened()
-        assert is_in(12, iter(state.faulty))
+        assert is_in(12, tuple(state.faulty))
         storage.close()

@@ -116,6 +116,7 @@ class Fetcher:
         """Who said that the snapshot is not to be had there."""
         self._tries = 0
         self._began = 0.0
+        """When it began to ask, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property

@@ -124,9 +124,8 @@ class Image:
         if self.lost_since_load:
             return  # it cannot be told apart here from what was lost since, and may be reported on
         start = max(start, Slot(self.decided + 1))
-        unnamed = range(self.open_from, start) if self.open_from < sys.maxsize else range(0)
         self.faulty = {slot for slot in self.faulty if slot < start}
-        self.faulty |= {Slot(slot) for slot in unnamed if slot not in self.entries}
+        self.faulty |= {Slot(slot) for slot in range(self.open_from, start) if slot not in self.entries}
         self.open_from = sys.maxsize
 
 

@@ -76,11 +76,8 @@ class LogRules:
             self._check_covered(host)
         if protocol.log.faulty:
             self._check_damage(host)
-        image = host.disk.image
-        is_known = not image.lost_since_load and not protocol.writes.out
-        is_open = any(slots.stop == sys.maxsize for slots in protocol.log.faulty)
-        if image.open_from < sys.maxsize and is_known and not is_open:
-            raise Broken("rule 5", f"{host.name} has taken its damage to end, and did not write that down")
+        if host.disk.image.open_from < sys.maxsize:
+            self._check_end(host)
 
     @staticmethod
     def _check_damage(host: Host) -> None:
@@ -90,6 +87,14 @@ class LogRules:
             held = next((slot for slot in protocol.log.held if slot in slots), None)
             if held is not None:
                 raise Broken("rule 5", f"{host.name} holds slot {held} and takes it for damaged")
+
+    @staticmethod
+    def _check_end(host: Host) -> None:
+        assert host.parts is not None
+        protocol = host.parts.replica.protocol
+        is_known = not host.disk.image.lost_since_load and not protocol.writes.out
+        if is_known and not any(slots.stop == sys.maxsize for slots in protocol.log.faulty):
+            raise Broken("rule 5", f"{host.name} has taken its damage to end, and did not write that down")
 
     @staticmethod
     def _check_covered(host: Host) -> None:
