@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, TypeVarTu
 
 from paxospp.errors import RejectedError
 from paxospp.state_machine.encoding import encode_call
-from paxospp.state_machine.operations import Answering, Command, Executing, Operation, Query
+from paxospp.state_machine.operations import Answering, Command, Executing, MachineOperation, Query
 from paxospp.state_machine.payload import RESERVED_PREFIX, decode_untyped, encode_untyped, pack_raw
 
 P = ParamSpec("P")
@@ -82,14 +82,14 @@ def _unchanged(result: bytes) -> bytes:
 
 
 def _encode(
-    call: Any, kind: type[Operation[..., Any]], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    call: Any, kind: type[MachineOperation[..., Any]], arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> tuple[bytes, Callable[[bytes], Any]]:
     """What travels for ``call``, and what makes its result out of the bytes that come back."""
     if isinstance(call, kind):
         codec = call.codec
         return codec.encode(arguments, keywords), codec.decode_result
     verb = "execute" if kind is Command else "query"
-    if isinstance(call, Operation):
+    if isinstance(call, MachineOperation):
         other = "query" if kind is Command else "execute"
         raise RejectedError(f"{call.name} is a {call.kind}: call {other}() with it")
     if isinstance(call, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from paxospp.hookspecs import hookimpl
-from paxospp.machines.key_value import KeyValue
+from paxospp.machines.kv import KeyValue
 from paxospp.state_machine import MachineType
 
 __all__ = ["KeyValue", "paxospp_state_machines"]

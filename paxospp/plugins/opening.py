@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from paxospp.errors import BackendUnavailableError, ConfigError, PluginError
-from paxospp.plugins import contracts
+from paxospp.plugins.contracts import check_contract, stated_contract
 from paxospp.plugins.loading import one_line
 from paxospp.state_machine import StateMachine
 from paxospp.storage.contract import Storage, StorageBackend
@@ -58,7 +58,7 @@ def fitting(storage: Storage, who: str) -> Storage:
     If a function opened it, only the storage itself knows the contract of its class.
     """
     try:
-        contracts.check(contracts.stated(storage), who)
+        check_contract(stated_contract(storage), who)
     except PluginError:
         storage.close()
         raise

@@ -27,10 +27,11 @@ from paxospp.errors import (
 )
 from paxospp.events import Event
 from paxospp.model import NodeId
-from paxospp.plugins import contracts, opening
+from paxospp.plugins.contracts import check_contract, stated_contract
 from paxospp.plugins.found import FoundPlugin, Offers
 from paxospp.plugins.hooks import ask_plugin, call_hook, check_arguments
 from paxospp.plugins.loading import import_error, is_file, load_module, load_object, one_line
+from paxospp.plugins.opening import as_machine, as_storage, storage_opener
 from paxospp.state_machine import MachineType, StateMachine
 from paxospp.storage.contract import Storage, StorageBackend
 from paxospp.storage.url import expand_url, parse_url, unknown_backend
@@ -105,11 +106,11 @@ class PluginRegistry:
             raise self._unknown(url) from None
         if parsed.backend not in self.schemes:
             opened = self._storage_of_code(url, parsed.backend)
-            contracts.check(contracts.stated(opened), parsed.backend)
-            return opening.storage_opener(opened, url, parsed.path, parsed.options, extra=None)
+            check_contract(stated_contract(opened), parsed.backend)
+            return storage_opener(opened, url, parsed.path, parsed.options, extra=None)
         backend, plugin = self._backend(parsed.backend)
         extra = plugin.extra_for(parsed.backend)
-        return opening.storage_opener(backend.open, url, parsed.path, parsed.options, extra)
+        return storage_opener(backend.open, url, parsed.path, parsed.options, extra)
 
     def machine(self, spec: str) -> Callable[[], StateMachine]:
         """Return a function that makes the state machine ``spec``.
@@ -123,13 +124,13 @@ class PluginRegistry:
             ConfigError, PluginError: the class does not exist, or its file cannot be imported.
         """
         if spec in self.machines:
-            return opening.as_machine(self._machines.get(spec)[0].factory, spec)
+            return as_machine(self._machines.get(spec)[0].factory, spec)
         if ":" not in spec:
             known = ", ".join(sorted(self.machines)) or "none"
             raise UnknownBackendError(
                 f"unknown state machine {spec!r}; known: {known}; or name a class: FILE.py:Class, package.module:Class"
             )
-        return opening.as_machine(load_object(spec), spec)
+        return as_machine(load_object(spec), spec)
 
     def storage_problem(self, scheme: str) -> PluginError | None:
         """Return the error that ``storage`` would raise for ``scheme``, one of ``schemes``, or None."""
@@ -221,7 +222,7 @@ class PluginRegistry:
 
     def _backend(self, scheme: str) -> tuple[StorageBackend, FoundPlugin]:
         backend, plugin = self._storages.get(scheme)
-        contracts.check(contracts.stated(backend), f"the storage scheme {scheme!r} of the plug-in {plugin}")
+        check_contract(stated_contract(backend), f"the storage scheme {scheme!r} of the plug-in {plugin}")
         return backend, plugin
 
     def _storage_of_code(self, url: str, code: str) -> Callable[..., Storage]:
@@ -231,7 +232,7 @@ class PluginRegistry:
             if is_file(code.rpartition(":")[0]):
                 raise
             raise self._unknown(url) from None
-        return opening.as_storage(loaded, code)
+        return as_storage(loaded, code)
 
     def _unknown(self, url: str) -> UnknownBackendError:
         error = unknown_backend(url, self.schemes)

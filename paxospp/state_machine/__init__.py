@@ -20,7 +20,7 @@ from paxospp.state_machine.machine import (
     refused_commands,
     set_context,
 )
-from paxospp.state_machine.operations import Answering, Command, Executing, Operation, Query, command, query
+from paxospp.state_machine.operations import Answering, Command, Executing, MachineOperation, Query, command, query
 from paxospp.state_machine.payload import (
     NAME_BYTES_MAX,
     OUTCOME_RAISED,
@@ -50,9 +50,9 @@ __all__ = [
     "Context",
     "Executing",
     "MachineError",
+    "MachineOperation",
     "MachineType",
     "NotUnderstoodError",
-    "Operation",
     "Query",
     "StateMachine",
     "arguments_from_texts",

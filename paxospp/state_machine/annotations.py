@@ -29,7 +29,7 @@ def shown(thing: Any) -> str:
     return qualname.rpartition("<locals>.")[2]
 
 
-class Scope(NamedTuple):
+class Namespace(NamedTuple):
     """The names an annotation may use: those of the module, and those captured around the class."""
 
     module: Mapping[str, Any]
@@ -86,7 +86,7 @@ def capture(annotations: Mapping[str, Any], frame: FrameType | None) -> dict[str
     return found
 
 
-def scope_of_class(cls: type) -> Scope:
+def namespace_of_class(cls: type) -> Namespace:
     """What the annotations in the body of ``cls`` may name; called while the class is made."""
     frame: FrameType | None = sys._getframe(1)
     # Up to the class statement; a metaclass, or an __init_subclass__ of the user's, may stand between.
@@ -94,12 +94,12 @@ def scope_of_class(cls: type) -> Scope:
         frame = frame.f_back
     around = capture(raw_annotations(cls), frame)
     nested = {name: value for name, value in vars(cls).items() if isinstance(value, type)}
-    return Scope({} if frame is None else frame.f_globals, around | nested)
+    return Namespace({} if frame is None else frame.f_globals, around | nested)
 
 
-def _resolve(thing: Any, scope: Scope, where: str) -> dict[str, Any]:
+def _resolve(thing: Any, namespace: Namespace, where: str) -> dict[str, Any]:
     try:
-        return get_type_hints(thing, dict(scope.module), dict(scope.around), include_extras=True)
+        return get_type_hints(thing, dict(namespace.module), dict(namespace.around), include_extras=True)
     except NameError as error:
         raise MachineError(
             f"{where}: {error}; annotations are read at run time, so import the name outside `if TYPE_CHECKING:` "
@@ -109,18 +109,18 @@ def _resolve(thing: Any, scope: Scope, where: str) -> dict[str, Any]:
         raise MachineError(f"{where}: an annotation cannot be read: {error}") from error
 
 
-def resolve_function(function: Any, scope: Scope, where: str) -> dict[str, Any]:
+def resolve_function(function: Any, namespace: Namespace, where: str) -> dict[str, Any]:
     """The types of parameters and return; MachineError that names what cannot be resolved."""
-    return _resolve(function, scope, where)
+    return _resolve(function, namespace, where)
 
 
-def resolve_class(base: type, annotations: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def resolve_class(base: type, annotations: Mapping[str, Any], namespace: Namespace) -> dict[str, Any]:
     """The types of the state that the body of ``base`` annotates; ClassVar and pseudo-fields are none."""
     # A bare class with these annotations and no other base: get_type_hints would look up the names of
     # every base of the real one in the module of this one.
     bare = type(base.__name__, (), {"__annotations__": dict(annotations), "__module__": base.__module__})
     state: dict[str, Any] = {}
-    for name, hint in _resolve(bare, scope, shown(base)).items():
+    for name, hint in _resolve(bare, namespace, shown(base)).items():
         if hint is ClassVar or get_origin(hint) is ClassVar or hint is dataclasses.KW_ONLY:
             continue
         if isinstance(hint, dataclasses.InitVar) or hint is dataclasses.InitVar:

@@ -6,7 +6,7 @@ import re
 from typing import Any, ClassVar, get_origin
 
 from paxospp.state_machine.annotations import MachineError, raw_annotations, shown
-from paxospp.state_machine.operations import Operation
+from paxospp.state_machine.operations import MachineOperation
 
 FULL_CONTROL = ("apply", "answer", "snapshot", "restore")
 """The methods that a machine in full control overrides, all of them."""
@@ -15,12 +15,12 @@ _CLASS_VARIABLE = re.compile(r"""["'\s]*(\w+\.)?ClassVar\b""")
 _TAKEN = frozenset({*FULL_CONTROL, "context", "full_control"})
 
 
-def operations_of(cls: type) -> dict[str, Operation[..., Any]]:
+def operations_of(cls: type) -> dict[str, MachineOperation[..., Any]]:
     """The operations that an instance would find, by the name of the attribute."""
     attributes: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         attributes |= vars(base)
-    return {name: value for name, value in attributes.items() if isinstance(value, Operation)}
+    return {name: value for name, value in attributes.items() if isinstance(value, MachineOperation)}
 
 
 def overridden(cls: type, base: type) -> set[str]:
@@ -40,7 +40,7 @@ def _check_names(cls: type) -> None:
     annotated = raw_annotations(cls)
     for name in _TAKEN & (vars(cls).keys() | annotated.keys()):
         value = vars(cls).get(name)
-        if isinstance(value, Operation):
+        if isinstance(value, MachineOperation):
             raise MachineError(
                 f"{shown(cls)}.{name}: StateMachine has a method of that name; rename yours and write "
                 f'@paxospp.{value.kind}(name="{name}")'
@@ -90,7 +90,7 @@ def _check_control(cls: type, base: type) -> None:
 def _check_operations(cls: type) -> None:
     for base in cls.__mro__[1:]:
         for name, inherited in vars(base).items():
-            if isinstance(inherited, Operation) and name in vars(cls):
+            if isinstance(inherited, MachineOperation) and name in vars(cls):
                 own = vars(cls)[name]
                 if not isinstance(own, type(inherited)):
                     raise MachineError(

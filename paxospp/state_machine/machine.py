@@ -14,25 +14,25 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from paxospp.errors import ConfigError, RejectedError
-from paxospp.state_machine import state
-from paxospp.state_machine.annotations import MachineError, Scope, scope_of_class, shown
-from paxospp.state_machine.codec import Codec
+from paxospp.state_machine.annotated_state import StateField, decode_fields, encode_fields, fields_of
+from paxospp.state_machine.annotations import MachineError, Namespace, namespace_of_class, shown
 from paxospp.state_machine.context import Context
 from paxospp.state_machine.definition import FULL_CONTROL, check_class, operations_of, overridden
-from paxospp.state_machine.operations import Command, Operation, Query
+from paxospp.state_machine.operation_codec import OperationCodec
+from paxospp.state_machine.operations import Command, MachineBase, MachineOperation, Query
 from paxospp.state_machine.payload import NotUnderstoodError
 
 
-class _Table(dict[bytes, Codec]):
+class _Table(dict[bytes, OperationCodec]):
     """The codecs of a class's commands or queries by the first bytes of a payload; filled at first use."""
 
-    def __init__(self, cls: type, kind: type[Operation[..., Any]]) -> None:
+    def __init__(self, cls: type, kind: type[MachineOperation[..., Any]]) -> None:
         super().__init__()
         self._cls = cls
         self._kind = kind
         self._filled = False
 
-    def __missing__(self, prefix: bytes) -> Codec:
+    def __missing__(self, prefix: bytes) -> OperationCodec:
         if self.fill():
             codec = self.get(prefix)
             if codec is not None:
@@ -60,7 +60,7 @@ class _Table(dict[bytes, Codec]):
         return f"{shown(self._cls)} has no {kind} {name!r}: {has}"
 
 
-class StateMachine:
+class StateMachine(MachineBase):
     """Subclass it, annotate the state in the class body, mark methods with ``command`` and ``query``.
 
     Methods run on the node's event loop, one after another, so they need no locks and must not
@@ -79,14 +79,14 @@ class StateMachine:
     _paxospp_context: Context
     _paxospp_commands: ClassVar[_Table]
     _paxospp_queries: ClassVar[_Table]
-    _paxospp_fields: ClassVar[Mapping[str, state.Field] | None] = None
-    _paxospp_scope: ClassVar[Scope]
+    _paxospp_fields: ClassVar[Mapping[str, StateField] | None] = None
+    _paxospp_namespace: ClassVar[Namespace]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # @dataclass(slots=True) makes the class a second time, from within dataclasses: the first scope counts.
-        if "_paxospp_scope" not in vars(cls):
-            cls._paxospp_scope = scope_of_class(cls)
+        # @dataclass(slots=True) makes the class a second time, from within dataclasses: the first namespace counts.
+        if "_paxospp_namespace" not in vars(cls):
+            cls._paxospp_namespace = namespace_of_class(cls)
             check_class(cls, StateMachine)
         cls.full_control = len(overridden(cls, StateMachine)) == len(FULL_CONTROL)
         cls._paxospp_commands = _Table(cls, Command)
@@ -139,18 +139,18 @@ class StateMachine:
         """
         fields = _fields(type(self))
         _check_annotated(self, fields)  # a command may have set what was not there at the start
-        return state.encode(self, fields)
+        return encode_fields(self, fields)
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Take the state from a snapshot's chunks; an attribute that it lacks keeps what ``__init__`` gave it."""
-        for name, value in state.decode(type(self), chunks, _fields(type(self))).items():
+        for name, value in decode_fields(type(self), chunks, _fields(type(self))).items():
             object.__setattr__(self, name, value)
 
 
-def _fields(cls: type[StateMachine]) -> Mapping[str, state.Field]:
+def _fields(cls: type[StateMachine]) -> Mapping[str, StateField]:
     fields = cls._paxospp_fields
     if fields is None:
-        fields = cls._paxospp_fields = state.state_of(cls)
+        fields = cls._paxospp_fields = fields_of(cls)
     return fields
 
 
@@ -236,7 +236,7 @@ def prepare(machine: object) -> StateMachine:
         return machine
     fields = _fields(cls)
     try:
-        restored = state.decode(cls, machine.snapshot(), fields)
+        restored = decode_fields(cls, machine.snapshot(), fields)
     except TypeError as error:
         raise MachineError(str(error)) from error
     for name, value in restored.items():
@@ -250,7 +250,7 @@ def prepare(machine: object) -> StateMachine:
     return machine
 
 
-def _check_annotated(machine: StateMachine, fields: Mapping[str, state.Field]) -> None:
+def _check_annotated(machine: StateMachine, fields: Mapping[str, StateField]) -> None:
     for name, value in getattr(machine, "__dict__", {}).items():
         if name not in fields:
             raise MachineError(

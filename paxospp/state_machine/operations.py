@@ -11,20 +11,23 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from paxospp.errors import RejectedError
-from paxospp.state_machine.annotations import MachineError, Scope, capture, raw_annotations, shown
-from paxospp.state_machine.codec import Codec
+from paxospp.state_machine.annotations import MachineError, Namespace, capture, raw_annotations, shown
+from paxospp.state_machine.operation_codec import OperationCodec
 from paxospp.state_machine.payload import RESERVED_PREFIX, encode_name
-
-if TYPE_CHECKING:
-    from paxospp.state_machine.machine import StateMachine
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 
 _CALL_OPTIONS = ("timeout", "consistency")
+
+
+class MachineBase:
+    """Base class of ``StateMachine``, so that an operation can name the type of its instances."""
+
+    __slots__ = ()
 
 
 class Executing:
@@ -35,7 +38,7 @@ class Answering:
     """Stands for the machine in the type of a query; it has no values."""
 
 
-class Operation(Generic[P, R]):
+class MachineOperation(Generic[P, R]):
     """A method that is called through the log or answered from the state it made."""
 
     kind = "operation"
@@ -46,12 +49,12 @@ class Operation(Generic[P, R]):
         self.name = function.__name__ if name is None else name
         _check_signature(function, self.kind)
         _check_name(self.name, self.kind)
-        self._scope = Scope(getattr(function, "__globals__", {}), capture(raw_annotations(function), frame))
+        self._namespace = Namespace(getattr(function, "__globals__", {}), capture(raw_annotations(function), frame))
 
     @functools.cached_property
-    def codec(self) -> Codec:
+    def codec(self) -> OperationCodec:
         """What the annotations say, worked out at first use; MachineError when they cannot be used."""
-        return Codec(self.name, self.function, self._scope)
+        return OperationCodec(self.name, self.function, self._namespace)
 
     def encode(self, arguments: Sequence[Any] = (), keywords: Mapping[str, Any] | None = None) -> bytes:
         """The payload of a call with its defaults filled in; RejectedError when the arguments do not fit."""
@@ -68,35 +71,35 @@ class Operation(Generic[P, R]):
         return f"<{self.kind} {shown(self.function)}>"
 
 
-class Command(Operation[P, R]):
+class Command(MachineOperation[P, R]):
     """A method that changes the state; it runs on every replica."""
 
     kind = "command"
 
-    def __call__(self, machine: StateMachine | Executing, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, machine: MachineBase | Executing, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(machine, *args, **kwargs)
 
     @overload
     def __get__(self, machine: None, owner: type[Any]) -> Command[P, R]: ...
     @overload
-    def __get__(self, machine: StateMachine, owner: type[Any]) -> Callable[P, R]: ...
-    def __get__(self, machine: StateMachine | None, owner: type[Any]) -> Any:
+    def __get__(self, machine: MachineBase, owner: type[Any]) -> Callable[P, R]: ...
+    def __get__(self, machine: MachineBase | None, owner: type[Any]) -> Any:
         return self if machine is None else self.function.__get__(machine, owner)
 
 
-class Query(Operation[P, R]):
+class Query(MachineOperation[P, R]):
     """A method that reads the state and leaves it as it is; one replica answers."""
 
     kind = "query"
 
-    def __call__(self, machine: StateMachine | Answering, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, machine: MachineBase | Answering, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(machine, *args, **kwargs)
 
     @overload
     def __get__(self, machine: None, owner: type[Any]) -> Query[P, R]: ...
     @overload
-    def __get__(self, machine: StateMachine, owner: type[Any]) -> Callable[P, R]: ...
-    def __get__(self, machine: StateMachine | None, owner: type[Any]) -> Any:
+    def __get__(self, machine: MachineBase, owner: type[Any]) -> Callable[P, R]: ...
+    def __get__(self, machine: MachineBase | None, owner: type[Any]) -> Any:
         return self if machine is None else self.function.__get__(machine, owner)
 
 

@@ -31,8 +31,6 @@ from paxospp.storage.contract import WriteBatch
 from paxospp.storage.directory_lock import DirectoryLock, lock_directory
 from paxospp.storage.stamp import Stamp, settles
 
-__all__ = ["IDLE_S", "SYNC_INTERVAL_S", "Anchor", "Recovery", "Stamp"]
-
 IDLE_S = 0.05
 """After so long without a batch the anchor is synced."""
 SYNC_INTERVAL_S = 1.0

@@ -39,7 +39,7 @@ class FileSnapshots:
     def __init__(self, directory: str) -> None:
         make_directory(directory)
         self._snapshot_directory = directory
-        self._staging: _Writer | None = None
+        self._staging: _FileSnapshotWriter | None = None
         self._committed: set[SnapshotMeta] = set()
         self._current: SnapshotMeta | None = None
         self._adopted = False
@@ -53,7 +53,7 @@ class FileSnapshots:
                 raise StorageError(f"snapshot {self._staging.meta.id} is being written; one at a time")
             if meta == self._current or meta in self._committed:
                 raise StorageError(f"there is a snapshot {meta.id} of slot {meta.slot} already")
-            self._staging = writer = _Writer(self, meta, self._path(meta))
+            self._staging = writer = _FileSnapshotWriter(self, meta, self._path(meta))
             return writer
 
     def open_snapshot(self) -> SnapshotReader | None:
@@ -67,7 +67,7 @@ class FileSnapshots:
             except OSError as error:
                 raise CorruptedError(f"the snapshot of slot {meta.slot} cannot be read: {error.strerror}") from error
         try:
-            return _Reader(meta, descriptor)
+            return _FileSnapshotReader(meta, descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -126,7 +126,7 @@ class FileSnapshots:
             _unlink(self._path(meta))
 
 
-class _Writer(SnapshotWriter):
+class _FileSnapshotWriter(SnapshotWriter):
     def __init__(self, owner: FileSnapshots, meta: SnapshotMeta, path: str) -> None:
         self.meta = meta
         self._owner = owner
@@ -187,7 +187,7 @@ class _Writer(SnapshotWriter):
         return self._file
 
 
-class _Reader(SnapshotReader):
+class _FileSnapshotReader(SnapshotReader):
     def __init__(self, meta: SnapshotMeta, descriptor: int) -> None:
         self._meta = meta
         self._file: int | None = descriptor

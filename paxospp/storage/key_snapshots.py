@@ -54,7 +54,7 @@ class KeySnapshots:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._staging: _Writer | None = None
+        self._staging: _KeySnapshotWriter | None = None
         self._committed: set[SnapshotMeta] = set()
         self._current: SnapshotMeta | None = None
         self._readers: Counter[SnapshotMeta] = Counter()
@@ -67,7 +67,7 @@ class KeySnapshots:
                 raise StorageError(f"snapshot {self._staging.meta.id} is being written; one at a time")
             if meta.id in {known.id for known in (*self._committed, *self._readers, self._current) if known}:
                 raise StorageError(f"there is a snapshot {meta.id} already")
-            self._staging = writer = _Writer(self, meta)
+            self._staging = writer = _KeySnapshotWriter(self, meta)
             return writer
 
     def open_snapshot(self) -> SnapshotReader | None:
@@ -78,7 +78,7 @@ class KeySnapshots:
                 return None
             size = decode_size(meta, self._keys.get(size_key(meta.id)))
             self._readers[meta] += 1
-            return _Reader(self, meta, size.pieces, size.size, size.checksum)
+            return _KeySnapshotReader(self, meta, size.pieces, size.size, size.checksum)
 
     def check_snapshot(self, meta: SnapshotMeta) -> None:
         """Raise StorageError unless ``meta`` was committed here, or is current."""
@@ -127,7 +127,7 @@ class KeySnapshots:
             self._staging = None
             self._committed.add(meta)
 
-    def _on_aborted(self, writer: _Writer) -> None:
+    def _on_aborted(self, writer: _KeySnapshotWriter) -> None:
         with self._guard:
             if self._staging is writer:
                 self._staging = None
@@ -145,7 +145,7 @@ class KeySnapshots:
                     self._drop(meta)
 
 
-class _Writer(SnapshotWriter):
+class _KeySnapshotWriter(SnapshotWriter):
     def __init__(self, owner: KeySnapshots, meta: SnapshotMeta) -> None:
         self.meta = meta
         self._owner = owner
@@ -190,7 +190,7 @@ class _Writer(SnapshotWriter):
         self._size += len(data)
 
 
-class _Reader(SnapshotReader):
+class _KeySnapshotReader(SnapshotReader):
     def __init__(self, owner: KeySnapshots, meta: SnapshotMeta, pieces: int, size: int, checksum: int) -> None:
         self._owner = owner
         self._meta = meta

@@ -29,8 +29,8 @@ from paxospp.model import Entry, Slot, SnapshotMeta
 from paxospp.storage.anchor import Anchor
 from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
 from paxospp.storage.key_snapshots import KeySnapshots
-from paxospp.storage.key_value_load import Loaded, load_keys
-from paxospp.storage.key_value_read import View, read_entries
+from paxospp.storage.key_value_load import LoadedStore, load_keys
+from paxospp.storage.key_value_read import ReadView, read_entries
 from paxospp.storage.key_value_records import (
     HEAD_BYTES,
     META_KEY,
@@ -49,7 +49,7 @@ REPLACED_MAX = 1024
 """Of how many slots written again the newest checksum is kept: several windows of open slots."""
 
 
-class Snapshots(Protocol):
+class SnapshotStore(Protocol):
     """The snapshot side: ``KeySnapshots``, or ``FileSnapshots`` for a store in a directory."""
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter: ...
@@ -69,10 +69,10 @@ class KeyValueStorage(Anchor, Storage):
     and end that with ``return super().load()``. End ``close`` with ``super().close()``.
     """
 
-    _view: View
+    _view: ReadView
 
-    def __init__(self, path: str, *, snapshots: Snapshots | None = None) -> None:
-        self._snapshots: Snapshots = snapshots or KeySnapshots(self)
+    def __init__(self, path: str, *, snapshots: SnapshotStore | None = None) -> None:
+        self._snapshots: SnapshotStore = snapshots or KeySnapshots(self)
         self._writing = threading.Lock()
         self.open_anchor(os.path.join(path, "anchor"))
 
@@ -136,7 +136,7 @@ class KeyValueStorage(Anchor, Storage):
             faulty=found.faulty.ranges,
         )
 
-    def _take_over(self, found: Loaded) -> None:
+    def _take_over(self, found: LoadedStore) -> None:
         self._promised = found.promised
         self._decided = found.decided
         self._first = found.first
@@ -177,7 +177,7 @@ class KeyValueStorage(Anchor, Storage):
         stamp = self.stamp_batch(batch, zlib.crc32(body, checksum))
         puts.append((RECORD_KEY, encode_record(stamp, body)))
         if hidden:
-            self._view = View(former.first, former.last, former.absent, former.faulty, hidden)
+            self._view = ReadView(former.first, former.last, former.absent, former.faulty, hidden)
         sync = batch.sync or batch.trim is not None or batch.snapshot is not None
         self._write(emptied, puts, sync=sync)
         if sync:
@@ -315,7 +315,7 @@ class KeyValueStorage(Anchor, Storage):
     # Reading
 
     def _show(self) -> None:
-        self._view = View(self._first, self._last, self._absent.ranges, self._faulty.ranges, {})
+        self._view = ReadView(self._first, self._last, self._absent.ranges, self._faulty.ranges, {})
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
         while True:
@@ -335,7 +335,7 @@ class KeyValueStorage(Anchor, Storage):
                 raise CorruptedError(f"slot {end} is faulty", [faulty])
             return entries
 
-    def _is_shown(self, view: View) -> bool:
+    def _is_shown(self, view: ReadView) -> bool:
         return self._view is view
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:

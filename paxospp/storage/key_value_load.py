@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from paxospp.errors import CorruptedError
 from paxospp.model import Ballot, Slot, SnapshotMeta
-from paxospp.storage.anchor import Recovery, Stamp
+from paxospp.storage.anchor import Recovery
 from paxospp.storage.key_value_records import (
     ENTRIES_STOP,
     FORMAT,
@@ -31,6 +31,7 @@ from paxospp.storage.key_value_records import (
     slot_of,
 )
 from paxospp.storage.slot_set import SlotSet
+from paxospp.storage.stamp import Stamp
 
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
@@ -39,7 +40,7 @@ PROBES_ONE_BY_ONE = 512
 
 
 @dataclass(slots=True, frozen=True)
-class Loaded:
+class LoadedStore:
     """All that was found, and what is to be written anew."""
 
     stamp: Stamp
@@ -57,7 +58,9 @@ class Loaded:
     anew: list[tuple[bytes, bytes]]
 
 
-def load_keys(get: Callable[[bytes], bytes | None], scan: Scan, recover: Callable[[Stamp | None], Recovery]) -> Loaded:
+def load_keys(
+    get: Callable[[bytes], bytes | None], scan: Scan, recover: Callable[[Stamp | None], Recovery]
+) -> LoadedStore:
     """Read everything; raises CorruptedError where a single value cannot be trusted."""
     check_format(get(FORMAT_KEY))
     data = get(RECORD_KEY)
@@ -84,7 +87,7 @@ def load_keys(get: Callable[[bytes], bytes | None], scan: Scan, recover: Callabl
     _look_at_entries(scan, record, absent, faulty, replaced, recovery.stamp.lowest, anew)
 
     promises = [promise for promise in (record.promised, recovery.promised) if promise is not None]
-    return Loaded(
+    return LoadedStore(
         stamp=recovery.stamp,
         promised=max(promises, default=None),
         decided=record.decided,

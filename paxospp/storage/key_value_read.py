@@ -17,7 +17,7 @@ from paxospp.storage.key_value_records import decode_entry, slot_of
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class View:
+class ReadView:
     """One state of the log; replaced whole, never changed."""
 
     first: int
@@ -42,7 +42,7 @@ class View:
 
 
 def read_entries(
-    view: View,
+    view: ReadView,
     is_current: Callable[[], bool],
     rows: Iterator[tuple[bytes, bytes]],
     start: int,

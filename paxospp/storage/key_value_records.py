@@ -28,7 +28,7 @@ import msgspec
 
 from paxospp.errors import CorruptedError, StorageError
 from paxospp.model import Ballot, Entry, Slot, SnapshotMeta
-from paxospp.storage.anchor import Stamp
+from paxospp.storage.stamp import Stamp
 
 FORMAT_KEY = b"f"
 FORMAT = b"paxospp.KeyValueStorage 1"

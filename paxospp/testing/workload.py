@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from paxospp.errors import ConfigError, RejectedError
-from paxospp.state_machine import Command, Operation, Query, StateMachine, operations_of, pack_raw
+from paxospp.state_machine import Command, MachineOperation, Query, StateMachine, operations_of, pack_raw
 from paxospp.state_machine.annotations import shown
 from paxospp.testing.domains import Draw, NothingToDrawError, draws_of
 
@@ -83,14 +83,14 @@ def encode_call(machine_class: type[StateMachine], call: Call) -> EncodedCall:
         raise ConfigError(f"{shown(machine_class)} takes ('execute', b'…') and ('query', b'…'), not {call!r}")
     if isinstance(operation, str):
         operation = _named(machine_class, operation)
-    if not isinstance(operation, Operation):
+    if not isinstance(operation, MachineOperation):
         raise ConfigError(f"the workload returned {call!r}, which begins with no command or query")
     payload = operation.encode(arguments)
     operation.codec.check(payload[len(operation.codec.prefix) :])
     return EncodedCall(payload, isinstance(operation, Query))
 
 
-def _named(machine_class: type[StateMachine], name: str) -> Operation[..., Any]:
+def _named(machine_class: type[StateMachine], name: str) -> MachineOperation[..., Any]:
     found = [operation for operation in operations_of(machine_class).values() if operation.name == name]
     if not found:
         raise ConfigError(
@@ -119,7 +119,7 @@ class _Drawn:
 class _Calls:
     """Draws calls of one operation."""
 
-    def __init__(self, machine_class: type[StateMachine], operation: Operation[..., Any]) -> None:
+    def __init__(self, machine_class: type[StateMachine], operation: MachineOperation[..., Any]) -> None:
         self._operation = operation
         self._where = f"{shown(machine_class)}.{operation.function.__name__}"
         self._draws: Sequence[Draw] = []

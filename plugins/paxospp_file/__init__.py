@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import paxospp
 from paxospp import StorageBackend
-from paxospp_file.storage import FileStorage
+from paxospp_file.file_storage import FileStorage
 
 __all__ = ["FileStorage", "paxospp_storages"]
 

@@ -19,7 +19,7 @@ _EMPTY = array("Q", [0]) * _PAGE
 _EMPTY_LENGTHS = array("I", [0]) * _PAGE
 
 
-class Place(NamedTuple):
+class EntryLocation(NamedTuple):
     """One entry in the log: its head is at ``offset``, its value behind it."""
 
     slot: int
@@ -37,7 +37,7 @@ class LogIndex:
         self.held: Counter[int] = Counter()
         self._last = 0
 
-    def put(self, place: Place) -> None:
+    def put(self, place: EntryLocation) -> None:
         """``place`` is where its slot stands from now on."""
         slot, segment, offset, value_length = place
         page = self._pages.get(slot >> _PAGE_BITS)
@@ -53,7 +53,7 @@ class LogIndex:
         if slot > self._last:
             self._last = slot
 
-    def places(self, slots: range) -> Iterator[Place]:
+    def places(self, slots: range) -> Iterator[EntryLocation]:
         """The places of the slots held in ``slots``, ascending."""
         start, stop = slots.start, slots.stop
         for number in self._order[bisect_left(self._order, start >> _PAGE_BITS) :]:
@@ -64,7 +64,9 @@ class LogIndex:
             for at in range(max(start - base, 0), min(stop - base, _PAGE)):
                 if lengths[at]:
                     code = codes[at]
-                    yield Place(base + at, code >> _OFFSET_BITS, code & ((1 << _OFFSET_BITS) - 1), lengths[at] - 1)
+                    yield EntryLocation(
+                        base + at, code >> _OFFSET_BITS, code & ((1 << _OFFSET_BITS) - 1), lengths[at] - 1
+                    )
 
     def discard(self, slots: range) -> None:
         """Forget ``slots``."""

@@ -64,7 +64,7 @@ _decode_state = msgspec.msgpack.Decoder(State).decode
 
 
 @dataclass(slots=True, kw_only=True)
-class Head:
+class RecordHead:
     """What a record says besides its entries."""
 
     number: int = 0
@@ -98,7 +98,7 @@ class FoundEntry:
 class FoundRecord:
     """A record whose head verified."""
 
-    head: Head
+    head: RecordHead
     checksum: int
     state: State | None
     entries: list[FoundEntry]
@@ -114,7 +114,7 @@ class RecordForm:
         self._entry_seed = zlib.crc32(_SEED.pack(store, 0, 0))
 
     def encode(
-        self, head: Head, state: State | None, entries: Sequence[Entry], *, segment: int, offset: int
+        self, head: RecordHead, state: State | None, entries: Sequence[Entry], *, segment: int, offset: int
     ) -> tuple[list[bytes], int, list[tuple[int, int]]]:
         """The record's pieces, its checksum, and for each entry the offset in the record and the value's length."""
         promised, snapshot = head.promised, head.snapshot
@@ -211,7 +211,7 @@ class RecordForm:
         node, id = names[:node_length], names[node_length : node_length + id_length]
         block = names[node_length + id_length :]
         try:
-            head = Head(
+            head = RecordHead(
                 number=number,
                 previous=previous,
                 synced=synced,

@@ -18,18 +18,18 @@ from typing import NamedTuple
 
 from paxospp.errors import CorruptedError
 from paxospp.storage import SlotSet, Stamp
-from paxospp_file.log_index import LogIndex, Place
-from paxospp_file.record import MAGIC, FoundRecord, Head, RecordForm
+from paxospp_file.log_index import EntryLocation, LogIndex
+from paxospp_file.record import MAGIC, FoundRecord, RecordForm, RecordHead
 
 
-class Found(NamedTuple):
+class LocatedRecord(NamedTuple):
     """A record and where it stands."""
 
     segment: int
     record: FoundRecord
 
 
-def find_records(form: RecordForm, segment: int, data: bytes) -> Iterator[Found]:
+def find_records(form: RecordForm, segment: int, data: bytes) -> Iterator[LocatedRecord]:
     """The records of one segment, also those behind damaged bytes."""
     view = memoryview(data)
     at = 0
@@ -38,7 +38,7 @@ def find_records(form: RecordForm, segment: int, data: bytes) -> Iterator[Found]
         if record is None:
             at = data.find(MAGIC, at + 1)
         else:
-            yield Found(segment, record)
+            yield LocatedRecord(segment, record)
             at += record.length
 
 
@@ -51,7 +51,7 @@ class Replay:
     def __init__(self, anchor: Stamp, counted: int = 0) -> None:
         self._anchor = anchor
         self._counted = counted
-        self._begin: Found | None = None
+        self._begin: LocatedRecord | None = None
         self._meta_seen = 0
         self.index = LogIndex()
         self.faulty = SlotSet()
@@ -60,17 +60,17 @@ class Replay:
         self._unsaid = 0
         """Slots up to this one may be faulty without a record that says so: the one that began a segment is lost."""
         self.meta: Mapping[str, bytes] = {}
-        self.head: Head | None = None
+        self.head: RecordHead | None = None
         self.checksum = 0
         self.end = (0, 0)
         """Segment and offset behind the last record that counts."""
-        self.above: list[Found] = []
+        self.above: list[LocatedRecord] = []
         """The records above the anchor that count; to be written anew."""
         self.last_slots = 1, 0
         """Lowest and highest slot of the last record that counts."""
         self._highest_number = 0
 
-    def take(self, found: Found) -> None:
+    def take(self, found: LocatedRecord) -> None:
         """The next record in the order of the files; raises CorruptedError if the anchor knows another one."""
         number = found.record.head.number
         if number <= self._highest_number:
@@ -118,7 +118,7 @@ class Replay:
         for gap in gaps.ranges:
             self.faulty.add(gap)
 
-    def _apply(self, found: Found) -> None:
+    def _apply(self, found: LocatedRecord) -> None:
         segment, record = found
         head, last = record.head, self.head
         if last is not None and segment != self.end[0] and record.offset:
@@ -145,7 +145,7 @@ class Replay:
             if not entry.whole:
                 self.lose(slot)
                 continue
-            self.index.put(Place(entry.slot, segment, entry.offset, entry.value_length))
+            self.index.put(EntryLocation(entry.slot, segment, entry.offset, entry.value_length))
             if self.faulty:
                 self.faulty.discard(slot)
         self.head, self.checksum = head, record.checksum
@@ -160,7 +160,7 @@ def _continues(record: FoundRecord, number: int, checksum: int) -> bool:
     return head.number == number + 1 and head.previous == checksum and all(entry.whole for entry in record.entries)
 
 
-def _begun_by_a_trim(log: Sequence[Found]) -> int:
+def _begun_by_a_trim(log: Sequence[LocatedRecord]) -> int:
     """The number of the last record that says that the log begins where it does; 0 if none does.
 
     A trim gives the segments before it back as soon as it is synced, and the anchor on disk may be
@@ -181,7 +181,7 @@ def _begun_by_a_trim(log: Sequence[Found]) -> int:
     return number
 
 
-def _is_natural(begin: Found, head: Head) -> bool:
+def _is_natural(begin: LocatedRecord, head: RecordHead) -> bool:
     """Whether the log may begin with ``begin``, by what its last record, with ``head``, says of it."""
     segment, record = begin
     return record.head.number == 1 or (segment == head.oldest and record.offset == 0)

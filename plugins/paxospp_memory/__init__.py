@@ -119,12 +119,12 @@ class MemoryStorage(paxospp.Storage):
             if meta in self._snapshots:
                 raise StorageError(f"there is a snapshot {meta.id} of slot {meta.slot} already")
             self._staging = meta
-            return _Writer(self, meta)
+            return _MemorySnapshotWriter(self, meta)
 
     def open_snapshot(self) -> SnapshotReader | None:
         with self._lock:
             meta = self._usable().snapshot
-            return None if meta is None else _Reader(meta, self._snapshots[meta])
+            return None if meta is None else _MemorySnapshotReader(meta, self._snapshots[meta])
 
     def close(self) -> None:
         if not self._closed:
@@ -151,7 +151,7 @@ class MemoryStorage(paxospp.Storage):
                 self._snapshots.pop(meta, None)
 
 
-class _Writer(SnapshotWriter):
+class _MemorySnapshotWriter(SnapshotWriter):
     def __init__(self, storage: MemoryStorage, meta: SnapshotMeta) -> None:
         self._storage = storage
         self._meta = meta
@@ -173,7 +173,7 @@ class _Writer(SnapshotWriter):
         self._storage._on_aborted(self._meta)
 
 
-class _Reader(SnapshotReader):
+class _MemorySnapshotReader(SnapshotReader):
     def __init__(self, meta: SnapshotMeta, data: bytes) -> None:
         self._meta = meta
         self._left: memoryview | None = memoryview(data)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from paxospp.errors import ConfigError, CorruptedError
 from paxospp.state_machine import MachineError, StateMachine, command, prepare
-from paxospp.state_machine.state import CHUNK_BYTES_MAX
+from paxospp.state_machine.annotated_state import CHUNK_BYTES_MAX
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, NewType, get_args, get_origin
 import msgspec
 
 from paxospp.errors import CommandError, RejectedError
-from paxospp.state_machine.annotations import MachineError, Scope, resolve_function, shown
+from paxospp.state_machine.annotations import MachineError, Namespace, resolve_function, shown
 from paxospp.state_machine.encoding import (
     NESTING_MAX,
     PLAIN,
@@ -55,7 +55,7 @@ class Parameter(NamedTuple):
         return annotation is str
 
 
-class Codec:
+class OperationCodec:
     """Encodes and decodes the calls of one operation, and runs it on a machine."""
 
     __slots__ = (
@@ -73,9 +73,9 @@ class Codec:
         "prefix",
     )
 
-    def __init__(self, name: str, function: Callable[..., Any], scope: Scope) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], namespace: Namespace) -> None:
         where = shown(function)
-        hints = resolve_function(function, scope, where)
+        hints = resolve_function(function, namespace, where)
         self.name = name
         self.prefix = encode_name(name)
         self.parameters = tuple(

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from paxospp import Entry, Slot
 from paxospp.errors import CorruptedError, TrimmedError
 from paxospp.storage import SlotSet
-from paxospp_file.log_index import LogIndex, Place
-from paxospp_file.record import ENTRY_HEAD_BYTES_MAX, Head, RecordForm
+from paxospp_file.log_index import EntryLocation, LogIndex
+from paxospp_file.record import ENTRY_HEAD_BYTES_MAX, RecordForm, RecordHead
 from paxospp_file.segment import segment_path
 
 _PLACES_MAX = 512  # looked up in one go
 
 
-class View:
+class LogView:
     """The log as it may be shown. ``head`` is that of the last record, ``index`` the places of its entries."""
 
-    def __init__(self, directory: str, form: RecordForm, head: Head, index: LogIndex, faulty: SlotSet) -> None:
+    def __init__(self, directory: str, form: RecordForm, head: RecordHead, index: LogIndex, faulty: SlotSet) -> None:
         self._directory = directory
         self._form = form
         self._guard = threading.Lock()
@@ -45,7 +45,7 @@ class View:
         left.subtract(place.segment for place in self._index.places(range(first)))
         return left
 
-    def show(self, head: Head, places: Sequence[Place], faulty: SlotSet) -> None:
+    def show(self, head: RecordHead, places: Sequence[EntryLocation], faulty: SlotSet) -> None:
         """A batch has returned."""
         with self._guard:
             if head.first > self.head.first:
@@ -76,13 +76,13 @@ class View:
             at = places[-1].slot + 1
             left -= sum(place.value_length for place in places)
 
-    def _find(self, slots: range, max_bytes: int, *, at_least: int) -> tuple[list[Place], range | None]:
+    def _find(self, slots: range, max_bytes: int, *, at_least: int) -> tuple[list[EntryLocation], range | None]:
         """Where the next entries to return stand, and the faulty slots that end them, if some do."""
         fault = self.faulty.next_from(slots.start)
         fault = range(max(fault.start, slots.start), fault.stop) if fault and fault.start < slots.stop else None
         stop = fault.start if fault else slots.stop
         decided = min(self.head.decided + 1, stop)
-        places: list[Place] = []
+        places: list[EntryLocation] = []
         expected = slots.start
         for place in self._index.places(range(slots.start, stop)):
             if place.slot > expected < decided:
@@ -96,7 +96,7 @@ class View:
             return places, next(self._index.gaps(range(expected, decided)))
         return places, fault
 
-    def _fetch(self, places: Sequence[Place]) -> list[Entry]:
+    def _fetch(self, places: Sequence[EntryLocation]) -> list[Entry]:
         """The entries at ``places``, up to the first that cannot be had."""
         found: list[Entry] = []
         files: dict[int, int] = {}

@@ -23,11 +23,11 @@ import paxospp
 from paxospp import Ballot, DurableState, Entry, Slot, SnapshotMeta, SnapshotReader, SnapshotWriter, WriteBatch
 from paxospp.errors import ConfigError, CorruptedError, StorageError
 from paxospp.storage import Anchor, FileSnapshots, SlotSet, Stamp, make_directory, settles, sync_directory
-from paxospp_file.log_index import LogIndex, Place
-from paxospp_file.record import Head, RecordForm, State
+from paxospp_file.log_index import EntryLocation, LogIndex
+from paxospp_file.log_view import LogView
+from paxospp_file.record import RecordForm, RecordHead, State
 from paxospp_file.replay import Replay, find_records
 from paxospp_file.segment import Segment, list_segments, read_segment, segment_path
-from paxospp_file.view import View
 
 SEGMENT_BYTES = "8388608"
 _SEGMENT_BYTES_MIN, _SEGMENT_BYTES_MAX = 4096, 1 << 35
@@ -56,7 +56,7 @@ class FileStorage(Anchor, paxospp.Storage):
             self.close_anchor()
             raise
         self._form: RecordForm
-        self._view: View
+        self._view: LogView
         self._segments: list[int] = []
         self._current: Segment | None = None
         self._unsynced = False
@@ -128,11 +128,11 @@ class FileStorage(Anchor, paxospp.Storage):
             os.unlink(segment_path(self._log, number))  # torn while the store was being made
         self._segments = []
         self.settle_anchor(stamp, None)
-        self._view = View(self._log, self._form, Head(), LogIndex(), SlotSet())
+        self._view = LogView(self._log, self._form, RecordHead(), LogIndex(), SlotSet())
         self._append(WriteBatch())
         self.settle_anchor(self.stamp, None)
 
-    def _recover(self, replay: Replay, head: Head, promised: Ballot | None, lost: range | None) -> None:
+    def _recover(self, replay: Replay, head: RecordHead, promised: Ballot | None, lost: range | None) -> None:
         """Take over what was found, and make it survive power loss whatever became of earlier syncs."""
         self._low_high = replay.last_slots
         if lost is not None:
@@ -156,7 +156,7 @@ class FileStorage(Anchor, paxospp.Storage):
         else:
             current.close()
         sync_directory(self._log)
-        self._view = View(self._log, self._form, head, replay.index, replay.faulty)
+        self._view = LogView(self._log, self._form, head, replay.index, replay.faulty)
         self._meta = dict(replay.meta)
         self._drop_segments(head.oldest)
         if replay.faulty:
@@ -249,7 +249,7 @@ class FileStorage(Anchor, paxospp.Storage):
             self.anchor_batch(stamp, head.promised)
 
         shown = [
-            Place(slot, segment.number, begin + offset, length)
+            EntryLocation(slot, segment.number, begin + offset, length)
             for slot, (offset, length) in zip(slots, places, strict=True)
         ]
         self._view.show(head, shown, faulty)
@@ -260,10 +260,10 @@ class FileStorage(Anchor, paxospp.Storage):
         if oldest != last.oldest:
             self._drop_segments(oldest)
 
-    def _next_head(self, batch: WriteBatch, first: int, highest: int, oldest: int) -> Head:
+    def _next_head(self, batch: WriteBatch, first: int, highest: int, oldest: int) -> RecordHead:
         last, stamp = self._view.head, self.stamp
         number = stamp.number + 1
-        return Head(
+        return RecordHead(
             number=number,
             previous=stamp.checksum,
             synced=self._synced_number,

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 import msgspec
 
 from paxospp.errors import CorruptedError
-from paxospp.state_machine.annotations import MachineError, Scope, raw_annotations, resolve_class, shown
+from paxospp.state_machine.annotations import MachineError, Namespace, raw_annotations, resolve_class, shown
 from paxospp.state_machine.encoding import (
     array_header,
     decoder,
@@ -44,7 +44,7 @@ _MAPPINGS = (dict, OrderedDict, Counter)
 _CONTAINERS = (*_MAPPINGS, list, set, deque)
 
 
-class Field(NamedTuple):
+class StateField(NamedTuple):
     """One attribute of the state; ``container`` is its type when the value may stand in several pieces."""
 
     name: str
@@ -53,34 +53,38 @@ class Field(NamedTuple):
     container: type | None
 
 
-def state_of(cls: type) -> dict[str, Field]:
+def fields_of(cls: type) -> dict[str, StateField]:
     """The attributes that the class and its bases annotate; MachineError for a type that cannot be stored."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         annotations = raw_annotations(base)
         if annotations and not base.__module__.startswith("paxospp.state_machine."):
-            hints |= resolve_class(base, annotations, _scope_of(base))
+            hints |= resolve_class(base, annotations, _namespace_of(base))
     where = shown(cls)
     return {name: _field(f"{where}.{name}", name, hint) for name, hint in hints.items()}
 
 
-def _scope_of(base: type) -> Scope:
+def _namespace_of(base: type) -> Namespace:
     module = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
-    scope = base.__dict__.get("_paxospp_scope")
-    return Scope(module or scope.module, scope.around) if isinstance(scope, Scope) else Scope(module, {})
+    namespace = base.__dict__.get("_paxospp_namespace")
+    return (
+        Namespace(module or namespace.module, namespace.around)
+        if isinstance(namespace, Namespace)
+        else Namespace(module, {})
+    )
 
 
-def _field(where: str, name: str, hint: Any) -> Field:
+def _field(where: str, name: str, hint: Any) -> StateField:
     traits = check_type(hint, where)
     plain = hint
     while get_origin(plain) is Annotated:
         plain = get_args(plain)[0]
     container = get_origin(plain) or plain
     encode = encode_state if traits.unordered else encode_plain_state
-    return Field(name, encode, decoder(hint), container if container in _CONTAINERS else None)
+    return StateField(name, encode, decoder(hint), container if container in _CONTAINERS else None)
 
 
-def encode(machine: object, fields: Mapping[str, Field]) -> list[bytes]:
+def encode_fields(machine: object, fields: Mapping[str, StateField]) -> list[bytes]:
     """All attributes as chunks, there and then; an attribute that is not set is left out."""
     chunks: list[bytes] = []
     waiting: list[bytes] = []
@@ -103,7 +107,7 @@ def _cut(data: bytes) -> list[bytes]:
     return [data[at : at + CHUNK_BYTES_MAX] for at in range(0, len(data), CHUNK_BYTES_MAX)]
 
 
-def _pieces(machine: object, fields: Mapping[str, Field]) -> Iterator[tuple[bytes, bytes]]:
+def _pieces(machine: object, fields: Mapping[str, StateField]) -> Iterator[tuple[bytes, bytes]]:
     for name, field in fields.items():
         try:
             value = getattr(machine, name)
@@ -116,7 +120,7 @@ def _pieces(machine: object, fields: Mapping[str, Field]) -> Iterator[tuple[byte
             raise TypeError(f"{shown(type(machine))}.{name} cannot be encoded: {error}") from error
 
 
-def _encode_value(value: Any, field: Field) -> Iterator[bytes]:
+def _encode_value(value: Any, field: StateField) -> Iterator[bytes]:
     container: Any = field.container
     if type(value) is not container or len(value) <= _PIECE_ITEMS_FIRST:
         yield field.encode(value)
@@ -151,7 +155,7 @@ def _encode_mapping(keys: list[Any], values: list[Any], encode: Callable[[Any], 
     return map_header(len(keys)) + encode(both)[len(array_header(len(both))) :]
 
 
-def decode(cls: type, chunks: Iterable[bytes], fields: Mapping[str, Field]) -> dict[str, Any]:
+def decode_fields(cls: type, chunks: Iterable[bytes], fields: Mapping[str, StateField]) -> dict[str, Any]:
     """The attributes from ``chunks``, cut in any way; those that an older version did not have are missing.
 
     Raises CorruptedError when the snapshot is cut short or damaged, MachineError when this class does not fit it.
@@ -176,7 +180,7 @@ def decode(cls: type, chunks: Iterable[bytes], fields: Mapping[str, Field]) -> d
     return values
 
 
-def _take(cls: type, name: str, data: bytes, fields: Mapping[str, Field], values: dict[str, Any]) -> None:
+def _take(cls: type, name: str, data: bytes, fields: Mapping[str, StateField], values: dict[str, Any]) -> None:
     field = fields.get(name)
     if field is None:
         # To drop it silently would lose state when an older version is started by mistake.
