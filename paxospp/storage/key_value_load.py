@@ -1,8 +1,8 @@
-"""What ``KeyValueStorage.load`` makes of the keys it finds: every slot is looked at once.
+"""Reads everything that a ``KeyValueStorage`` finds at start-up, and finds the faulty slots.
 
-A slot that the record says is held and that is not there, cannot be read, or is not what it says
-it is, becomes faulty, and so does one that the record knows nothing of. What stands above the
-anchor is handed back to be written anew. Nothing is written here.
+The record lists the slots that hold an entry. A listed slot is faulty if its entry is missing,
+unreadable or damaged; an entry in a slot that is not listed makes that slot faulty too. Entries that
+may not be durable yet are returned, so that the caller can write them again. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from paxospp.storage.stamp import Stamp
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
 PROBES_ONE_BY_ONE = 512
-"""How many slots after unreadable ones are tried singly before the steps grow."""
+"""How many slots after an unreadable one are probed one by one before the steps double."""
 
 
 @dataclass(slots=True, frozen=True)
 class LoadedStore:
-    """All that was found, and what is to be written anew."""
+    """The state that ``load_keys`` found, and what the caller has to write again."""
 
     stamp: Stamp
     promised: Ballot | None
@@ -55,13 +55,19 @@ class LoadedStore:
     meta_checksum: int
     replaced: dict[int, int]
     replaced_checksum: int
-    anew: list[tuple[bytes, bytes]]
+    rewritten: list[tuple[bytes, bytes]]
+    """Keys and values to write again, synced, before ``load`` returns."""
 
 
 def load_keys(
     get: Callable[[bytes], bytes | None], scan: Scan, recover: Callable[[Stamp | None], Recovery]
 ) -> LoadedStore:
-    """Read everything; raises CorruptedError where a single value cannot be trusted."""
+    """Read every key; ``recover`` compares the last batch with the anchor.
+
+    Raises:
+        CorruptedError: a record that is not an entry is damaged or missing.
+        StorageError: another version of paxospp wrote the store.
+    """
     check_format(get(FORMAT_KEY))
     data = get(RECORD_KEY)
     found, record = (None, Record()) if data is None else decode_record(data)
@@ -73,18 +79,18 @@ def load_keys(
     if recovery.lost is not None:
         faulty.add(recovery.lost)
     absent = SlotSet(range(*slots) for slots in record.absent)
-    anew = [(FORMAT_KEY, FORMAT)]
+    rewritten = [(FORMAT_KEY, FORMAT)]
     if record.meta_checksum and meta_data is not None:
-        anew.append((META_KEY, meta_data))
+        rewritten.append((META_KEY, meta_data))
     replaced_data = get(REPLACED_KEY)
     try:
         replaced = decode_replaced(replaced_data, record.replaced_checksum)
         if replaced and replaced_data is not None:
-            anew.append((REPLACED_KEY, replaced_data))
-    except CorruptedError:  # any entry may be one that was written over
+            rewritten.append((REPLACED_KEY, replaced_data))
+    except CorruptedError:  # any entry may be an older one that was replaced
         replaced = {}
         faulty.add(range(record.first, record.last + 1))
-    _look_at_entries(scan, record, absent, faulty, replaced, recovery.stamp.lowest, anew)
+    _look_at_entries(scan, record, absent, faulty, replaced, recovery.stamp.lowest, rewritten)
 
     promises = [promise for promise in (record.promised, recovery.promised) if promise is not None]
     return LoadedStore(
@@ -100,7 +106,7 @@ def load_keys(
         meta_checksum=record.meta_checksum,
         replaced=replaced,
         replaced_checksum=record.replaced_checksum if replaced else 0,
-        anew=anew,
+        rewritten=rewritten,
     )
 
 
@@ -111,7 +117,7 @@ def _look_at_entries(
     faulty: SlotSet,
     replaced: dict[int, int],
     lowest: int,
-    anew: list[tuple[bytes, bytes]],
+    rewritten: list[tuple[bytes, bytes]],
 ) -> None:
     missing = SlotSet()
     next_slot, stop = record.first, max(record.last, record.decided) + 1
@@ -123,9 +129,9 @@ def _look_at_entries(
         if data is None or slot > record.last or slot in absent or not _is_intact(slot, data):
             faulty.add(slots)
         elif slot in replaced and replaced[slot] != entry_checksum(data):
-            faulty.add(slots)  # an older one than was written last
+            faulty.add(slots)  # older than the entry that was written last
         elif slot >= lowest:
-            anew.append((entry_key(slot), data))
+            rewritten.append((entry_key(slot), data))
     missing.add(range(next_slot, stop))
     for slots in absent.ranges:
         missing.discard(range(max(slots.start, record.decided + 1), slots.stop))
@@ -142,7 +148,7 @@ def _is_intact(slot: Slot, data: bytes) -> bool:
 
 
 def _walk(scan: Scan, first: int, last: int) -> Iterator[tuple[range, bytes | None]]:
-    """Every entry from ``first`` on, as a range of one slot; None for slots that cannot be read."""
+    """Yield every entry from ``first`` on with a range of its one slot; None with slots that cannot be read."""
     at = first
     while True:
         try:
@@ -153,14 +159,14 @@ def _walk(scan: Scan, first: int, last: int) -> Iterator[tuple[range, bytes | No
             return
         except CorruptedError:
             if at > last:
-                return  # nothing that a batch wrote stands there
+                return  # no batch wrote anything there
             readable = _next_readable(scan, at, last)
             yield range(at, readable), None
             at = readable
 
 
 def _next_readable(scan: Scan, unreadable: int, last: int) -> int:
-    """The next slot from which a scan gives an entry or ends well; ``last + 1`` if there is none."""
+    """Return the next slot from which a scan succeeds, ``last + 1`` if there is none."""
     step, tried = 1, 0
     at = unreadable + 1
     while at <= last:

@@ -1,8 +1,10 @@
-"""The store: one record per batch, appended to the current segment and synced once (C1, C2, C3).
+"""The file storage: one record per batch, appended to the current segment and synced once (C1, C2, C3).
 
-It owns the order of effects, and little else: the form of a record, files, index, replay, anchor and
-snapshots have rooms of their own. Nothing is written in place and nothing before its turn: the record,
-its sync, the anchor, then memory, and only then old segments and the former snapshot go.
+This module owns the order of effects and leaves the rest to its neighbours: ``record`` encodes a
+record, ``segment`` writes files, ``log_index`` finds entries, ``replay`` reads a damaged log, and
+``log_view`` serves readers. A batch writes its record, syncs it, moves the anchor, and only then
+changes what readers see. Old segments and the former snapshot are deleted last. Nothing is ever
+overwritten in place.
 
 A directory looks like this::
 
@@ -10,8 +12,8 @@ A directory looks like this::
     log/        log-0000000001  log-0000000002 ...
     snapshots/  snapshot-SLOT-ID
 
-A segment goes when a ``trim`` left no entry in it and in none before it; a trim that empties the
-current segment begins a new one, so that space comes back without waiting for 8 MiB to fill.
+A segment is deleted when a ``trim`` leaves no entry in it or in any segment before it. A trim that
+empties the current segment begins a new one, so that its space is freed before it has grown to 8 MiB.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from collections.abc import Sequence
 import paxospp
 from paxospp import Ballot, DurableState, Entry, Slot, SnapshotMeta, SnapshotReader, SnapshotWriter, WriteBatch
 from paxospp.errors import ConfigError, CorruptedError, StorageError
-from paxospp.storage import Anchor, FileSnapshots, SlotSet, Stamp, make_directory, settles, sync_directory
+from paxospp.storage import FileSnapshots, SlotSet, Stamp, StoreAnchor, make_directory, settles, sync_directory
 from paxospp_file.log_index import EntryLocation, LogIndex
 from paxospp_file.log_view import LogView
 from paxospp_file.record import RecordForm, RecordHead, State
@@ -31,50 +33,65 @@ from paxospp_file.segment import Segment, list_segments, read_segment, segment_p
 
 SEGMENT_BYTES = "8388608"
 _SEGMENT_BYTES_MIN, _SEGMENT_BYTES_MAX = 4096, 1 << 35
-_EMPTIED_BYTES = 1 << 20  # a trim that leaves nothing in so large a segment ends it
+_EMPTIED_BYTES = 1 << 20  # a trim that empties a segment of at least this size ends it
 _RECORD_BYTES_MAX = (1 << 32) - 1
 
 
-class FileStorage(Anchor, paxospp.Storage):
-    """The default storage. ``segment_bytes``: how large a file grows before the next one is begun."""
+class FileStorage(paxospp.Storage):
+    """The default storage: a log in the directory ``path``.
+
+    Args:
+        path: the directory; made if it is missing.
+        segment_bytes: size in bytes at which a segment file is ended and the next one begun.
+
+    Raises:
+        ConfigError: an argument is not valid, or the directory cannot be made.
+        LockedError: another process or handle has the store open.
+    """
 
     def __init__(self, path: str, *, segment_bytes: str = SEGMENT_BYTES) -> None:
         if not path:
             raise ConfigError("file: needs a directory, as in file:./data/n1")
         if not segment_bytes.isascii() or not segment_bytes.isdecimal():
-            raise ConfigError(f"segment_bytes={segment_bytes!r} is no number of bytes")
+            raise ConfigError(f"segment_bytes={segment_bytes!r} is not a number: use a size in bytes, such as 8388608")
         self._segment_bytes = int(segment_bytes)
         if not _SEGMENT_BYTES_MIN <= self._segment_bytes <= _SEGMENT_BYTES_MAX:
-            raise ConfigError(f"segment_bytes={segment_bytes} is not from {_SEGMENT_BYTES_MIN} to {_SEGMENT_BYTES_MAX}")
+            raise ConfigError(
+                f"segment_bytes={segment_bytes} is out of bounds: use {_SEGMENT_BYTES_MIN} to {_SEGMENT_BYTES_MAX}"
+            )
         self._log = os.path.join(path, "log")
         make_directory(path)
-        self.open_anchor(os.path.join(path, "anchor"))
+        self._anchor = StoreAnchor(os.path.join(path, "anchor"))
         try:
             make_directory(self._log)
             self._snapshots = FileSnapshots(os.path.join(path, "snapshots"))
         except BaseException:
-            self.close_anchor()
+            self._anchor.close()
             raise
-        self._form: RecordForm
-        self._view: LogView
+        # An empty log, until ``load`` replaces it.
+        self._form = RecordForm(0)
+        self._view = LogView(self._log, self._form, RecordHead(), LogIndex(), SlotSet())
+        self._meta: dict[str, bytes] = {}
         self._segments: list[int] = []
+        """The numbers of the segment files, ascending."""
         self._current: Segment | None = None
         self._unsynced = False
-        self._meta: dict[str, bytes] = {}
-        self._low_high = (1, 0)
         self._synced_number = 0
+        """Every batch up to this number is synced."""
+        self._last_slots = 1, 0
+        """Lowest and highest slot that the last record wrote; (1, 0) if it wrote none."""
 
     # Opening and closing
 
     def load(self) -> DurableState:
-        self.check_unloaded()
+        self._anchor.check_unloaded()
         try:
             self._load()
         except OSError as error:
-            self.fail(error)
+            self._anchor.fail(error)
             raise StorageError(f"the log in {self._log!r} cannot be opened: {error}") from error
         except BaseException as error:
-            self.fail(error)
+            self._anchor.fail(error)
             raise
         head = self._view.head
         return DurableState(
@@ -88,7 +105,7 @@ class FileStorage(Anchor, paxospp.Storage):
         )
 
     def _load(self) -> None:
-        anchor = self.read_anchor()
+        anchor = self._anchor.read()
         self._segments = list_segments(self._log)
         if anchor is None and self._segments:
             raise CorruptedError(f"there is a log in {self._log!r}, but both copies of its anchor are missing")
@@ -97,21 +114,21 @@ class FileStorage(Anchor, paxospp.Storage):
             replay = self._replay(anchor, self._segments)
             head = replay.head
             if head is not None and self._segments[0] < head.oldest:
-                # A crash came between a trim and giving the space back: what is left over says nothing.
-                # What is kept may all stand above the anchor, so its first record continues nothing that is here.
+                # A crash came after a trim was durable and before its segments were deleted: leave them out. All kept
+                # records may be above the anchor, so the replay is told that they count up to this number.
                 kept = [number for number in self._segments if number >= head.oldest]
                 replay = self._replay(anchor, kept, counted=head.number)
         if head is not None and anchor is not None:
             undecided = Slot(head.decided + 1)
             found = Stamp(anchor.store, head.number, replay.checksum, undecided, head.settled, undecided)
-        recovery = self.recover_anchor(found)
+        recovery = self._anchor.recover(found)
         self._form = RecordForm(recovery.stamp.store)
         if head is None:
             self._begin(recovery.stamp)
         else:
             self._recover(replay, head, recovery.promised, recovery.lost)
-            self.settle_anchor(recovery.stamp, self._view.head.promised)
-        self._synced_number = self.stamp.number
+            self._anchor.settle(recovery.stamp, self._view.head.promised)
+        self._synced_number = self._anchor.stamp.number
         self._snapshots.adopt_snapshot(self._view.head.snapshot)
 
     def _replay(self, anchor: Stamp, segments: Sequence[int], counted: int = 0) -> Replay:
@@ -123,27 +140,27 @@ class FileStorage(Anchor, paxospp.Storage):
         return replay
 
     def _begin(self, stamp: Stamp) -> None:
-        """A new store: its first batch is empty, so that a log that is gone is never taken for a new one."""
+        """Begin a new store with an empty batch, so that a log that is gone later is never taken for a new one."""
         for number in self._segments:
-            os.unlink(segment_path(self._log, number))  # torn while the store was being made
+            os.unlink(segment_path(self._log, number))  # torn in a crash while the store was being made
         self._segments = []
-        self.settle_anchor(stamp, None)
+        self._anchor.settle(stamp, None)
         self._view = LogView(self._log, self._form, RecordHead(), LogIndex(), SlotSet())
         self._append(WriteBatch())
-        self.settle_anchor(self.stamp, None)
+        self._anchor.settle(self._anchor.stamp, None)
 
     def _recover(self, replay: Replay, head: RecordHead, promised: Ballot | None, lost: range | None) -> None:
-        """Take over what was found, and make it survive power loss whatever became of earlier syncs."""
-        self._low_high = replay.last_slots
+        """Take over what the replay found, and make it durable whether or not earlier syncs succeeded."""
+        self._last_slots = replay.last_slots
         if lost is not None:
             replay.lose(lost)
             head.highest = lost.stop - 1
-            self._low_high = lost.start, lost.stop - 1
+            self._last_slots = lost.start, lost.stop - 1
         if promised is not None and (head.promised is None or promised > head.promised):
             head.promised = promised
         for number in {found.segment for found in replay.above} - {replay.end[0]}:
             self._renew(Segment(self._log, number, end=1, bytes_max=0), replay).close()
-        # What stands behind the end never counted, or is lost; its numbers are given to other batches from now on.
+        # What follows the end was never acknowledged or is lost. Delete it: its batch numbers are about to be reused.
         number, end = replay.end
         for torn in [number for number in self._segments if number > replay.end[0]]:
             os.unlink(segment_path(self._log, torn))
@@ -160,7 +177,7 @@ class FileStorage(Anchor, paxospp.Storage):
         self._meta = dict(replay.meta)
         self._drop_segments(head.oldest)
         if replay.faulty:
-            self._end_segment()  # the next one begins with what is faulty, so that damaged segments can go
+            self._end_segment()  # the next segment begins with the faulty slots, so that damaged ones can be deleted
 
     def _renew(self, segment: Segment, replay: Replay) -> Segment:
         for found in replay.above:
@@ -171,43 +188,46 @@ class FileStorage(Anchor, paxospp.Storage):
 
     def close(self) -> None:
         try:
-            if self.usable:
+            if self._anchor.usable:
                 if self._unsynced and self._current is not None:
                     self._current.sync()
-                    self.anchor_batch(self.stamp, self._view.head.promised)
+                    self._anchor.advance(self._anchor.stamp, self._view.head.promised)
                 if self._current is not None:
                     self._current.cut()
                 self._snapshots.drop_staged()
         except OSError as error:
-            self.fail(error)
+            self._anchor.fail(error)
             raise StorageError(f"the last batches of {self._log!r} cannot be synced: {error}") from error
         finally:
             self._end_segment()
-            self.close_anchor()
+            self._anchor.close()
 
     # Writing
 
     def persist(self, batch: WriteBatch) -> None:
-        self.check_usable()
+        self._anchor.check_usable()
         try:
-            self._refuse_what_is_forbidden(batch)
+            self._check(batch)
             self._append(batch)
         except BaseException as error:
-            self.fail(error)
+            self._anchor.fail(error)
             if isinstance(error, OSError):
                 raise StorageError(f"the log in {self._log!r} cannot be written: {error}") from error
             raise
 
-    def _refuse_what_is_forbidden(self, batch: WriteBatch) -> None:
+    def _check(self, batch: WriteBatch) -> None:
+        """Raise StorageError, before anything is written, for what the contract forbids."""
         current = self._view.head.snapshot
         if batch.snapshot is not None:
             self._snapshots.check_snapshot(batch.snapshot)
             if current is not None and batch.snapshot.slot < current.slot:
-                raise StorageError(f"the snapshot of slot {current.slot} is newer than that of {batch.snapshot.slot}")
+                raise StorageError(
+                    f"a snapshot of slot {batch.snapshot.slot} is older than the current one of slot {current.slot}"
+                )
             current = batch.snapshot
         reaches = current.slot + 1 if current is not None else 1
         if batch.trim is not None and batch.trim > max(reaches, self._view.head.first):
-            raise StorageError(f"a trim to slot {batch.trim} would drop slots that stand in no snapshot")
+            raise StorageError(f"cannot trim to slot {batch.trim}: the slots below it are not in a snapshot")
 
     def _append(self, batch: WriteBatch) -> None:
         last = self._view.head
@@ -231,22 +251,22 @@ class FileStorage(Anchor, paxospp.Storage):
         state = None
         if begun or batch.meta or sound:
             state = State(meta, faulty.pairs, SlotSet(sound).pairs)
-        # All above what is held and what is still faulty is sound: the highest slot ever written is known again.
+        # With the open end of the damage gone, the highest slot that was ever written is known again.
         highest = max(self._view.last, sound[0].start - 1) if sound else last.highest
         head = self._next_head(batch, first, max([highest, *slots]), oldest)
         begin = segment.end
         pieces, checksum, places = self._form.encode(head, state, entries, segment=segment.number, offset=begin)
         record_bytes = sum(map(len, pieces))
         if record_bytes > _RECORD_BYTES_MAX:
-            raise StorageError(f"a batch of {record_bytes} bytes is more than a record can hold")
-        stamp = self.stamp_batch(batch, checksum)
+            raise StorageError(f"a batch of {record_bytes} bytes is too large: a record holds {_RECORD_BYTES_MAX}")
+        stamp = self._anchor.stamp_batch(batch, checksum)
         segment.append(pieces, record_bytes)
         self._unsynced = True
         if sync:
             segment.sync()
             self._unsynced = False
             self._synced_number = stamp.number
-            self.anchor_batch(stamp, head.promised)
+            self._anchor.advance(stamp, head.promised)
 
         shown = [
             EntryLocation(slot, segment.number, begin + offset, length)
@@ -254,14 +274,14 @@ class FileStorage(Anchor, paxospp.Storage):
         ]
         self._view.show(head, shown, faulty)
         self._meta = meta
-        self._low_high = (min(slots), max(slots)) if slots else (1, 0)
+        self._last_slots = (min(slots), max(slots)) if slots else (1, 0)
         if batch.snapshot is not None:
             self._snapshots.adopt_snapshot(head.snapshot)
         if oldest != last.oldest:
             self._drop_segments(oldest)
 
     def _next_head(self, batch: WriteBatch, first: int, highest: int, oldest: int) -> RecordHead:
-        last, stamp = self._view.head, self.stamp
+        last, stamp = self._view.head, self._anchor.stamp
         number = stamp.number + 1
         return RecordHead(
             number=number,
@@ -273,14 +293,14 @@ class FileStorage(Anchor, paxospp.Storage):
             settled=number if settles(batch) else last.settled,
             meta_number=number if batch.meta else last.meta_number,
             oldest=oldest,
-            previous_low=self._low_high[0],
-            previous_high=self._low_high[1],
+            previous_low=self._last_slots[0],
+            previous_high=self._last_slots[1],
             promised=last.promised if batch.promised is None else batch.promised,
             snapshot=last.snapshot if batch.snapshot is None else batch.snapshot,
         )
 
     def _still_faulty(self, first: int, written: Sequence[int]) -> SlotSet:
-        """What remains faulty after a batch that wrote these slots."""
+        """Return the slots that are still faulty after a batch that trims to ``first`` and writes ``written``."""
         faulty = self._view.faulty
         if faulty:
             faulty = SlotSet(faulty.ranges)
@@ -292,15 +312,15 @@ class FileStorage(Anchor, paxospp.Storage):
     # Segments
 
     def _segment_for(self, bytes_about: int, *, emptied: bool) -> tuple[Segment, bool]:
-        """The segment that the next record goes to, and whether it is a new one."""
+        """Return the segment for the next record of about ``bytes_about`` bytes, and whether it is a new one."""
         current = self._current
         if current is not None:
             full = current.end + bytes_about > self._segment_bytes and current.end > 0
             if not full and not (emptied and current.end >= min(_EMPTIED_BYTES, self._segment_bytes)):
                 return current, False
             if self._unsynced:
-                current.sync()  # before anything stands behind it (C3)
-                self._unsynced, self._synced_number = False, self.stamp.number
+                current.sync()  # before anything is written after it (C3)
+                self._unsynced, self._synced_number = False, self._anchor.stamp.number
             current.cut()
             self._end_segment()
         number = max(self._segments, default=0) + 1
@@ -315,7 +335,7 @@ class FileStorage(Anchor, paxospp.Storage):
             current.close()
 
     def _drop_segments(self, oldest: int) -> None:
-        """Give back what the log does not need any more; the record that says so is durable."""
+        """Delete the segments before ``oldest``; the record that allows it is durable."""
         while self._segments[0] < oldest:
             os.unlink(segment_path(self._log, self._segments[0]))
             del self._segments[0]
@@ -323,13 +343,13 @@ class FileStorage(Anchor, paxospp.Storage):
     # Reading and snapshots
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
-        self.check_readable()
+        self._anchor.check_readable()
         return self._view.read(start, stop, max_bytes)
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
-        self.check_usable()
+        self._anchor.check_usable()
         return self._snapshots.create_snapshot(meta)
 
     def open_snapshot(self) -> SnapshotReader | None:
-        self.check_readable()
+        self._anchor.check_readable()
         return self._snapshots.open_snapshot()

@@ -80,14 +80,16 @@ class RocksdbStorage(paxospp.KeyValueStorage):
         self._db: Rdict | None = None
         self._entries: Rdict | None = None
         self._entries_handle: ColumnFamily | None = None
+        self._family_name = FIRST_FAMILY
         self._damaged = False
         self._owner = os.getpid()
         self._unsynced = False
         super().__init__(path, snapshots=FileSnapshots(os.path.join(path, "snapshots")))
 
     def load(self) -> paxospp.DurableState:
-        if self._db is not None or self._closed:
-            raise paxospp.StorageError("load() comes once, before close()")
+        if self._db is not None:
+            raise paxospp.StorageError("load() may be called only once")
+        self.check_unloaded()
         self._check_directory()
         check_manifest(self._path)
         make_directory(self._path)
