@@ -1,6 +1,6 @@
-"""``kv``: values under string keys, and the shortest useful state machine to learn from.
+"""``kv``: a key-value store, and the shortest useful state machine to learn from.
 
-A value is anything MessagePack can hold; the machine never looks into it but to compare.
+A value is anything that MessagePack can hold. The machine compares values and does nothing else with them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from paxospp.state_machine import StateMachine, command, query
 
 
 class KeyValue(StateMachine):
-    """What ``paxospp serve --machine kv`` replicates."""
+    """The state machine of ``paxospp serve --machine kv``."""
 
     data: dict[str, Any]
 
@@ -20,12 +20,12 @@ class KeyValue(StateMachine):
 
     @command
     def put(self, key: str, value: Any) -> None:
-        """Keep ``value`` under ``key``, whatever was there."""
+        """Store ``value`` under ``key``, and replace any former value."""
         self.data[key] = value
 
     @command
     def delete(self, key: str) -> bool:
-        """Forget ``key``; False if there was none."""
+        """Remove ``key``; return False if it does not exist."""
         if key not in self.data:
             return False
         del self.data[key]
@@ -33,9 +33,9 @@ class KeyValue(StateMachine):
 
     @command
     def cas(self, key: str, expected: Any, new: Any) -> bool:
-        """Compare and set: keep ``new`` under ``key`` if ``get(key)`` is ``expected``; whether it was.
+        """Compare and set: store ``new`` under ``key`` if ``get(key)`` equals ``expected``; return whether it did.
 
-        As ``get`` has it, an absent key is None.
+        As in ``get``, a missing key counts as None.
         """
         if self.data.get(key) != expected:
             return False
@@ -44,10 +44,10 @@ class KeyValue(StateMachine):
 
     @query
     def get(self, key: str) -> Any:
-        """The value under ``key``, None if there is none."""
+        """Return the value under ``key``, None if the key does not exist."""
         return self.data.get(key)
 
     @query
     def keys(self, prefix: str = "") -> list[str]:
-        """All keys that begin with ``prefix``, sorted."""
+        """Return all keys that begin with ``prefix``, sorted."""
         return sorted(key for key in self.data if key.startswith(prefix))

@@ -1,9 +1,9 @@
-"""A machine's state: what its class bodies annotate, to snapshot pieces and back.
+"""Encodes the annotated attributes of a state machine as a snapshot, and decodes them.
 
-A snapshot is a row of pieces: the length of a value, the length of an attribute's name, the
-name, and the value in MessagePack. A large dict, list, set or deque stands in several pieces, so
-that no call of the decoder holds up the node's loop. A last piece without a name counts the
-others: a snapshot that was cut short is no snapshot.
+A snapshot is a sequence of pieces. A piece is the length of a value, the length of an attribute's
+name, the name, and the value in MessagePack. A large dict, list, set or deque is split into several
+pieces, so that no single call of the decoder blocks the node's event loop for long. The last piece
+has no name and holds the number of the others, so a truncated snapshot is noticed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from paxospp.state_machine.encoding import (
 from paxospp.state_machine.types import check_type
 
 CHUNK_BYTES_MAX: Final = 1 << 20
-"""The most that one chunk of a snapshot holds."""
+"""The largest chunk of a snapshot."""
 
 _PIECE_BYTES_GOAL: Final = 256 << 10
 _PIECE_ITEMS_FIRST: Final = 64
@@ -45,7 +45,7 @@ _CONTAINERS = (*_MAPPINGS, list, set, deque)
 
 
 class StateField(NamedTuple):
-    """One attribute of the state; ``container`` is its type when the value may stand in several pieces."""
+    """One attribute of the state; ``container`` is its type if the value may be split into several pieces."""
 
     name: str
     encode: Callable[[Any], bytes]
@@ -54,7 +54,11 @@ class StateField(NamedTuple):
 
 
 def fields_of(cls: type) -> dict[str, StateField]:
-    """The attributes that the class and its bases annotate; MachineError for a type that cannot be stored."""
+    """Return the attributes that the class and its bases annotate, by name.
+
+    Raises:
+        MachineError: a type cannot be resolved or stored.
+    """
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         annotations = raw_annotations(base)
@@ -85,7 +89,7 @@ def _field(where: str, name: str, hint: Any) -> StateField:
 
 
 def encode_fields(machine: object, fields: Mapping[str, StateField]) -> list[bytes]:
-    """All attributes as chunks, there and then; an attribute that is not set is left out."""
+    """Encode all attributes at once, as chunks; an attribute that is not set is left out."""
     chunks: list[bytes] = []
     waiting: list[bytes] = []
     size = count = 0
@@ -148,7 +152,10 @@ def _encode_value(value: Any, field: StateField) -> Iterator[bytes]:
 
 
 def _encode_mapping(keys: list[Any], values: list[Any], encode: Callable[[Any], bytes]) -> bytes:
-    """A map is an array of keys and values in turn but for its header; to build a dict of each part takes longer."""
+    """Encode a map through a list of alternating keys and values, which is faster than building a dict.
+
+    MessagePack writes both in the same way after the header.
+    """
     both: list[Any] = [None] * (2 * len(keys))
     both[::2] = keys
     both[1::2] = values
@@ -156,9 +163,13 @@ def _encode_mapping(keys: list[Any], values: list[Any], encode: Callable[[Any], 
 
 
 def decode_fields(cls: type, chunks: Iterable[bytes], fields: Mapping[str, StateField]) -> dict[str, Any]:
-    """The attributes from ``chunks``, cut in any way; those that an older version did not have are missing.
+    """Decode the attributes in ``chunks``, which may be split anywhere; return their values by name.
 
-    Raises CorruptedError when the snapshot is cut short or damaged, MachineError when this class does not fit it.
+    An attribute that the version that took the snapshot did not have is missing from the result.
+
+    Raises:
+        CorruptedError: the snapshot is truncated or damaged.
+        MachineError: the snapshot holds an attribute or a value that this class does not allow.
     """
     values: dict[str, Any] = {}
     count = 0
@@ -172,18 +183,18 @@ def decode_fields(cls: type, chunks: Iterable[bytes], fields: Mapping[str, State
             continue
         ended = True
         if len(data) != _END.size or data[0] != _FORMAT:
-            raise CorruptedError("snapshot: its format is not one that this version of paxospp knows")
+            raise CorruptedError("snapshot: this version of paxospp does not know its format")
         if _END.unpack(data)[1] != count:
             raise CorruptedError("snapshot: a part of it is missing")
     if not ended:
-        raise CorruptedError("snapshot: it is cut short")
+        raise CorruptedError("snapshot: it is truncated")
     return values
 
 
 def _take(cls: type, name: str, data: bytes, fields: Mapping[str, StateField], values: dict[str, Any]) -> None:
     field = fields.get(name)
     if field is None:
-        # To drop it silently would lose state when an older version is started by mistake.
+        # Dropping it silently would lose state if an older version were started by mistake.
         raise MachineError(
             f"the snapshot holds `{name}`, which {shown(cls)} does not annotate: "
             f"start the version that does, or keep `{name}: <type>` in the class body"
@@ -191,7 +202,7 @@ def _take(cls: type, name: str, data: bytes, fields: Mapping[str, StateField], v
     try:
         value = field.decode(data)
     except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
-        raise MachineError(f"{shown(cls)}.{name}: the snapshot does not fit its annotation: {error}") from error
+        raise MachineError(f"{shown(cls)}.{name}: the snapshot does not match its annotation: {error}") from error
     if name not in values:
         values[name] = value
     elif field.container is Counter:
@@ -201,7 +212,7 @@ def _take(cls: type, name: str, data: bytes, fields: Mapping[str, StateField], v
     elif field.container in (list, deque):
         values[name].extend(value)
     else:
-        raise CorruptedError(f"snapshot: `{name}` stands in it twice")
+        raise CorruptedError(f"snapshot: it holds `{name}` twice")
 
 
 def _split(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
@@ -222,4 +233,4 @@ def _split(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
             at = value_at + length
         del buffer[:at]
     if buffer:
-        raise CorruptedError("snapshot: it is cut short")
+        raise CorruptedError("snapshot: it is truncated")

@@ -1,4 +1,4 @@
-"""What is refused when a state machine's class is made, each with one line that says what to write."""
+"""Checks a state machine when its class is made. Each error is one line that says what to write."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from paxospp.state_machine.annotations import MachineError, raw_annotations, sho
 from paxospp.state_machine.operations import MachineOperation
 
 FULL_CONTROL = ("apply", "answer", "snapshot", "restore")
-"""The methods that a machine in full control overrides, all of them."""
+"""The methods that a machine in full control overrides; it has to override all of them."""
 
 _CLASS_VARIABLE = re.compile(r"""["'\s]*(\w+\.)?ClassVar\b""")
 _TAKEN = frozenset({*FULL_CONTROL, "context", "full_control"})
 
 
 def operations_of(cls: type) -> dict[str, MachineOperation[..., Any]]:
-    """The operations that an instance would find, by the name of the attribute."""
+    """Return the operations of ``cls`` and its bases, by attribute name."""
     attributes: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         attributes |= vars(base)
@@ -24,12 +24,12 @@ def operations_of(cls: type) -> dict[str, MachineOperation[..., Any]]:
 
 
 def overridden(cls: type, base: type) -> set[str]:
-    """Which of the four methods the class has from elsewhere than ``base``."""
+    """Return which methods of ``FULL_CONTROL`` the class does not inherit from ``base``."""
     return {name for name in FULL_CONTROL if getattr(cls, name) is not getattr(base, name)}
 
 
 def check_class(cls: type, base: type) -> None:
-    """Raise MachineError for a subclass of ``base`` (StateMachine) that cannot work."""
+    """Raise MachineError if ``cls``, a subclass of ``base`` (StateMachine), cannot work."""
     _check_names(cls)
     _check_defaults(cls)
     _check_control(cls, base)
@@ -58,7 +58,7 @@ def _is_class_variable(annotation: Any) -> bool:
 def _check_defaults(cls: type) -> None:
     annotated = raw_annotations(cls)
     for name, value in vars(cls).items():
-        # As dataclasses judge it: what cannot be hashed can be changed.
+        # The rule of dataclasses: a value that cannot be hashed is mutable.
         if name.startswith("__") or type(value).__hash__ is not None or _is_class_variable(annotated.get(name)):
             continue
         raise MachineError(

@@ -1,7 +1,8 @@
-"""One operation's way to bytes and back, made once from its annotations and then only called.
+"""Encodes, decodes and runs the calls of one operation, from its annotations.
 
-What runs per command is a table lookup, one typed decode, the method and one encode: the rest
-(keywords, defaults, what is wrong with an argument) is worked out only when it is needed.
+An ``OperationCodec`` is built once per operation. Running a command then takes a table lookup, one
+typed decode, the method and one encode. Everything else (keywords, defaults, the reason why an
+argument is wrong) is computed only when it is needed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ARGUMENT = re.compile(r"^(?P<reason>.*) - at `\$\[(?P<index>\d+)\](?P<rest>.*)`
 
 
 class Parameter(NamedTuple):
-    """One parameter of an operation, ``self`` apart."""
+    """One parameter of an operation, other than ``self``."""
 
     name: str
     annotation: Any
@@ -47,7 +48,7 @@ class Parameter(NamedTuple):
 
     @property
     def is_text(self) -> bool:
-        """Whether it is annotated ``str``, so that a command line may give it any text."""
+        """Whether the parameter is annotated ``str``, so that any text on a command line is a valid argument."""
         annotation = self.annotation
         while get_origin(annotation) is Annotated or isinstance(annotation, NewType):
             is_new = isinstance(annotation, NewType)
@@ -88,7 +89,7 @@ class OperationCodec:
         self._function = function
         self._unbounded = any(trait.unbounded for trait in traits)
         self._unordered = any(trait.unordered for trait in traits)
-        # Fixed tuples decode twice as fast as a Struct, and are spread over the parameters as they are.
+        # A fixed tuple decodes twice as fast as a Struct, and can be passed on as *values.
         self._decode = decoder(tuple[tuple(p.annotation for p in self.parameters)])  # type: ignore[misc]
         self._decode_result = decoder(result)
         self._required = max((i + 1 for i, p in enumerate(self.parameters) if not p.has_default), default=0)
@@ -104,7 +105,7 @@ class OperationCodec:
             decoder(parameter.annotation)(encoded)
         except Exception as error:
             raise MachineError(
-                f"{where}: the default of `{parameter.name}` does not fit its annotation: {error}"
+                f"{where}: the default of `{parameter.name}` does not match its annotation: {error}"
             ) from error
         return encoded
 
@@ -139,7 +140,7 @@ class OperationCodec:
         return call_with_keywords if keywords else call
 
     def _understand(self, arguments: bytes, error: Exception) -> tuple[Any, ...]:
-        """Arguments of a decided call that are fewer than today's: an older version wrote them."""
+        """Decode the arguments of a decided call that an older version wrote: the last ones may be missing."""
         complete = self.complete(arguments)
         if complete is not arguments:
             try:
@@ -149,7 +150,7 @@ class OperationCodec:
         raise NotUnderstoodError(self._explain(arguments, error)) from error
 
     def complete(self, arguments: bytes) -> bytes:
-        """``arguments`` with the defaults of the parameters that it lacks; the same object if it lacks none."""
+        """Return ``arguments`` with the defaults of missing parameters added; the same object if none is missing."""
         head = read_array_header(arguments)
         if head is None or not self._required <= head[0] < len(self.parameters):
             return arguments
@@ -157,7 +158,7 @@ class OperationCodec:
         return b"".join([array_header(len(self.parameters)), arguments[start:], *self._parts[count:]])
 
     def check(self, arguments: bytes) -> None:
-        """Raise RejectedError, with a reason of one line, unless ``call`` would understand ``arguments``."""
+        """Raise RejectedError, with a reason of one line, unless ``call`` can decode ``arguments``."""
         try:
             values = self._decode(arguments)
         except Exception as error:
@@ -168,17 +169,17 @@ class OperationCodec:
                 values = self._decode(complete)
             except Exception as second:
                 raise RejectedError(self._explain(arguments, second)) from second
-        # Every level of nesting takes at least a byte, and most arguments that may nest do not.
+        # Each level of nesting takes at least one byte, so short arguments need no walk; most others are plain.
         may_nest = self._unbounded and len(arguments) > NESTING_MAX and not is_plain(values)
         if may_nest and nests_too_deep(msgspec.msgpack.decode(arguments)):
             raise RejectedError(f"{self.name}: an argument nests deeper than {NESTING_MAX} levels")
 
     def encode(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> bytes:
-        """The payload of one call; RejectedError when the arguments do not fit or cannot be encoded."""
+        """Return the payload of one call. Raises RejectedError if the arguments are wrong or cannot be encoded."""
         if keywords or len(arguments) != len(self.parameters):
             arguments = self._bind(arguments, keywords)
         try:
-            # Most arguments that might hold a set hold none: one look spares them the walk for an order.
+            # Most arguments that might hold a set hold none, and one look saves them the walk that sorts sets.
             if self._unordered and not PLAIN.issuperset(map(type, arguments)):
                 return self.prefix + encode_call(arguments)
             return self.prefix + encode_plain(arguments)
@@ -205,18 +206,18 @@ class OperationCodec:
         return values
 
     def decode_result(self, result: bytes) -> Any:
-        """The result as the annotation says; CommandError when the method returned something else."""
+        """Decode a result as annotated. Raises CommandError if the method returned something else."""
         try:
             return self._decode_result(result)
         except Exception as error:
             raise CommandError(
                 type(error).__name__,
-                f"{self.name} was run, but its result is not what it is annotated to be: {error}",
+                f"{self.name} was run, but its result does not match its annotation: {error}",
             ) from error
 
     @property
     def signature(self) -> str:
-        """``put(key: str, value: str)``, for messages."""
+        """The signature for messages, such as ``put(key: str, value: str)``."""
         return f"{self.name}({', '.join(self._show(p) for p in self.parameters)})"
 
     @staticmethod
@@ -233,7 +234,7 @@ class OperationCodec:
     def _explain(self, arguments: bytes, error: Exception) -> str:
         head = read_array_header(arguments)
         if head is None:
-            return f"{self.name}: the arguments are no MessagePack array"
+            return f"{self.name}: the arguments are not a MessagePack array"
         if not self._required <= head[0] <= len(self.parameters):
             return self._wrong_count(head[0])
         text = " ".join(str(error).split())

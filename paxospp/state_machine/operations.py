@@ -1,7 +1,7 @@
 """Commands and queries: methods on an instance, typed operations on the class.
 
-``KeyValue().put("a", "b")`` calls the method, as if nothing had been decorated;
-``KeyValue.put`` is what ``Node.execute`` takes, and knows how its calls become bytes.
+``KeyValue().put("a", "b")`` calls the method as if it had no decorator. ``KeyValue.put`` is the
+operation that ``Node.execute`` takes, and knows how to encode its calls.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class MachineBase:
 
 
 class Executing:
-    """Stands for the machine in the type of a command; it has no values."""
+    """Placeholder for the machine in the type of a command; it has no instances."""
 
 
 class Answering:
-    """Stands for the machine in the type of a query; it has no values."""
+    """Placeholder for the machine in the type of a query; it has no instances."""
 
 
 class MachineOperation(Generic[P, R]):
-    """A method that is called through the log or answered from the state it made."""
+    """A command or a query; raises MachineError if ``function`` cannot be one."""
 
     kind = "operation"
 
@@ -53,15 +53,15 @@ class MachineOperation(Generic[P, R]):
 
     @functools.cached_property
     def codec(self) -> OperationCodec:
-        """What the annotations say, worked out at first use; MachineError when they cannot be used."""
+        """The codec for the annotations, built at first use. Raises MachineError if they cannot be used."""
         return OperationCodec(self.name, self.function, self._namespace)
 
     def encode(self, arguments: Sequence[Any] = (), keywords: Mapping[str, Any] | None = None) -> bytes:
-        """The payload of a call with its defaults filled in; RejectedError when the arguments do not fit."""
+        """Return the payload of a call, defaults included. Raises RejectedError if the arguments are wrong."""
         return self.codec.encode(arguments, keywords or {})
 
     def decode_result(self, result: bytes) -> Any:
-        """The typed result from its bytes."""
+        """Decode a result to the annotated type."""
         return self.codec.decode_result(result)
 
     def __reduce__(self) -> str:
@@ -72,7 +72,7 @@ class MachineOperation(Generic[P, R]):
 
 
 class Command(MachineOperation[P, R]):
-    """A method that changes the state; it runs on every replica."""
+    """A method that may change the state; every replica runs it."""
 
     kind = "command"
 
@@ -88,7 +88,7 @@ class Command(MachineOperation[P, R]):
 
 
 class Query(MachineOperation[P, R]):
-    """A method that reads the state and leaves it as it is; one replica answers."""
+    """A method that reads the state and does not change it; one replica runs it."""
 
     kind = "query"
 
@@ -108,7 +108,7 @@ def command(function: Callable[Concatenate[Any, P], R], /) -> Command[P, R]: ...
 @overload
 def command(*, name: str) -> Callable[[Callable[Concatenate[Any, P], R]], Command[P, R]]: ...
 def command(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
-    """Make a method of a StateMachine a command; ``name`` is the stored name when the method is renamed."""
+    """Mark a method of a StateMachine as a command. ``name`` keeps the stored name if the method is renamed."""
     if function is not None:
         return Command(function, name, sys._getframe(1))
     return lambda function: Command(function, name, sys._getframe(1))
@@ -119,7 +119,7 @@ def query(function: Callable[Concatenate[Any, P], R], /) -> Query[P, R]: ...
 @overload
 def query(*, name: str) -> Callable[[Callable[Concatenate[Any, P], R]], Query[P, R]]: ...
 def query(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
-    """Make a method of a StateMachine a query; ``name`` is what callers by name use when the method is renamed."""
+    """Mark a method of a StateMachine as a query. ``name`` keeps the name for callers if the method is renamed."""
     if function is not None:
         return Query(function, name, sys._getframe(1))
     return lambda function: Query(function, name, sys._getframe(1))
@@ -129,7 +129,7 @@ def _check_name(name: str, kind: str) -> None:
     if not isinstance(name, str):
         raise MachineError(f'@paxospp.{kind}(name=…) takes a str, not {name!r}; write @paxospp.{kind}(name="put")')
     if name.startswith(RESERVED_PREFIX):
-        raise MachineError(f"{name!r}: names that begin with {RESERVED_PREFIX!r} are kept for paxospp itself")
+        raise MachineError(f"{name!r}: names that begin with {RESERVED_PREFIX!r} are reserved for paxospp")
     try:
         encode_name(name)
     except RejectedError as error:
@@ -137,12 +137,12 @@ def _check_name(name: str, kind: str) -> None:
 
 
 def _check_signature(function: Any, kind: str) -> None:
-    """Refuse what can never be called through a log, in one line each, when the class is made."""
+    """Raise MachineError, with one line, if ``function`` can never be called through a log."""
     if not isinstance(function, FunctionType):
-        raise MachineError(f"@paxospp.{kind} stands on a method (`def …(self, …)`), not on {function!r}")
+        raise MachineError(f"@paxospp.{kind} decorates a method (`def …(self, …)`), not {function!r}")
     where = shown(function)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise MachineError(f"{where}: a {kind} cannot be async: it runs at its place in the log, between two others")
+        raise MachineError(f"{where}: a {kind} cannot be async, because no other call may run beside it: use `def`")
     if inspect.isgeneratorfunction(function):
         raise MachineError(f"{where}: a {kind} cannot be a generator: return a list")
     parameters = list(inspect.signature(function).parameters.values())
@@ -150,7 +150,7 @@ def _check_signature(function: Any, kind: str) -> None:
         inspect.Parameter.POSITIONAL_ONLY,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
     ):
-        raise MachineError(f"{where}: a {kind} is a method, and its first parameter `self`")
+        raise MachineError(f"{where}: a {kind} is a method: give it a first parameter, `self`")
     annotated = raw_annotations(function)
     for parameter in parameters[1:]:
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -158,7 +158,7 @@ def _check_signature(function: Any, kind: str) -> None:
         if parameter.kind is parameter.VAR_KEYWORD:
             raise MachineError(f"{where}: `**{parameter.name}` cannot be stored: take a dict")
         if parameter.name in _CALL_OPTIONS:
-            raise MachineError(f"{where}: `{parameter.name}` is an option of every call: name the parameter otherwise")
+            raise MachineError(f"{where}: `{parameter.name}` is an option of every call: rename the parameter")
         if parameter.name not in annotated:
             raise MachineError(f"{where}: `{parameter.name}` has no annotation; write `{parameter.name}: <type>`")
     if "return" not in annotated:

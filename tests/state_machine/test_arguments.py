@@ -220,7 +220,7 @@ def test_a_default_that_does_not_fit_its_annotation_is_refused() -> None:
         @command
         def put(self, n: int = "one") -> None: ...  # type: ignore[assignment]
 
-    with pytest.raises(MachineError, match=r"Machine\.put: the default of `n` does not fit its annotation"):
+    with pytest.raises(MachineError, match=r"Machine\.put: the default of `n` does not match its annotation"):
         prepare(Machine())
 
 
@@ -289,7 +289,7 @@ def test_hostile_keys_are_rejected() -> None:
 def test_a_result_that_is_not_what_the_annotation_says_is_an_error_of_the_command() -> None:
     answer = Shop().answer(Shop.promise.encode())
 
-    with pytest.raises(CommandError, match="promise was run, but its result is not what it is annotated to be"):
+    with pytest.raises(CommandError, match="promise was run, but its result does not match its annotation"):
         Shop.promise.decode_result(answer)
 
 
