@@ -11,6 +11,7 @@ __all__ = ["FileStorage", "paxospp_storages"]
 
 @paxospp.hookimpl
 def paxospp_storages() -> Iterable[StorageBackend]:
+    """Offer the scheme ``file``."""
     return [
         StorageBackend("file", FileStorage, "append-only files in a directory, one fdatasync per batch; the default")
     ]

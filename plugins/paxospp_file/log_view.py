@@ -1,8 +1,8 @@
-"""What readers see: the state after the last batch that returned (C5), and the entries it points at.
+"""What readers see: the state after the last batch that returned (C5).
 
-Readers come from any thread. They look places up under a lock that is held for moments and read the
-files outside it, each by its name: a slow disk holds up no writer, and a segment that was given back
-meanwhile is simply not there. Every entry is checked again when it is read.
+Readers run in any thread. They look up locations under a lock that is held briefly, and read the
+files outside it, by name: a slow disk does not delay the writer, and a segment that was deleted in
+the meantime is simply missing. Every entry is verified again when it is read.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from paxospp_file.log_index import EntryLocation, LogIndex
 from paxospp_file.record import ENTRY_HEAD_BYTES_MAX, RecordForm, RecordHead
 from paxospp_file.segment import segment_path
 
-_PLACES_MAX = 512  # looked up in one go
+_LOCATIONS_MAX = 512  # looked up at once
 
 
 class LogView:
-    """The log as it may be shown. ``head`` is that of the last record, ``index`` the places of its entries."""
+    """The log as readers may see it: ``head`` of the last record, and ``index`` of the entries."""
 
     def __init__(self, directory: str, form: RecordForm, head: RecordHead, index: LogIndex, faulty: SlotSet) -> None:
         self._directory = directory
@@ -32,21 +32,21 @@ class LogView:
         self._index = index
         self.head = head
         self.faulty = faulty
-        """Never changed, only replaced."""
+        """The faulty slots. The set is replaced, never changed."""
 
     @property
     def last(self) -> int:
-        """The highest slot held, ``first - 1`` when there is none."""
+        """The highest slot that holds an entry, ``first - 1`` if none does."""
         return max(self._index.last, self.head.first - 1)
 
     def left_by(self, first: int) -> Counter[int]:
-        """How many entries each segment would hold after a trim to ``first``."""
+        """Return how many entries each segment would hold after a trim to ``first``."""
         left = Counter(self._index.held)
         left.subtract(place.segment for place in self._index.places(range(first)))
         return left
 
     def show(self, head: RecordHead, places: Sequence[EntryLocation], faulty: SlotSet) -> None:
-        """A batch has returned."""
+        """Make a durable batch visible: its head, its entries, and the slots that are faulty after it."""
         with self._guard:
             if head.first > self.head.first:
                 self._index.discard(range(head.first))
@@ -55,7 +55,7 @@ class LogView:
             self.head, self.faulty = head, faulty
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
-        """As ``Storage.read``."""
+        """See ``Storage.read``."""
         found: list[Entry] = []
         at, left = int(start), max_bytes
         while True:
@@ -67,17 +67,17 @@ class LogView:
             found += entries
             if len(entries) < len(places):
                 if start < self.head.first:
-                    continue  # trimmed meanwhile, the file with it
+                    continue  # trimmed in the meantime, and the file deleted
                 fault = range(places[len(entries)].slot, places[len(entries)].slot + 1)
             if fault is not None and not found:
                 raise CorruptedError(f"the slots from {fault.start} to {fault.stop - 1} are damaged", [fault])
-            if fault is not None or len(places) < _PLACES_MAX:
+            if fault is not None or len(places) < _LOCATIONS_MAX:
                 return found
             at = places[-1].slot + 1
             left -= sum(place.value_length for place in places)
 
     def _find(self, slots: range, max_bytes: int, *, at_least: int) -> tuple[list[EntryLocation], range | None]:
-        """Where the next entries to return stand, and the faulty slots that end them, if some do."""
+        """Return the locations of the next entries, and the faulty slots that follow them, if any."""
         fault = self.faulty.next_from(slots.start)
         fault = range(max(fault.start, slots.start), fault.stop) if fault and fault.start < slots.stop else None
         stop = fault.start if fault else slots.stop
@@ -88,16 +88,16 @@ class LogView:
             if place.slot > expected < decided:
                 break
             max_bytes -= place.value_length
-            if (max_bytes < 0 and len(places) >= at_least) or len(places) == _PLACES_MAX:
+            if (max_bytes < 0 and len(places) >= at_least) or len(places) == _LOCATIONS_MAX:
                 return places, None
             places.append(place)
             expected = place.slot + 1
-        if expected < decided:  # decided and not here
+        if expected < decided:  # decided and missing
             return places, next(self._index.gaps(range(expected, decided)))
         return places, fault
 
     def _fetch(self, places: Sequence[EntryLocation]) -> list[Entry]:
-        """The entries at ``places``, up to the first that cannot be had."""
+        """Return the entries at ``places``, up to the first one that is missing or damaged."""
         found: list[Entry] = []
         files: dict[int, int] = {}
         try:
@@ -112,7 +112,7 @@ class LogView:
                     break
                 found.append(entry)
         except OSError:
-            pass  # what the disk does not give back is damaged; the caller says so
+            pass  # an unreadable entry is damaged; the caller reports it
         finally:
             for file in files.values():
                 os.close(file)
