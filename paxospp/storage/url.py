@@ -57,7 +57,7 @@ def parse_url(url: str, schemes: Collection[str]) -> StorageUrl:
         raise ConfigError(f"storage {url!r} has no path: write {backend}:PATH")
     if TMP in path:
         raise ConfigError(
-            f"storage {url!r}: {TMP} is replaced only where one URL serves several stores "
+            f"storage {url!r}: {TMP} stands for a fresh directory only where one URL serves several stores "
             "(demo, bench, verify, Cluster); name a directory that will exist at the next start"
         )
     if backend == "file" and path.startswith("//"):
@@ -114,7 +114,7 @@ def _split(url: str, schemes: Collection[str]) -> tuple[str, str | None, str]:
 def _expand_home(path: str, url: str) -> str:
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
-        raise ConfigError(f"storage {url!r}: the home directory for {path!r} is not known; write the full path")
+        raise ConfigError(f"storage {url!r}: no home directory is known for {path!r}; write the full path")
     return expanded
 
 
