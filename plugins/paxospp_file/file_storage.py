@@ -2,9 +2,9 @@
 
 This module owns the order of effects and leaves the rest to its neighbours: ``record`` encodes a
 record, ``segment`` writes files, ``log_index`` finds entries, ``replay`` reads a damaged log, and
-``log_view`` serves readers. A batch writes its record, syncs it, moves the anchor, and only then
-changes what readers see. Old segments and the former snapshot are deleted last. Nothing is ever
-overwritten in place.
+``log_view`` serves readers. ``persist`` writes a record, syncs it, moves the anchor, and only then
+changes what readers see. Old segments and the former snapshot are deleted last. A record is never
+changed once it is written.
 
 A directory looks like this::
 
@@ -29,11 +29,10 @@ from paxospp_file.log_index import EntryLocation, LogIndex
 from paxospp_file.log_view import LogView
 from paxospp_file.record import RecordForm, RecordHead, State
 from paxospp_file.replay import Replay, find_records
-from paxospp_file.segment import Segment, list_segments, read_segment, segment_path
+from paxospp_file.segment import Segment, SegmentFiles, list_segments, read_segment
 
 SEGMENT_BYTES = "8388608"
 _SEGMENT_BYTES_MIN, _SEGMENT_BYTES_MAX = 4096, 1 << 35
-_EMPTIED_BYTES = 1 << 20  # a trim that empties a segment of at least this size ends it
 _RECORD_BYTES_MAX = (1 << 32) - 1
 
 
@@ -54,8 +53,7 @@ class FileStorage(paxospp.Storage):
             raise ConfigError("file: needs a directory, as in file:./data/n1")
         if not segment_bytes.isascii() or not segment_bytes.isdecimal():
             raise ConfigError(f"segment_bytes={segment_bytes!r} is not a number: use a size in bytes, such as 8388608")
-        self._segment_bytes = int(segment_bytes)
-        if not _SEGMENT_BYTES_MIN <= self._segment_bytes <= _SEGMENT_BYTES_MAX:
+        if not _SEGMENT_BYTES_MIN <= int(segment_bytes) <= _SEGMENT_BYTES_MAX:
             raise ConfigError(
                 f"segment_bytes={segment_bytes} is out of bounds: use {_SEGMENT_BYTES_MIN} to {_SEGMENT_BYTES_MAX}"
             )
@@ -72,10 +70,9 @@ class FileStorage(paxospp.Storage):
         self._form = RecordForm(0)
         self._view = LogView(self._log, self._form, RecordHead(), LogIndex(), SlotSet())
         self._meta: dict[str, bytes] = {}
-        self._segments: list[int] = []
-        """The numbers of the segment files, ascending."""
-        self._current: Segment | None = None
+        self._segments = SegmentFiles(self._log, int(segment_bytes))
         self._unsynced = False
+        """Whether the current segment holds a batch that is not synced."""
         self._synced_number = 0
         """Every batch up to this number is synced."""
         self._last_slots = 1, 0
@@ -106,17 +103,17 @@ class FileStorage(paxospp.Storage):
 
     def _load(self) -> None:
         anchor = self._anchor.read()
-        self._segments = list_segments(self._log)
-        if anchor is None and self._segments:
-            raise CorruptedError(f"there is a log in {self._log!r}, but both copies of its anchor are missing")
+        segments = self._segments.numbers = list_segments(self._log)
+        if anchor is None and segments:
+            raise CorruptedError(f"{self._log!r} holds a log, but both copies of its anchor are missing")
         head, found = None, None
         if anchor is not None:
-            replay = self._replay(anchor, self._segments)
+            replay = self._replay(anchor, segments)
             head = replay.head
-            if head is not None and self._segments[0] < head.oldest:
+            if head is not None and segments[0] < head.oldest:
                 # A crash came after a trim was durable and before its segments were deleted: leave them out. All kept
                 # records may be above the anchor, so the replay is told that they count up to this number.
-                kept = [number for number in self._segments if number >= head.oldest]
+                kept = [number for number in segments if number >= head.oldest]
                 replay = self._replay(anchor, kept, counted=head.number)
         if head is not None and anchor is not None:
             undecided = Slot(head.decided + 1)
@@ -141,9 +138,7 @@ class FileStorage(paxospp.Storage):
 
     def _begin(self, stamp: Stamp) -> None:
         """Begin a new store with an empty batch, so that a log that is gone later is never taken for a new one."""
-        for number in self._segments:
-            os.unlink(segment_path(self._log, number))  # torn in a crash while the store was being made
-        self._segments = []
+        self._segments.delete_after(0)  # torn in a crash while the store was being made
         self._anchor.settle(stamp, None)
         self._view = LogView(self._log, self._form, RecordHead(), LogIndex(), SlotSet())
         self._append(WriteBatch())
@@ -159,27 +154,25 @@ class FileStorage(paxospp.Storage):
         if promised is not None and (head.promised is None or promised > head.promised):
             head.promised = promised
         for number in {found.segment for found in replay.above} - {replay.end[0]}:
-            self._renew(Segment(self._log, number, end=1, bytes_max=0), replay).close()
+            self._renew(self._segments.reopen(number, end=1), replay).close()
         # What follows the end was never acknowledged or is lost. Delete it: its batch numbers are about to be reused.
         number, end = replay.end
-        for torn in [number for number in self._segments if number > replay.end[0]]:
-            os.unlink(segment_path(self._log, torn))
-            self._segments.remove(torn)
-        current = Segment(self._log, number, end=end, bytes_max=self._segment_bytes)
+        self._segments.delete_after(number)
+        current = self._segments.current = self._segments.reopen(number, end)
         current.cut()
         self._renew(current, replay)
-        if lost is None:
-            self._current = current
-        else:
-            current.close()
+        if lost is not None:
+            self._segments.end_current()  # the next record does not continue this segment
         sync_directory(self._log)
         self._view = LogView(self._log, self._form, head, replay.index, replay.faulty)
         self._meta = dict(replay.meta)
-        self._drop_segments(head.oldest)
+        self._segments.delete_before(head.oldest)
         if replay.faulty:
-            self._end_segment()  # the next segment begins with the faulty slots, so that damaged ones can be deleted
+            # The next segment then begins with a list of the faulty slots, so that damaged segments can be deleted.
+            self._segments.end_current()
 
     def _renew(self, segment: Segment, replay: Replay) -> Segment:
+        """Write the records above the anchor in ``segment`` again, and sync it."""
         for found in replay.above:
             if found.segment == segment.number:
                 segment.renew(found.record.offset, found.record.length)
@@ -189,17 +182,18 @@ class FileStorage(paxospp.Storage):
     def close(self) -> None:
         try:
             if self._anchor.usable:
-                if self._unsynced and self._current is not None:
-                    self._current.sync()
-                    self._anchor.advance(self._anchor.stamp, self._view.head.promised)
-                if self._current is not None:
-                    self._current.cut()
+                current = self._segments.current
+                if current is not None:
+                    if self._unsynced:
+                        self._sync(current)
+                        self._anchor.advance(self._anchor.stamp, self._view.head.promised)
+                    current.cut()
                 self._snapshots.drop_staged()
         except OSError as error:
             self._anchor.fail(error)
             raise StorageError(f"the last batches of {self._log!r} cannot be synced: {error}") from error
         finally:
-            self._end_segment()
+            self._segments.end_current()
             self._anchor.close()
 
     # Writing
@@ -230,19 +224,23 @@ class FileStorage(paxospp.Storage):
             raise StorageError(f"cannot trim to slot {batch.trim}: the slots below it are not in a snapshot")
 
     def _append(self, batch: WriteBatch) -> None:
+        """Write ``batch`` as one record, sync it if it has to be, and then show it to readers."""
         last = self._view.head
         first = last.first if batch.trim is None else max(last.first, batch.trim)
         entries = [entry for entry in batch.accepted if entry.slot >= first]
         slots = [entry.slot for entry in entries]
         sync = batch.sync or batch.trim is not None or batch.snapshot is not None
 
+        # Where the record goes, and which segments the log needs after it.
         bytes_about = sum([len(entry.value) for entry in entries]) + 128 * len(entries) + 256
         left = self._view.left_by(first) if first > last.first else None
-        segment, begun = self._segment_for(bytes_about, emptied=left is not None and not left[self._segments[-1]])
+        emptied = left is not None and not left[self._segments.numbers[-1]]
+        segment, begun = self._segment_for(bytes_about, emptied=emptied)
         oldest = last.oldest or segment.number
         if left is not None:
-            oldest = next((number for number in self._segments if left[number]), segment.number)
+            oldest = next((number for number in self._segments.numbers if left[number]), segment.number)
 
+        # What the record says.
         faulty = self._still_faulty(first, slots)
         sound: Sequence[range] = ()
         if faulty and batch.faulty_until is not None:
@@ -256,6 +254,8 @@ class FileStorage(paxospp.Storage):
         head = self._next_head(batch, first, max([highest, *slots]), oldest)
         begin = segment.end
         pieces, checksum, places = self._form.encode(head, state, entries, segment=segment.number, offset=begin)
+
+        # To disk; then to the readers.
         record_bytes = sum(map(len, pieces))
         if record_bytes > _RECORD_BYTES_MAX:
             raise StorageError(f"a batch of {record_bytes} bytes is too large: a record holds {_RECORD_BYTES_MAX}")
@@ -263,11 +263,8 @@ class FileStorage(paxospp.Storage):
         segment.append(pieces, record_bytes)
         self._unsynced = True
         if sync:
-            segment.sync()
-            self._unsynced = False
-            self._synced_number = stamp.number
+            self._sync(segment)
             self._anchor.advance(stamp, head.promised)
-
         shown = [
             EntryLocation(slot, segment.number, begin + offset, length)
             for slot, (offset, length) in zip(slots, places, strict=True)
@@ -278,9 +275,10 @@ class FileStorage(paxospp.Storage):
         if batch.snapshot is not None:
             self._snapshots.adopt_snapshot(head.snapshot)
         if oldest != last.oldest:
-            self._drop_segments(oldest)
+            self._segments.delete_before(oldest)
 
     def _next_head(self, batch: WriteBatch, first: int, highest: int, oldest: int) -> RecordHead:
+        """Return the head of the next record, which holds ``batch``."""
         last, stamp = self._view.head, self._anchor.stamp
         number = stamp.number + 1
         return RecordHead(
@@ -309,36 +307,20 @@ class FileStorage(paxospp.Storage):
                 faulty.discard(range(slot, slot + 1))
         return faulty
 
-    # Segments
-
     def _segment_for(self, bytes_about: int, *, emptied: bool) -> tuple[Segment, bool]:
         """Return the segment for the next record of about ``bytes_about`` bytes, and whether it is a new one."""
-        current = self._current
+        current = self._segments.current
         if current is not None:
-            full = current.end + bytes_about > self._segment_bytes and current.end > 0
-            if not full and not (emptied and current.end >= min(_EMPTIED_BYTES, self._segment_bytes)):
+            if self._segments.takes(bytes_about, emptied=emptied):
                 return current, False
             if self._unsynced:
-                current.sync()  # before anything is written after it (C3)
-                self._unsynced, self._synced_number = False, self._anchor.stamp.number
-            current.cut()
-            self._end_segment()
-        number = max(self._segments, default=0) + 1
-        self._current = current = Segment(self._log, number, bytes_max=self._segment_bytes)
-        self._segments.append(number)
-        sync_directory(self._log)
-        return current, True
+                self._sync(current)  # before anything is written after it (C3)
+        return self._segments.begin(), True
 
-    def _end_segment(self) -> None:
-        current, self._current = self._current, None
-        if current is not None:
-            current.close()
-
-    def _drop_segments(self, oldest: int) -> None:
-        """Delete the segments before ``oldest``; the record that allows it is durable."""
-        while self._segments[0] < oldest:
-            os.unlink(segment_path(self._log, self._segments[0]))
-            del self._segments[0]
+    def _sync(self, segment: Segment) -> None:
+        """Sync the current segment, and with it every batch so far."""
+        segment.sync()
+        self._unsynced, self._synced_number = False, self._anchor.stamp.number
 
     # Reading and snapshots
 

@@ -62,7 +62,7 @@ class Replay:
         self.faulty = SlotSet()
         self._sound = SlotSet()
         """Slots that were once faulty, and that a later record lists as empty."""
-        self._unsaid = 0
+        self._unlisted_to = 0
         """Empty slots up to this one count as faulty, because the record that would have listed them is lost."""
         self.meta: Mapping[str, bytes] = {}
         self.head: RecordHead | None = None
@@ -114,9 +114,9 @@ class Replay:
         if self._meta_seen != head.meta_number:
             raise CorruptedError(f"batch {head.meta_number} is damaged, and with it the meta")
         assert self._begin is not None
-        if not _is_natural(self._begin, head):
-            self._unsaid = max(self._unsaid, self._begin.record.head.highest)
-        self._lose_gaps(range(head.first, self._unsaid + 1), but=self._sound)
+        if not _may_begin_log(self._begin, head):
+            self._unlisted_to = max(self._unlisted_to, self._begin.record.head.highest)
+        self._lose_gaps(range(head.first, self._unlisted_to + 1), but=self._sound)
         self._lose_gaps(range(head.first, head.decided + 1))
 
     def lose(self, slots: range) -> None:
@@ -125,6 +125,7 @@ class Replay:
         self.faulty.add(slots)
 
     def _lose_gaps(self, slots: range, but: SlotSet | None = None) -> None:
+        """Mark the empty slots of ``slots`` as faulty, except those in ``but``."""
         gaps = SlotSet(self.index.gaps(slots))
         for part in () if but is None else but.ranges:
             gaps.discard(part)
@@ -132,13 +133,16 @@ class Replay:
             self.faulty.add(gap)
 
     def _apply(self, found: LocatedRecord) -> None:
+        """Add a record that counts, and mark as faulty the slots of records that are missing before it."""
         segment, record = found
         head, last = record.head, self.head
         if last is not None and segment != self.end[0] and record.offset:
-            self._unsaid = max(self._unsaid, last.highest, head.highest)
+            # The first record of this segment is lost, and with it a list of faulty slots.
+            self._unlisted_to = max(self._unlisted_to, last.highest, head.highest)
         if last is None:
             self._begin = found
         elif head.number > last.number + 2:
+            # Several records are lost, so any slot that was undecided before them may be.
             self.lose(range(last.decided + 1, min(head.highest + 1, sys.maxsize)))
         elif head.number > last.number + 1 or head.previous != self.checksum:
             # The number follows but the checksum does not: the record before is a stale one, after a lost write.
@@ -194,7 +198,7 @@ def _begun_by_a_trim(log: Sequence[LocatedRecord]) -> int:
     return number
 
 
-def _is_natural(begin: LocatedRecord, head: RecordHead) -> bool:
+def _may_begin_log(begin: LocatedRecord, head: RecordHead) -> bool:
     """Return whether the log may begin with ``begin``, according to ``head``, that of its last record."""
     segment, record = begin
     return record.head.number == 1 or (segment == head.oldest and record.offset == 0)

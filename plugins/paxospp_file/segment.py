@@ -1,4 +1,4 @@
-"""The segment files: names, appending, syncing, and reading files that may be damaged.
+"""The segment files of a log: which exist, appending to one, syncing it, and reading damaged ones.
 
 ``fdatasync`` of a file that has grown also writes its new length, and that journal commit doubles the
 cost. So small records overwrite zeros that were written up to 256 KiB ahead. Measured on ext4, write and
@@ -13,6 +13,8 @@ import os
 import re
 from collections.abc import Sequence
 
+from paxospp.storage import sync_directory
+
 _NAME = re.compile(r"log-(\d{10})")
 _AHEAD = bytes(256 * 1024)
 _AHEAD_RECORD_BYTES_MAX = 16 * 1024
@@ -20,6 +22,7 @@ _JOIN_BYTES_MAX = 64 * 1024
 _PIECES_MAX = 512  # below IOV_MAX
 _READ_BYTES = 1 << 20
 _BLOCK_BYTES = 4096
+_EMPTIED_BYTES = 1 << 20  # a trim that empties a segment of at least this size ends it
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -96,6 +99,70 @@ class Segment:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+class SegmentFiles:
+    """The segments of the log in ``directory``, and the one that is being written.
+
+    Args:
+        bytes_max: the size at which a segment is ended and the next one begun.
+    """
+
+    def __init__(self, directory: str, bytes_max: int) -> None:
+        self._directory = directory
+        self._bytes_max = bytes_max
+        self.numbers: list[int] = []
+        """The numbers of all segments, ascending; ``load`` sets them."""
+        self.current: Segment | None = None
+        """The segment that is being written; None if the next record begins one."""
+
+    def takes(self, record_bytes: int, *, emptied: bool) -> bool:
+        """Return whether the next record goes to the current segment, and not to a new one.
+
+        Args:
+            record_bytes: about the size of the record.
+            emptied: the record is a trim that leaves no entry in the current segment.
+        """
+        if self.current is None:
+            return False
+        end = self.current.end
+        is_full = end + record_bytes > self._bytes_max and end > 0
+        return not is_full and not (emptied and end >= min(_EMPTIED_BYTES, self._bytes_max))
+
+    def reopen(self, number: int, end: int) -> Segment:
+        """Return a segment that exists, opened for writing from ``end`` on."""
+        return Segment(self._directory, number, end=end, bytes_max=self._bytes_max)
+
+    def begin(self) -> Segment:
+        """End the current segment, which has to be synced, and return the next one."""
+        if self.current is not None:
+            self.current.cut()
+        self.end_current()
+        number = max(self.numbers, default=0) + 1
+        self.current = segment = Segment(self._directory, number, bytes_max=self._bytes_max)
+        self.numbers.append(number)
+        sync_directory(self._directory)
+        return segment
+
+    def end_current(self) -> None:
+        """Close the current segment; the next record begins a new one."""
+        current, self.current = self.current, None
+        if current is not None:
+            current.close()
+
+    def delete_before(self, number: int) -> None:
+        """Delete the segments before ``number``; the caller has made durable that nothing needs them."""
+        while self.numbers[0] < number:
+            self._delete(self.numbers[0])
+
+    def delete_after(self, number: int) -> None:
+        """Delete the segments after ``number``."""
+        for later in [known for known in self.numbers if known > number]:
+            self._delete(later)
+
+    def _delete(self, number: int) -> None:
+        os.unlink(segment_path(self._directory, number))
+        self.numbers.remove(number)
 
 
 def read_segment(directory: str, number: int) -> bytes:
