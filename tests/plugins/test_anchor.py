@@ -1,4 +1,4 @@
-"""The anchor: what it says about the batches a store found, and when its copies are written and synced."""
+"""The anchor: what it says about the batches that a store found, and when its copies are written and synced."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def opened(path: Path) -> StoreAnchor:
 
 
 def begun(path: Path) -> StoreAnchor:
-    """The anchor of a store that was just made."""
+    """Return the anchor of a new store."""
     anchor = opened(path)
     recovery = anchor.recover(None)
     assert recovery.new
@@ -59,7 +59,7 @@ def wait_until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + DEADLINE_S
     while not true():
         assert time.monotonic() < end
-        time.sleep(0.005)  # another thread writes files; nothing tells when
+        time.sleep(0.005)  # another thread writes the files, and reports nothing
 
 
 def test_opening_writes_nothing_but_the_lock(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_store_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> N
 def test_a_store_whose_making_was_interrupted_has_a_durable_anchor_before_it_is_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before the directory was synced, then loaded and the power cut: log without anchor, and no way back."""
+    """Otherwise a kill before the directory was synced, a load and a power cut leave a log without an anchor."""
     begun(tmp_path).close()
     (tmp_path / "anchor-b").unlink()
     synced: list[str] = []
@@ -256,7 +256,7 @@ def test_the_first_copy_is_written_with_the_batch_and_the_second_when_the_store_
     persisted(anchor, accepted(1), 1)
     first, second = copies(tmp_path)
     assert first != before[0]
-    assert second in (before[1], first)  # the thread may have been quick
+    assert second in (before[1], first)  # the thread may have synced already
     wait_until(lambda: copies(tmp_path) == [first, first])
     anchor.close()
 
@@ -321,7 +321,7 @@ def test_a_sync_that_fails_while_idling_ends_the_handle(tmp_path: Path, monkeypa
 
 
 def test_lowest_covers_every_slot_written_above_the_anchor_on_disk(tmp_path: Path) -> None:
-    """What ``load`` has to write anew: nothing below ``lowest`` came after the batch that was synced last."""
+    """``load`` writes again from ``lowest`` on: no batch after the last synced one wrote a lower slot."""
     anchor = begun(tmp_path)
     chance = random.Random(3)
     written: list[tuple[int, int]] = []  # number of the batch, slot

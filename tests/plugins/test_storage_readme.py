@@ -1,4 +1,4 @@
-"""The stores that plugins/README.md shows, taken from its text, keep the clauses like any other."""
+"""The stores in the text of plugins/README.md keep the clauses like any other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.plugins.test_clauses import A_FEW
 README = Path(__file__).parents[2] / "plugins" / "README.md"
 BLOCK = re.compile(r"<!-- file: (?P<name>\S+) -->\n```python\n(?P<code>.*?)```", re.DOTALL)
 
-# Before the classes are made, for they say where their stores are.
+# Written before the classes are made, because their URLs name these files.
 SHOWN = Path(tempfile.mkdtemp(prefix="paxospp-readme-"))
 atexit.register(shutil.rmtree, SHOWN, ignore_errors=True)
 for block in BLOCK.finditer(README.read_text()):
@@ -30,7 +30,7 @@ STORES = [
 ]
 
 
-@pytest.mark.long  # a plain run has the example's store, which is of the same kind
+@pytest.mark.long  # a plain run tests the example's store, which is of the same kind
 @pytest.mark.parametrize(("url", "plugins"), STORES[:1])
 def test_it_passes_a_few_cases_of_every_kind(url: str, plugins: tuple[str, ...]) -> None:
     verdict = run_suite(url, plugins=plugins, cases=A_FEW, quick=True)

@@ -1,4 +1,4 @@
-"""``paxospp plugins``: the whole table whatever is broken, what to do about each problem, and the exit code."""
+"""``paxospp plugins``: the whole table even if plug-ins are broken, a remedy for each problem, the exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Told:
         self.rows = [tuple(row[at:].split("  ")[0].strip() for at in columns_of(head)) for row in rows]
 
     def states(self, plugin: str) -> dict[str, str]:
-        """The state of each thing that ``plugin`` offers."""
+        """Return the state of each storage and state machine that ``plugin`` offers."""
         return {offers: state for name, _, offers, state, _ in self.rows if name == plugin}
 
 

@@ -1,4 +1,4 @@
-"""Arguments: complete when they leave, checked before they are proposed, understood when they are old."""
+"""Arguments: complete when sent, checked before they are proposed, and decoded if an older version sent them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def applied(payload: bytes) -> Any:
 
 
 def reason(payload: bytes) -> str:
-    """Refused at the front door; and if it was decided all the same, not understood."""
+    """Refused when the node checks it; and not understood if it was decided all the same."""
     with pytest.raises(RejectedError) as refused:
         check_command(Shop(), payload)
     with pytest.raises(NotUnderstoodError):
@@ -225,7 +225,7 @@ def test_a_default_that_does_not_fit_its_annotation_is_refused() -> None:
 
 
 def test_json_gives_what_annotations_take() -> None:
-    """Over the command line come JSON's types: text for dates, arrays for tuples and sets."""
+    """A command line passes the types of JSON: text for dates, arrays for tuples and sets."""
 
     class Typed(StateMachine):
         @command
@@ -305,7 +305,7 @@ def test_a_result_that_cannot_be_encoded_is_an_ordinary_exception(value: Any) ->
 
 
 def test_a_result_that_holds_itself_is_an_ordinary_exception() -> None:
-    """And no RecursionError, which would stop every replica."""
+    """It is not a RecursionError, which would stop every replica."""
     endless: list[Any] = []
     endless.append(endless)
 

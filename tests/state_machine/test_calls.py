@@ -1,4 +1,4 @@
-"""The two verbs, over a machine that is right here."""
+"""``execute`` and ``query`` on a machine in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class KeyValue(StateMachine):
 
 
 class Here:
-    """Where bytes go: to a machine in this object."""
+    """Runs calls on a machine that it holds."""
 
     _call_timeout_s: float | None = 10.0
 
@@ -61,7 +61,7 @@ class Awaited(Here, Calls):
         return self.run(payload, timeout_s)
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> Awaitable[bytes]:
-        # A bare future is as good as a coroutine.
+        # A bare future is as valid as a coroutine.
         future = asyncio.get_running_loop().create_future()
         future.set_result(self.ask(request, consistency, timeout_s))
         return future
@@ -76,7 +76,7 @@ class Blocking(Here, SyncCalls):
 
 
 class Both:
-    """Calls the awaited and the blocking verbs, which have to agree."""
+    """Makes each call both awaited and blocking, which have to return the same."""
 
     def __init__(self) -> None:
         self.awaited = Awaited()

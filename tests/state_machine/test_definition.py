@@ -1,4 +1,4 @@
-"""What is refused when a state machine's class is made, each in one line that names the place."""
+"""The errors when the class of a state machine is made, each in one line that names the place."""
 
 from __future__ import annotations
 

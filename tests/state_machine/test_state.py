@@ -1,4 +1,4 @@
-"""Snapshots of what the class bodies annotate."""
+"""Snapshots of annotated attributes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which annotations travel, and how the others are refused."""
+"""Which annotated types can be stored, and the errors for all others."""
 
 from __future__ import annotations
 
