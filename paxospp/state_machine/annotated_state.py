@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 import msgspec
 
 from paxospp.errors import CorruptedError
-from paxospp.state_machine.annotations import MachineError, Namespace, raw_annotations, resolve_class, shown
+from paxospp.state_machine.annotations import MachineError, Namespace, raw_annotations, resolve_class, short_name
 from paxospp.state_machine.encoding import (
     array_header,
     decoder,
@@ -64,18 +64,17 @@ def fields_of(cls: type) -> dict[str, StateField]:
         annotations = raw_annotations(base)
         if annotations and not base.__module__.startswith("paxospp.state_machine."):
             hints |= resolve_class(base, annotations, _namespace_of(base))
-    where = shown(cls)
+    where = short_name(cls)
     return {name: _field(f"{where}.{name}", name, hint) for name, hint in hints.items()}
 
 
 def _namespace_of(base: type) -> Namespace:
+    """Return the names for the annotations of ``base``, which need not be a state machine."""
     module = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
     namespace = base.__dict__.get("_paxospp_namespace")
-    return (
-        Namespace(module or namespace.module, namespace.around)
-        if isinstance(namespace, Namespace)
-        else Namespace(module, {})
-    )
+    if isinstance(namespace, Namespace):
+        return Namespace(module or namespace.module, namespace.around)
+    return Namespace(module, {})
 
 
 def _field(where: str, name: str, hint: Any) -> StateField:
@@ -106,12 +105,14 @@ def encode_fields(machine: object, fields: Mapping[str, StateField]) -> list[byt
 
 
 def _cut(data: bytes) -> list[bytes]:
+    """Split ``data`` into chunks of at most ``CHUNK_BYTES_MAX``."""
     if len(data) <= CHUNK_BYTES_MAX:
         return [data]
     return [data[at : at + CHUNK_BYTES_MAX] for at in range(0, len(data), CHUNK_BYTES_MAX)]
 
 
 def _pieces(machine: object, fields: Mapping[str, StateField]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the encoded value of each piece."""
     for name, field in fields.items():
         try:
             value = getattr(machine, name)
@@ -121,10 +122,14 @@ def _pieces(machine: object, fields: Mapping[str, StateField]) -> Iterator[tuple
             for piece in _encode_value(value, field):
                 yield name.encode(), piece
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise TypeError(f"{shown(type(machine))}.{name} cannot be encoded: {error}") from error
+            raise TypeError(f"{short_name(type(machine))}.{name} cannot be encoded: {error}") from error
 
 
 def _encode_value(value: Any, field: StateField) -> Iterator[bytes]:
+    """Yield the value in one piece, or a large container in several.
+
+    The number of items per piece grows or shrinks so that a piece has about ``_PIECE_BYTES_GOAL`` bytes.
+    """
     container: Any = field.container
     if type(value) is not container or len(value) <= _PIECE_ITEMS_FIRST:
         yield field.encode(value)
@@ -192,17 +197,18 @@ def decode_fields(cls: type, chunks: Iterable[bytes], fields: Mapping[str, State
 
 
 def _take(cls: type, name: str, data: bytes, fields: Mapping[str, StateField], values: dict[str, Any]) -> None:
+    """Decode one piece into ``values``, or add it to the container that is there already."""
     field = fields.get(name)
     if field is None:
         # Dropping it silently would lose state if an older version were started by mistake.
         raise MachineError(
-            f"the snapshot holds `{name}`, which {shown(cls)} does not annotate: "
+            f"the snapshot holds `{name}`, which {short_name(cls)} does not annotate: "
             f"start the version that does, or keep `{name}: <type>` in the class body"
         )
     try:
         value = field.decode(data)
     except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
-        raise MachineError(f"{shown(cls)}.{name}: the snapshot does not match its annotation: {error}") from error
+        raise MachineError(f"{short_name(cls)}.{name}: the snapshot does not match its annotation: {error}") from error
     if name not in values:
         values[name] = value
     elif field.container is Counter:
@@ -216,6 +222,7 @@ def _take(cls: type, name: str, data: bytes, fields: Mapping[str, StateField], v
 
 
 def _split(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the encoded value of each piece in ``chunks``."""
     buffer = bytearray()
     for chunk in chunks:
         buffer += chunk

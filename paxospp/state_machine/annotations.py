@@ -23,7 +23,7 @@ class MachineError(ConfigError, TypeError):
     """A state machine cannot be used; the text names the class and attribute, and says what to write."""
 
 
-def shown(thing: Any) -> str:
+def short_name(thing: Any) -> str:
     """Return the name of a class or function for messages, without the functions around it."""
     qualname: str = thing.__qualname__
     return qualname.rpartition("<locals>.")[2]
@@ -68,7 +68,7 @@ def _names(annotation: Any) -> Iterable[str]:
             yield from _names(argument)
 
 
-def capture(annotations: Mapping[str, Any], frame: FrameType | None) -> dict[str, Any]:
+def captured_names(annotations: Mapping[str, Any], frame: FrameType | None) -> dict[str, Any]:
     """Return the values of the names in ``annotations``, from ``frame`` out to the nearest function or module."""
     wanted = {name for annotation in annotations.values() for name in _names(annotation)}
     found: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def namespace_of_class(cls: type) -> Namespace:
     # Find the frame of the class statement; a metaclass or a user's __init_subclass__ may be in between.
     while frame is not None and frame.f_code.co_name in ("__init_subclass__", "__new__"):
         frame = frame.f_back
-    around = capture(raw_annotations(cls), frame)
+    around = captured_names(raw_annotations(cls), frame)
     nested = {name: value for name, value in vars(cls).items() if isinstance(value, type)}
     return Namespace({} if frame is None else frame.f_globals, around | nested)
 
@@ -120,12 +120,12 @@ def resolve_class(base: type, annotations: Mapping[str, Any], namespace: Namespa
     # in the module of this class.
     bare = type(base.__name__, (), {"__annotations__": dict(annotations), "__module__": base.__module__})
     state: dict[str, Any] = {}
-    for name, hint in _resolve(bare, namespace, shown(base)).items():
+    for name, hint in _resolve(bare, namespace, short_name(base)).items():
         if hint is ClassVar or get_origin(hint) is ClassVar or hint is dataclasses.KW_ONLY:
             continue
         if isinstance(hint, dataclasses.InitVar) or hint is dataclasses.InitVar:
             continue
         if hint is Final:
-            raise MachineError(f"{shown(base)}.{name}: Final needs a type; write `{name}: Final[<type>]`")
+            raise MachineError(f"{short_name(base)}.{name}: Final needs a type; write `{name}: Final[<type>]`")
         state[name] = get_args(hint)[0] if get_origin(hint) is Final else hint
     return state

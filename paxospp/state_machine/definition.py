@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, get_origin
 
-from paxospp.state_machine.annotations import MachineError, raw_annotations, shown
+from paxospp.state_machine.annotations import MachineError, raw_annotations, short_name
 from paxospp.state_machine.operations import MachineOperation
 
 FULL_CONTROL = ("apply", "answer", "snapshot", "restore")
@@ -42,11 +42,11 @@ def _check_names(cls: type) -> None:
         value = vars(cls).get(name)
         if isinstance(value, MachineOperation):
             raise MachineError(
-                f"{shown(cls)}.{name}: StateMachine has a method of that name; rename yours and write "
+                f"{short_name(cls)}.{name}: StateMachine has a method of that name; rename yours and write "
                 f'@paxospp.{value.kind}(name="{name}")'
             )
         if name not in FULL_CONTROL or name in annotated:
-            raise MachineError(f"{shown(cls)}.{name}: StateMachine has an attribute of that name; rename yours")
+            raise MachineError(f"{short_name(cls)}.{name}: StateMachine has an attribute of that name; rename yours")
 
 
 def _is_class_variable(annotation: Any) -> bool:
@@ -62,7 +62,7 @@ def _check_defaults(cls: type) -> None:
         if name.startswith("__") or type(value).__hash__ is not None or _is_class_variable(annotated.get(name)):
             continue
         raise MachineError(
-            f"{shown(cls)}.{name}: all instances would share this {type(value).__name__}; set it in __init__, "
+            f"{short_name(cls)}.{name}: all instances would share this {type(value).__name__}; set it in __init__, "
             f"or annotate it ClassVar if it never changes"
         )
 
@@ -73,18 +73,18 @@ def _check_control(cls: type, base: type) -> None:
         names = sorted(operations_of(cls))
         if names:
             raise MachineError(
-                f"{shown(cls)} overrides all of {', '.join(FULL_CONTROL)}, so `{names[0]}` could never be called: "
+                f"{short_name(cls)} overrides all of {', '.join(FULL_CONTROL)}, so `{names[0]}` could never be called: "
                 "leave out @paxospp.command and @paxospp.query, or do not override apply and answer"
             )
         return
     missing = ", ".join(name for name in FULL_CONTROL if name not in own)
     if own & {"apply", "answer"}:
         raise MachineError(
-            f"{shown(cls)} overrides {' and '.join(sorted(own))} but not {missing}: "
+            f"{short_name(cls)} overrides {' and '.join(sorted(own))} but not {missing}: "
             "override all four, or snapshot and restore alone"
         )
     if len(own) == 1:
-        raise MachineError(f"{shown(cls)} overrides {own.pop()} alone: snapshot and restore go together")
+        raise MachineError(f"{short_name(cls)} overrides {own.pop()} alone: snapshot and restore go together")
 
 
 def _check_operations(cls: type) -> None:
@@ -94,7 +94,7 @@ def _check_operations(cls: type) -> None:
                 own = vars(cls)[name]
                 if not isinstance(own, type(inherited)):
                     raise MachineError(
-                        f"{shown(cls)}.{name} overrides a {inherited.kind} of {shown(base)}: "
+                        f"{short_name(cls)}.{name} overrides a {inherited.kind} of {short_name(base)}: "
                         f"write @paxospp.{inherited.kind} above it"
                     )
     stored: dict[tuple[str, str], str] = {}
@@ -102,5 +102,5 @@ def _check_operations(cls: type) -> None:
         other = stored.setdefault((operation.kind, operation.name), attribute)
         if other != attribute:
             raise MachineError(
-                f"{shown(cls)}: `{other}` and `{attribute}` are both the {operation.kind} named {operation.name!r}"
+                f"{short_name(cls)}: `{other}` and `{attribute}` are both the {operation.kind} named {operation.name!r}"
             )

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from paxospp.errors import ConfigError, RejectedError
 from paxospp.state_machine.annotated_state import StateField, decode_fields, encode_fields, fields_of
-from paxospp.state_machine.annotations import MachineError, Namespace, namespace_of_class, shown
+from paxospp.state_machine.annotations import MachineError, Namespace, namespace_of_class, short_name
 from paxospp.state_machine.context import Context
 from paxospp.state_machine.definition import FULL_CONTROL, check_class, operations_of, overridden
 from paxospp.state_machine.operation_codec import OperationCodec
@@ -56,8 +56,8 @@ class _Table(dict[bytes, OperationCodec]):
         known = sorted(codec.name for codec in self.values())
         has = f"it has {', '.join(known)}" if known else "it has none"
         if not name:
-            return f"{shown(self._cls)} takes a {kind} by name, not bytes: {has}"
-        return f"{shown(self._cls)} has no {kind} {name!r}: {has}"
+            return f"{short_name(self._cls)} takes a {kind} by name, not bytes: {has}"
+        return f"{short_name(self._cls)} has no {kind} {name!r}: {has}"
 
 
 class StateMachine(MachineBase):
@@ -201,7 +201,7 @@ def _check(machine: StateMachine, payload: bytes, table: _Table) -> None:
     if machine.full_control:
         if payload[:1] != b"\x00":
             kind = table._kind.kind
-            raise RejectedError(f"{shown(type(machine))} takes raw bytes, not a {kind} by name")
+            raise RejectedError(f"{short_name(type(machine))} takes raw bytes, not a {kind} by name")
         return
     end = payload[0] + 1 if payload else 0
     try:
@@ -251,7 +251,7 @@ def prepare(machine: object) -> StateMachine:
         if held is not type(value) and issubclass(held, type(value)):
             # For example a defaultdict: replicas that restored a snapshot would lack its factory.
             raise MachineError(
-                f"{shown(cls)}.{name} holds a {held.__qualname__}, and would come back from a snapshot as "
+                f"{short_name(cls)}.{name} holds a {held.__qualname__}, and would come back from a snapshot as "
                 f"{type(value).__qualname__}: store one of those, or annotate the type that it holds"
             )
     return machine
@@ -261,7 +261,7 @@ def _check_annotated(machine: StateMachine, fields: Mapping[str, StateField]) ->
     for name, value in getattr(machine, "__dict__", {}).items():
         if name not in fields:
             raise MachineError(
-                f"{shown(type(machine))}.{name} is part of the state but has no annotation in the class body; "
+                f"{short_name(type(machine))}.{name} is part of the state but has no annotation in the class body; "
                 f"write `{name}: {_guess(value)}` there"
             )
 

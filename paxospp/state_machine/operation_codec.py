@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple, NewType, get_args, get_origin
 import msgspec
 
 from paxospp.errors import CommandError, RejectedError
-from paxospp.state_machine.annotations import MachineError, Namespace, resolve_function, shown
+from paxospp.state_machine.annotations import MachineError, Namespace, resolve_function, short_name
 from paxospp.state_machine.encoding import (
     NESTING_MAX,
     PLAIN,
@@ -75,7 +75,7 @@ class OperationCodec:
     )
 
     def __init__(self, name: str, function: Callable[..., Any], namespace: Namespace) -> None:
-        where = shown(function)
+        where = short_name(function)
         hints = resolve_function(function, namespace, where)
         self.name = name
         self.prefix = encode_name(name)

@@ -14,7 +14,7 @@ from types import FrameType, FunctionType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from paxospp.errors import RejectedError
-from paxospp.state_machine.annotations import MachineError, Namespace, capture, raw_annotations, shown
+from paxospp.state_machine.annotations import MachineError, Namespace, captured_names, raw_annotations, short_name
 from paxospp.state_machine.operation_codec import OperationCodec
 from paxospp.state_machine.payload import RESERVED_PREFIX, encode_name
 
@@ -49,7 +49,9 @@ class MachineOperation(Generic[P, R]):
         self.name = function.__name__ if name is None else name
         _check_signature(function, self.kind)
         _check_name(self.name, self.kind)
-        self._namespace = Namespace(getattr(function, "__globals__", {}), capture(raw_annotations(function), frame))
+        self._namespace = Namespace(
+            getattr(function, "__globals__", {}), captured_names(raw_annotations(function), frame)
+        )
 
     @functools.cached_property
     def codec(self) -> OperationCodec:
@@ -68,7 +70,7 @@ class MachineOperation(Generic[P, R]):
         return self.function.__qualname__  # pickled by name, as a function is
 
     def __repr__(self) -> str:
-        return f"<{self.kind} {shown(self.function)}>"
+        return f"<{self.kind} {short_name(self.function)}>"
 
 
 class Command(MachineOperation[P, R]):
@@ -140,7 +142,7 @@ def _check_signature(function: Any, kind: str) -> None:
     """Raise MachineError, with one line, if ``function`` can never be called through a log."""
     if not isinstance(function, FunctionType):
         raise MachineError(f"@paxospp.{kind} decorates a method (`def …(self, …)`), not {function!r}")
-    where = shown(function)
+    where = short_name(function)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise MachineError(f"{where}: a {kind} cannot be async, because no other call may run beside it: use `def`")
     if inspect.isgeneratorfunction(function):

@@ -21,7 +21,7 @@ from uuid import UUID
 
 import msgspec
 
-from paxospp.state_machine.annotations import MachineError, shown
+from paxospp.state_machine.annotations import MachineError, short_name
 from paxospp.state_machine.encoding import decoder
 
 SUPPORTED = (
@@ -62,7 +62,7 @@ class Traits(NamedTuple):
 def name_of(annotation: Any) -> str:
     """Return the annotation as its author wrote it, as nearly as possible."""
     if isinstance(annotation, type) and not get_args(annotation):
-        return shown(annotation)
+        return short_name(annotation)
     return str(annotation).replace("typing.", "")
 
 

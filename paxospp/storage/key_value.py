@@ -140,7 +140,7 @@ class KeyValueStorage(Anchor, Storage):
         self._take_over(found)
         try:
             body = encode_body(self._record())
-            puts = [*found.rewritten, (RECORD_KEY, encode_record(found.stamp, body))]
+            puts = [*found.to_rewrite, (RECORD_KEY, encode_record(found.stamp, body))]
             self._write([(entry_key(0), entry_key(found.first)), *orphans], puts, sync=True)
             self.settle_anchor(found.stamp, found.promised)
         except BaseException as error:
@@ -159,6 +159,7 @@ class KeyValueStorage(Anchor, Storage):
         )
 
     def _take_over(self, found: LoadedStore) -> None:
+        """Make the state that was found the current one."""
         self._promised = found.promised
         self._decided = found.decided
         self._first = found.first
@@ -182,6 +183,7 @@ class KeyValueStorage(Anchor, Storage):
             raise
 
     def _persist(self, batch: WriteBatch) -> None:
+        """Apply ``batch`` in memory, write all of it with one ``write``, and then show it to readers."""
         self._check(batch)
         former, replaced = self._view, self._replaced
         if batch.trim is not None and batch.trim > self._first:
@@ -199,6 +201,7 @@ class KeyValueStorage(Anchor, Storage):
         stamp = self.stamp_batch(batch, zlib.crc32(body, checksum))
         puts.append((RECORD_KEY, encode_record(stamp, body)))
         if hidden:
+            # Until the write returns, readers see what these slots held before it.
             self._view = ReadView(former.first, former.last, former.absent, former.faulty, hidden)
         sync = batch.sync or batch.trim is not None or batch.snapshot is not None
         self._write(emptied, puts, sync=sync)
@@ -211,6 +214,7 @@ class KeyValueStorage(Anchor, Storage):
             self._snapshots.adopt_snapshot(batch.snapshot)
 
     def _check(self, batch: WriteBatch) -> None:
+        """Raise StorageError, before anything changes, for what the contract forbids."""
         snapshot = self._snapshot
         if batch.snapshot is not None:
             self._snapshots.check_snapshot(batch.snapshot)
@@ -224,6 +228,7 @@ class KeyValueStorage(Anchor, Storage):
             raise StorageError(f"cannot trim to slot {batch.trim}: {covered}")
 
     def _move_first(self, first: int) -> None:
+        """Trim the slots below ``first``."""
         self._first = first
         self._last = max(self._last, first - 1)
         self._absent.discard(range(first))
@@ -265,12 +270,14 @@ class KeyValueStorage(Anchor, Storage):
         self._replaced = dict([*known.items(), *replaced.items()][-REPLACED_MAX:])
 
     def _former(self, key: bytes) -> bytes | None:
+        """Return the value that ``key`` has before the write."""
         try:
             return self.get(key)
         except CorruptedError:
             return b""  # not an entry, so a reader reports damage
 
     def _take_values(self, batch: WriteBatch, puts: list[tuple[bytes, bytes]]) -> None:
+        """Apply everything in ``batch`` except entries and trim; add to ``puts`` what has a key of its own."""
         if batch.promised is not None and (self._promised is None or batch.promised > self._promised):
             self._promised = batch.promised
         if batch.decided is not None and batch.decided > self._decided:
@@ -337,6 +344,7 @@ class KeyValueStorage(Anchor, Storage):
     # Reading
 
     def _show(self) -> None:
+        """Let readers see the current state."""
         self._view = ReadView(self._first, self._last, self._absent.ranges, self._faulty.ranges, {})
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:

@@ -55,7 +55,7 @@ class LoadedStore:
     meta_checksum: int
     replaced: dict[int, int]
     replaced_checksum: int
-    rewritten: list[tuple[bytes, bytes]]
+    to_rewrite: list[tuple[bytes, bytes]]
     """Keys and values to write again, synced, before ``load`` returns."""
 
 
@@ -79,18 +79,18 @@ def load_keys(
     if recovery.lost is not None:
         faulty.add(recovery.lost)
     absent = SlotSet(range(*slots) for slots in record.absent)
-    rewritten = [(FORMAT_KEY, FORMAT)]
+    to_rewrite = [(FORMAT_KEY, FORMAT)]
     if record.meta_checksum and meta_data is not None:
-        rewritten.append((META_KEY, meta_data))
+        to_rewrite.append((META_KEY, meta_data))
     replaced_data = get(REPLACED_KEY)
     try:
         replaced = decode_replaced(replaced_data, record.replaced_checksum)
         if replaced and replaced_data is not None:
-            rewritten.append((REPLACED_KEY, replaced_data))
+            to_rewrite.append((REPLACED_KEY, replaced_data))
     except CorruptedError:  # any entry may be an older one that was replaced
         replaced = {}
         faulty.add(range(record.first, record.last + 1))
-    _look_at_entries(scan, record, absent, faulty, replaced, recovery.stamp.lowest, rewritten)
+    _check_entries(scan, record, absent, faulty, replaced, recovery.stamp.lowest, to_rewrite)
 
     promises = [promise for promise in (record.promised, recovery.promised) if promise is not None]
     return LoadedStore(
@@ -106,19 +106,20 @@ def load_keys(
         meta_checksum=record.meta_checksum,
         replaced=replaced,
         replaced_checksum=record.replaced_checksum if replaced else 0,
-        rewritten=rewritten,
+        to_rewrite=to_rewrite,
     )
 
 
-def _look_at_entries(
+def _check_entries(
     scan: Scan,
     record: Record,
     absent: SlotSet,
     faulty: SlotSet,
     replaced: dict[int, int],
     lowest: int,
-    rewritten: list[tuple[bytes, bytes]],
+    to_rewrite: list[tuple[bytes, bytes]],
 ) -> None:
+    """Add damaged and missing slots to ``faulty``, and entries from ``lowest`` on to ``to_rewrite``."""
     missing = SlotSet()
     next_slot, stop = record.first, max(record.last, record.decided) + 1
     for slots, data in _walk(scan, record.first, record.last):
@@ -131,7 +132,7 @@ def _look_at_entries(
         elif slot in replaced and replaced[slot] != entry_checksum(data):
             faulty.add(slots)  # older than the entry that was written last
         elif slot >= lowest:
-            rewritten.append((entry_key(slot), data))
+            to_rewrite.append((entry_key(slot), data))
     missing.add(range(next_slot, stop))
     for slots in absent.ranges:
         missing.discard(range(max(slots.start, record.decided + 1), slots.stop))
