@@ -22,15 +22,15 @@ from operator import itemgetter
 from random import Random
 from typing import Any
 
-from paxospp.engine.observer import Observer
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.observer import Observer
 from paxospp.markers import Markers
 
 IRRELEVANT: Mapping[tuple[str, str], str] = {
     ("Admission", "dropped"): "counts what status shows; nothing is decided on it",
     ("Admission", "_said"): "says which events were emitted already; nothing else is decided on it",
-    ("Cluster", "founding_refused"): "a sentence for status",
-    ("Cluster", "others"): "follows from the identity and the membership",
+    ("ClusterView", "founding_refused"): "a sentence for status",
+    ("ClusterView", "others"): "follows from the identity and the membership",
     ("Promises", "_clean_from"): "follows from the reports and the voters, and is computed again when it is missing",
     ("Replica", "_boot_time"): "a function of the driver's clock, the same in every state of one boot",
     ("Replica", "_leader_told"): "says which event was emitted last; nothing else is decided on it",

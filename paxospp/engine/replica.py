@@ -10,17 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 
-from paxospp.engine.admission import Admission
-from paxospp.engine.campaigning import Campaigning
-from paxospp.engine.clock import ActiveClock
-from paxospp.engine.cluster import Cluster
-from paxospp.engine.covered import Covered
-from paxospp.engine.leading import Leading
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.output import Output
+from paxospp.engine.output import Output, OutputBuilder
 from paxospp.engine.protocol import Following, Protocol
+from paxospp.engine.rules.admission import Admission
+from paxospp.engine.rules.campaign import Campaigning
+from paxospp.engine.rules.clock import ActiveClock
+from paxospp.engine.rules.covered import Covered
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.voters import ClusterView
 from paxospp.engine.settings import Identity, Settings
-from paxospp.engine.turn import Turn
 from paxospp.events import LeaderChanged
 from paxospp.messages import Checkpoint, ProtocolMessage, Sender
 from paxospp.model import Ballot, Entry, Membership, NodeId, Slot, SnapshotMeta
@@ -51,7 +50,7 @@ class Replica:
         self.identity = identity
         self.settings = settings
         self._founded_before = state.decided > 0
-        self._cluster = Cluster(identity)
+        self._cluster = ClusterView(identity)
         if memberships:
             self._cluster.adopt(memberships[-1][1])
         self.protocol = Protocol(
@@ -158,7 +157,7 @@ class Replica:
         """Until the cluster is founded: who has not been heard within the last window."""
         if self.membership is not None:
             return ()
-        heard = set(self.protocol.pulse.answered_after(self._clock.time - self.settings.election_timeout_s))
+        heard = set(self.protocol.heartbeats.answered_after(self._clock.time - self.settings.election_timeout_s))
         return tuple(name for name in self._cluster.others if name not in heard)
 
     @property
@@ -175,86 +174,86 @@ class Replica:
 
     def start(self, now: float) -> Output:
         """Ask for what the start needs from storage; nobody is heard before it is read."""
-        turn = self._begin(now)
-        self.protocol.lease.start(turn.boot_time)
-        self.protocol.election.begin(turn.now, alone=not self._cluster.others, founded=self._founded_before)
-        self.protocol.learning.load(turn, founding_known=self.membership is not None)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.lease.start(out.boot_time)
+        self.protocol.election.begin(out.now, alone=not self._cluster.others, founded=self._founded_before)
+        self.protocol.learning.load(out, founding_known=self.membership is not None)
+        return self._finish(out)
 
     def on_message(self, sender: Sender, message: ProtocolMessage, now: float) -> Output:
         """Handle one message of a peer; one that may not speak, or not say this, is counted and dropped."""
-        turn = self._begin(now)
+        out = self._begin(now)
         loading = self.protocol.learning.is_loading
         reason = "still loading" if loading else self._admission.admit(sender, message, self.sender)
         if reason is None:
             if self.protocol.is_late(message):
                 return self._unchanged()
-            self.protocol.on_message(sender, message, turn)
+            self.protocol.on_message(sender, message, out)
         elif (fault := self._admission.drop(sender, reason, self.identity.name)) is not None:
-            turn.output.events.append(fault)
-        return self._finish(turn)
+            out.output.events.append(fault)
+        return self._finish(out)
 
     def on_tick(self, now: float) -> Output:
         """Do what time asks for; ``wake_at`` of the last output says when the next call is due."""
-        turn = self._begin(now)
+        out = self._begin(now)
         if not self.protocol.learning.is_loading:
-            self.protocol.tick(turn)
-        return self._finish(turn)
+            self.protocol.tick(out)
+        return self._finish(out)
 
     def propose(self, value: bytes, now: float, *, awaited_elsewhere: bool = False) -> Output:
         """Propose ``value``, of kind COMMANDS, in the next slot; only while ``proposable`` is positive.
 
         With ``awaited_elsewhere``, callers of other nodes wait for it, who learn of it by what this one tells.
         """
-        turn = self._begin(now)
-        self.protocol.propose_commands(value, turn, awaited_elsewhere=awaited_elsewhere)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.propose_commands(value, out, awaited_elsewhere=awaited_elsewhere)
+        return self._finish(out)
 
     def campaign(self, now: float) -> Output:
         """Campaign at once, without asking whether anybody is served; for operators and scenarios."""
-        turn = self._begin(now)
-        bound = self.protocol.voting.is_bound(turn) or self.protocol.learning.is_loading
+        out = self._begin(now)
+        bound = self.protocol.accepting.is_bound(out) or self.protocol.learning.is_loading
         if not self.leading and self.votes and not bound:
-            self.protocol.become_campaigning(turn)
-        return self._finish(turn)
+            self.protocol.become_campaigning(out)
+        return self._finish(out)
 
     def read(self, ticket: int, now: float, *, lease: bool = False) -> Output:
         """Find the slot a linearizable read must wait for; ``Output.readable`` will name ``ticket``.
 
         With ``lease``, the leader's lease is enough to confirm it, where there is one.
         """
-        turn = self._begin(now)
-        self.protocol.read(ticket, turn, lease=lease)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.read(ticket, out, lease=lease)
+        return self._finish(out)
 
     def set_lease(self, duration_us: int, now: float) -> Output:
         """The log, as far as it was applied here, says how long leases are; 0: there are none."""
-        turn = self._begin(now)
+        out = self._begin(now)
         self.protocol.lease.duration_us = duration_us
-        self.protocol.voting.store_lease(turn)
-        return self._finish(turn)
+        self.protocol.accepting.store_lease(out)
+        return self._finish(out)
 
     def on_persisted(self, token: int, now: float) -> Output:
         """Write ``token`` and every earlier one have returned."""
         waiting = list(self.protocol.writes.returned(token))
         if not waiting:
             return self._unchanged()
-        turn = self._begin(now)
+        out = self._begin(now)
         for durable in waiting:
-            self.protocol.on_durable(durable, turn)
-        return self._finish(turn)
+            self.protocol.on_durable(durable, out)
+        return self._finish(out)
 
     def on_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
         """The storage read what was asked; ``faulty`` are the slots of a CorruptedError."""
-        turn = self._begin(now)
-        self.protocol.learning.on_read(token, entries, faulty, turn)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.learning.on_read(token, entries, faulty, out)
+        return self._finish(out)
 
     def on_damage(self, faulty: Sequence[range], now: float) -> Output:
         """Somebody else read the storage, for a watcher say, and found these slots damaged."""
-        turn = self._begin(now)
+        out = self._begin(now)
         self.protocol.log.mark_faulty(faulty)
-        return self._finish(turn)
+        return self._finish(out)
 
     @property
     def holds_delivery(self) -> bool:
@@ -263,56 +262,56 @@ class Replica:
 
     def hold_delivery(self, hold: bool, now: float) -> Output:
         """The state machine has enough to do, so ``Output.decided`` stays empty from now on; or it may go on."""
-        turn = self._begin(now)
+        out = self._begin(now)
         self.protocol.learning.is_held = hold
-        return self._finish(turn)
+        return self._finish(out)
 
     def on_checkpoint(self, slot: Slot, digest: bytes, now: float) -> Output:
         """The machine has applied ``slot``, a multiple of 1,024, and this is the digest then."""
-        turn = self._begin(now)
+        out = self._begin(now)
         me = self.identity
-        self.protocol.pulse.compare_digests(me.name, me.incarnation, Checkpoint(slot, digest), turn)
-        return self._finish(turn)
+        self.protocol.heartbeats.compare_digests(me.name, me.incarnation, Checkpoint(slot, digest), out)
+        return self._finish(out)
 
     def publish_snapshot(self, meta: SnapshotMeta, first: Slot, now: float) -> Output:
         """A snapshot of this replica's machine is committed to the storage: it becomes current, and the log
         is trimmed below ``first``, at most its slot + 1."""
-        turn = self._begin(now)
+        out = self._begin(now)
         assert self.membership is not None, "a snapshot is taken of what was applied"
-        self.protocol.learning.publish(meta, first, self.membership, turn)
-        return self._finish(turn)
+        self.protocol.learning.publish(meta, first, self.membership, out)
+        return self._finish(out)
 
     def meet_snapshot(self, ballot: Ballot, now: float) -> Output:
         """A chunk came of a snapshot whose slots were decided under ballots up to ``ballot``."""
-        turn = self._begin(now)
-        self.protocol.meet(ballot, turn)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.meet(ballot, out)
+        return self._finish(out)
 
     def install_snapshot(self, covered: Covered, now: float) -> Output:
         """A peer's snapshot is committed to the storage and was verified: it becomes current.
 
         The node restores it when that write returned; ``Output.decided`` goes on above its slot.
         """
-        turn = self._begin(now)
-        self.protocol.install(covered, turn)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.install(covered, out)
+        return self._finish(out)
 
     # The two ends of every call.
 
-    def _begin(self, now: float) -> Turn:
-        return Turn(self._clock.advance(now), self._boot_time, now)
+    def _begin(self, now: float) -> OutputBuilder:
+        return OutputBuilder(self._clock.advance(now), self._boot_time, now)
 
-    def _finish(self, turn: Turn) -> Output:
+    def _finish(self, out: OutputBuilder) -> Output:
         protocol = self.protocol
         if not protocol.learning.is_loading:
-            protocol.settle(turn)
-        output = turn.finish(protocol.writes, protocol.learning.hint(turn))
+            protocol.settle(out)
+        output = out.finish(protocol.writes, protocol.learning.hint(out))
         ballot = protocol.leading_ballot
         if ballot is not self._leader_told and ballot != self._leader_told:
             self._leader_told = ballot
             leader = None if ballot is None else ballot.node
             output.events.append(LeaderChanged(node=self.identity.name, leader=leader, ballot=ballot))
-        output.wake_at = self._wakes_at = self._wake_at(turn.now)
+        output.wake_at = self._wakes_at = self._wake_at(out.now)
         return output
 
     def _unchanged(self) -> Output:
@@ -327,13 +326,13 @@ class Replica:
             # Nothing is due before the storage has answered, which is no tick.
             return self._clock.when(now + self.settings.heartbeat_interval_s)
         # Rounds leave early, for reads and with answers to a peer: what else a tick does must not wait for that.
-        due, tick_due_at = protocol.pulse.heartbeats.next_at, protocol.tick_due_at
+        due, tick_due_at = protocol.heartbeats.rounds.next_at, protocol.tick_due_at
         if tick_due_at < due:
             due = tick_due_at
         if protocol.leading is not None:
-            news_due_at = protocol.leading.news.due_at
-            if news_due_at < due:
-                due = news_due_at
+            announcement_due_at = protocol.leading.announcement.due_at
+            if announcement_due_at < due:
+                due = announcement_due_at
         elif due > (runs_out_at := protocol.election.next_at) > now and isinstance(protocol.role, Following):
             due = runs_out_at
         if (fetches_at := learning.fetching.due_at) is not None and fetches_at < due:

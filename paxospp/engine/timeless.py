@@ -20,9 +20,9 @@ from enum import Enum
 from random import Random
 from typing import Any
 
-from paxospp.engine.observer import Observer
 from paxospp.engine.picture import Changes, Walk
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.observer import Observer
 from paxospp.model import Slot
 
 NEVER = math.inf
@@ -75,7 +75,7 @@ def _answers_at_rest(heartbeats: Any) -> Mapping[str, object]:
                 promised=None,
                 decided=Slot(0),
                 disk_answers=True,
-                served=False,
+                quorum_connected=False,
                 leader=None,
                 remembered=Slot(0),
                 booted_with=None,
@@ -100,15 +100,15 @@ _AT_REST: Mapping[str, Changes] = {
         "leader": None,
         "_expires_at": NEVER,
         "_heard_at": 0.0,
-        "_served_at": LONG_AGO,
+        "_quorum_connected_at": LONG_AGO,
         "_probe_round": None,
         "_probe_ends_at": 0.0,
         "_was_patient": False,
-        "_leader_is_served": False,
+        "_leader_is_quorum_connected": False,
         "_left_to_others": 0,
     },
     "Fetching": lambda fetching: {"due_at": None if fetching.due_at is None else NEVER, "_pause_s": 0.0},
-    "Heartbeats": _answers_at_rest,
+    "HeartbeatRounds": _answers_at_rest,
     "Lease": lambda _: {"_bound_until": LONG_AGO, "_rounds": {}, "_granted": {}},
     "Leading": lambda _: {
         "since": 0.0,
@@ -118,19 +118,19 @@ _AT_REST: Mapping[str, Changes] = {
         "_blocked_by": None,
         "_blocked_since": 0.0,
     },
-    "News": lambda news: {"due_at": NEVER if news.due_at == NEVER else 0.0},
+    "DecidedAnnouncement": lambda news: {"due_at": NEVER if news.due_at == NEVER else 0.0},
     "Proposal": lambda _: {"sent_at": 0.0, "resend_after_s": NEVER},
     "Protocol": lambda _: {"tick_due_at": 0.0},
     "Replica": lambda _: {"_boot_time": None},
     "Writes": _writes_at_rest,
-    "_Life": lambda _: {"promised": None, "accepted_up_to": Slot(0)},
+    "_PeerIncarnation": lambda _: {"promised": None, "accepted_up_to": Slot(0)},
     "_Request": lambda _: {"expires_at": 0.0},
 }
 """By class, the fields of an object whose timers are not due. Reads that wait for a leader's answer never give up."""
 
 _DUE: Mapping[Timer | None, Mapping[str, Mapping[str, object]]] = {
     None: {},
-    Timer.HEARTBEAT: {"Heartbeats": {"next_at": 0.0}},
+    Timer.HEARTBEAT: {"HeartbeatRounds": {"next_at": 0.0}},
     Timer.RESEND: {
         "Campaigning": {"_prepare_again_at": 0.0},
         "Leading": {"_prepare_again_at": 0.0},

@@ -27,7 +27,7 @@ def hello(promised: Ballot | None = None) -> Heartbeat:
     return Heartbeat(
         round=1,
         leading=None,
-        served=False,
+        quorum_connected=False,
         decided_up_to=Slot(0),
         promised=promised,
         remembered=Slot(0),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from paxospp.engine.leading import Leading
-from paxospp.engine.promises import Promises
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.promises import Promises
 from paxospp.engine.settings import Settings
 from paxospp.messages import Promise
 from paxospp.model import Kind, NodeId, Slot

@@ -24,7 +24,7 @@ def leader() -> Replica:
     replica = Replica(
         identity(N1),
         DurableState(promised=ballot(1), decided=Slot(1), first=Slot(2), last=Slot(1)),
-        Settings(alpha=4, news_wait_s=WAIT_S),
+        Settings(alpha=4, announce_after_s=WAIT_S),
         Random(1),
         memberships=[(Slot(1), membership())],
         applied=1,

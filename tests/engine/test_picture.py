@@ -51,7 +51,7 @@ def drive(replica: Replica, now: float) -> list[object]:
             beat = Heartbeat(
                 round=1,
                 leading=None,
-                served=False,
+                quorum_connected=False,
                 decided_up_to=Slot(0),
                 promised=high,
                 remembered=Slot(99),
@@ -85,7 +85,7 @@ def promise_to_lead(replica: Replica) -> Heartbeat:
     return Heartbeat(
         round=1,
         leading=ballot(5, N2),
-        served=True,
+        quorum_connected=True,
         decided_up_to=Slot(4),
         promised=ballot(5, N2),
         remembered=Slot(1),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from paxospp.engine.reading import Asker, Read, Reading, RemoteReads
+from paxospp.engine.rules.pending_reads import ForwardedReads, PendingReads, Read, ReadRequester
 from paxospp.model import Slot
 
 from .words import N1, N2, N3, majority
 
 
 def read(ticket: int) -> Read:
-    return Read(Asker(None, 0, ticket), Slot(5))
+    return Read(ReadRequester(None, 0, ticket), Slot(5))
 
 
 def test_a_read_is_confirmed_by_a_quorum_of_answers_to_a_round_begun_after_it() -> None:
-    reading = Reading()
+    reading = PendingReads()
     reading.add(read(1))
     assert reading.wants_round
     reading.begin(7, N1)
@@ -25,7 +25,7 @@ def test_a_read_is_confirmed_by_a_quorum_of_answers_to_a_round_begun_after_it() 
 
 def test_answers_to_an_older_round_confirm_nothing() -> None:
     """B32."""
-    reading = Reading()
+    reading = PendingReads()
     reading.add(read(1))
     reading.begin(7, N1)
     reading.on_answer(N2, 6)
@@ -35,7 +35,7 @@ def test_answers_to_an_older_round_confirm_nothing() -> None:
 
 
 def test_a_read_that_came_while_a_round_was_out_waits_for_the_next_one() -> None:
-    reading = Reading()
+    reading = PendingReads()
     reading.add(read(1))
     reading.begin(7, N1)
     reading.add(read(2))
@@ -51,7 +51,7 @@ def test_a_read_that_came_while_a_round_was_out_waits_for_the_next_one() -> None
 
 def test_three_answers_of_one_node_are_one() -> None:
     """B7."""
-    reading = Reading()
+    reading = PendingReads()
     reading.add(read(1))
     reading.begin(7, N1)
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_three_answers_of_one_node_are_one() -> None:
 
 
 def test_one_confirmation_serves_every_read_that_waited() -> None:
-    reading = Reading()
+    reading = PendingReads()
     for ticket in range(100):
         reading.add(read(ticket))
     reading.begin(7, N1)
@@ -71,7 +71,7 @@ def test_one_confirmation_serves_every_read_that_waited() -> None:
 
 
 def test_a_leader_that_steps_down_confirms_nothing_more() -> None:
-    reading = Reading()
+    reading = PendingReads()
     reading.add(read(1))
     reading.begin(7, N1)
     reading.add(read(2))
@@ -82,7 +82,7 @@ def test_a_leader_that_steps_down_confirms_nothing_more() -> None:
 
 
 def test_a_remote_read_is_answered_once_or_given_up() -> None:
-    reads = RemoteReads()
+    reads = ForwardedReads()
     counter = reads.ask(5, until=1.0)
     other = reads.ask(6, until=2.0)
 

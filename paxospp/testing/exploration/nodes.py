@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from paxospp.engine.output import ReadRange, Send
+from paxospp.engine.output import Send
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.engine.timeless import duplicate_without_time, picture_without_time, wants_to_fetch
 from paxospp.messages import Accepted, Nack, Prepare, Promise
 from paxospp.model import Ballot, NodeId

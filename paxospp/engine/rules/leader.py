@@ -9,17 +9,45 @@ Lamport, "Paxos Made Simple", 3: gaps are filled with no-ops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from paxospp.engine.news import News
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.promises import Promises
-from paxospp.engine.quorum import Voters
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.promises import Promises
+from paxospp.engine.rules.voters import Voters
 from paxospp.engine.settings import Settings
 from paxospp.messages import Accept
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
+
+
+class DecidedAnnouncement:
+    """When a leader tells its followers what is decided, if no other message carries it.
+
+    Every Accept and every heartbeat says up to which slot the log is decided. The next Accept is rarely far
+    away, so a separate message is worth its cost only if a caller at a follower waits for the slot, or if
+    nothing else was sent for ``wait_s`` seconds.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        self.due_at = math.inf
+        """When a separate announcement is due; infinite while there is nothing to announce."""
+        self._wait_s = wait_s
+        self._awaited = Slot(0)
+
+    def expedite(self, slot: Slot) -> None:
+        """Announce ``slot`` as soon as it is decided, because a caller at a follower waits for it."""
+        self._awaited = slot
+
+    def on_decided(self, before: Slot, now: float) -> None:
+        """Schedule an announcement: more than ``before`` is decided."""
+        wait_s = 0.0 if self._awaited > before else self._wait_s
+        self.due_at = min(self.due_at, now + wait_s)
+
+    def on_sent(self) -> None:
+        """Cancel the announcement: a message to every follower has just said what is decided."""
+        self.due_at = math.inf
 
 
 @dataclass(slots=True)
@@ -47,7 +75,7 @@ class Leading:
     ) -> None:
         self._observer = observer
         self.since = since
-        self.news = News(settings.news_wait_s)
+        self.announcement = DecidedAnnouncement(settings.announce_after_s)
         self.promises = promises
         self.ballot: Ballot = promises.ballot
         self.alpha = alpha

@@ -19,14 +19,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.quorum import Voters
+from paxospp.engine.rules.voters import Voters
+from paxospp.markers import UNWATCHED, Markers
 from paxospp.messages import Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Report:
+class PromiseReport:
     """All that one acceptor's promise said."""
 
     incarnation: int
@@ -83,10 +83,10 @@ class _Answer:
 class Promises:
     """The promises made to one ballot."""
 
-    def __init__(self, ballot: Ballot, observer: Observer = NOBODY) -> None:
+    def __init__(self, ballot: Ballot, observer: Markers = UNWATCHED) -> None:
         self._observer = observer
         self.ballot = ballot
-        self.reports: dict[NodeId, Report] = {}
+        self.reports: dict[NodeId, PromiseReport] = {}
         self._answers: dict[NodeId, _Answer] = {}
         self._disputed: set[NodeId] = set()
         """Nodes of which two incarnations have answered."""
@@ -116,7 +116,7 @@ class Promises:
         if node in self.reports:
             self._observer.reached("promises: a later answer replaces an earlier one")
         self._clean_from = None
-        self.reports[node] = Report(
+        self.reports[node] = PromiseReport(
             incarnation=sender.incarnation,
             decided=promise.decided,
             first=promise.first,
@@ -124,7 +124,6 @@ class Promises:
             entries={entry.slot: entry for part in parts.values() for entry in part.entries},
             faulty=promise.faulty,
         )
-        self._observer.counted_promise(sender, promise.answer, self.ballot, self.reports[node])
         return True
 
     def _dispute(self, node: NodeId) -> None:
@@ -202,7 +201,7 @@ def _head(part: Promise) -> tuple[object, ...]:
     return part.start, part.parts, part.decided, part.first, part.last, part.faulty
 
 
-def _ends(report: Report) -> Iterator[Slot]:
+def _ends(report: PromiseReport) -> Iterator[Slot]:
     yield report.decided
     yield max(report.entries, default=Slot(0))
     for slots in report.faulty:

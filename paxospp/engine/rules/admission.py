@@ -1,16 +1,21 @@
-"""Whether a message may be heard at all, before any role looks at it.
+"""Admission: which messages are handled at all, decided before any role sees them.
 
-Reference: rules 8 and 9.
+``PeerBook`` knows every incarnation of a peer that this replica has met since it started, and what each of them has to
+remember. A wiped or swapped disk has another incarnation, which has no vote. Boots rise within an incarnation; two
+copies of one disk are told apart by their nonces; a boot that remembers less than an earlier one declared was rolled
+back. Messages of such senders are dropped, and the first drop of each kind is reported. ``Admission`` adds what the
+cluster says: group, cluster id, and who votes.
+
+Reference: rules 8 and 9; Chandra et al., "Paxos Made Live", 5.1 (disk corruption).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
-from paxospp.engine.cluster import Cluster
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.peer_book import PeerBook
-from paxospp.engine.quorum import Voters
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.voters import ClusterView, Voters
 from paxospp.events import FaultFound
 from paxospp.messages import (
     Accept,
@@ -27,7 +32,68 @@ from paxospp.messages import (
     ReadRequest,
     Sender,
 )
-from paxospp.model import Ballot, NodeId
+from paxospp.model import Ballot, NodeId, Slot
+
+
+@dataclass(slots=True)
+class _PeerIncarnation:
+    """What one incarnation of one node has said."""
+
+    boot: int
+    nonce: int
+    promised: Ballot | None = None
+    accepted_up_to: Slot = Slot(0)
+    introduced: bool = True
+    """Whether this boot has shown that it remembers what earlier ones declared."""
+    refused: str | None = None
+
+
+class PeerBook:
+    """The incarnations of peers met since this boot, by name and number."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[NodeId, int], _PeerIncarnation] = {}
+
+    def admit(self, sender: Sender, message: ProtocolMessage) -> str | None:
+        """Why ``message`` must be dropped; None if it may be heard. Remembers what it declares."""
+        key = (sender.node, sender.incarnation)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = _PeerIncarnation(sender.boot, sender.nonce)
+        if known.refused is not None:
+            return known.refused
+        if sender.boot < known.boot:
+            return "older boot"
+        if sender.boot == known.boot and sender.nonce != known.nonce:
+            return "a clone: the same boot of the same storage with another nonce"
+        if sender.boot > known.boot:
+            known.boot, known.nonce, known.introduced = sender.boot, sender.nonce, False
+        if not known.introduced:
+            if not isinstance(message, (Heartbeat, HeartbeatAnswer)):
+                return "not introduced yet"
+            known.refused = _what_it_forgot(known, message)
+            if known.refused is not None:
+                return known.refused
+            known.introduced = True
+        _remember(known, message)
+        return None
+
+
+def _what_it_forgot(known: _PeerIncarnation, message: Heartbeat | HeartbeatAnswer) -> str | None:
+    if known.promised is not None and (message.booted_with is None or message.booted_with < known.promised):
+        return f"rolled back: it once promised {known.promised} and came back with {message.booted_with}"
+    if message.remembered < known.accepted_up_to:
+        return f"rolled back: it once accepted slot {known.accepted_up_to} and came back with {message.remembered}"
+    return None
+
+
+def _remember(known: _PeerIncarnation, message: ProtocolMessage) -> None:
+    if isinstance(message, (Accepted, Accept, Promise, Prepare)):
+        if known.promised is None or message.ballot > known.promised:
+            known.promised = message.ballot
+        if isinstance(message, Accepted) and message.slot > known.accepted_up_to:
+            known.accepted_up_to = message.slot
+
 
 _SAID_ALOUD = ("another cluster", "another group", "a clone", "rolled back")
 """Reasons that an operator should hear of begin with one of these."""
@@ -51,7 +117,7 @@ _MARKERS = {
 class Admission:
     """The door of one replica: who is let in, and a count of who was not, by reason."""
 
-    def __init__(self, cluster: Cluster, observer: Observer = NOBODY) -> None:
+    def __init__(self, cluster: ClusterView, observer: Observer = NOBODY) -> None:
         self._observer = observer
         self.dropped: Counter[str] = Counter()
         self._cluster = cluster

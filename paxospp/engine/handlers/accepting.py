@@ -9,23 +9,23 @@ References: rules 8 and 9; Gray and Cheriton, "Leases" (1989).
 
 from __future__ import annotations
 
-from paxospp.engine.acceptor import Acceptor
-from paxospp.engine.cluster import Cluster
-from paxospp.engine.founding import FOUNDING_SLOT, why_not_founded_by
-from paxospp.engine.lease import Lease
-from paxospp.engine.observer import Observer
+from paxospp.engine.output import OutputBuilder
+from paxospp.engine.rules.acceptor import Acceptor
+from paxospp.engine.rules.bootstrap import FOUNDING_SLOT, why_not_founded_by
+from paxospp.engine.rules.lease import Lease
+from paxospp.engine.rules.observer import Observer
+from paxospp.engine.rules.voters import ClusterView
+from paxospp.engine.rules.writes import LeaseDurable
 from paxospp.engine.settings import Identity
-from paxospp.engine.turn import Turn
-from paxospp.engine.writes import LeaseDurable
 from paxospp.messages import Accept, Accepted, Nack, Prepare, Sender
 from paxospp.model import Ballot, Entry, Slot
 
 
-class Voting:
+class AcceptorHandler:
     """The doors to one replica's acceptor."""
 
     def __init__(
-        self, identity: Identity, cluster: Cluster, acceptor: Acceptor, lease: Lease, observer: Observer
+        self, identity: Identity, cluster: ClusterView, acceptor: Acceptor, lease: Lease, observer: Observer
     ) -> None:
         self._observer = observer
         self._identity = identity
@@ -33,7 +33,7 @@ class Voting:
         self._acceptor = acceptor
         self._lease = lease
 
-    def on_prepare(self, sender: Sender, prepare: Prepare, decided: Slot, turn: Turn) -> bool:
+    def on_prepare(self, sender: Sender, prepare: Prepare, decided: Slot, out: OutputBuilder) -> bool:
         """Answer a candidate; True if this replica promised."""
         if not self._cluster.votes:
             self._observer.reached("voting: a prepare is not answered without a vote")
@@ -41,19 +41,19 @@ class Voting:
         if self._cluster.membership is None and (sender.cluster_id or prepare.start != FOUNDING_SLOT):
             self._observer.reached("voting: a prepare for later slots is not answered before the founding is known")
             return False
-        if self._lease.forbids(prepare.ballot, turn.boot_time):
+        if self._lease.forbids(prepare.ballot, out.boot_time):
             self._observer.reached("voting: a lease keeps back a promise")
             return False  # as if it had been lost: the candidate asks again
         reply, batch = self._acceptor.on_prepare(prepare, decided)
-        turn.write(batch)
+        out.write(batch)
         if isinstance(reply, Nack):
-            turn.send(sender.node, reply)
+            out.send(sender.node, reply)
             return False
         for part in reply:
-            turn.send(sender.node, part)
+            out.send(sender.node, part)
         return True
 
-    def on_accept(self, sender: Sender, accept: Accept, turn: Turn) -> bool:
+    def on_accept(self, sender: Sender, accept: Accept, out: OutputBuilder) -> bool:
         """Answer a leader; True if this replica accepted."""
         if self._cluster.membership is None:
             if accept.slot != FOUNDING_SLOT:
@@ -68,24 +68,24 @@ class Voting:
             self._observer.reached("voting: an accept is not answered without a vote")
             return False
         reply, batch = self._acceptor.on_accept(accept)
-        turn.write(batch)
+        out.write(batch)
         if reply is not None:
-            turn.send(sender.node, reply)
+            out.send(sender.node, reply)
         return isinstance(reply, Accepted)
 
-    def on_leader(self, ballot: Ballot, turn: Turn, *, wants_lease: bool) -> int:
+    def on_leader(self, ballot: Ballot, out: OutputBuilder, *, wants_lease: bool) -> int:
         """Promise the leader whose heartbeat came, and perhaps grant it a lease: for how many microseconds."""
         if self._cluster.membership is None or not self._cluster.votes:
             return 0
         # A leader whose reads this replica is to confirm needs its promise.
-        turn.write(self._acceptor.promise(ballot))
-        return self._lease.grant(ballot, turn.boot_time) if wants_lease else 0
+        out.write(self._acceptor.promise(ballot))
+        return self._lease.grant(ballot, out.boot_time) if wants_lease else 0
 
-    def is_bound(self, turn: Turn) -> bool:
+    def is_bound(self, out: OutputBuilder) -> bool:
         """Whether a lease that this replica granted forbids it to campaign."""
-        return self._lease.forbids(Ballot(0, self._identity.name, self._identity.incarnation), turn.boot_time)
+        return self._lease.forbids(Ballot(0, self._identity.name, self._identity.incarnation), out.boot_time)
 
-    def store_lease(self, turn: Turn) -> None:
+    def store_lease(self, out: OutputBuilder) -> None:
         """Have the disk know how long grants may last, before one lasts so long."""
-        if (batch := self._lease.wants_stored(turn.boot_time)) is not None:
-            turn.write(batch, then=LeaseDurable(self._lease.asked_us))
+        if (batch := self._lease.wants_stored(out.boot_time)) is not None:
+            out.write(batch, then=LeaseDurable(self._lease.asked_us))

@@ -8,8 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paxospp.engine.output import ReadRange
 from paxospp.model import NodeId, Slot
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class ReadRange:
+    """Entries wanted from storage: answer with ``replica.on_read(token, entries)``.
+
+    Read with ``storage.read(start, stop, max_bytes)``. When it raises ``TrimmedError``, answer
+    with no entries; when it raises ``CorruptedError``, with no entries and its ``slots`` as
+    ``faulty``, or with the whole range if it names none.
+    """
+
+    token: int
+    start: Slot
+    stop: Slot
+    max_bytes: int
 
 
 @dataclass(slots=True, frozen=True)

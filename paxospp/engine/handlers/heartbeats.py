@@ -11,24 +11,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from paxospp.engine.acceptor import Acceptor
-from paxospp.engine.cluster import Cluster
-from paxospp.engine.digests import Digests
-from paxospp.engine.election import Election
-from paxospp.engine.heartbeats import ANNOUNCEMENT, Heartbeats
-from paxospp.engine.leading import Leading
-from paxospp.engine.learning import Learning
-from paxospp.engine.observer import Observer
+from paxospp.engine.handlers.learning import LearningHandler
+from paxospp.engine.output import OutputBuilder
+from paxospp.engine.rules.acceptor import Acceptor
+from paxospp.engine.rules.digests import Digests
+from paxospp.engine.rules.election import Election
+from paxospp.engine.rules.heartbeat_rounds import ANNOUNCEMENT, HeartbeatRounds
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.observer import Observer
+from paxospp.engine.rules.voters import ClusterView
+from paxospp.engine.rules.writes import Writes
 from paxospp.engine.settings import Identity, Settings
-from paxospp.engine.turn import Turn
-from paxospp.engine.writes import Writes
 from paxospp.events import Diverged
 from paxospp.messages import Checkpoint, Heartbeat, HeartbeatAnswer
 from paxospp.model import NodeId, Slot
 from paxospp.storage.contract import DurableState
 
 
-class Pulse:
+class HeartbeatHandler:
     """Composes heartbeats and answers from the parts of one replica."""
 
     def __init__(
@@ -37,13 +37,13 @@ class Pulse:
         state: DurableState,
         settings: Settings,
         writes: Writes,
-        cluster: Cluster,
+        cluster: ClusterView,
         acceptor: Acceptor,
-        learning: Learning,
+        learning: LearningHandler,
         election: Election,
         observer: Observer,
     ) -> None:
-        self.heartbeats = Heartbeats(settings.heartbeat_interval_s)
+        self.rounds = HeartbeatRounds(settings.heartbeat_interval_s)
         self.writes = writes
         self.digests = Digests(identity.name, observer)
         self._name = identity.name
@@ -60,7 +60,7 @@ class Pulse:
         return Heartbeat(
             round=round,
             leading=leading.ballot if leading is not None else None,
-            served=leading is not None and self.is_served(leading, now),
+            quorum_connected=leading is not None and self.is_quorum_connected(leading, now),
             decided_up_to=self._learning.decided,
             promised=self._acceptor.promised,
             remembered=self._remembered,
@@ -69,10 +69,10 @@ class Pulse:
             vouched_up_to=self._vouched_up_to(leading),
         )
 
-    def announce(self, leading: Leading, turn: Turn) -> None:
+    def announce(self, leading: Leading, out: OutputBuilder) -> None:
         """Tell everybody what is decided, and want no answer."""
-        leading.news.told()
-        turn.send_all(self._cluster.others, self.heartbeat(ANNOUNCEMENT, leading, turn.now))
+        leading.announcement.on_sent()
+        out.send_all(self._cluster.others, self.heartbeat(ANNOUNCEMENT, leading, out.now))
 
     def answer(
         self, nonce: int, round: int, leading: Leading | None, leader: NodeId | None, now: float, *, lease: int = 0
@@ -84,7 +84,7 @@ class Pulse:
             promised=self._acceptor.promised,
             decided=self._learning.decided,
             disk_answers=self.disk_answers(now),
-            served=self.is_served(leading, now),
+            quorum_connected=self.is_quorum_connected(leading, now),
             leader=leader,
             remembered=self._remembered,
             booted_with=self._booted_with,
@@ -97,10 +97,10 @@ class Pulse:
             return Slot(0)
         return leading.vouched_up_to(self._learning.decided, self._cluster.voters)
 
-    def is_served(self, leading: Leading | None, now: float) -> bool:
+    def is_quorum_connected(self, leading: Leading | None, now: float) -> bool:
         """It leads and a quorum answers it, or it hears such a leader directly."""
         if leading is None:
-            return self._election.hears_served_leader(now)
+            return self._election.hears_quorum_connected_leader(now)
         if now - leading.since < self._window_s:
             return True  # a quorum promised a moment ago
         return self.hears_quorum(now - self._window_s, now)
@@ -108,23 +108,23 @@ class Pulse:
     def hears_quorum(self, since: float, now: float) -> bool:
         """Whether the voters with working disks that answered after ``since``, this one included, are a quorum."""
         voters = self._cluster.voters
-        working = self.heartbeats.working_after(since, voters)
+        working = self.rounds.working_after(since, voters)
         if self._cluster.votes and self.disk_answers(now):
             working.append(self._name)
         return voters.is_quorum(working)
 
     def answered_after(self, since: float) -> Iterable[NodeId]:
         """Which peers answered after ``since``."""
-        return self.heartbeats.answered_after(since, self._cluster.others)
+        return self.rounds.answered_after(since, self._cluster.others)
 
-    def compare_digests(self, node: NodeId, incarnation: int, checkpoint: Checkpoint, turn: Turn) -> None:
+    def compare_digests(self, node: NodeId, incarnation: int, checkpoint: Checkpoint, out: OutputBuilder) -> None:
         """Take a replica's digest, and say so if two differ at one slot."""
         self.digests.add(node, incarnation, checkpoint)
         if (known := self.digests.difference(checkpoint.slot)) is not None:
             pairs = tuple(sorted((other, digest.hex()) for other, digest in known.items()))
-            turn.output.events.append(Diverged(node=self._name, slot=checkpoint.slot, digests=pairs))
+            out.output.events.append(Diverged(node=self._name, slot=checkpoint.slot, digests=pairs))
         if self.digests.is_outvoted(checkpoint.slot, self._cluster.voters):
-            turn.output.diverged_at = checkpoint.slot
+            out.output.diverged_at = checkpoint.slot
 
     def disk_answers(self, now: float) -> bool:
         """Whether no write has been out for a window."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from paxospp.engine.quorum import Voters
+from paxospp.engine.rules.voters import Voters
 from paxospp.messages import HeartbeatAnswer, Sender
 from paxospp.model import NodeId, Slot
 
@@ -28,7 +28,7 @@ class Answered:
     incarnation: int
 
 
-class Heartbeats:
+class HeartbeatRounds:
     """Which round is out, when the next is due, and the latest answer of each peer."""
 
     def __init__(self, interval_s: float) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from paxospp.engine.cluster import Cluster
-from paxospp.engine.founding import FOUNDING_SLOT, founding_voters
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.promises import Promises
+from paxospp.engine.rules.bootstrap import FOUNDING_SLOT, founding_voters
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.promises import Promises
+from paxospp.engine.rules.voters import ClusterView
 from paxospp.engine.settings import Identity
 from paxospp.messages import Prepare
 from paxospp.model import Ballot, NodeId, Slot
@@ -51,7 +51,7 @@ class Campaigning:
         """What everybody is asked."""
         return Prepare(ballot=self.promises.ballot, start=self._start)
 
-    def has_won(self, cluster: Cluster) -> bool:
+    def has_won(self, cluster: ClusterView) -> bool:
         """Whether those who promised are enough to lead."""
         promises = self.promises
         founds = cluster.membership is None

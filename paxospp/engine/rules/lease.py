@@ -27,8 +27,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.quorum import Voters
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.voters import Voters
 from paxospp.model import Ballot, NodeId
 from paxospp.storage.contract import WriteBatch
 

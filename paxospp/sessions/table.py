@@ -34,8 +34,8 @@ from enum import IntEnum
 import msgspec
 
 from paxospp.errors import CorruptedError
-from paxospp.execution.values import Run, SessionId
 from paxospp.markers import UNWATCHED, Markers
+from paxospp.sessions.runs import Run, SessionId
 
 UNACKNOWLEDGED_MAX = 16_384
 """Numbers of one session whose replies are kept at most; equal on every replica, hence no setting."""

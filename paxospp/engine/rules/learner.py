@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from paxospp.engine.invariants import check_next_delivery, check_next_snapshot
-from paxospp.engine.log import Log
-from paxospp.engine.observer import NOBODY, Observer
+from paxospp.engine.rules.invariants import check_next_delivery, check_next_snapshot
+from paxospp.engine.rules.log import Log
+from paxospp.engine.rules.observer import NOBODY, Observer
 from paxospp.model import Ballot, Entry, Slot
 
 _LOOKAHEAD_SLOTS = 1024

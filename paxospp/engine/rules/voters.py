@@ -1,18 +1,62 @@
-"""Who belongs to the cluster, as this replica knows it, and whether it votes itself.
+"""Who votes, and what a quorum is, as far as this replica knows.
 
-Until slot 1 is decided there is no membership: only the names this node was started with. The
-static case of rule 7: the founding membership governs everything from slot 2 on.
+Votes are counted by incarnation and not by name: two answers of one node are one answer, and an answer of an
+incarnation that is not in the membership counts for nothing. Until slot 1 is decided there is no membership, only the
+names this node was started with; then the membership of slot 1 governs every slot from 2 on (rule 7).
+
+Reference: Lamport, "Paxos Made Simple", 2.2: any two majorities have an acceptor in common.
 """
 
 from __future__ import annotations
 
-from paxospp.engine.quorum import Everyone, Majority, Voters
+from collections.abc import Collection
+from typing import Protocol
+
 from paxospp.engine.settings import Identity
 from paxospp.model import Membership, NodeId
 
 
-class Cluster:
-    """``voters`` is whose answers count now; ``others`` every peer there is to talk to."""
+class Voters(Protocol):
+    """Whose answers count, and when they are enough."""
+
+    @property
+    def names(self) -> frozenset[NodeId]: ...
+
+    def has(self, name: NodeId, incarnation: int) -> bool: ...
+
+    def is_quorum(self, names: Collection[NodeId]) -> bool: ...
+
+
+class Majority:
+    """More than half of a decided membership."""
+
+    def __init__(self, membership: Membership) -> None:
+        self.names = membership.names
+        self._enough = len(self.names) // 2 + 1
+        self._incarnations = {member.name: member.incarnation for member in membership.members}
+
+    def has(self, name: NodeId, incarnation: int) -> bool:
+        return self._incarnations.get(name) == incarnation
+
+    def is_quorum(self, names: Collection[NodeId]) -> bool:
+        return len(self.names.intersection(names)) >= self._enough
+
+
+class Everyone:
+    """All named nodes, whatever their incarnation: what founding asks for (rule 9)."""
+
+    def __init__(self, names: Collection[NodeId]) -> None:
+        self.names = frozenset(names)
+
+    def has(self, name: NodeId, incarnation: int) -> bool:
+        return name in self.names
+
+    def is_quorum(self, names: Collection[NodeId]) -> bool:
+        return self.names.issubset(names)
+
+
+class ClusterView:
+    """The cluster as one replica knows it: ``voters`` are those whose answers count now, ``others`` all its peers."""
 
     def __init__(self, identity: Identity) -> None:
         self.membership: Membership | None = None

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.quorum import Voters
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.voters import Voters
 from paxospp.messages import Checkpoint
 from paxospp.model import NodeId, Slot
 

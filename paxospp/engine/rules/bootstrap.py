@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
-from paxospp.engine.observer import Observer
-from paxospp.engine.promises import Promises
-from paxospp.engine.quorum import Everyone, Majority, Voters
+from paxospp.engine.rules.observer import Observer
+from paxospp.engine.rules.promises import Promises
+from paxospp.engine.rules.voters import Everyone, Majority, Voters
 from paxospp.engine.settings import Identity, Settings
 from paxospp.errors import CorruptedError
 from paxospp.model import Entry, Kind, Member, Membership, Slot

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from paxospp.engine.covered import Met
-from paxospp.engine.invariants import check_promise_rises, check_same_value
-from paxospp.engine.log import Log
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.writes import Writes
+from paxospp.engine.rules.covered import Met
+from paxospp.engine.rules.invariants import check_promise_rises, check_same_value
+from paxospp.engine.rules.log import NOTHING, Log
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.writes import Writes
 from paxospp.messages import Accept, Accepted, Nack, Prepare, Promise
 from paxospp.model import Ballot, Entry, Slot
 from paxospp.storage.contract import WriteBatch
-
-NOTHING = WriteBatch()
-"""The write of a handler that changed nothing."""
 
 
 class Acceptor:

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from paxospp.execution.sessions import UNACKNOWLEDGED_MAX, RunStatus
-from paxospp.execution.values import VOID, Run, SessionId, encode_run
+from paxospp.sessions.runs import VOID, Run, SessionId, encode_run
+from paxospp.sessions.table import UNACKNOWLEDGED_MAX, RunStatus
 from paxospp.state_machine.payload import OUTCOME_REJECTED, encode_rejected
 
 _REJECTED = bytes([OUTCOME_REJECTED])

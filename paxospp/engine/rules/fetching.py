@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paxospp.engine.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NOBODY, Observer
 from paxospp.messages import CatchUp
 from paxospp.model import NodeId, Slot
 

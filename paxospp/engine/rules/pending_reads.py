@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from paxospp.engine.quorum import Voters
+from paxospp.engine.rules.voters import Voters
 from paxospp.model import NodeId, Slot
 
 
-class Asker(NamedTuple):
+class ReadRequester(NamedTuple):
     """Who waits for a read: this node (``peer`` None) with its ticket, or a peer's boot with its counter."""
 
     peer: NodeId | None
@@ -27,7 +27,7 @@ class Asker(NamedTuple):
 class Read(NamedTuple):
     """One read, and the slot that must be applied before it is served."""
 
-    asker: Asker
+    asker: ReadRequester
     slot: Slot
 
 
@@ -38,7 +38,7 @@ class _Batch:
     answered_by: set[NodeId] = field(default_factory=set)
 
 
-class Reading:
+class PendingReads:
     """Reads of a leader that wait for their round, or for its answers."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Reading:
         self._batches = [batch for batch in self._batches if batch.round > newest]
         return reads
 
-    def abandon(self) -> list[Asker]:
+    def abandon(self) -> list[ReadRequester]:
         """Nobody confirms anything any more: these askers must try again."""
         askers = [read.asker for batch in self._batches for read in batch.reads]
         askers.extend(read.asker for read in self._waiting)
@@ -85,7 +85,7 @@ class Reading:
         return askers
 
 
-class RemoteReads:
+class ForwardedReads:
     """Reads of a follower that were put to the leader, by the counter they were asked under."""
 
     def __init__(self) -> None:

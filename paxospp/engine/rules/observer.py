@@ -9,15 +9,11 @@ anything. Without one nothing is recorded: a marker costs one call of an empty m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from paxospp.engine.rules.pending_reads import ReadRequester
+from paxospp.engine.rules.promises import PromiseReport
 from paxospp.markers import Markers
 from paxospp.messages import Sender
 from paxospp.model import Ballot, NodeId, Slot
-
-if TYPE_CHECKING:
-    from paxospp.engine.promises import Report
-    from paxospp.engine.reading import Asker
 
 
 class Observer(Markers):
@@ -26,7 +22,7 @@ class Observer(Markers):
     def reported(self, answer: int) -> None:
         """The acceptor's answer of that number is made; what it accepts and learns from here on is not in it."""
 
-    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: Report) -> None:
+    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: PromiseReport) -> None:
         """All parts of one answer to ``ballot`` are in, and say ``report``."""
 
     def counted_acceptance(self, ballot: Ballot, slot: Slot, node: NodeId, incarnation: int) -> None:
@@ -35,16 +31,16 @@ class Observer(Markers):
     def counted_grant(self, peer: NodeId, until: float) -> None:
         """The leader counts on a lease that ``peer`` granted, until this boot time of its own."""
 
-    def took_read(self, asker: Asker, ballot: Ballot, next_slot: Slot) -> None:
+    def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
         """The leader of ``ballot`` takes in a read; ``next_slot`` is the first above all it knows of."""
 
-    def confirmed_read(self, asker: Asker, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+    def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
         """A read is confirmed from ``slot`` on, by the lease of the leader of ``ballot`` or by a round of heartbeats.
 
         None for a replica that does not lead, which confirms nothing.
         """
 
-    def gave_up_read(self, asker: Asker) -> None:
+    def gave_up_read(self, asker: ReadRequester) -> None:
         """The leader says that it cannot confirm this read."""
 
     def learned(self, slot: Slot, ballot: Ballot) -> None:

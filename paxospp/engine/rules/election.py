@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from random import Random
 
-from paxospp.engine.heartbeats import Heartbeats
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.quorum import Voters
+from paxospp.engine.rules.heartbeat_rounds import HeartbeatRounds
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.voters import Voters
 from paxospp.messages import HeartbeatAnswer
 from paxospp.model import Ballot, NodeId, Slot
 
@@ -46,9 +46,9 @@ class Election:
         self.window_s = window_s
         self.leader: Ballot | None = None
         """The ballot of the leader heard last, while no higher one is known."""
-        self._leader_is_served = False
+        self._leader_is_quorum_connected = False
         self._heard_at = float("-inf")
-        self._served_at = float("-inf")
+        self._quorum_connected_at = float("-inf")
         self._expires_at = 0.0
         self._probe_round: int | None = None
         self._probe_ends_at = 0.0
@@ -77,13 +77,13 @@ class Election:
         self.restart(now)
         self._expires_at += self.window_s * (1 + _JITTER)
 
-    def on_leader_heartbeat(self, ballot: Ballot, served: bool, now: float) -> bool:
+    def on_leader_heartbeat(self, ballot: Ballot, quorum_connected: bool, now: float) -> bool:
         """A leader said that it leads; True if it is another one than before."""
         changed = self.leader != ballot
         self.leader = ballot
         self._heard_at = now
-        self._leader_is_served = served
-        if served:
+        self._leader_is_quorum_connected = quorum_connected
+        if quorum_connected:
             self._hear(now)
         return changed
 
@@ -91,11 +91,11 @@ class Election:
         """Any message of the leader counts as its heartbeat; True if it is another leader."""
         self._heard_at = now
         if self.leader != ballot:
-            self._leader_is_served = True  # a quorum promised a moment ago, or it could not propose
+            self._leader_is_quorum_connected = True  # a quorum promised a moment ago, or it could not propose
             self.leader = ballot
             self._hear(now)
             return True
-        if self._leader_is_served:
+        if self._leader_is_quorum_connected:
             self._hear(now)
         return False
 
@@ -103,22 +103,22 @@ class Election:
         """A higher ballot is known; True if there was a leader to forget."""
         had_one = self.leader is not None
         self.leader = None
-        self._leader_is_served = False
-        self._served_at = float("-inf")
+        self._leader_is_quorum_connected = False
+        self._quorum_connected_at = float("-inf")
         return had_one
 
     def has_lost_leader(self, now: float) -> bool:
         """Whether the leader it knows of, served or not, has been silent for a window."""
         return self.leader is not None and now - self._heard_at > self.window_s
 
-    def hears_served_leader(self, now: float) -> bool:
+    def hears_quorum_connected_leader(self, now: float) -> bool:
         """Whether a served leader was heard directly within a window."""
-        return now - self._served_at < self.window_s
+        return now - self._quorum_connected_at < self.window_s
 
     def decide(
         self,
         now: float,
-        heartbeats: Heartbeats,
+        heartbeats: HeartbeatRounds,
         *,
         me: NodeId,
         voters: Voters,
@@ -137,7 +137,7 @@ class Election:
             return Verdict.PROBE
         # A probe that found no quorum goes on. What was said before the latest window is not so any more.
         answers = heartbeats.since(self._probe_round, now - self.window_s, voters)
-        if any(answer.served for answer in answers.values()):
+        if any(answer.quorum_connected for answer in answers.values()):
             self._observer.reached("election: a replica whose peer is served keeps still")
             self.restart(now)
             return Verdict.WAIT
@@ -183,7 +183,7 @@ class Election:
         return self._probe_ends_at if self._probe_round is not None else self._expires_at
 
     def _hear(self, now: float) -> None:
-        self._served_at = now
+        self._quorum_connected_at = now
         self.restart(now)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Learning and teaching: decided entries on their way here, to the state machine, and to peers.
+"""LearningHandler and teaching: decided entries on their way here, to the state machine, and to peers.
 
 Composes what the learner knows, what is asked of peers and what is read from the storage. It
 sends nothing but CatchUp and Decided, and writes only what it learned.
@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from paxospp.engine.acceptor import Acceptor
-from paxospp.engine.catch_up import Fetching
-from paxospp.engine.covered import Met
-from paxospp.engine.founding import FOUNDING_SLOT
-from paxospp.engine.learner import Learner
-from paxospp.engine.log import Log
-from paxospp.engine.observer import Observer
+from paxospp.engine.output import OutputBuilder
+from paxospp.engine.rules.acceptor import Acceptor
+from paxospp.engine.rules.bootstrap import FOUNDING_SLOT
+from paxospp.engine.rules.covered import Met
+from paxospp.engine.rules.fetching import Fetching
+from paxospp.engine.rules.learner import Learner
+from paxospp.engine.rules.log import Log
+from paxospp.engine.rules.observer import Observer
+from paxospp.engine.rules.storage_reads import Deliver, Load, Serve, StorageReads
 from paxospp.engine.settings import Settings
-from paxospp.engine.storage_reads import Deliver, Load, Serve, StorageReads
-from paxospp.engine.turn import Turn
 from paxospp.messages import CatchUp, Decided
 from paxospp.model import Ballot, Entry, Membership, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import WriteBatch
@@ -39,7 +39,7 @@ def stored_membership(meta: Mapping[str, bytes]) -> Membership | None:
     return None if data is None else Membership.from_bytes(data)
 
 
-class Learning:
+class LearningHandler:
     """The learner with its sources: announcements, peers and the storage."""
 
     def __init__(
@@ -103,20 +103,20 @@ class Learning:
 
     # After a start.
 
-    def load(self, turn: Turn, *, founding_known: bool) -> None:
+    def load(self, out: OutputBuilder, *, founding_known: bool) -> None:
         """Read what memory has to hold: all above ``decided``, and the founding membership."""
         if not founding_known and self.decided >= FOUNDING_SLOT:
-            self._load(FOUNDING_SLOT, Slot(FOUNDING_SLOT + 1), turn)
-        self._load(self._log.memory_from, Slot(self._log.last + 1), turn)
+            self._load(FOUNDING_SLOT, Slot(FOUNDING_SLOT + 1), out)
+        self._load(self._log.memory_from, Slot(self._log.last + 1), out)
 
-    def _load(self, start: Slot, stop: Slot, turn: Turn) -> None:
+    def _load(self, start: Slot, stop: Slot, out: OutputBuilder) -> None:
         while start < stop and self._log.is_faulty(start):
             start = self._log.end_of_faulty(start)
         if start < stop:
-            turn.output.reads.append(self._reads.ask(Load(stop), start, stop))
+            out.output.reads.append(self._reads.ask(Load(stop), start, stop))
             self.is_loading = True
 
-    def on_read(self, token: int, entries: Sequence[Entry], faulty: Sequence[range], turn: Turn) -> None:
+    def on_read(self, token: int, entries: Sequence[Entry], faulty: Sequence[range], out: OutputBuilder) -> None:
         """The storage read what was asked; ``faulty`` are slots it found damaged doing so."""
         purpose, wanted = self._reads.take(token)
         damaged = [max(slots.start, wanted.start) for slots in faulty if slots.stop > wanted.start]
@@ -134,7 +134,7 @@ class Learning:
                 # Reads are cut by bytes and end before damage: only an empty one ends the stretch. Nothing was ever
                 # accepted in the slots below the first damaged one.
                 if entries or faulty:
-                    self._load(Slot(entries[-1].slot + 1) if entries else first, wanted.stop, turn)
+                    self._load(Slot(entries[-1].slot + 1) if entries else first, wanted.stop, out)
                 self.is_loading = self._reads.is_out(Load)
             case Deliver():
                 if not entries and not faulty and wanted.start > self.learner.delivered:
@@ -143,12 +143,12 @@ class Learning:
                     if entry.slot > self.learner.delivered:  # a snapshot may have come in between
                         self._observer.reached("learning: a decided slot is read from the storage to be applied")
                         self.learner.hand_out(entry)
-                        turn.output.decided.append(entry)
+                        out.output.decided.append(entry)
             case Serve():
                 self._observer.reached("learning: a peer is served from the storage")
                 if not entries and not faulty and wanted.start >= self._log.first:
                     self._mark_gone(wanted.start)
-                turn.send(purpose.peer, self._answer(entries, wanted.start))
+                out.send(purpose.peer, self._answer(entries, wanted.start))
             case _:
                 assert_never(purpose)
 
@@ -180,13 +180,13 @@ class Learning:
         self.fetching.heard(peer, decided)
         self.learner.heard_of(decided)
 
-    def on_decided(self, peer: NodeId, message: Decided, turn: Turn) -> None:
+    def on_decided(self, peer: NodeId, message: Decided, out: OutputBuilder) -> None:
         """Decided entries, each with its ballot."""
         progress = False
         for entry in message.entries:
             if entry.slot > self.decided or self._log.is_faulty(entry.slot):
                 self._observer.learned(entry.slot, entry.ballot)
-                turn.write(self._acceptor.learn(entry))
+                out.write(self._acceptor.learn(entry))
                 self.learner.decide(entry.slot)
                 progress = True
         self.on_hearsay(peer, message.decided)
@@ -198,10 +198,10 @@ class Learning:
         hole = self.learner.hole()
         if hole is not None and hole.start < max(message.first, self._log.first) and hole.start <= message.decided:
             self._observer.reached("learning: only a snapshot can help")
-            turn.output.snapshot_from = peer
+            out.output.snapshot_from = peer
             self.waits_for_snapshot = True
 
-    def advance(self, turn: Turn) -> None:
+    def advance(self, out: OutputBuilder) -> None:
         """Move over what is decided now, and hand it to the state machine in order."""
         learner, log = self.learner, self._log
         learner.advance()
@@ -210,56 +210,56 @@ class Learning:
         if self.is_held:
             return
         if learner.delivered < learner.decided:
-            self._deliver(turn)
+            self._deliver(out)
         if log.bytes > log.bytes_max:
             log.evict(learner.delivered)
 
-    def _deliver(self, turn: Turn) -> None:
+    def _deliver(self, out: OutputBuilder) -> None:
         for entry in self.learner.deliver():
-            turn.output.decided.append(entry)
+            out.output.decided.append(entry)
             self._log.forget_loose(entry.slot)
         next_slot = Slot(self.learner.delivered + 1)
         stop = Slot(min(self.decided + 1, self._log.memory_from))
         readable = self._log.first <= next_slot < stop and not self._log.is_faulty(next_slot)
         if readable and not self._reads.is_out(Deliver):
-            turn.output.reads.append(self._reads.ask(Deliver(), next_slot, stop))
+            out.output.reads.append(self._reads.ask(Deliver(), next_slot, stop))
 
     # What the disk hears of it.
 
-    def hint(self, turn: Turn) -> Slot | None:
+    def hint(self, out: OutputBuilder) -> Slot | None:
         """What is decided now, to ride along with a write of this turn if the disk has not heard of it."""
         decided = self.learner.decided
-        if decided <= self._hinted or not turn.writes:
+        if decided <= self._hinted or not out.writes:
             return None
         self._hinted = decided
         return decided
 
-    def write_hint(self, turn: Turn) -> None:
+    def write_hint(self, out: OutputBuilder) -> None:
         """Tell the disk what is decided, if nothing else is written that it could ride along with."""
-        if self.decided > self._hinted and not turn.writes:
+        if self.decided > self._hinted and not out.writes:
             self._hinted = self.decided
-            turn.write(WriteBatch(decided=self.decided, sync=False))
+            out.write(WriteBatch(decided=self.decided, sync=False))
 
     # Snapshots.
 
-    def publish(self, meta: SnapshotMeta, first: Slot, governing: Membership, turn: Turn) -> None:
+    def publish(self, meta: SnapshotMeta, first: Slot, governing: Membership, out: OutputBuilder) -> None:
         """The snapshot ``meta`` of this replica is staged: make it current, and forget slots below ``first``."""
         first = Slot(min(first, meta.slot + 1))
-        turn.write(WriteBatch(snapshot=meta, trim=first, decided=self.decided, meta=membership_meta(governing)))
+        out.write(WriteBatch(snapshot=meta, trim=first, decided=self.decided, meta=membership_meta(governing)))
         self._log.trim(first)
         self._covered = meta.slot
 
-    def install(self, covered: Met, turn: Turn) -> None:
+    def install(self, covered: Met, out: OutputBuilder) -> None:
         """A peer's snapshot is staged and whole: it tells of every slot up to its own."""
         self._observer.reached("learning: a peer's snapshot is installed")
         self._observer.installed(covered.meta.slot, covered.ballot)
-        turn.write(self._acceptor.install(covered, membership_meta(covered.governing)))
+        out.write(self._acceptor.install(covered, membership_meta(covered.governing)))
         self.learner.jump(covered.meta.slot)
         self._covered = covered.meta.slot
         self.fetching.forget_progress()
         self.waits_for_snapshot = False
 
-    def trim_damage(self, governing: Membership, turn: Turn) -> None:
+    def trim_damage(self, governing: Membership, out: OutputBuilder) -> None:
         """What is damaged here and stands in the snapshot is of no use in the log: whoever lacks it needs the snapshot.
 
         So the log begins behind it from now on, and that is what peers are told.
@@ -268,12 +268,12 @@ class Learning:
         if ends:
             first = Slot(max(ends))
             self._observer.reached("learning: damage below the current snapshot is trimmed")
-            turn.write(WriteBatch(trim=first, meta=membership_meta(governing)))
+            out.write(WriteBatch(trim=first, meta=membership_meta(governing)))
             self._log.trim(first)
 
     # Peers.
 
-    def fetch(self, leader: Ballot | None, turn: Turn, *, disk_is_full: bool) -> None:
+    def fetch(self, leader: Ballot | None, out: OutputBuilder, *, disk_is_full: bool) -> None:
         """Ask for the first hole, if there is one and it is time, and the disk keeps up."""
         hole = None if self.is_held else self.learner.hole()
         if hole is None:
@@ -282,13 +282,13 @@ class Learning:
             return
         if disk_is_full:
             self._observer.reached("learning: nothing is fetched while too much waits for the disk")
-            self.fetching.wait(turn.now)
+            self.fetching.wait(out.now)
             return
-        request = self.fetching.ask(hole, None if leader is None else leader.node, turn.now)
+        request = self.fetching.ask(hole, None if leader is None else leader.node, out.now)
         if request is not None:
-            turn.send(*request)
+            out.send(*request)
 
-    def on_catch_up(self, peer: NodeId, wanted: CatchUp, turn: Turn) -> None:
+    def on_catch_up(self, peer: NodeId, wanted: CatchUp, out: OutputBuilder) -> None:
         """Answer from memory, or from the storage with one read per peer at a time."""
         stop = Slot(min(wanted.stop, self.decided + 1))
         entries: tuple[Entry, ...] = ()
@@ -296,9 +296,9 @@ class Learning:
             entries = self._log.between(wanted.start, stop, self._chunk_bytes_max)
             if not entries and not self._log.is_faulty(wanted.start):
                 if not self._reads.is_out(peer):
-                    turn.output.reads.append(self._reads.ask(Serve(peer, stop), wanted.start, stop))
+                    out.output.reads.append(self._reads.ask(Serve(peer, stop), wanted.start, stop))
                 return
-        turn.send(peer, self._answer(entries, wanted.start))
+        out.send(peer, self._answer(entries, wanted.start))
 
     def _answer(self, entries: Sequence[Entry], start: Slot) -> Decided:
         """What to tell a peer that asked from ``start`` on.
