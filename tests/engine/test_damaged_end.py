@@ -1,6 +1,6 @@
 """Up to where damage to the end of the log may have hidden what was accepted: premise 3, at the damaged acceptor.
 
-What a leader may vouch for (premises 1, 2 and 6) is tested in ``test_leading.py``.
+What a leader may vouch for (premises 1, 2 and 6) is tested in ``test_leader.py``.
 """
 
 from __future__ import annotations

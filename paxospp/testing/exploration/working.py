@@ -14,7 +14,6 @@ from paxospp.engine.rules.observer import Observer
 from paxospp.engine.rules.promises import PromiseReport
 from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.engine.settings import Identity
-from paxospp.engine.timeless import Timer, duplicate_without_time
 from paxospp.errors import CorruptedError, InvariantViolatedError, TrimmedError
 from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, Sender
 from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
@@ -46,6 +45,7 @@ from paxospp.testing.exploration.judging import (
     Told,
     Vouched,
 )
+from paxospp.testing.exploration.timeless import Timer, duplicate_without_time
 
 if TYPE_CHECKING:
     from paxospp.testing.exploration.nodes import Node

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from paxospp.engine.picture import IRRELEVANT, duplicate, fields_of, parts, picture
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Settings
-from paxospp.engine.timeless import Timer, duplicate_without_time, picture_without_time
 from paxospp.messages import Accept, Heartbeat, Prepare
 from paxospp.model import Kind, Slot
+from paxospp.testing.exploration.picture import IRRELEVANT, duplicate, fields_of, parts, picture
+from paxospp.testing.exploration.timeless import Timer, duplicate_without_time, picture_without_time
 from paxospp.testing.scenario.verbs import perform
 from paxospp.testing.scenario.world import World
 from tests.engine.words import N1, N2, N3, ballot, entry, founded, promise, sender, sent
 
-SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
+SCENARIOS = sorted((Path(__file__).parents[1] / "engine/scenarios").glob("*.txt"))
 
 
 def replicas_of(scenario: Path) -> Iterator[tuple[Replica, float]]:
@@ -67,6 +67,7 @@ def drive(replica: Replica, now: float) -> list[object]:
 @cache
 def states() -> list[tuple[Replica, float]]:
     """The last state of every scenario, which between them have an object of every class."""
+    assert SCENARIOS
     found = [state for path in SCENARIOS for state in replicas_of(path)]
     campaigning = founded()
     campaigning.campaign(0.0)

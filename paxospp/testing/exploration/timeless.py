@@ -20,10 +20,10 @@ from enum import Enum
 from random import Random
 from typing import Any
 
-from paxospp.engine.picture import Changes, Walk
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.observer import Observer
 from paxospp.model import Slot
+from paxospp.testing.exploration.picture import Changes, Walk
 
 NEVER = math.inf
 LONG_AGO = -math.inf
