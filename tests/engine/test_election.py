@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from paxospp.engine.election import Election, Verdict
-from paxospp.engine.heartbeats import Heartbeats
+from paxospp.engine.rules.election import Election, Verdict
+from paxospp.engine.rules.heartbeat_rounds import HeartbeatRounds
 from paxospp.messages import HeartbeatAnswer
 from paxospp.model import NodeId, Slot
 
@@ -22,7 +22,7 @@ class Waiting:
     def __init__(self) -> None:
         self.is_stuck = False
         self.election = Election(WINDOW_S, Random(1))
-        self.heartbeats = Heartbeats(0.1)
+        self.heartbeats = HeartbeatRounds(0.1)
         assert self.decide(10.0) is Verdict.PROBE
         self.round = self.heartbeats.begin(10.0)
         self.election.probing(self.round, ends_at=10.1)
@@ -69,7 +69,7 @@ def test_it_waits_for_peers_that_lately_answered_before_it_judges_the_round() ->
 def test_a_replica_whose_peer_is_served_keeps_still() -> None:
     """B45 (iii), the chain."""
     it = Waiting()
-    it.hears(N2, served=True)
+    it.hears(N2, quorum_connected=True)
 
     assert it.decide(10.2) is Verdict.WAIT
     assert it.decide(10.9) is Verdict.WAIT
@@ -88,7 +88,7 @@ def test_an_answer_of_an_incarnation_without_a_vote_makes_no_quorum_and_serves_n
     it.heartbeats.on_answer(sender(N2, incarnation=22), answer(it.round), 10.05)
     assert it.decide(10.2) is Verdict.WAIT
 
-    it.heartbeats.on_answer(sender(N2, incarnation=22), answer(it.round, served=True), 10.05)
+    it.heartbeats.on_answer(sender(N2, incarnation=22), answer(it.round, quorum_connected=True), 10.05)
     it.hears(N3)
     assert it.decide(10.2) is Verdict.CAMPAIGN
 
@@ -155,8 +155,8 @@ def test_any_message_of_a_served_leader_counts_as_its_heartbeat() -> None:
     election.on_leader_heartbeat(ballot(2, N2), True, 5.0)
     election.on_leader_message(ballot(2, N2), 6.0)
 
-    assert election.hears_served_leader(6.9)
-    assert not election.hears_served_leader(7.1)
+    assert election.hears_quorum_connected_leader(6.9)
+    assert not election.hears_quorum_connected_leader(7.1)
 
 
 def test_a_leader_that_no_quorum_answers_is_heard_and_does_not_hold_back_a_campaign() -> None:
@@ -166,7 +166,7 @@ def test_a_leader_that_no_quorum_answers_is_heard_and_does_not_hold_back_a_campa
     election.on_leader_message(ballot(2, N2), 5.5)
 
     assert election.leader == ballot(2, N2)
-    assert not election.hears_served_leader(5.6)
+    assert not election.hears_quorum_connected_leader(5.6)
 
 
 @pytest.mark.parametrize("seed", range(20))
