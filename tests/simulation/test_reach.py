@@ -16,7 +16,7 @@ from paxospp.testing import Simulation
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.plan import Plan
 from paxospp.testing.simulation.reach.beyond import BEYOND, required
-from paxospp.testing.simulation.reach.markers import HiddenMarkerError, known_markers, markers_in
+from paxospp.testing.simulation.reach.markers import WATCHED, HiddenMarkerError, known_markers, markers_in
 from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs
 from paxospp.testing.simulation.reach.states import STATES
 from paxospp.testing.simulation.reach.steering import ROUND, Steering
@@ -51,7 +51,7 @@ def test_a_marker_that_is_no_literal_is_an_error(argument: str) -> None:
 def test_a_marker_names_one_branch() -> None:
     found = [
         marker
-        for package in ("engine", "execution", "node")
+        for package in WATCHED
         for file in (ROOT / "paxospp" / package).rglob("*.py")
         for marker in markers_in(file.read_text("utf-8"), file.name)
     ]
