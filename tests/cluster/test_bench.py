@@ -16,14 +16,15 @@ from typing import Any, cast
 
 import pytest
 
+from paxospp import own_process
+from paxospp.bench import measuring, readback
+from paxospp.bench.child_process import ChildEndedError, started
+from paxospp.bench.histogram import Histogram
+from paxospp.bench.kv_calls import GET
+from paxospp.bench.load_generator import LoadResult, LoadSpec
+from paxospp.bench.readback import differences, digest_differences
 from paxospp.calls import Calls
-from paxospp.cli import loop, main
-from paxospp.cli.bench import checking, measuring
-from paxospp.cli.bench.checking import differences, digest_differences
-from paxospp.cli.bench.child import ChildEndedError, started
-from paxospp.cli.bench.histogram import Histogram
-from paxospp.cli.bench.load import Tally, Work
-from paxospp.cli.bench.machine import GET
+from paxospp.cli import main
 from paxospp.client import Client
 from tests.cluster.serving import Serving, paxospp
 from tests.cluster.test_demo import processes_below
@@ -33,7 +34,7 @@ FIELDS = {
     "storage", "nodes", "floor",
 }  # fmt: skip
 
-WORK = Work(in_flight=2, value_bytes=8, reads=False, prefix="b0.", keys_per_worker=2)
+SPEC = LoadSpec(in_flight=2, value_bytes=8, reads=False, prefix="b0.", keys_per_worker=2)
 
 
 @pytest.fixture
@@ -130,15 +131,15 @@ def test_starting_a_process_while_grpc_is_busy_does_not_kill_it(tmp: Path, monke
                 for _ in range(100):
                     async with started("echo") as process:
                         with pytest.raises(ChildEndedError) as told:
-                            await process.hear()
+                            await process.receive()
                         codes[str(told.value)] += 1
             ended.set()
             await asyncio.gather(*asking)
 
     with Serving(tmp, count=1) as serving:
         serving.start()
-        loop.run(main())
-    assert codes == {"the bench's echo process ended with 0: -": 100}
+        own_process.run(main())
+    assert codes == {"the echo process of the benchmark ended with exit code 0: -": 100}
 
 
 @pytest.mark.parametrize(
@@ -149,13 +150,15 @@ def test_starting_a_process_while_grpc_is_busy_does_not_kill_it(tmp: Path, monke
         (["--seconds", "soon"], "'soon' is not a number of seconds above 0"),
         (["--storage", "sqlite:x"], "unknown storage scheme 'sqlite'"),
         (["--storage", "file:data"], "'file:data' is one place for 2 nodes: write {name}"),
-        (["--storage", "file:data/{name}"], "'file:data/{name}' names a place of its own"),
-        (["--embedded", "--clients", "2"], "--clients 2 with --embedded"),
-        (["--cluster", "127.0.0.1:1", "--embedded"], "--embedded with --cluster"),
-        (["--value-bytes", "500000"], "--value-bytes 500000 with so many in flight are 512,000,000 bytes under way"),
+        (["--storage", "file:data/{name}"], "'file:data/{name}' is outside the temporary directory"),
+        (["--embedded", "--clients", "2"], "--clients 2 cannot be combined with --embedded"),
+        (["--cluster", "127.0.0.1:1", "--embedded"], "--embedded cannot be combined with --cluster"),
+        (
+            ["--value-bytes", "500000"],
+            "1,024 calls in flight with --value-bytes 500000 are 512,000,000 bytes in flight",
+        ),
         (["--repeats", "2"], "--repeats 2 without --sweep"),
-        (["--sweep", "--in-flight", "2"], "--in-flight with --sweep"),
-        (["--etcd", "--reads"], "--reads with --etcd"),
+        (["--sweep", "--in-flight", "2"], "--in-flight cannot be combined with --sweep"),
         (["--cluster", "nowhere"], "'nowhere'"),
     ],
 )
@@ -177,9 +180,9 @@ def test_what_cannot_be_is_refused_in_one_line(
 def test_a_lost_write_ends_a_bench_with_exit_code_1_and_its_name(
     tmp: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def lose_one(calls: Calls, work: Work) -> list[object]:
-        values = await checking.read_back(calls, work)
-        values[1] = work.value(1)
+    async def lose_one(calls: Calls, spec: LoadSpec) -> list[object]:
+        values = await readback.read_back(calls, spec)
+        values[1] = spec.value(1)
         return values
 
     monkeypatch.setattr(measuring, "read_back", lose_one)
@@ -189,7 +192,9 @@ def test_a_lost_write_ends_a_bench_with_exit_code_1_and_its_name(
 
     out, err = capfd.readouterr()
     assert (code, err) == (1, "")
-    assert re.search(r"DIFFERENT: 'b0\.0\.1' holds '0000000000000001', but number \d+ was acknowledged last", out)
+    assert re.search(
+        r"DIFFERENT: 'b0\.0\.1' holds '0000000000000001', but the last write acknowledged was number \d+", out
+    )
     assert "every acknowledged write" not in out
     for figure in ("ops/s", "p50", "p99", "errors", "floor", "p50 / floor", "ms up to │ calls"):
         assert f"\n{figure}" in out
@@ -198,51 +203,53 @@ def test_a_lost_write_ends_a_bench_with_exit_code_1_and_its_name(
 def test_a_cluster_that_does_not_answer_is_told(tmp: Path) -> None:
     ended = paxospp("bench", "--cluster", "127.0.0.1:1")
     assert ended.returncode == 3
-    assert "127.0.0.1:1 does not answer" in ended.stderr
+    assert "no answer from 127.0.0.1:1" in ended.stderr
 
 
 # What was acknowledged, and what is there.
 
 
-def tally(sent: list[int], acknowledged: list[int]) -> Tally:
-    return Tally(sent=sent, acknowledged=acknowledged)
+def result(sent: list[int], acknowledged: list[int]) -> LoadResult:
+    return LoadResult(sent=sent, acknowledged=acknowledged)
 
 
 def test_what_was_acknowledged_last_or_sent_after_it_is_as_it_should_be() -> None:
     # Number 5 of the first worker was not answered, so key 0.1 may hold it or what was there before.
     for last in (3, 5):
-        values = [WORK.value(4), WORK.value(last), WORK.value(2), None]
-        assert differences(WORK, tally([4, 5, 2, 0], [4, 3, 2, 0]), values) == []
+        values = [SPEC.value(4), SPEC.value(last), SPEC.value(2), None]
+        assert differences(SPEC, result([4, 5, 2, 0], [4, 3, 2, 0]), values) == []
 
 
 @pytest.mark.parametrize(
     "value",
-    [None, WORK.value(2), WORK.value(6), WORK.value(3), "4", 4, "00000004 ", b"00000004"],
+    [None, SPEC.value(2), SPEC.value(6), SPEC.value(3), "4", 4, "00000004 ", b"00000004"],
     ids=["nothing", "older", "never sent", "of another key", "too short", "a number", "longer", "bytes"],
 )
 def test_a_lost_or_altered_write_is_told_by_its_key(value: object) -> None:
-    found = differences(WORK, tally([4, 3, 2, 1], [4, 3, 2, 1]), [value, WORK.value(3), WORK.value(2), WORK.value(1)])
+    found = differences(SPEC, result([4, 3, 2, 1], [4, 3, 2, 1]), [value, SPEC.value(3), SPEC.value(2), SPEC.value(1)])
 
     assert len(found) == 1
     assert found[0].startswith("'b0.0.0' holds ")
-    assert "4 was acknowledged last" in found[0]
+    assert "the last write acknowledged was number 4" in found[0]
 
 
 def test_a_value_may_have_more_digits_than_python_takes_for_a_number() -> None:
-    work = Work(in_flight=1, value_bytes=100_000, reads=False, prefix="b0.", keys_per_worker=1)
-    assert differences(work, tally([7], [7]), [work.value(7)]) == []
-    assert differences(work, tally([7], [7]), ["9" * 100_000])
+    spec = LoadSpec(in_flight=1, value_bytes=100_000, reads=False, prefix="b0.", keys_per_worker=1)
+    assert differences(spec, result([7], [7]), [spec.value(7)]) == []
+    assert differences(spec, result([7], [7]), ["9" * 100_000])
 
 
 def test_many_lost_writes_are_counted() -> None:
-    work = Work(in_flight=100, value_bytes=8, reads=False, prefix="b0.", keys_per_worker=1)
-    found = differences(work, tally([1] * 100, [1] * 100), [None] * 100)
+    spec = LoadSpec(in_flight=100, value_bytes=8, reads=False, prefix="b0.", keys_per_worker=1)
+    found = differences(spec, result([1] * 100, [1] * 100), [None] * 100)
     assert found[-1] == "and 95 more"
 
 
 def test_a_read_that_gave_something_else_is_told() -> None:
-    wrong = Tally(sent=[1] * 4, acknowledged=[1] * 4, wrong=["b0.0.1", "b0.0.1"])
-    assert differences(WORK, wrong, [WORK.value(1)] * 4) == ["'b0.0.1' was read with another value than was put"]
+    wrong = LoadResult(sent=[1] * 4, acknowledged=[1] * 4, wrong=["b0.0.1", "b0.0.1"])
+    assert differences(SPEC, wrong, [SPEC.value(1)] * 4) == [
+        "a read of 'b0.0.1' returned another value than was written"
+    ]
 
 
 def test_nodes_that_differ_are_told() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from paxospp.cli import grpc_core
+from paxospp import own_process
 from tests.cluster.serving import Serving, paxospp
 
 MACHINE = """
@@ -201,7 +201,7 @@ def test_grpc_polls_in_place_unless_somebody_says_otherwise_or_it_is_too_new_to_
         monkeypatch.delenv("GRPC_EXPERIMENTS")
         if said is not None:
             monkeypatch.setenv("GRPC_EXPERIMENTS", said)
-        grpc_core.set_up()
+        own_process.set_up_grpc()
         return os.environ.get("GRPC_EXPERIMENTS")
 
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from paxospp.cli.demo.material import fingerprint, from_file, own_source
-from paxospp.cli.demo.writing import read_differences
+from paxospp.cli.demo.input_pairs import fingerprint, from_file, own_source
+from paxospp.cli.demo.timed_writes import read_differences
 from paxospp.client import Client
 from paxospp.errors import ConfigError
 from tests.cluster.alone import Alone
@@ -54,11 +54,11 @@ def test_the_demo_survives_its_leader_and_every_value_is_on_every_node(tmp_path:
     assert (process.returncode, err) == (0, ""), out + err
     assert time.monotonic() - begun < 30
     assert re.search(r"killed (n\d), the leader, with SIGKILL and [1-9]\d* writes in flight", out)
-    assert re.search(r"writes stood still for \d+ ms", out)
-    assert re.search(r"n\d is back, and caught up", out)
+    assert re.search(r"writes were interrupted for \d+ ms", out)
+    assert re.search(r"n\d was started again and caught up", out)
     for figure in ("writes/s", "p50", "p99", "gap at fail-over", "catch-up"):
         assert figure in out
-    count = re.search(r"all ([\d,]+) values are on each of 3 nodes", out)
+    count = re.search(r"all ([\d,]+) values were read back from each of the 3 nodes", out)
     assert count is not None
     if own_input:  # it is repeated until there is something to see
         assert count[1] == "3"
@@ -76,7 +76,7 @@ def test_the_demo_takes_an_input_and_repeats_it_until_there_is_something_to_see(
     with demo(tmp_path, "--nodes", "1", "--input", str(source), "--storage", "file") as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, ""), out + err
-    assert "all 3 values are on each of 1 nodes" in out
+    assert "all 3 values were read back from each of the 1 nodes" in out
     assert "writing: 5001 of 5001" in out
     assert [path.name for path in tmp_path.iterdir()] == ["input.tsv"]
 
@@ -85,7 +85,7 @@ def test_the_demo_takes_an_input_and_repeats_it_until_there_is_something_to_see(
 def test_an_interrupted_demo_takes_its_processes_and_files_along(tmp_path: Path, number: signal.Signals) -> None:
     with demo(tmp_path) as process:
         assert process.stdout is not None
-        while "leads" not in process.stdout.readline():
+        while "is the leader" not in process.stdout.readline():
             pass
         assert len(processes_below(tmp_path)) == 3
         process.send_signal(number)
@@ -115,18 +115,18 @@ def test_a_value_that_is_not_what_was_written_is_found() -> None:
             for key in ("a", "b", "c"):
                 await client.execute("put", key, key)
             read: list[int] = []
-            material: dict[str, str | bytes] = {"a": "a", "b": "else", "c": b"c", "d": ""}
-            assert sorted(await read_differences(client, material, read.append)) == ["b", "c", "d"]
+            pairs: dict[str, str | bytes] = {"a": "a", "b": "else", "c": b"c", "d": ""}
+            assert sorted(await read_differences(client, pairs, read.append)) == ["b", "c", "d"]
             assert sorted(read) == [1, 2, 3, 4]
 
     run(main)
 
 
-def test_the_material_is_every_line_of_the_package() -> None:
-    material = own_source()
-    assert material["paxospp/errors.py:1"] == '"""Every error that paxospp raises at its users, in one small tree.'
-    assert "paxospp/wire/v1/client_pb2.py:1" in material
-    assert not [key for key in material if "__pycache__" in key]
+def test_the_input_is_every_line_of_the_package() -> None:
+    pairs = own_source()
+    assert pairs["paxospp/errors.py:1"] == '"""Every error that paxospp raises at its users, in one small tree.'
+    assert "paxospp/wire/v1/client_pb2.py:1" in pairs
+    assert not [key for key in pairs if "__pycache__" in key]
 
 
 def test_of_a_key_that_stands_twice_the_later_value_counts(tmp_path: Path) -> None:
