@@ -1,7 +1,8 @@
-"""Latencies, counted in buckets that grow with what they hold: any range, one in a hundred exact.
+"""A histogram of latencies from microseconds to a day, with an error of at most one per cent.
 
-Up to 128 µs a bucket is one microsecond wide; from there on each doubling has 64 buckets. Adding is
-a shift and an increment, for it happens once per call. Two histograms add up, which samples do not.
+Up to 128 µs a bucket is one microsecond wide; above, there are 64 buckets for each doubling. Adding a latency is a
+shift and an increment, because it happens once per call. Histograms of several processes can be merged exactly;
+percentiles of several processes could not.
 
 Reference: Gil Tene's HdrHistogram.
 """
@@ -20,7 +21,7 @@ _PARTIAL = " ▏▎▍▌▋▊▉"
 
 
 class Histogram:
-    """Latencies in seconds; ``total`` of them."""
+    """Counts of latencies, which are given in seconds."""
 
     __slots__ = ("counts",)
 
@@ -37,7 +38,7 @@ class Histogram:
         return sum(self.counts)
 
     def percentile(self, fraction: float) -> float:
-        """The latency in seconds that this part of all stays below; 0 if there are none."""
+        """Return the latency in seconds that the given fraction of all stays below; 0 if the histogram is empty."""
         left = fraction * self.total
         last = 0
         for bucket, count in enumerate(self.counts):
@@ -49,16 +50,16 @@ class Histogram:
         return sum(_bounds(last)) / 2e6 if last else 0.0
 
     def merge(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Add what ``pairs`` of another one says."""
+        """Add the counts of another histogram, given as its ``pairs``."""
         for bucket, count in pairs:
             self.counts[bucket] += count
 
     def pairs(self) -> list[tuple[int, int]]:
-        """The buckets that hold something, and how many: to be sent from one process to another."""
+        """Return the buckets that are not empty and their counts, to send them to another process."""
         return [(bucket, count) for bucket, count in enumerate(self.counts) if count]
 
     def draw(self, width: int = _BAR) -> Iterator[str]:
-        """A line per step of a 1-2-5 scale from the fastest to the slowest: upper bound in ms, a bar, how many."""
+        """Draw a line per step of the scale, from the fastest call to the slowest: upper bound in ms, bar, count."""
         total = self.total
         if not total:
             return
@@ -71,7 +72,7 @@ class Histogram:
             yield f"{label:>{wide}} │ {_bar(count / most, width)} {count:,} ({count / total:.1%})"
 
     def _steps(self) -> Iterator[tuple[int, int]]:
-        """Upper bounds in µs, ascending, and how many calls took less than that and more than the one before."""
+        """Return ascending upper bounds in µs, and the number of calls between each bound and the previous one."""
         pairs = self.pairs()
         lowest, highest = _bounds(pairs[0][0])[0], _bounds(pairs[-1][0])[1]
         place = 0
@@ -88,7 +89,7 @@ class Histogram:
 
 
 def _bounds(bucket: int) -> tuple[int, int]:
-    """From and below how many microseconds."""
+    """Return the latencies of a bucket in microseconds: from the first, below the second."""
     if bucket < _LINEAR:
         return bucket, bucket + 1
     shift = (bucket >> _BITS) - 1
@@ -97,7 +98,7 @@ def _bounds(bucket: int) -> tuple[int, int]:
 
 
 def _scale() -> Iterator[int]:
-    """1, 1.5, 2, 3, 5, 7, 10 and so on, in µs."""
+    """Return the bounds 10, 15, 20, 30, 50, 70, 100 and so on, in µs."""
     decade = 10
     while True:
         for step in (10, 15, 20, 30, 50, 70):

@@ -82,7 +82,8 @@ def parser() -> Parser:
 def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.description = (
         "Starts a cluster of processes that store files in a temporary directory, writes to it, kills the leader with "
-        "SIGKILL, starts it again, reads every value from every node, and compares the values with the input."
+        "SIGKILL, starts it again, reads every value from every node, and compares the values with the input. Exits "
+        "with 1 if a value or a node differs."
     )
     demo.add_argument(
         "--nodes",
@@ -149,6 +150,11 @@ def _add_call(call: argparse.ArgumentParser, kind: str) -> None:
 
 
 def _add_status(status: argparse.ArgumentParser) -> None:
+    status.description = (
+        "Prints a row for each given address and for each member that a node names. 'decided' and 'applied' are the "
+        "highest slots that the node knows to be decided and has applied, 'first' is the lowest slot in its log. Nodes "
+        "that have applied the same slot must show the same digest. Exits with 3 if no node answers."
+    )
     _add_cluster(status)
     status.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -252,7 +258,7 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
         "--require-markers",
         type=_count,
         metavar="K",
-        help="fail if a marker was reached fewer than K times; picks seeds, starting at the first one, whose plans are "
+        help="fail if a marker was hit fewer than K times; picks seeds, starting at the first one, whose plans are "
         "likely to reach markers that are still rare",
     )
     simulate.add_argument(
@@ -260,13 +266,13 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
         type=_number,
         default=0,
         metavar="N",
-        help="with --require-markers: number of markers that may be reached less often (default: 0)",
+        help="with --require-markers: number of markers that may be hit fewer times (default: 0)",
     )
     simulate.add_argument(
         "--seeds-max",
         type=_number,
         metavar="M",
-        help="with --require-markers: run more seeds, up to M in all, until every marker is reached often enough",
+        help="with --require-markers: run more seeds, up to M in all, until every marker is hit often enough",
     )
     _add_plugin_flag(simulate)
 
@@ -313,9 +319,10 @@ def _add_snapshot(snapshot: argparse.ArgumentParser) -> None:
 
 def _add_plugins(plugins: argparse.ArgumentParser) -> None:
     plugins.description = (
-        "Exits with 1 if a plug-in is broken: it cannot be imported, it has an unknown hook, it was written for "
-        "another storage contract, or another plug-in offers the same name. A storage whose driver is not installed is "
-        "unavailable; this is an error only for a plug-in that --plugin names."
+        "Lists the installed plug-ins and those given with --plugin. Exits with 1 if a plug-in is broken: it cannot be "
+        "imported, it has an unknown hook, it was written for another storage contract, or another plug-in offers the "
+        "same name. A storage whose driver is not installed is unavailable; this is an error only for a plug-in that "
+        "--plugin names."
     )
     _add_plugin_flag(plugins)
 

@@ -82,7 +82,7 @@ class _Demo:
         differences = await self._compare()
         before_kill = sorted(writes.latencies_s[: writes.before_kill])
         figures = (
-            ("writes/s, interruption included", f"{len(writes.latencies_s) / writes.seconds:,.0f}"),
+            ("writes/s, including the gap", f"{len(writes.latencies_s) / writes.seconds:,.0f}"),
             ("p50 before the kill", f"{percentile(before_kill, 0.50) * 1000:.1f} ms"),
             ("p99 before the kill", f"{percentile(before_kill, 0.99) * 1000:.1f} ms"),
             ("gap at fail-over", f"{writes.gap_s * 1000:.0f} ms"),

@@ -37,12 +37,12 @@ def write_markers(tally: Tally, path: str) -> None:
 
 
 def has_reached_enough(tally: Tally, least: int, *, missed_max: int = 0) -> bool:
-    """Return whether all required markers but ``missed_max`` were reached ``least`` times; print the missed ones."""
+    """Return whether all required markers but ``missed_max`` were hit ``least`` times; print the missed ones."""
     missed = tally.below(least, required())
     if not missed:
-        say(f"all {len(required())} markers were reached at least {least} times")
+        say(f"all {len(required())} markers were hit at least {least} times")
         return True
-    say(f"{len(missed)} of {len(required())} markers were reached fewer than {least} times:")
+    say(f"{len(missed)} of {len(required())} markers were hit fewer than {least} times:")
     _print(missed)
     return len(missed) <= missed_max
 

@@ -76,7 +76,7 @@ class ServeOptions:
                 table[flag] = given
         missing = [f"--{flag}" for flag in _REQUIRED if flag not in table]
         if missing:
-            raise ConfigError(f"missing {', '.join(missing)}: give it as a flag or in the --config file")
+            raise ConfigError(f"missing {', '.join(missing)}: give each as a flag or in the --config file")
         return cls(
             name=_text(table, "name"),
             cluster=_cluster(table["cluster"]),

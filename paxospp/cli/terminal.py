@@ -62,8 +62,10 @@ def progress(what: str, total: int) -> Iterator[Advance]:
     quarters = [total * quarter // 4 for quarter in (1, 2, 3, 4)]
 
     def advance(done: int) -> None:
+        before = len(quarters)
         while quarters and done >= quarters[0]:
             quarters.pop(0)
+        if len(quarters) < before:
             say(f"{what}: {done} of {total}")
 
     yield advance

@@ -58,19 +58,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.versus", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.versus",
+        description="Measure paxospp and etcd in turns on this machine, three nodes each, and print the ratios of "
+        "their medians.",
+    )
     parser.add_argument(
         "--in-flight",
-        type=lambda text: [int(part) for part in text.split(",")],
+        type=_numbers,
         default=[1, 64, 1024],
         metavar="N,…",
         help="calls in flight, a row for each (default: 1,64,1024)",
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement (default: 3)")
-    parser.add_argument("--repeats", type=int, default=3, help="how often each is measured (default: 3)")
-    parser.add_argument("--value-bytes", type=int, default=16, help="size of each value (default: 16)")
+    parser.add_argument(
+        "--seconds", type=_seconds, default=3.0, metavar="S", help="length of each measurement (default: 3)"
+    )
+    parser.add_argument(
+        "--repeats", type=_number, default=3, metavar="N", help="how often each is measured (default: 3)"
+    )
+    parser.add_argument("--value-bytes", type=_number, default=16, metavar="N", help="size of each value (default: 16)")
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [_number(part) for part in text.split(",")]
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
 
 
 if __name__ == "__main__":
