@@ -109,7 +109,7 @@ class Heartbeat:
 
     round: int
     leading: Ballot | None
-    served: bool
+    quorum_connected: bool
     decided_up_to: Slot
     promised: Ballot | None
     """The promise in memory."""
@@ -133,7 +133,7 @@ class HeartbeatAnswer:
     """The promise in memory when the heartbeat arrived, raised to the leader's ballot by it."""
     decided: Slot
     disk_answers: bool
-    served: bool
+    quorum_connected: bool
     """It leads and a quorum answers it, or it hears such a leader directly."""
     leader: NodeId | None
     remembered: Slot

@@ -20,8 +20,8 @@ import msgspec
 
 from paxospp.errors import CorruptedError
 from paxospp.execution.instances import is_own
-from paxospp.execution.values import decode_commands
 from paxospp.model import Change, Entry, Kind, Slot
+from paxospp.sessions.runs import decode_commands
 from paxospp.state_machine import unpack_call
 
 PASSED_OVER_MAX = 16_384

@@ -30,14 +30,14 @@ from paxospp.errors import (
 )
 from paxospp.execution.digest import EMPTY_DIGEST, RunTrace, extend_digest
 from paxospp.execution.effects import Effects
+from paxospp.execution.exceptions import describe, stops_replica
 from paxospp.execution.instances import Instances, is_own, own_call
 from paxospp.execution.memberships import Memberships
-from paxospp.execution.raising import describe, stops_replica
-from paxospp.execution.sessions import RunOutcome, Session, SessionTable
 from paxospp.execution.snapshot import Head, SnapshotReader, write_snapshot
-from paxospp.execution.values import Run, decode_commands
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.model import Ballot, Change, Entry, Kind, Membership, Slot
+from paxospp.sessions.runs import Run, decode_commands
+from paxospp.sessions.table import RunOutcome, Session, SessionTable
 from paxospp.state_machine import (
     OUTCOME_RAISED,
     OUTCOME_RESULT,

@@ -34,8 +34,8 @@ from hashlib import blake2b
 import msgspec
 
 from paxospp.errors import CorruptedError
-from paxospp.execution.sessions import Session, decode_sessions
 from paxospp.model import Ballot, Membership, Slot
+from paxospp.sessions.table import Session, decode_sessions
 
 BODY_BYTES_MAX = 256 * 1024
 """Bytes in the body of one frame at most."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from paxospp_memory import MemoryStorage
 
 from paxospp import NodeId, Slot, SnapshotMeta
-from paxospp.engine.covered import Covered
+from paxospp.engine.rules.covered import Covered
 from paxospp.errors import CorruptedError
 from paxospp.execution.snapshot import Head, write_snapshot
 from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest

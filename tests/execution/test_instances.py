@@ -9,9 +9,9 @@ import pytest
 
 from paxospp.errors import CommandError, RejectedError
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome
-from paxospp.execution.values import Run, encode_commands, encode_run
 from paxospp.model import Ballot, Change, Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.sessions.runs import Run, encode_commands, encode_run
+from paxospp.sessions.table import RunOutcome
 from paxospp.state_machine import (
     Context,
     StateMachine,

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paxospp.errors import CorruptedError
-from paxospp.execution.sessions import Session
 from paxospp.execution.snapshot import (
     BODY_BYTES_MAX,
     Head,
@@ -19,8 +18,9 @@ from paxospp.execution.snapshot import (
     check_snapshot,
     write_snapshot,
 )
-from paxospp.execution.values import SessionId
 from paxospp.model import Slot
+from paxospp.sessions.runs import SessionId
+from paxospp.sessions.table import Session
 
 SESSIONS = [
     Session(SessionId(5, b"a" * 16), 3, 1, 9, [b"two", b"three"]),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_CALLER = "paxospp.execution.caller"
-_DIGESTS = "paxospp.engine.digests"
+_CALLER = "paxospp.sessions.caller"
+_DIGESTS = "paxospp.engine.rules.digests"
 _EFFECTS = "paxospp.execution.effects"
 _FETCHING = "paxospp.node.snapshots.fetching"
 _INSTANCES = "paxospp.execution.instances"

@@ -173,7 +173,7 @@ def test_a_grant_is_counted_from_the_round_that_it_answers() -> None:
         promised=LOW,
         decided=Slot(0),
         disk_answers=True,
-        served=True,
+        quorum_connected=True,
         leader=N1,
         remembered=Slot(0),
         booted_with=None,

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paxospp.execution.instances import is_own
-from paxospp.execution.sessions import RunOutcome, RunStatus
 from paxospp.execution.snapshot import SnapshotReader
-from paxospp.execution.values import VOID, Run, decode_commands
 from paxospp.model import Change, Entry, Kind, NodeId, Slot, SnapshotMeta
+from paxospp.sessions.runs import VOID, Run, decode_commands
+from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import StateMachine, unpack_call
 from paxospp.testing.simulation.alike import are_alike, hash_of_state
 from paxospp.testing.simulation.broken import Broken
