@@ -1,4 +1,4 @@
-"""How a process of our own runs: gRPC's environment, the event loop, and the signals that end it.
+"""The set-up of a process of our own: gRPC's environment, the event loop, and the signals that end it.
 
 Our own processes are those of the ``paxospp`` command and the children of a benchmark. A program that embeds a Node or
 a Client chooses its own event loop and gRPC settings; importing paxospp changes neither.

@@ -1,4 +1,4 @@
-"""A benchmark, which says what to measure, and a measurement, which is the result of running it once."""
+"""A benchmark describes what to measure; a measurement is the result of running it once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paxospp.bench.load_generator import LoadSpec, keys_per_worker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """What to measure."""
+    """The description of one measurement: cluster, load and duration."""
 
     in_flight: int
     """Calls in flight per client."""

@@ -1,4 +1,4 @@
-"""How long callers wait when the leader is killed: the longest time between two acknowledgements.
+"""The gap that callers notice when the leader is killed: the longest time between two acknowledgements.
 
 One client writes, one call at a time, to a cluster with default settings. The leader's process gets SIGKILL. When
 writes succeed again, the process is started again, and when its node has caught up, the next leader is killed.

@@ -44,7 +44,7 @@ class Floor:
         self._round_trip_samples += (await echo.round_trips(self._size, _WARM_UP + _ROUND_TRIPS))[_WARM_UP:]
 
     def _sync(self) -> list[float]:
-        """Return the seconds of up to 200 syncs. Blocks for up to half a second; nothing else may run meanwhile."""
+        """Return the seconds of up to 200 syncs. Blocks the event loop for up to half a second."""
         samples: list[float] = []
         record = os.urandom(self._size)
         ahead = self._size <= _AHEAD_RECORD_BYTES_MAX

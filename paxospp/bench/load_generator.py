@@ -24,7 +24,7 @@ from paxospp.errors import CallError, OverloadedError
 KEYS_PER_WORKER_MAX = 16
 KEYS_MAX = 16_384
 STATE_BYTES_MAX = 4 << 20
-"""How large the values of all keys may be together; the snapshots of a larger state would dominate the measurement."""
+"""Maximum size of all values together. The snapshots of a larger state would dominate the measurement."""
 PREPARING_MAX = 256
 RETRY_AFTER_S = 0.01
 """How long a worker waits after a failed call."""
@@ -38,7 +38,7 @@ Get = Callable[[str], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
-    """What calls one process makes."""
+    """The calls that one process makes."""
 
     in_flight: int
     value_bytes: int

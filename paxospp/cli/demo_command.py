@@ -129,7 +129,7 @@ class _Demo:
 
         def caught_up(rows: Sequence[NodeRow]) -> bool:
             nonlocal goal
-            # Compare with what the others had applied at the previous look, because they go on meanwhile.
+            # Compare with what the others had applied at the previous look, because they go on applying.
             done = applied_by(row for row in rows if row["name"] == leader) >= goal
             goal = max(goal, applied_by(rows))
             return done

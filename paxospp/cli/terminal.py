@@ -1,4 +1,4 @@
-"""What the commands print: lines, tables and progress.
+"""Output of the commands: lines, tables and progress.
 
 On a terminal with rich installed, tables have borders and progress is a bar. Elsewhere all of it is plain text, and
 progress is a few lines, so that the log of a build stays readable.

@@ -12,7 +12,7 @@ STATUS_FIELDS = ("name", "address", "reachable", "role", "ballot", "leader", "de
 TIMEOUT_S = 2.0
 
 NodeRow = Mapping[str, Any]
-"""What one node reports, under the keys of ``STATUS_FIELDS``."""
+"""The report of one node, with the keys of ``STATUS_FIELDS``."""
 
 
 async def gather_status(addresses: Iterable[str]) -> tuple[list[NodeRow], list[str]]:

@@ -44,7 +44,7 @@ def floor() -> Floor:
     return cast("Floor", SimpleNamespace(total_ms=2.0, to_json=dict))
 
 
-def test_every_goal_is_of_a_row_that_is_measured() -> None:
+def test_every_goal_belongs_to_a_row_of_the_table() -> None:
     names = [row.name for row in sweep_rows(BENCHMARK, rocksdb=True)]
     assert len(set(names)) == len(names)
     assert {goal.row for goal in GOALS} <= set(names)
@@ -83,7 +83,7 @@ def test_a_sweep_measures_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_could_not_be_measured_has_no_goals() -> None:
+def test_a_row_that_could_not_be_measured_has_no_goals() -> None:
     row = SweepRow("remote 64", BENCHMARK, failures=["waited 30 s for a leader"])
     assert row.medians is None
     assert row.to_json() == {"row": "remote 64", "failures": ["waited 30 s for a leader"]}
@@ -91,7 +91,7 @@ def test_what_could_not_be_measured_has_no_goals() -> None:
 
 
 @pytest.mark.long
-def test_the_gap_at_a_kill_of_the_leader_is_seen_by_a_caller(tmp_path: Path) -> None:
+def test_a_client_measures_the_gap_when_the_leader_is_killed(tmp_path: Path) -> None:
     async def main() -> None:
         (gap_s,) = await measure_gaps(BENCHMARK, tmp_path, ProgressLine(io.StringIO()), kills=1)
         assert 0.05 < gap_s < 10

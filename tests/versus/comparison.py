@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 class Figures(NamedTuple):
-    """What one measurement gives, or the medians of several."""
+    """The figures of one measurement, or the medians of several."""
 
     ops_per_s: float
     p50_ms: float
@@ -31,7 +31,7 @@ class Figures(NamedTuple):
 
 @dataclass(frozen=True)
 class RatioGoal:
-    """What the ratio of paxospp to etcd should be: at least this many writes, or at most this p50."""
+    """A bound on the ratio of paxospp to etcd: at least so many writes, or at most this p50."""
 
     writes_at_least: float | None = None
     p50_at_most: float | None = None

@@ -1,1 +1,1 @@
-"""What ``paxospp demo`` writes (``input_pairs``), and how it writes and times it (``timed_writes``)."""
+"""The input of ``paxospp demo`` (``input_pairs``) and its writes and reads (``timed_writes``)."""
