@@ -1,4 +1,4 @@
-"""The ladder: who may import whom. DESIGN's table, stated once and checked over every file.
+"""The ladder: which package may import which. The table below is checked against every file.
 
 A module imports only from lower floors, or from its own package. The sources are read, not
 imported, so that an import inside a function or under TYPE_CHECKING counts like any other:

@@ -30,9 +30,9 @@ from paxospp.bench.summary import (
 from paxospp.bench.sweep import sweep
 from paxospp.bench.sweep_goals import goal_outcomes, outcomes_of_row
 from paxospp.bench.sweep_rows import SweepRow, sweep_rows
-from paxospp.cli.arguments import EXIT_FAILED, split_addresses
+from paxospp.cli.arguments import EXIT_FAILED
+from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import print_table, say
-from paxospp.client.addresses import parse_address
 from paxospp.errors import ConfigError, PluginError, UnavailableError
 from paxospp.own_process import one_line
 from paxospp.plugins import PluginRegistry
@@ -129,7 +129,7 @@ def benchmark_of(options: argparse.Namespace, directory: Path) -> Benchmark:
     prefix = "b"
     durable = True
     if options.cluster is not None:
-        addresses = _addresses(options)
+        addresses = parse_addresses(options.cluster)
         prefix = f"bench-{secrets.token_hex(4)}/"
     else:
         registry = PluginRegistry(plugins)
@@ -177,10 +177,3 @@ def _check_flags(options: argparse.Namespace) -> None:
 
 def _refuse(flag: str, other: str) -> NoReturn:
     raise ConfigError(f"{flag} cannot be combined with {other}; leave out one of the two")
-
-
-def _addresses(options: argparse.Namespace) -> list[str]:
-    addresses = [parse_address(text) for text in split_addresses(options.cluster)]
-    if not addresses:
-        raise ConfigError("--cluster names no address: write host:port, such as 127.0.0.1:7001")
-    return addresses

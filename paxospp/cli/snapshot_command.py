@@ -7,20 +7,17 @@ import asyncio
 import sys
 
 from paxospp import own_process
-from paxospp.cli.arguments import exit_code_of, split_addresses
+from paxospp.cli.arguments import exit_code_of
+from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import say
-from paxospp.client.addresses import parse_address
-from paxospp.errors import CallError, ConfigError
+from paxospp.errors import CallError
 from paxospp.own_process import one_line
 from paxospp.rpc.snapshot import ask_for_snapshot
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each address; return 0 if all took a snapshot, else the exit code of the first failure."""
-    addresses = [parse_address(text) for text in split_addresses(options.cluster)]
-    if not addresses:
-        raise ConfigError("--cluster names no address: write host:port, such as 127.0.0.1:7001")
-    return own_process.run(_ask_all(addresses, options.timeout))
+    return own_process.run(_ask_all(parse_addresses(options.cluster), options.timeout))
 
 
 async def _ask_all(addresses: list[str], timeout_s: float) -> int:

@@ -6,11 +6,10 @@ import argparse
 import json
 
 from paxospp import own_process
-from paxospp.cli.arguments import EXIT_UNAVAILABLE, split_addresses
+from paxospp.cli.arguments import EXIT_UNAVAILABLE
+from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import print_table, say
-from paxospp.client.addresses import parse_address
 from paxospp.client.cluster_status import STATUS_FIELDS, NodeRow, gather_status
-from paxospp.errors import ConfigError
 
 DIGEST_SHOWN = 12
 """Digits of a digest in the table, so that a row fits on a line; ``--json`` has all of them."""
@@ -18,10 +17,7 @@ DIGEST_SHOWN = 12
 
 def run(options: argparse.Namespace) -> int:
     """Print a row for each node; return 0 if at least one node answered, else 3."""
-    addresses = [parse_address(text) for text in split_addresses(options.cluster)]
-    if not addresses:
-        raise ConfigError("--cluster names no address: write host:port, such as 127.0.0.1:7001")
-    rows, notes = own_process.run(gather_status(addresses))
+    rows, notes = own_process.run(gather_status(parse_addresses(options.cluster)))
     if options.json:
         say(json.dumps({"nodes": rows}))
     else:
