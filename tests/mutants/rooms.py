@@ -94,7 +94,7 @@ MUTANTS = (
         (
             Patch(
                 _CALLER,
-                "        self._base = 1  # the lowest number not answered; all below are\n",
+                "        self._base = 1  # the lowest number that is not answered; all below are\n",
                 "        self._base = getattr(self, '_base', 1)\n",
             ),
         ),
