@@ -139,8 +139,8 @@ def test_a_sweep_that_misses_markers_fails_and_names_them(capsys: pytest.Capture
     assert table["seeds"] == 2
     assert {row["marker"] for row in table["markers"]} == everything()
     missed = {row["marker"] for row in table["markers"] if row["hits"] < 3 and row["marker"] in required()}
-    assert f"{len(missed)} of {len(required())} markers were hit less than 3 times:" in said
-    lines = said.partition("hit less than 3 times:")[2].splitlines()
+    assert f"{len(missed)} of {len(required())} markers were hit fewer than 3 times:" in said
+    lines = said.partition("hit fewer than 3 times:")[2].splitlines()
     assert {line.split("  ")[0] for line in lines} - {"", "marker"} == missed
 
 
