@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"model", "messages", "errors", "events", "markers"},  # F0: words
     {"storage", "state_machine", "hookspecs", "calls"},  # F1: contracts, and what helps to keep them
     {"engine", "wire", "execution", "sessions"},  # F2: pure
-    {"rpc", "plugins", "config", "own_process"},  # F3: adapters
+    {"rpc", "plugins", "config", "process_setup"},  # F3: adapters
     {"node"},  # F4: the one room with effects
     {"cli", "client", "sync", "testing", "bench", "__main__"},  # F5: what people touch
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.bench.floor import Floor
 from paxospp.bench.histogram import Histogram
 from paxospp.bench.load_generator import LoadSpec, keys_per_worker
@@ -113,7 +113,7 @@ class Measurement:
             "nodes": self.nodes,
             "floor": self.floor.to_json(),
             "elections": self.elections,
-            "loop": own_process.loop_name(),
+            "loop": process_setup.loop_name(),
             "load_cpu_us_per_op": round(self.cpu_us_per_op, 2),
             "differences": list(self.differences),
         }

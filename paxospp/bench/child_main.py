@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.errors import PaxosppError
 
 
@@ -22,11 +22,11 @@ def _main_of(role: str) -> Callable[[], Coroutine[Any, Any, None]]:
 
 
 def _run(role: str) -> None:
-    own_process.set_up_grpc()
+    process_setup.set_up_grpc()
     try:
-        own_process.run(_main_of(role)())
+        process_setup.run(_main_of(role)())
     except PaxosppError as error:
-        sys.exit(own_process.one_line(error))
+        sys.exit(process_setup.one_line(error))
     except KeyboardInterrupt:
         sys.exit(130)
 

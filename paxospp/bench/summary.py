@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.bench.benchmark import Measurement
 from paxospp.bench.sweep_rows import SweepRow
 
@@ -34,7 +34,7 @@ def figures(measured: Measurement) -> Iterator[tuple[str, str]]:
     yield "p50 / floor", f"{measured.p50_ms / floor.total_ms:.2f}"
     yield "not replicated", f"{floor.alone_per_s:,.0f} ops/s in one process"
     whose = "the leader's" if benchmark.embedded else "the callers'"
-    yield f"{whose} CPU per call", f"{measured.cpu_us_per_op:.1f} µs, on {own_process.loop_name()}"
+    yield f"{whose} CPU per call", f"{measured.cpu_us_per_op:.1f} µs, on {process_setup.loop_name()}"
     if measured.elections:
         yield "elections during the run", str(measured.elections)
 

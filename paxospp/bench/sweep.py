@@ -14,7 +14,7 @@ from paxospp.bench.measuring import measure
 from paxospp.bench.progress_line import ProgressLine
 from paxospp.bench.sweep_rows import SweepRow
 from paxospp.errors import PaxosppError
-from paxospp.own_process import one_line
+from paxospp.process_setup import one_line
 
 KILLS = 3
 """How often the leader is killed in each repeat."""

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.cli.arguments import EXIT_INTERRUPTED, exit_code_of, parser
 from paxospp.errors import InvariantViolatedError, PaxosppError
 
@@ -20,13 +20,13 @@ from paxospp.errors import InvariantViolatedError, PaxosppError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     options = parser().parse_args(arguments)
-    own_process.set_up_grpc()
+    process_setup.set_up_grpc()
     try:
         return _run(options)
     except InvariantViolatedError:
         raise
     except PaxosppError as error:
-        print(f"paxospp {options.command}: {own_process.one_line(error)}", file=sys.stderr)
+        print(f"paxospp {options.command}: {process_setup.one_line(error)}", file=sys.stderr)
         return exit_code_of(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

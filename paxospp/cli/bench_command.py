@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.bench.benchmark import Benchmark, Measurement
 from paxospp.bench.measuring import measure
 from paxospp.bench.progress_line import ProgressLine
@@ -34,8 +34,8 @@ from paxospp.cli.arguments import EXIT_FAILED
 from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import print_table, say
 from paxospp.errors import ConfigError, PluginError, UnavailableError
-from paxospp.own_process import one_line
 from paxospp.plugins import PluginRegistry
+from paxospp.process_setup import one_line
 from paxospp.storage.url import complete_url
 from paxospp.testing.cluster.local_nodes import check_storage
 
@@ -62,9 +62,9 @@ def run(options: argparse.Namespace) -> int:
         rows = _rows(benchmark, Path(directory), progress) if options.sweep else []
         try:
             if rows:
-                own_process.run(sweep(rows, Path(directory), progress, options.repeats or REPEATS))
+                process_setup.run(sweep(rows, Path(directory), progress, options.repeats or REPEATS))
             else:
-                measured = own_process.run(measure(benchmark, Path(directory), progress))
+                measured = process_setup.run(measure(benchmark, Path(directory), progress))
         except OSError as error:  # a full disk, for example
             raise UnavailableError(
                 f"{directory}: {error.strerror or error}; to use another directory set the environment variable TMPDIR"

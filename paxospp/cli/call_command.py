@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.cli.arguments import split_addresses
 from paxospp.cli.terminal import say
 from paxospp.client import Client
@@ -22,7 +22,7 @@ DESCRIBE_TIMEOUT_S = 2.0
 
 def run(options: argparse.Namespace) -> int:
     """Make the call and print its result. Errors are raised; ``main`` turns them into a line and an exit code."""
-    say(as_json(own_process.run(_call(options))))
+    say(as_json(process_setup.run(_call(options))))
     return 0
 
 

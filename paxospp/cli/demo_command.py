@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.cli.arguments import EXIT_FAILED
 from paxospp.cli.demo.input_pairs import Value, from_file, own_source
 from paxospp.cli.demo.timed_writes import TimedWrites, percentile, read_differences
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         # Report a mistake in the URL once, here, instead of in each of the processes.
         registry.storage(expand_url(storage, tmp=directory, name="n1"))
         plan = local_plan(Path(directory), options.nodes, storage=storage, plugins=plugins)
-        return own_process.run(_run(ServedNodes(plan), pairs))
+        return process_setup.run(_run(ServedNodes(plan), pairs))
 
 
 async def _run(processes: ServedNodes, pairs: Mapping[str, Value]) -> int:

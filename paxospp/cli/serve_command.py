@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.cli.arguments import EXIT_FAILED, split_cluster
 from paxospp.cli.terminal import say
 from paxospp.config import NodeConfig, read_config
@@ -28,7 +28,7 @@ from paxospp.events import (
     SnapshotTaken,
 )
 from paxospp.node import Node
-from paxospp.own_process import one_line
+from paxospp.process_setup import one_line
 
 FLAGS = ("name", "cluster", "storage", "machine", "listen", "plugin", "allow-volatile")
 _REQUIRED = ("name", "cluster", "storage", "machine")
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the node until a signal ends it; return 0 then, and 1 if the node stopped by itself."""
     settings = ServeOptions.of(options)
     try:
-        return own_process.run(_serve(settings))
+        return process_setup.run(_serve(settings))
     except KeyboardInterrupt:
         return 0
 

@@ -6,18 +6,18 @@ import argparse
 import asyncio
 import sys
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.cli.arguments import exit_code_of
 from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import say
 from paxospp.errors import CallError
-from paxospp.own_process import one_line
+from paxospp.process_setup import one_line
 from paxospp.rpc.snapshot import ask_for_snapshot
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each address; return 0 if all took a snapshot, else the exit code of the first failure."""
-    return own_process.run(_ask_all(parse_addresses(options.cluster), options.timeout))
+    return process_setup.run(_ask_all(parse_addresses(options.cluster), options.timeout))
 
 
 async def _ask_all(addresses: list[str], timeout_s: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.cli.arguments import EXIT_UNAVAILABLE
 from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import print_table, say
@@ -17,7 +17,7 @@ DIGEST_SHOWN = 12
 
 def run(options: argparse.Namespace) -> int:
     """Print a row for each node; return 0 if at least one node answered, else 3."""
-    rows, notes = own_process.run(gather_status(parse_addresses(options.cluster)))
+    rows, notes = process_setup.run(gather_status(parse_addresses(options.cluster)))
     if options.json:
         say(json.dumps({"nodes": rows}))
     else:

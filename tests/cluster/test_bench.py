@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.bench import measuring, readback
 from paxospp.bench.child_process import ChildEndedError, started
 from paxospp.bench.histogram import Histogram
@@ -138,7 +138,7 @@ def test_starting_a_process_while_grpc_is_busy_does_not_kill_it(tmp: Path, monke
 
     with Serving(tmp, count=1) as serving:
         serving.start()
-        own_process.run(main())
+        process_setup.run(main())
     assert codes == {"the echo process of the benchmark ended with exit code 0: -": 100}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from paxospp import own_process
+from paxospp import process_setup
 from tests.cluster.serving import Serving, paxospp
 
 MACHINE = """
@@ -199,7 +199,7 @@ def test_grpc_polls_in_place_unless_the_user_decides_otherwise_or_the_version_is
         monkeypatch.delenv("GRPC_EXPERIMENTS")
         if said is not None:
             monkeypatch.setenv("GRPC_EXPERIMENTS", said)
-        own_process.set_up_grpc()
+        process_setup.set_up_grpc()
         return os.environ.get("GRPC_EXPERIMENTS")
 
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from paxospp import own_process
+from paxospp import process_setup
 from paxospp.bench.benchmark import Benchmark
 from paxospp.bench.progress_line import ProgressLine
 from paxospp.cli.terminal import print_table
@@ -23,7 +23,7 @@ STORAGE = "file:{tmp}/{name}"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when both were measured, 1 if paxospp lost a write or could not be measured, 2 without etcd."""
     options = _parser().parse_args(arguments)
-    own_process.set_up_grpc()
+    process_setup.set_up_grpc()
     # Imported now, because gRPC reads its environment when it is first imported.
     from tests.versus.comparison import COLUMNS, Comparison, compare
     from tests.versus.etcd import VALUE_BYTES_MAX, find_etcd
@@ -41,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     progress = ProgressLine(sys.stderr)
     try:
         with tempfile.TemporaryDirectory(prefix="paxospp-versus-") as directory:
-            own_process.run(compare(comparisons, Path(directory), progress, options.repeats))
+            process_setup.run(compare(comparisons, Path(directory), progress, options.repeats))
     except PaxosppError as error:
-        print(f"could not measure: {own_process.one_line(error)}", file=sys.stderr)
+        print(f"could not measure: {process_setup.one_line(error)}", file=sys.stderr)
         return EXIT_LOST_WRITES
     finally:
         progress.clear()
