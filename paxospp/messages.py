@@ -104,15 +104,15 @@ class Nack:
 class Heartbeat:
     """A heartbeat, number ``round`` of its sender's; every replica sends them to every peer.
 
-    ``leading`` is the ballot under which the sender leads, None if it does not. ``served`` says
-    whether a quorum answers that leader, and ``decided_up_to`` is then announced under that ballot;
-    a sender that does not lead announces nothing. ``promised`` and ``remembered`` never decrease
-    from one boot to the next, so a peer can tell that a disk was rolled back.
+    ``leading`` is the ballot under which the sender leads, None if it does not. ``quorum_connected``
+    says whether a quorum answers that leader, and ``decided_up_to`` is then announced under that
+    ballot; a sender that does not lead announces nothing. ``promised`` and ``remembered`` never
+    decrease from one boot to the next, so a peer can tell that a disk was rolled back.
     """
 
     round: int
     leading: Ballot | None
-    served: bool
+    quorum_connected: bool
     decided_up_to: Slot
     promised: Ballot | None
     """The promise in memory."""
@@ -123,7 +123,7 @@ class Heartbeat:
     checkpoint: Checkpoint | None = None
     """The sender's latest checkpoint."""
     vouched_up_to: Slot = Slot(0)
-    """From a leader: no node can have accepted a value above this slot; 0: not known. See ``engine.damaged_end``."""
+    """From a leader: no node can have accepted a value above this slot; 0: not known. See ``engine.rules.log``."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class HeartbeatAnswer:
     """The promise in memory after the heartbeat raised it to the leader's ballot."""
     decided: Slot
     disk_answers: bool
-    served: bool
+    quorum_connected: bool
     """Whether the sender leads with the answers of a quorum, or hears a leader that does."""
     leader: NodeId | None
     remembered: Slot

@@ -42,7 +42,7 @@ TESTED: dict[str, tuple[str, ...]] = {
     ),
     "B5": (f"{SCENARIOS}/B5_stepping_down_keeps_the_promise.txt",),
     "B6": (f"{SCENARIOS}/B6_stale_promises_do_not_count.txt",),
-    "B7": (f"{SCENARIOS}/B7_duplicates_count_once.txt", "tests/engine/test_reading.py"),
+    "B7": (f"{SCENARIOS}/B7_duplicates_count_once.txt", "tests/engine/test_pending_reads.py"),
     "B8": (f"{SCENARIOS}/B8_a_ballot_is_used_once.txt",),
     "B9": (f"{SCENARIOS}/B9_a_majority_under_mixed_ballots_is_not_chosen.txt",),
     "B12": (

@@ -1,14 +1,15 @@
-"""Every code block of the documents that users copy from, executed.
+"""Run every code block of every document, and compare tables and pictures with the code they describe.
 
-A block runs in a fresh directory in a process of its own: bash by ``bash -e``, python by this
-Python. ``# → text`` at the end of a line promises a line of output. Ports 7001 to 7009 are
-replaced by free ones. An HTML comment on the line above a block says what else to do with it:
+A block runs in a fresh directory and in a process of its own: bash with ``bash -e``, python with this interpreter.
+``# → text`` at the end of a line promises that line of output. Ports 7001 to 7009 are replaced by free ones. An HTML
+comment on the line above a block says how to treat it:
 
-    <!-- file: NAME -->              a file that the blocks after it find in their directory
-    <!-- test: compile; why -->      python that needs what the tests do not install
-    <!-- test: elsewhere; where -->  it runs in another test, or in .ci/run
+    <!-- file: NAME -->              run it, and save it as NAME for the blocks below; files of README.md are
+                                     available to the blocks of all other documents
+    <!-- test: compile; why -->      python that cannot run here, so it is only compiled
+    <!-- test: elsewhere; where -->  another test or .ci/run runs it, or it takes too long
 
-Other languages (text, toml, a fence without one) are not executed.
+Blocks in other languages (text, toml, none) do not run.
 """
 
 from __future__ import annotations
@@ -17,17 +18,24 @@ import ast
 import contextlib
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+import paxospp
+from paxospp.cli.arguments import exit_code_of, parser
+
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "plugins/README.md"]
+PICTURES = ROOT / "examples" / "pictures"
+REFERENCE = "paxospp/README.md"
 LANGUAGES = {"bash", "python"}
 BLOCK = re.compile(
     r"(?:^<!-- (?P<what>\w+): (?P<note>[^\n]*?) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
@@ -39,7 +47,7 @@ SECONDS_MAX = 60
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block, and the files that stand in its directory."""
+    """One fenced block, and the files that it finds in its directory."""
 
     where: str
     language: str
@@ -48,12 +56,32 @@ class Block:
     files: dict[str, str] = field(default_factory=dict)
 
 
-def blocks(document: str) -> list[Block]:
-    path = ROOT / document
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    files: dict[str, str] = {}
+def documents() -> Iterator[str]:
+    """Every document of the repository but the changelog, which shows what was true once; README.md comes first."""
+    yield "README.md"
+    for directory, below, names in os.walk(ROOT):
+        # Hidden directories, virtual environments and builds hold documents of others, or copies.
+        below[:] = sorted(
+            name
+            for name in below
+            if not name.startswith(".")
+            and name not in {"build", "dist", "node_modules"}
+            and not (Path(directory) / name / "pyvenv.cfg").exists()
+        )
+        for name in sorted(names):
+            document = (Path(directory) / name).relative_to(ROOT).as_posix()
+            if name.endswith(".md") and document not in {"README.md", "CHANGELOG.md"}:
+                yield document
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str, files: Mapping[str, str]) -> list[Block]:
+    """The blocks of ``document`` that have a treatment; ``files`` are there before the first one."""
+    text = text_of(document)
+    files = dict(files)
     found = []
     for match in BLOCK.finditer(text):
         if match["language"] not in LANGUAGES:
@@ -61,14 +89,17 @@ def blocks(document: str) -> list[Block]:
         line = text.count("\n", 0, match.start("code"))
         what, note, code = match["what"], match["note"] or "", match["code"]
         treatment = note.partition(";")[0] if what == "test" else what or "run"
-        assert treatment in {"run", "compile", "elsewhere", "file"}, f"{document}:{line}: what is {treatment!r}?"
+        assert treatment in {"run", "compile", "elsewhere", "file"}, f"{document}:{line}: unknown comment {treatment!r}"
         found.append(Block(f"{document}:{line}", match["language"], code, treatment, dict(files)))
         if what == "file":
             files[note] = code
     return found
 
 
-BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
+DOCUMENTS = list(documents())
+FIRST_BLOCKS = blocks("README.md", {})
+FIRST_FILES = FIRST_BLOCKS[-1].files
+BLOCKS = [*FIRST_BLOCKS, *(block for document in DOCUMENTS[1:] for block in blocks(document, FIRST_FILES))]
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda block: block.where)
@@ -89,18 +120,96 @@ def test_a_block_runs_and_prints_what_it_promises(block: Block, tmp_path: Path) 
     assert promised(block.code) == [line for line in output.splitlines() if line in promised(block.code)], output
 
 
-def test_the_two_commands_stand_in_the_readme() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_shows_the_two_commands_and_stays_short() -> None:
+    text = text_of("README.md")
 
     for last in ("paxospp demo", "pytest"):
         assert f"\npython3 -m venv .venv && .venv/bin/pip install -q -e '.[rocksdb,test]' && .venv/bin/{last}\n" in text
+    assert text.count("\n") < 200
 
 
-def test_files_that_the_readme_points_to_are_there() -> None:
-    for document in DOCUMENTS:
-        if (ROOT / document).exists():
-            for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / document).read_text(encoding="utf-8")):
-                assert ((ROOT / document).parent / target).exists(), f"{document} points to {target}"
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    for path, _, anchor in re.findall(r"\]\((?!\w+:)([^)#]*)(#([^)]+))?\)", text_of(document)):
+        target = (ROOT / document).parent / path if path else ROOT / document
+        assert target.exists(), f"{document} points to {path}"
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{document} points to {path}#{anchor}"
+
+
+def test_the_reference_lists_every_setting_with_its_unit_and_default() -> None:
+    units = {"_s": "seconds", "_bytes_max": "bytes", "_slots_max": "slots", "_calls_max": "calls", "alpha": "slots"}
+    listed = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| \w[^|]+ \|$", section("Settings"), re.MULTILINE)
+
+    assert [(name, unit, number(default)) for name, unit, default in listed] == [
+        (setting.name, next(units[end] for end in units if setting.name.endswith(end)), setting.default)
+        for setting in fields(paxospp.NodeConfig)
+    ]
+
+
+def test_the_reference_lists_every_command_and_only_flags_that_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = re.findall(r"^\| `paxospp (\w+)[^`]*` \| [^|]+ \| ([^|]+) \|$", section("The command line"), re.MULTILINE)
+    rows.append(("bench", " ".join(re.findall(r"^\| (`--[^|]+)", section("Benchmarks"), re.MULTILINE))))
+
+    assert {command for command, _ in rows} == set(re.findall(r"^    (\w+)  ", parser().format_help(), re.MULTILINE))
+    for command, flags in rows:
+        with pytest.raises(SystemExit):
+            parser().parse_args([command, "--help"])
+        known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+        assert set(re.findall(r"--[\w-]+", flags)) <= known, command
+
+
+def test_the_reference_says_with_which_code_each_error_ends() -> None:
+    listed = re.findall(r"^\| `(\w+Error)\b[^|]*\| [^|]+ \| (\d) \|$", section("Guarantees and errors"), re.MULTILINE)
+
+    assert {name for name, _ in listed} >= {kind.__name__ for kind in paxospp.CallError.__subclasses__()}
+    for name, code in listed:
+        kind = getattr(paxospp, name)
+        assert exit_code_of(kind.__new__(kind)) == int(code), name
+
+
+def test_the_diagram_is_what_its_script_draws() -> None:
+    drawn = runpy.run_path(str(PICTURES / "draw_cluster.py"))["draw"]()
+
+    assert (PICTURES / "cluster.svg").read_text(encoding="utf-8") == drawn, "run examples/pictures/draw_cluster.py"
+    ElementTree.fromstring(drawn)
+
+
+def test_the_picture_of_the_demo_shows_what_a_demo_prints() -> None:
+    """The picture holds the figures of one run, so only its story is checked, and the script with other output."""
+    output = "killed n1, the leader, with SIGKILL and 3 writes in flight\nall 7 values are on each of 3 nodes\n"
+    drawn = runpy.run_path(str(PICTURES / "record_demo.py"))["picture"](output)
+
+    assert shown(drawn).split("\n")[:3] == ["paxospp demo", "$ paxospp demo", output.split("\n")[0]]
+    recorded = shown((PICTURES / "demo.svg").read_text(encoding="utf-8"))
+    for line in ("leads", "with SIGKILL", "writes stood still", "caught up", "nodes as they were written"):
+        assert line in recorded
+
+
+def section(title: str) -> str:
+    """The text of one section of the reference, with those below it."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text_of(REFERENCE), re.MULTILINE | re.DOTALL)
+    assert found is not None, f"{REFERENCE} has no section {title!r}"
+    return found[1]
+
+
+def anchors(text: str) -> set[str]:
+    """How headings are called in links."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def number(text: str) -> float:
+    """``8 MiB``, ``16,384`` or ``0.4`` as a number."""
+    digits, _, unit = text.replace(",", "").partition(" ")
+    return float(digits) * {"": 1, "MiB": 1 << 20}[unit]
+
+
+def shown(svg: str) -> str:
+    """The lines of text in a picture."""
+    texts = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    lines = ["".join(text.itertext()).replace("\u00a0", " ").strip() for text in texts]
+    return "\n".join(line for line in lines if line)
 
 
 def promised(code: str) -> list[str]:
@@ -119,7 +228,7 @@ def with_free_ports(code: str) -> str:
 
 
 def run(language: str, code: str, directory: Path) -> tuple[int, str]:
-    """Run ``code``; whatever it leaves running in its process group ends with it."""
+    """Run ``code``, end what it left running in its process group, and return its exit code and output."""
     script = directory / f"block.{language}"
     script.write_text(code, encoding="utf-8")
     command = [sys.executable, "-W", "error", str(script)] if language == "python" else ["bash", "-e", str(script)]

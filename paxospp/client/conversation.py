@@ -25,8 +25,8 @@ from paxospp.errors import (
     RejectedError,
     UnavailableError,
 )
-from paxospp.execution.caller import Caller
 from paxospp.rpc.channel import GRPC_MESSAGE_BYTES_MAX
+from paxospp.sessions.caller import Caller
 from paxospp.state_machine import OUTCOME_RESULT, read_outcome
 from paxospp.wire.v1 import client_pb2 as wire
 

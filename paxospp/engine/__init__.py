@@ -1,6 +1,7 @@
-"""The protocol, pure: Multi-Paxos as functions from a message and a time to what is to be done.
+"""The engine: Multi-Paxos as a pure state machine.
 
-Nothing in here reads a clock, draws chance, opens a file or a socket: time and chance are
-arguments, so that a seed replays a run. ``replica.Replica`` routes; each rule of the protocol
-lives in the leaf module that bears its name.
+Nothing in here reads a clock, opens a file or a socket, or draws random numbers of its own: time and randomness are
+arguments, so a seed replays a run. A node drives ``replica.Replica``; ``protocol.Protocol`` routes messages and changes
+roles; ``rules`` holds the rules of the protocol, which return values; ``handlers`` apply them to the output of a call.
+README.md states the rules.
 """

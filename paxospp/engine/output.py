@@ -1,16 +1,19 @@
-"""What the engine asks of its node: one value per call, whose fields stand in the order to honour.
+"""The output of the engine: what a node has to do after one call, in the order of the fields.
 
-**What may leave when** is decided here and nowhere else: ``leaves_at_once`` says which message
-may go before the write it came with has returned. Everything else waits.
+``leaves_at_once`` is the only place that decides which message may be sent before the write of the same call has
+returned; every other message waits for the write. ``OutputBuilder`` collects the output while the call is handled.
 
-Reference: the Ready structure of etcd's raft, whose two send queues this keeps apart too.
+Reference: the ``Ready`` structure of etcd's raft, which keeps two send queues apart for the same reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from paxospp.engine.rules.log import NOTHING
+from paxospp.engine.rules.storage_reads import ReadRange
+from paxospp.engine.rules.writes import Durable, Writes
 from paxospp.events import Event
 from paxospp.messages import (
     Accept,
@@ -35,23 +38,8 @@ class Send:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class ReadRange:
-    """Entries wanted from storage: answer with ``replica.on_read(token, entries)``.
-
-    Read with ``storage.read(start, stop, max_bytes)``. When it raises ``TrimmedError``, answer
-    with no entries; when it raises ``CorruptedError``, with no entries and its ``slots`` as
-    ``faulty``, or with the whole range if it names none.
-    """
-
-    token: int
-    start: Slot
-    stop: Slot
-    max_bytes: int
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
 class ReadReady:
-    """The outcome of ``replica.read(ticket)``: serve it once ``slot`` is applied; None: not confirmed."""
+    """The outcome of ``replica.read(ticket)``: answer it once ``slot`` is applied. None: it was not confirmed."""
 
     ticket: int
     slot: Slot | None
@@ -59,22 +47,23 @@ class ReadReady:
 
 @dataclass(slots=True)
 class Output:
-    """What is to be done after one call of the replica, field by field, in this order.
+    """What a node does after one call of the replica, in this order.
 
-    1. ``send_now`` leaves at once.
-    2. ``persist``, if not None, is handed to the storage as write number ``token``. Writes keep
-       their order and may be merged with ``merge``; then ``replica.on_persisted(token)`` with the
-       highest token whose write returned.
-    3. ``send_after_persist`` leaves when write ``token`` and all earlier ones have returned, also
-       when ``persist`` is None (then ``token`` is the last write handed out before).
-    4. ``decided`` is applied, in this order; it waits for no write.
-    5. ``reads`` are begun when write ``token`` and all earlier ones have returned: what memory let go
-       of may stand on disk under an older ballot until then. ``readable``; 6. ``events``; 7. call
-       ``on_tick`` no later than ``wake_at``.
+    1. Send ``send_now``.
+    2. Hand ``persist``, if it is not None, to the storage as write number ``token``. Keep the order of writes; several
+       may be merged with ``merge``. When writes have returned, call ``replica.on_persisted`` with the highest token.
+    3. Send ``send_after_persist`` when write ``token`` and all earlier ones have returned, even if ``persist`` is None
+       (``token`` is then the last write of an earlier call).
+    4. Apply ``decided`` in this order, without waiting for any write.
+    5. Begin ``reads`` when write ``token`` and all earlier ones have returned. Until then the disk may hold an entry
+       under an older ballot than the one that was evicted from memory.
+    6. Answer the reads in ``readable``.
+    7. Publish ``events``.
+    8. Call ``on_tick`` at ``wake_at`` at the latest.
 
-    ``snapshot_from``: slots this replica needs are trimmed everywhere it asked; fetch that peer's
-    snapshot, unless one is being fetched. ``diverged_at``: a majority has another digest there than
-    this replica, which must serve nobody any more.
+    ``snapshot_from`` names a peer whose snapshot to fetch, unless one is being fetched: all peers that were asked have
+    trimmed slots that this replica needs. ``diverged_at`` is a slot where a majority has computed another digest than
+    this replica, which must stop serving.
     """
 
     send_now: list[Send] = field(default_factory=list)
@@ -90,31 +79,31 @@ class Output:
     wake_at: float = 0.0
 
     def send(self, to: NodeId, message: ProtocolMessage) -> None:
-        """Queue ``message`` where the rule of ``leaves_at_once`` wants it."""
+        """Queue ``message`` in the list that ``leaves_at_once`` selects."""
         queue = self.send_now if leaves_at_once(message) else self.send_after_persist
         queue.append(Send(to, message))
 
 
 def leaves_at_once(message: ProtocolMessage) -> bool:
-    """Whether ``message`` may leave before the writes of its own Output have returned.
+    """Return whether ``message`` may be sent before the write of its own output has returned.
 
-    Accept, Heartbeat, decided entries and catch-up say nothing about this replica's disk; the
-    answer to a heartbeat carries the promise in memory and is read as that. Prepare, Promise,
-    Accepted, Nack and whatever is not named here wait.
+    Accept, Heartbeat, Decided, CatchUp and the messages of reads claim nothing about this replica's disk. The answer to
+    a heartbeat carries the promise in memory, and its receiver treats it as such. Prepare, Promise, Accepted, Nack and
+    every message not named here wait.
     """
     return isinstance(message, (Accept, Heartbeat, HeartbeatAnswer, Decided, CatchUp, ReadRequest, ReadAnswer))
 
 
 def value_bytes(batch: WriteBatch) -> int:
-    """How many bytes the values in ``batch`` have."""
+    """Return the total size of the values in ``batch``, in bytes."""
     return sum([len(entry.value) for entry in batch.accepted])
 
 
 def merge(batches: Sequence[WriteBatch]) -> WriteBatch:
-    """One batch that leaves the storage as ``batches`` in their order would.
+    """Merge ``batches`` into one batch with the same effect on the storage as all of them in order.
 
-    Of two writes of a slot the later stands; the greatest promise, decided and trim; meta key by
-    key; the lowest end of damage; synced if any is; at most one of them may name a snapshot.
+    The later entry of a slot wins; promise, decided and trim are the highest, the end of damage is the lowest; meta is
+    merged key by key; the result is synced if any batch is. At most one batch may name a snapshot.
     """
     if len(batches) == 1:
         return batches[0]
@@ -154,3 +143,61 @@ def merge(batches: Sequence[WriteBatch]) -> WriteBatch:
         faulty_until=faulty_until,
         sync=sync,
     )
+
+
+class OutputBuilder:
+    """The output of one call while the call is handled, with the two clocks that handlers read."""
+
+    def __init__(self, now: float, boot_clock: Callable[[float], float] | None = None, driver_now: float = 0.0) -> None:
+        """Start an empty output.
+
+        Args:
+            now: active time in seconds, see ``rules.clock``.
+            boot_clock: maps ``driver_now`` to boot time; None if they are the same. It is called only when needed.
+            driver_now: the ``now`` that the node passed.
+        """
+        self.now = now
+        self._boot_clock = boot_clock
+        self._driver_now = driver_now
+        self.output = Output()
+        self.sent_accept = False
+        self._batches: list[WriteBatch] = []
+        self._then: list[Durable] = []
+
+    def send(self, to: NodeId, message: ProtocolMessage) -> None:
+        """Queue ``message``; ``leaves_at_once`` decides whether it waits for the write of this output."""
+        if isinstance(message, Accept):
+            self.sent_accept = True
+        self.output.send(to, message)
+
+    def send_all(self, to: Iterable[NodeId], message: ProtocolMessage) -> None:
+        for peer in to:
+            self.send(peer, message)
+
+    def write(self, batch: WriteBatch, then: Durable | None = None) -> None:
+        """Add ``batch`` to the write; the replica handles ``then`` once it and all earlier writes are durable."""
+        if batch is not NOTHING:
+            self._batches.append(batch)
+            if then is not None:
+                self._then.append(then)
+
+    def finish(self, writes: Writes, decided: Slot | None) -> Output:
+        """Return the output with one merged write. A write also stores the hint ``decided``, if it is not None."""
+        batches = self._batches
+        if batches:
+            if decided is not None:
+                batches.append(WriteBatch(decided=decided, sync=False))
+            batch = self.output.persist = merge(batches)
+            writes.hand_out(self.now, self._then, value_bytes(batch))
+        self.output.token = writes.last_token
+        return self.output
+
+    @property
+    def boot_time(self) -> float:
+        """Seconds of the clock that keeps running while the machine sleeps, see ``rules.lease``."""
+        return self._driver_now if self._boot_clock is None else self._boot_clock(self._driver_now)
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything has to be written."""
+        return bool(self._batches)

@@ -1,7 +1,7 @@
-"""The replica: the face of the engine, which a node drives.
+"""The replica: the public face of the engine, driven by a node.
 
-Every call advances the clock, does one thing, settles what that made possible, and returns an
-``Output`` to honour field by field. What is done is said in ``protocol``.
+Every call advances the clock, handles one event, follows up on whatever that event made possible, and returns an
+``Output`` that the node carries out field by field. ``protocol`` does the handling.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 
-from paxospp.engine.admission import Admission
-from paxospp.engine.campaigning import Campaigning
-from paxospp.engine.clock import ActiveClock
-from paxospp.engine.cluster import Cluster
-from paxospp.engine.covered import Covered
-from paxospp.engine.leading import Leading
-from paxospp.engine.observer import NOBODY, Observer
-from paxospp.engine.output import Output
+from paxospp.engine.output import Output, OutputBuilder
 from paxospp.engine.protocol import Following, Protocol
+from paxospp.engine.rules.admission import Admission
+from paxospp.engine.rules.campaign import Campaigning
+from paxospp.engine.rules.clock import ActiveClock
+from paxospp.engine.rules.covered import Covered
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.voters import ClusterView
 from paxospp.engine.settings import Identity, Settings
-from paxospp.engine.turn import Turn
 from paxospp.events import LeaderChanged
 from paxospp.messages import Checkpoint, ProtocolMessage, Sender
 from paxospp.model import Ballot, Entry, Membership, NodeId, Slot, SnapshotMeta
@@ -42,51 +41,58 @@ class Replica:
         boot_time: Callable[[float], float] | None = None,
         observer: Observer = NOBODY,
     ) -> None:
-        """Begin a boot from what the storage remembers.
+        """Start from what the storage remembers.
 
-        ``memberships`` and ``applied`` come from the snapshot that was restored, if there was one.
-        ``boot_time`` tells the time that leases need, given ``now``; without it, that is ``now``.
-        ``observer`` looks on, see there; it may look at ``protocol``, which is nobody else's business.
+        Args:
+            identity: who this replica is: name, incarnation, boot, and the cluster it was started with.
+            state: what the storage's ``load`` returned.
+            settings: intervals in seconds and limits in bytes.
+            random: the only source of randomness, so that a seed replays a run.
+            memberships: the memberships in the snapshot that was restored, with their slots; empty without one.
+            applied: the slot of that snapshot; 0 without one.
+            boot_time: maps ``now`` to the clock that leases use, which keeps running while the machine sleeps.
+                By default it is ``now`` itself.
+            observer: is told every safety-relevant step. Only an observer may look at ``protocol``.
         """
         self.identity = identity
         self.settings = settings
         self._founded_before = state.decided > 0
-        self._cluster = Cluster(identity)
+        self._cluster = ClusterView(identity)
         if memberships:
             self._cluster.adopt(memberships[-1][1])
         self.protocol = Protocol(
             identity, state, settings, random, cluster=self._cluster, applied=Slot(applied), observer=observer
         )
         self._admission = Admission(self._cluster, observer)
-        # A stall counts for two intervals at most: time in which this replica did not run is nobody's silence.
+        # A pause counts for two intervals at most: a replica that did not run must not blame its leader for silence.
         self._clock = ActiveClock(2 * settings.heartbeat_interval_s)
         self._boot_time = boot_time
         self._sender = Sender(b"", identity.group, identity.name, identity.incarnation, identity.boot, identity.nonce)
         self._leader_told: Ballot | None = None
         self._wakes_at = 0.0
 
-    # What the node and `status` ask.
+    # What the node and `paxospp status` ask.
 
     @property
     def sender(self) -> Sender:
-        """What every frame of this boot says of who speaks."""
+        """The sender that every frame of this boot carries."""
         if self._sender.cluster_id is not self._cluster.id:
             self._sender = self._sender._replace(cluster_id=self._cluster.id)
         return self._sender
 
     @property
     def cluster_id(self) -> bytes:
-        """Empty until the founding membership is known to be decided."""
+        """The id of the cluster; empty until this replica knows that slot 1 is decided."""
         return self._cluster.id
 
     @property
     def membership(self) -> Membership | None:
-        """The founding membership, once it is known to be decided."""
+        """The membership that slot 1 decided; None until this replica knows it."""
         return self._cluster.membership
 
     @property
     def founding_refused(self) -> str | None:
-        """Why the last founding value that arrived was not accepted here."""
+        """Why this replica refused the last membership proposed to bootstrap the cluster; None if it did not."""
         return self._cluster.founding_refused
 
     @property
@@ -111,7 +117,7 @@ class Replica:
 
     @property
     def leader(self) -> NodeId | None:
-        """Who leads, as far as this replica knows."""
+        """The current leader, as far as this replica knows."""
         return self.protocol.leader
 
     @property
@@ -121,12 +127,12 @@ class Replica:
 
     @property
     def delivered(self) -> Slot:
-        """Every slot up to this one was handed out in ``Output.decided``, or came in a snapshot."""
+        """The highest slot that was handed out in ``Output.decided`` or covered by an installed snapshot."""
         return self.protocol.learning.delivered
 
     @property
     def wanted(self) -> Slot:
-        """The highest slot that anyone is known to know decided."""
+        """The highest slot that any replica is known to know decided."""
         return self.protocol.learning.wanted
 
     @property
@@ -135,7 +141,10 @@ class Replica:
         return self.protocol.log.first
 
     def held(self, start: Slot, stop: Slot, bytes_max: int) -> Sequence[Entry]:
-        """Entries that memory holds from ``start`` on, of slots handed out to be applied; at least one if it has it."""
+        """Return the entries from ``start`` on that are delivered and in memory, up to ``bytes_max``, at least one.
+
+        The result is empty if memory does not hold ``start``; read the storage then.
+        """
         return self.protocol.log.between(start, Slot(min(stop, self.delivered + 1)), bytes_max)
 
     @property
@@ -145,195 +154,197 @@ class Replica:
 
     @property
     def votes(self) -> bool:
-        """Whether this life of the node stands in the membership; before founding, whether it might."""
+        """Whether this incarnation is a voter; before the cluster is bootstrapped, whether it may become one."""
         return self._cluster.votes
 
     @property
     def why_not_voting(self) -> str | None:
-        """In one sentence, for `status`; None if it votes or is not founded yet."""
+        """Why this replica has no vote, in one sentence for ``paxospp status``; None if it votes."""
         return self._cluster.why_not_voting
 
     @property
     def waiting_for(self) -> tuple[NodeId, ...]:
-        """Until the cluster is founded: who has not been heard within the last window."""
+        """The nodes that bootstrapping waits for: those that have not answered within an election timeout."""
         if self.membership is not None:
             return ()
-        heard = set(self.protocol.pulse.answered_after(self._clock.time - self.settings.election_timeout_s))
+        heard = set(self.protocol.heartbeats.answered_after(self._clock.time - self.settings.election_timeout_s))
         return tuple(name for name in self._cluster.others if name not in heard)
 
     @property
     def active_time(self) -> float:
-        """Seconds that this boot has lived, see ``clock``."""
+        """Seconds that this boot has run, see ``rules.clock``."""
         return self._clock.time
 
     @property
     def dropped(self) -> Counter[str]:
-        """How many messages were not heard, by reason."""
+        """How many messages were dropped, by reason."""
         return self._admission.dropped
 
-    # What drives it.
+    # Events. ``now`` is monotonic seconds of the node's clock.
 
     def start(self, now: float) -> Output:
-        """Ask for what the start needs from storage; nobody is heard before it is read."""
-        turn = self._begin(now)
-        self.protocol.lease.start(turn.boot_time)
-        self.protocol.election.begin(turn.now, alone=not self._cluster.others, founded=self._founded_before)
-        self.protocol.learning.load(turn, founding_known=self.membership is not None)
-        return self._finish(turn)
+        """Request the part of the log that a start needs; no message is handled before the storage has read it."""
+        out = self._begin(now)
+        self.protocol.lease.start(out.boot_time)
+        self.protocol.election.begin(out.now, alone=not self._cluster.others, founded=self._founded_before)
+        self.protocol.learning.load(out, founding_known=self.membership is not None)
+        return self._finish(out)
 
     def on_message(self, sender: Sender, message: ProtocolMessage, now: float) -> Output:
-        """Handle one message of a peer; one that may not speak, or not say this, is counted and dropped."""
-        turn = self._begin(now)
+        """Handle one message of a peer, or count and drop it if that peer may not send it."""
+        out = self._begin(now)
         loading = self.protocol.learning.is_loading
         reason = "still loading" if loading else self._admission.admit(sender, message, self.sender)
         if reason is None:
             if self.protocol.is_late(message):
                 return self._unchanged()
-            self.protocol.on_message(sender, message, turn)
+            self.protocol.on_message(sender, message, out)
         elif (fault := self._admission.drop(sender, reason, self.identity.name)) is not None:
-            turn.output.events.append(fault)
-        return self._finish(turn)
+            out.output.events.append(fault)
+        return self._finish(out)
 
     def on_tick(self, now: float) -> Output:
-        """Do what time asks for; ``wake_at`` of the last output says when the next call is due."""
-        turn = self._begin(now)
+        """Do what is due by now; the last output's ``wake_at`` says when to call next."""
+        out = self._begin(now)
         if not self.protocol.learning.is_loading:
-            self.protocol.tick(turn)
-        return self._finish(turn)
+            self.protocol.tick(out)
+        return self._finish(out)
 
     def propose(self, value: bytes, now: float, *, awaited_elsewhere: bool = False) -> Output:
-        """Propose ``value``, of kind COMMANDS, in the next slot; only while ``proposable`` is positive.
+        """Propose ``value``, of kind COMMANDS, in the next slot; call this only while ``proposable`` is positive.
 
-        With ``awaited_elsewhere``, callers of other nodes wait for it, who learn of it by what this one tells.
+        With ``awaited_elsewhere``, callers of other nodes wait for it, so the decision is announced without delay.
         """
-        turn = self._begin(now)
-        self.protocol.propose_commands(value, turn, awaited_elsewhere=awaited_elsewhere)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.propose_commands(value, out, awaited_elsewhere=awaited_elsewhere)
+        return self._finish(out)
 
     def campaign(self, now: float) -> Output:
-        """Campaign at once, without asking whether anybody is served; for operators and scenarios."""
-        turn = self._begin(now)
-        bound = self.protocol.voting.is_bound(turn) or self.protocol.learning.is_loading
+        """Campaign at once, without asking whether a leader has a quorum; for operators and scenarios."""
+        out = self._begin(now)
+        bound = self.protocol.accepting.is_bound(out) or self.protocol.learning.is_loading
         if not self.leading and self.votes and not bound:
-            self.protocol.become_campaigning(turn)
-        return self._finish(turn)
+            self.protocol.become_campaigning(out)
+        return self._finish(out)
 
     def read(self, ticket: int, now: float, *, lease: bool = False) -> Output:
-        """Find the slot a linearizable read must wait for; ``Output.readable`` will name ``ticket``.
+        """Find the slot that must be applied before a linearizable read; the answer is a ``ReadReady`` for ``ticket``.
 
-        With ``lease``, the leader's lease is enough to confirm it, where there is one.
+        With ``lease``, a leader that holds a lease confirms the read without a round of heartbeats.
         """
-        turn = self._begin(now)
-        self.protocol.read(ticket, turn, lease=lease)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.read(ticket, out, lease=lease)
+        return self._finish(out)
 
     def set_lease(self, duration_us: int, now: float) -> Output:
-        """The log, as far as it was applied here, says how long leases are; 0: there are none."""
-        turn = self._begin(now)
+        """Set the length of leases to what an applied entry decided, in microseconds; 0 switches them off."""
+        out = self._begin(now)
         self.protocol.lease.duration_us = duration_us
-        self.protocol.voting.store_lease(turn)
-        return self._finish(turn)
+        self.protocol.accepting.store_lease(out)
+        return self._finish(out)
 
     def on_persisted(self, token: int, now: float) -> Output:
-        """Write ``token`` and every earlier one have returned."""
+        """Handle that write ``token`` and every earlier one have returned."""
         waiting = list(self.protocol.writes.returned(token))
         if not waiting:
             return self._unchanged()
-        turn = self._begin(now)
+        out = self._begin(now)
         for durable in waiting:
-            self.protocol.on_durable(durable, turn)
-        return self._finish(turn)
+            self.protocol.on_durable(durable, out)
+        return self._finish(out)
 
     def on_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
-        """The storage read what was asked; ``faulty`` are the slots of a CorruptedError."""
-        turn = self._begin(now)
-        self.protocol.learning.on_read(token, entries, faulty, turn)
-        return self._finish(turn)
+        """Handle the result of a ``ReadRange``; ``faulty`` are the slots that a ``CorruptedError`` named."""
+        out = self._begin(now)
+        self.protocol.learning.on_read(token, entries, faulty, out)
+        return self._finish(out)
 
     def on_damage(self, faulty: Sequence[range], now: float) -> Output:
-        """Somebody else read the storage, for a watcher say, and found these slots damaged."""
-        turn = self._begin(now)
+        """Mark slots as damaged that another reader of the storage, such as a watcher, could not read."""
+        out = self._begin(now)
         self.protocol.log.mark_faulty(faulty)
-        return self._finish(turn)
+        return self._finish(out)
 
     @property
     def holds_delivery(self) -> bool:
-        """Whether the state machine has enough to do."""
+        """Whether delivery is on hold because the state machine is behind."""
         return self.protocol.learning.is_held
 
     def hold_delivery(self, hold: bool, now: float) -> Output:
-        """The state machine has enough to do, so ``Output.decided`` stays empty from now on; or it may go on."""
-        turn = self._begin(now)
+        """Stop or resume delivery: while it is on hold, ``Output.decided`` stays empty."""
+        out = self._begin(now)
         self.protocol.learning.is_held = hold
-        return self._finish(turn)
+        return self._finish(out)
 
     def on_checkpoint(self, slot: Slot, digest: bytes, now: float) -> Output:
-        """The machine has applied ``slot``, a multiple of 1,024, and this is the digest then."""
-        turn = self._begin(now)
+        """Compare this replica's digest after ``slot``, a multiple of 1,024, with those of its peers."""
+        out = self._begin(now)
         me = self.identity
-        self.protocol.pulse.compare_digests(me.name, me.incarnation, Checkpoint(slot, digest), turn)
-        return self._finish(turn)
+        self.protocol.heartbeats.compare_digests(me.name, me.incarnation, Checkpoint(slot, digest), out)
+        return self._finish(out)
 
     def publish_snapshot(self, meta: SnapshotMeta, first: Slot, now: float) -> Output:
-        """A snapshot of this replica's machine is committed to the storage: it becomes current, and the log
-        is trimmed below ``first``, at most its slot + 1."""
-        turn = self._begin(now)
+        """Make a snapshot of this replica's own machine current, and trim the log below ``first``.
+
+        The storage has committed the snapshot. ``first`` is at most the snapshot's slot + 1.
+        """
+        out = self._begin(now)
         assert self.membership is not None, "a snapshot is taken of what was applied"
-        self.protocol.learning.publish(meta, first, self.membership, turn)
-        return self._finish(turn)
+        self.protocol.learning.publish(meta, first, self.membership, out)
+        return self._finish(out)
 
     def meet_snapshot(self, ballot: Ballot, now: float) -> Output:
-        """A chunk came of a snapshot whose slots were decided under ballots up to ``ballot``."""
-        turn = self._begin(now)
-        self.protocol.meet(ballot, turn)
-        return self._finish(turn)
+        """Handle the ballot that a chunk of a snapshot names: its slots were decided under ballots up to this one."""
+        out = self._begin(now)
+        self.protocol.meet(ballot, out)
+        return self._finish(out)
 
     def install_snapshot(self, covered: Covered, now: float) -> Output:
-        """A peer's snapshot is committed to the storage and was verified: it becomes current.
+        """Make a peer's snapshot current, once it was verified and the storage has committed it.
 
-        The node restores it when that write returned; ``Output.decided`` goes on above its slot.
+        The node restores the snapshot when the write has returned; ``Output.decided`` continues above its slot.
         """
-        turn = self._begin(now)
-        self.protocol.install(covered, turn)
-        return self._finish(turn)
+        out = self._begin(now)
+        self.protocol.install(covered, out)
+        return self._finish(out)
 
-    # The two ends of every call.
+    # Beginning and end of every call.
 
-    def _begin(self, now: float) -> Turn:
-        return Turn(self._clock.advance(now), self._boot_time, now)
+    def _begin(self, now: float) -> OutputBuilder:
+        return OutputBuilder(self._clock.advance(now), self._boot_time, now)
 
-    def _finish(self, turn: Turn) -> Output:
+    def _finish(self, out: OutputBuilder) -> Output:
         protocol = self.protocol
         if not protocol.learning.is_loading:
-            protocol.settle(turn)
-        output = turn.finish(protocol.writes, protocol.learning.hint(turn))
+            protocol.settle(out)
+        output = out.finish(protocol.writes, protocol.learning.hint(out))
         ballot = protocol.leading_ballot
         if ballot is not self._leader_told and ballot != self._leader_told:
             self._leader_told = ballot
             leader = None if ballot is None else ballot.node
             output.events.append(LeaderChanged(node=self.identity.name, leader=leader, ballot=ballot))
-        output.wake_at = self._wakes_at = self._wake_at(turn.now)
+        output.wake_at = self._wakes_at = self._wake_at(out.now)
         return output
 
     def _unchanged(self) -> Output:
-        """Of a call after which everything is as it was."""
+        """Return the output of a call that changed nothing."""
         return Output(token=self.protocol.writes.last_token, wake_at=self._wakes_at)
 
     def _wake_at(self, now: float) -> float:
-        """When, on the caller's clock, ``on_tick`` is due."""
+        """Return when ``on_tick`` is due, on the node's clock."""
         protocol = self.protocol
         learning = protocol.learning
         if learning.is_loading:
-            # Nothing is due before the storage has answered, which is no tick.
+            # Nothing is due before the storage has answered, and its answer needs no tick.
             return self._clock.when(now + self.settings.heartbeat_interval_s)
-        # Rounds leave early, for reads and with answers to a peer: what else a tick does must not wait for that.
-        due, tick_due_at = protocol.pulse.heartbeats.next_at, protocol.tick_due_at
+        # A round may be sent early, for a read or together with an answer. The tick's other duties keep their own time.
+        due, tick_due_at = protocol.heartbeats.rounds.next_at, protocol.tick_due_at
         if tick_due_at < due:
             due = tick_due_at
         if protocol.leading is not None:
-            news_due_at = protocol.leading.news.due_at
-            if news_due_at < due:
-                due = news_due_at
+            announcement_due_at = protocol.leading.announcement.due_at
+            if announcement_due_at < due:
+                due = announcement_due_at
         elif due > (runs_out_at := protocol.election.next_at) > now and isinstance(protocol.role, Following):
             due = runs_out_at
         if (fetches_at := learning.fetching.due_at) is not None and fetches_at < due:

@@ -40,5 +40,5 @@ class Settings:
     """Values in one part of a promise, one answer to a catch-up, one read from storage."""
     tail_bytes_max: int = 32 << 20
     """Values of the log held in memory; what is decided and older is read from storage."""
-    news_wait_s: float = 0.0
+    announce_after_s: float = 0.0
     """How long a leader leaves it to the next Accept to say what is decided, if nobody at a follower waits."""

@@ -19,19 +19,20 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from paxospp.engine.covered import Covered
-from paxospp.engine.output import Output, ReadRange, ReadReady, Send
+from paxospp.engine.output import Output, ReadReady, Send
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.covered import Covered
+from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.errors import CorruptedError, ReplicaStoppedError, TrimmedError
 from paxospp.events import Event, FaultFound
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome
 from paxospp.messages import ProtocolMessage, Sender
 from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 from paxospp.node.observer import UNOBSERVED, NodeObserver
 from paxospp.node.pacing import PACING, Pacing
 from paxospp.node.writer import Writer
 from paxospp.rpc.peers import PeerLinks
+from paxospp.sessions.table import RunOutcome
 
 UVLOOP_ROUNDS_S = 0.0006
 """uvloop counts whole milliseconds and rounds. A timer of its that fires a hair too early is armed anew, for no

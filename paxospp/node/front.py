@@ -21,8 +21,6 @@ from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.errors import CorruptedError
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome
-from paxospp.execution.values import decode_run, encode_commands
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.messages import ForwardRuns, Sender
 from paxospp.model import NodeId
@@ -31,6 +29,8 @@ from paxospp.node.log_clock import LogClock
 from paxospp.node.run_queue import RunQueue
 from paxospp.node.writer import Writer
 from paxospp.rpc.peers import PeerLinks
+from paxospp.sessions.runs import decode_run, encode_commands
+from paxospp.sessions.table import RunOutcome
 
 FORWARD_BYTES_MAX = 1 << 20
 """Runs in one message to the leader; one larger run goes alone."""

@@ -25,14 +25,14 @@ from typing import cast
 from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.errors import CallError, OutcomeUnknownError, OverloadedError, RejectedError, UnavailableError
-from paxospp.execution.caller import Caller
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome, RunStatus
-from paxospp.execution.values import decode_run
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.node.completing import Completer
 from paxospp.node.current import Current
 from paxospp.rpc.deadlines import Deadlines
+from paxospp.sessions.caller import Caller
+from paxospp.sessions.runs import decode_run
+from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import OUTCOME_RESULT, StateMachine, read_outcome
 
 SILENCE_MAX_S = 5.0

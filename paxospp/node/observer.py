@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paxospp.engine.observer import Observer
+from paxospp.engine.rules.observer import Observer
 from paxospp.model import Slot, SnapshotMeta
 
 

@@ -14,12 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from paxospp.config import NodeConfig
-from paxospp.engine.learning import stored_membership
+from paxospp.engine.handlers.learning import stored_membership
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Identity, Settings
 from paxospp.errors import PaxosppError, UnavailableError
 from paxospp.events import Diverged, Event, LeaderChanged
-from paxospp.execution.caller import Caller
 from paxospp.execution.executor import Executor
 from paxospp.messages import ForwardRuns, Message, ProtocolMessage, Sender, SnapshotChunk, SnapshotRequest
 from paxospp.model import Membership, NodeId, Slot
@@ -38,14 +37,15 @@ from paxospp.node.watch import Watches
 from paxospp.node.writer import Writer
 from paxospp.rpc.peers import PeerLinks
 from paxospp.rpc.server import Server
+from paxospp.sessions.caller import Caller
 from paxospp.state_machine import StateMachine, describe
 from paxospp.storage.contract import DurableState
-from paxospp.wire.codec import FrameDecoder, FrameEncoder, MalformedFrameError
+from paxospp.wire.frames import FrameDecoder, FrameEncoder, MalformedFrameError
 from paxospp.wire.v1 import client_pb2 as pb
 
 CLOSE_RPC_S = 0.6
 CLOSE_STORAGE_S = 1.0
-NEWS_WAIT_S = 0.002
+ANNOUNCE_AFTER_S = 0.002
 """A caller who has its answer makes its next call long before this; whoever waits at a follower is told at once."""
 
 _log = logging.getLogger("paxospp.node")
@@ -433,5 +433,5 @@ def _settings(config: NodeConfig) -> Settings:
         session_expiry_s=config.session_expiry_s,
         chunk_bytes_max=config.chunk_bytes_max,
         tail_bytes_max=config.tail_bytes_max,
-        news_wait_s=NEWS_WAIT_S,
+        announce_after_s=ANNOUNCE_AFTER_S,
     )

@@ -21,14 +21,14 @@ from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.errors import CommandError, OverloadedError, RejectedError, UnavailableError
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome, RunStatus
-from paxospp.execution.values import Run, decode_run, encode_run
 from paxospp.model import NodeId
 from paxospp.node.completing import Completer
 from paxospp.node.current import Current
 from paxospp.node.front import FrontDoor
 from paxospp.node.queries import Queries, Questions
 from paxospp.rpc.server import ClientConnection
+from paxospp.sessions.runs import Run, decode_run, encode_run
+from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import StateMachine, encode_raised
 from paxospp.wire.v1 import client_pb2 as pb
 

@@ -16,8 +16,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from paxospp.engine.output import ReadRange
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.errors import TrimmedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.markers import UNWATCHED, Markers

@@ -24,7 +24,8 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-from paxospp.engine.output import ReadRange, merge, value_bytes
+from paxospp.engine.output import merge, value_bytes
+from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.model import Entry, Slot

@@ -23,7 +23,7 @@ import grpc.aio
 from paxospp.messages import Heartbeat, HeartbeatAnswer, Message
 from paxospp.rpc.channel import FRAME_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, LINK, PEER_CHANNEL, hang_up, open_channel
 from paxospp.rpc.outbox import Outbox
-from paxospp.wire.codec import size_of
+from paxospp.wire.frames import size_of
 
 RECONNECT_MIN_S = 0.05
 RESET_INTERVAL_S = 1.0

@@ -126,7 +126,7 @@ def _wrap(message: Message) -> pb.PeerMessage:
                 heartbeat={
                     "round": message.round,
                     "leading": _optional(message.leading),
-                    "served": message.served,
+                    "quorum_connected": message.quorum_connected,
                     "decided_up_to": message.decided_up_to,
                     # Older versions take damage to end where the leader's `decided_up_to` reaches this.
                     "recovered_up_to": 0 if message.vouched_up_to else _NUMBER_MAX,
@@ -145,7 +145,7 @@ def _wrap(message: Message) -> pb.PeerMessage:
                     "promised": _optional(message.promised),
                     "decided": message.decided,
                     "disk_answers": message.disk_answers,
-                    "served": message.served,
+                    "quorum_connected": message.quorum_connected,
                     "leader": message.leader,
                     "remembered": message.remembered,
                     "booted_with": _optional(message.booted_with),
@@ -236,7 +236,7 @@ def decode_message(data: bytes) -> Message:
             return Heartbeat(
                 round=_number(heartbeat.round),
                 leading=_ballot(heartbeat.leading) if heartbeat.HasField("leading") else None,
-                served=heartbeat.served,
+                quorum_connected=heartbeat.quorum_connected,
                 decided_up_to=_number(heartbeat.decided_up_to),
                 promised=_ballot(heartbeat.promised) if heartbeat.HasField("promised") else None,
                 remembered=_number(heartbeat.remembered),
@@ -252,7 +252,7 @@ def decode_message(data: bytes) -> Message:
                 promised=_ballot(beat.promised) if beat.HasField("promised") else None,
                 decided=_number(beat.decided),
                 disk_answers=beat.disk_answers,
-                served=beat.served,
+                quorum_connected=beat.quorum_connected,
                 leader=node_name(beat.leader) if beat.leader else None,
                 remembered=_number(beat.remembered),
                 booted_with=_ballot(beat.booted_with) if beat.HasField("booted_with") else None,

@@ -12,11 +12,11 @@ from typing import Any, Self, cast
 
 from paxospp.errors import CommandError, RejectedError
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome
-from paxospp.execution.values import Run, decode_run, encode_commands
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
 from paxospp.rpc.connection import ClientConnection
 from paxospp.rpc.server import Server
+from paxospp.sessions.runs import Run, decode_run, encode_commands
+from paxospp.sessions.table import RunOutcome
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Notes
 

@@ -16,7 +16,7 @@ from paxospp.client.conversation import (
     Conversation,
 )
 from paxospp.errors import OutcomeUnknownError, OverloadedError, RejectedError, UnavailableError
-from paxospp.execution.values import VOID, Run, decode_run
+from paxospp.sessions.runs import VOID, Run, decode_run
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import run
 

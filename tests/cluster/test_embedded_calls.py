@@ -344,7 +344,7 @@ def test_once_some_of_what_was_given_up_is_answered_the_rest_is_sent_until_it_is
 def test_numbers_of_calls_that_were_lost_and_given_up_do_not_hold_others_up_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float | None
 ) -> None:
-    monkeypatch.setattr("paxospp.execution.caller.UNACKNOWLEDGED_MAX", 8)
+    monkeypatch.setattr("paxospp.sessions.caller.UNACKNOWLEDGED_MAX", 8)
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:

@@ -17,13 +17,13 @@ from paxospp import DurableState, Entry, NodeId, Slot, SnapshotMeta, SnapshotRea
 from paxospp.config import NodeConfig
 from paxospp.errors import OutcomeUnknownError, RejectedError, ReplicaStoppedError, UnavailableError
 from paxospp.events import Diverged, FaultFound, LeaderChanged
-from paxospp.execution.values import Run, encode_run
 from paxospp.messages import ForwardRuns, Sender
 from paxospp.node import Node
 from paxospp.plugins import PluginRegistry
 from paxospp.rpc.channel import LINK
+from paxospp.sessions.runs import Run, encode_run
 from paxospp.state_machine import pack_call
-from paxospp.wire.codec import encode_frame
+from paxospp.wire.frames import encode_frame
 from tests.cluster.embedding import Drifting, Embedded, Notes, addresses, embedded, run, threads_end
 
 

@@ -12,7 +12,7 @@ import pytest
 from paxospp_memory import MemoryStorage
 
 from paxospp import Ballot, Entry, Kind, NodeId, Slot, WriteBatch
-from paxospp.engine.output import ReadRange
+from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
 from paxospp.node.in_place import RECENT, SLOW_MAX, SMALL_BYTES, SWIFT_S, InPlace
 from paxospp.node.writer import WRITE_BYTES_MAX, Writer

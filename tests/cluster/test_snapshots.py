@@ -19,11 +19,11 @@ from paxospp import DurableState, Entry, NodeId, Slot, SnapshotMeta, SnapshotRea
 from paxospp.config import NodeConfig
 from paxospp.errors import CorruptedError, ReplicaStoppedError, StorageError, UnavailableError
 from paxospp.events import FaultFound, SnapshotInstalled, SnapshotTaken
-from paxospp.execution.values import Run, encode_run
 from paxospp.node import Node
 from paxospp.plugins import PluginRegistry
 from paxospp.rpc.channel import CALL
 from paxospp.rpc.status import fetch_status
+from paxospp.sessions.runs import Run, encode_run
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Drifting, Embedded, Notes, embedded, run
 from tests.cluster.serving import Serving

@@ -21,7 +21,7 @@ from paxospp.events import FaultFound, LeaderChanged, SnapshotInstalled, Snapsho
 from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
 from paxospp.node import Node
 from paxospp.testing.fault_proxy import FaultProxy
-from paxospp.wire.codec import encode_frame
+from paxospp.wire.frames import encode_frame
 from tests.cluster.embedding import Embedded, Notes, embedded, free_addresses, run
 from tests.cluster.test_node_faults import say
 from tests.cluster.test_snapshots import damage, snapshot_files, write

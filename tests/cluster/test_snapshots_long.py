@@ -14,9 +14,9 @@ import pytest
 from paxospp_file import FileStorage
 
 from paxospp import Client, Entry, Kind, Slot, WriteBatch
-from paxospp.execution.values import Run, encode_commands, encode_run
 from paxospp.machines import KeyValue
 from paxospp.rpc.status import fetch_status
+from paxospp.sessions.runs import Run, encode_commands, encode_run
 from tests.cluster.embedding import run
 from tests.cluster.serving import Serving
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from paxospp.engine.acceptor import NOTHING, Acceptor
-from paxospp.engine.log import Log
-from paxospp.engine.writes import Writes
+from paxospp.engine.rules.acceptor import Acceptor
+from paxospp.engine.rules.log import NOTHING, Log
+from paxospp.engine.rules.writes import Writes
 from paxospp.errors import InvariantViolatedError
 from paxospp.messages import Accepted, Nack, Prepare, Promise
 from paxospp.model import Ballot, Slot

@@ -37,7 +37,7 @@ def hello(*, booted_with: Ballot, remembered: int = 1) -> Heartbeat:
     return Heartbeat(
         round=1,
         leading=None,
-        served=False,
+        quorum_connected=False,
         decided_up_to=Slot(1),
         promised=booted_with,
         remembered=Slot(remembered),

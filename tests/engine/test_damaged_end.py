@@ -1,13 +1,11 @@
 """Up to where damage to the end of the log may have hidden what was accepted: premise 3, at the damaged acceptor.
 
-What a leader may vouch for (premises 1, 2 and 6) is tested in ``test_leading.py``.
+What a leader may vouch for (premises 1, 2 and 6) is tested in ``test_leader.py``.
 """
 
 from __future__ import annotations
 
-from paxospp.engine.damaged_end import DamagedEnd
-from paxospp.engine.log import Log
-from paxospp.engine.turn import Turn
+from paxospp.engine.rules.log import DamagedEnd, Log
 from paxospp.messages import Heartbeat, HeartbeatAnswer
 from paxospp.model import Ballot, NodeId, Slot
 
@@ -25,7 +23,7 @@ def heartbeat(ballot: Ballot, vouched_up_to: int, decided_up_to: int = 20) -> He
     return Heartbeat(
         round=5,
         leading=ballot,
-        served=True,
+        quorum_connected=True,
         decided_up_to=Slot(decided_up_to),
         promised=ballot,
         remembered=Slot(0),
@@ -41,7 +39,7 @@ def answer(promised: Ballot | None, vouched_up_to: int, leader: NodeId | None = 
         promised=promised,
         decided=Slot(30),
         disk_answers=True,
-        served=True,
+        quorum_connected=True,
         leader=leader,
         remembered=Slot(0),
         booted_with=None,
@@ -51,42 +49,42 @@ def answer(promised: Ballot | None, vouched_up_to: int, leader: NodeId | None = 
 
 def test_a_leader_elected_since_says_it_with_any_heartbeat() -> None:
     log = damaged()
-    DamagedEnd(log, BOOTED_WITH).on_leader(SINCE, heartbeat(SINCE, 24), Turn(0.0))
+    DamagedEnd(log, BOOTED_WITH).on_leader(SINCE, heartbeat(SINCE, 24))
     assert log.faulty == [range(10, 25)]
 
 
 def test_a_leader_that_vouches_for_nothing_ends_no_damage_however_much_it_has_decided() -> None:
     log = damaged()
     end = DamagedEnd(log, BOOTED_WITH)
-    end.on_leader(SINCE, heartbeat(SINCE, 0), Turn(0.0))
-    end.on_answer(OTHER, answer(SINCE, 0, leader=OTHER), Turn(0.0))
+    end.on_leader(SINCE, heartbeat(SINCE, 0))
+    end.on_answer(OTHER, answer(SINCE, 0, leader=OTHER))
     assert log.is_faulty(Slot(1_000))
 
 
 def test_a_heartbeat_of_the_leader_it_accepted_from_may_be_older_than_what_it_accepted() -> None:
     """Simulator, seed 504533: slot 542 was accepted, and a late heartbeat said that 533 was decided."""
     log = damaged()
-    DamagedEnd(log, BOOTED_WITH).on_leader(BOOTED_WITH, heartbeat(BOOTED_WITH, 10), Turn(0.0))
+    DamagedEnd(log, BOOTED_WITH).on_leader(BOOTED_WITH, heartbeat(BOOTED_WITH, 10))
     assert log.is_faulty(Slot(1_000))
 
 
 def test_that_leader_is_believed_when_it_answers_a_round_of_this_boot() -> None:
     log = damaged()
-    DamagedEnd(log, BOOTED_WITH).on_answer(LEADER, answer(BOOTED_WITH, 34), Turn(0.0))
+    DamagedEnd(log, BOOTED_WITH).on_answer(LEADER, answer(BOOTED_WITH, 34))
     assert log.faulty == [range(10, 35)]
 
 
 def test_nobody_else_is_believed_nor_a_leader_of_an_older_ballot() -> None:
     log = damaged()
     end = DamagedEnd(log, BOOTED_WITH)
-    end.on_answer(OTHER, answer(BOOTED_WITH, 34), Turn(0.0))
-    end.on_answer(LEADER, answer(BOOTED_WITH, 34, leader=None), Turn(0.0))
-    end.on_answer(LEADER, answer(Ballot(2, LEADER, 7), 34), Turn(0.0))
-    end.on_answer(LEADER, answer(None, 34), Turn(0.0))
+    end.on_answer(OTHER, answer(BOOTED_WITH, 34))
+    end.on_answer(LEADER, answer(BOOTED_WITH, 34, leader=None))
+    end.on_answer(LEADER, answer(Ballot(2, LEADER, 7), 34))
+    end.on_answer(LEADER, answer(None, 34))
     assert log.is_faulty(Slot(1_000))
 
 
 def test_damage_that_has_an_end_below_stays_as_it_is() -> None:
     log = Log(first=Slot(1), last=Slot(9), memory_from=Slot(10), faulty=[range(3, 5)], bytes_max=1 << 20)
-    DamagedEnd(log, BOOTED_WITH).on_leader(SINCE, heartbeat(SINCE, 24), Turn(0.0))
+    DamagedEnd(log, BOOTED_WITH).on_leader(SINCE, heartbeat(SINCE, 24))
     assert log.faulty == [range(3, 5)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from paxospp.engine.digests import Digests
-from paxospp.engine.quorum import Majority
+from paxospp.engine.rules.digests import Digests
+from paxospp.engine.rules.voters import Majority
 from paxospp.messages import Checkpoint
 from paxospp.model import Member, Membership, NodeId, Slot
 

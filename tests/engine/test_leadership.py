@@ -78,7 +78,7 @@ def test_a_leader_that_no_quorum_of_working_voters_answers_says_that_it_serves_n
     while not beats:
         leader.now += STEP_S
         beats = sent(leader.replica.on_tick(leader.now), Heartbeat)
-    assert not beats[0].served
+    assert not beats[0].quorum_connected
 
 
 # A leader that does not get at what its promises reported.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from paxospp.engine.learner import Learner
-from paxospp.engine.log import Log
+from paxospp.engine.rules.learner import Learner
+from paxospp.engine.rules.log import Log
 from paxospp.errors import InvariantViolatedError
 from paxospp.model import Slot
 

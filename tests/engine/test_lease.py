@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from paxospp.engine.lease import DRIFT_BOUND, META_KEY, Lease
 from paxospp.engine.output import Output, Send
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.lease import DRIFT_BOUND, META_KEY, Lease
 from paxospp.messages import Heartbeat, HeartbeatAnswer, Nack, Prepare, Promise, ReadAnswer, ReadRequest
 from paxospp.model import NodeId, Slot
 from paxospp.storage.contract import WriteBatch
@@ -169,7 +169,7 @@ def beat(replica: Replica, leader: NodeId, now: float, *, of: int = 5, round: in
     heartbeat = Heartbeat(
         round=round,
         leading=ballot(of, leader),
-        served=True,
+        quorum_connected=True,
         decided_up_to=Slot(1),
         promised=ballot(of, leader),
         remembered=Slot(1),
@@ -220,7 +220,7 @@ def lead(replica: Replica) -> None:
 
 
 def answer_round(replica: Replica, now: float, *, lease: int) -> None:
-    round = replica.protocol.pulse.heartbeats.round
+    round = replica.protocol.heartbeats.rounds.round
     said = answer(round, promised=replica.ballot)
     granted = HeartbeatAnswer(**{name: getattr(said, name) for name in said.__slots__} | {"lease": lease})
     replica.on_message(sender(N2), granted, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from paxospp.engine.log import Log
+from paxospp.engine.rules.log import Log
 from paxospp.model import Slot
 
 from .words import ballot, empty_log, entry

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from paxospp.engine.admission import why_refused
-from paxospp.engine.peer_book import PeerBook
+from paxospp.engine.rules.admission import PeerBook, why_refused
 from paxospp.messages import Accepted, CatchUp, Heartbeat, Prepare, Promise
 from paxospp.model import Ballot, Slot
 
@@ -14,7 +13,7 @@ from .words import N1, N2, N3, ballot, majority, promise, sender
 HELLO = Heartbeat(
     round=1,
     leading=None,
-    served=False,
+    quorum_connected=False,
     decided_up_to=Slot(0),
     promised=None,
     remembered=Slot(0),

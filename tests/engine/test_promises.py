@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from paxospp.engine.promises import Promises
+from paxospp.engine.rules.promises import Promises
 from paxospp.messages import Promise
 from paxospp.model import Kind, NodeId, Slot
 

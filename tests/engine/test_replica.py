@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from paxospp.engine.clock import ActiveClock
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.clock import ActiveClock
 from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, Accepted, Heartbeat, HeartbeatAnswer, Nack, Prepare, Promise
 from paxospp.model import Ballot, Slot
@@ -153,7 +153,7 @@ def test_its_disk_does_not_answer_while_a_write_has_been_out_for_a_window() -> N
     hello = Heartbeat(
         round=3,
         leading=None,
-        served=False,
+        quorum_connected=False,
         decided_up_to=Slot(0),
         promised=None,
         remembered=Slot(1),

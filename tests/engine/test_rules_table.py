@@ -46,7 +46,7 @@ def test_what_a_row_names_exists(rule: str) -> None:
         found: object = import_module(f"paxospp.testing.simulation.{module}")
         for name in path:
             found = getattr(found, name)
-    sources = "".join(path.read_text() for path in ENGINE.glob("*.py"))
+    sources = "".join(path.read_text() for path in ENGINE.rglob("*.py"))
     for marker in markers:
         assert marker in sources or (marker.startswith("admission: ") and marker.partition(": ")[2] in sources), marker
     for story in stories:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from paxospp.engine.covered import Covered
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.covered import Covered
 from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, CatchUp, Decided, Heartbeat, Prepare
 from paxospp.model import Ballot, Slot, SnapshotMeta

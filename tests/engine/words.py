@@ -5,11 +5,11 @@ from __future__ import annotations
 from random import Random
 from typing import TypeVar
 
-from paxospp.engine.covered import Covered
-from paxospp.engine.log import Log
 from paxospp.engine.output import Output
-from paxospp.engine.quorum import Majority
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.covered import Covered
+from paxospp.engine.rules.log import Log
+from paxospp.engine.rules.voters import Majority
 from paxospp.engine.settings import Identity, Settings
 from paxospp.messages import Accept, HeartbeatAnswer, Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot, SnapshotMeta
@@ -118,7 +118,12 @@ def sent(output: Output, kind: type[M]) -> list[M]:
 
 
 def answer(
-    round: int, *, promised: Ballot | None = None, served: bool = False, disk_answers: bool = True, decided: int = 1
+    round: int,
+    *,
+    promised: Ballot | None = None,
+    quorum_connected: bool = False,
+    disk_answers: bool = True,
+    decided: int = 1,
 ) -> HeartbeatAnswer:
     return HeartbeatAnswer(
         nonce=11,
@@ -126,7 +131,7 @@ def answer(
         promised=promised,
         decided=Slot(decided),
         disk_answers=disk_answers,
-        served=served,
+        quorum_connected=quorum_connected,
         leader=None,
         remembered=Slot(1),
         booted_with=ballot(1),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from paxospp.errors import RejectedError
-from paxospp.execution.caller import Caller
-from paxospp.execution.sessions import UNACKNOWLEDGED_MAX, RunStatus
-from paxospp.execution.values import VOID, Run, SessionId, decode_run
+from paxospp.sessions.caller import Caller
+from paxospp.sessions.runs import VOID, Run, SessionId, decode_run
+from paxospp.sessions.table import UNACKNOWLEDGED_MAX, RunStatus
 from paxospp.state_machine import encode_rejected, read_outcome
 
 RANDOM = b"r" * 16

@@ -12,11 +12,11 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paxospp.execution.caller import Caller
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome, RunStatus
-from paxospp.execution.values import Run, SessionId, decode_run, encode_commands, encode_run
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.sessions.caller import Caller
+from paxospp.sessions.runs import Run, SessionId, decode_run, encode_commands, encode_run
+from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import OUTCOME_REJECTED, StateMachine, command, decode_untyped, query, read_outcome
 
 BALLOT = Ballot(1, NodeId("n1"), 1)

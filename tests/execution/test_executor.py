@@ -13,10 +13,10 @@ import pytest
 
 from paxospp.errors import CommandError, CorruptedError, InvariantViolatedError, RejectedError, ReplicaStoppedError
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome, RunStatus
 from paxospp.execution.snapshot import check_snapshot
-from paxospp.execution.values import VOID, Run, encode_commands, encode_run
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.sessions.runs import VOID, Run, encode_commands, encode_run
+from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import (
     OUTCOME_REJECTED,
     Context,

@@ -9,9 +9,9 @@ import pytest
 
 from paxospp.errors import CommandError, RejectedError
 from paxospp.execution.executor import Executor
-from paxospp.execution.sessions import RunOutcome
-from paxospp.execution.values import Run, encode_commands, encode_run
 from paxospp.model import Ballot, Change, Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.sessions.runs import Run, encode_commands, encode_run
+from paxospp.sessions.table import RunOutcome
 from paxospp.state_machine import (
     Context,
     StateMachine,
@@ -134,7 +134,7 @@ def test_leases_are_switched_at_a_slot() -> None:
     assert log.executor.lease_us == 0
     log.run(own("set_lease", 1_000_000))
     assert log.executor.lease_us == 1_000_000
-    with pytest.raises(CommandError, match="a lease lasts"):
+    with pytest.raises(CommandError, match="a lease must last"):
         log.run(own("set_lease", 1))
     log.run(own("set_lease", 0))
     assert log.executor.lease_us == 0

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from paxospp.errors import CorruptedError
-from paxospp.execution.sessions import (
+from paxospp.sessions.runs import Run, SessionId
+from paxospp.sessions.table import (
     UNACKNOWLEDGED_MAX,
     RunOutcome,
     RunStatus,
@@ -15,7 +16,6 @@ from paxospp.execution.sessions import (
     SessionTable,
     decode_sessions,
 )
-from paxospp.execution.values import Run, SessionId
 
 EXPIRY = 1_000
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from paxospp.errors import CorruptedError
-from paxospp.execution.values import Commands, Run, decode_commands, encode_commands, encode_run
+from paxospp.sessions.runs import Commands, Run, decode_commands, encode_commands, encode_run
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 70])

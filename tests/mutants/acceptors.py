@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_ACCEPTOR = "paxospp.engine.acceptor"
-_DAMAGED_END = "paxospp.engine.damaged_end"
+_ACCEPTOR = "paxospp.engine.rules.acceptor"
+_LOG = "paxospp.engine.rules.log"
 _OUTPUT = "paxospp.engine.output"
 _PROTOCOL = "paxospp.engine.protocol"
 
@@ -148,7 +148,7 @@ MUTANTS = (
         "Rule 2: what was accepted above and lost counts as none.",
         (
             Patch(
-                "paxospp.engine.leading",
+                "paxospp.engine.rules.leader",
                 "        return Slot(decided + self.alpha)\n",
                 "        return decided\n",
             ),
@@ -157,7 +157,7 @@ MUTANTS = (
     Mutant(
         "a heartbeat from before the restart ends damage",
         "Rule 2: what was accepted since it was sent counts as none.",
-        (Patch(_DAMAGED_END, "ballot <= self._booted_with:", "ballot < self._booted_with:"),),
+        (Patch(_LOG, "ballot <= self._booted_with:", "ballot < self._booted_with:"),),
     ),
     Mutant(
         "of two writes of a slot the earlier stands",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_ADMISSION = "paxospp.engine.admission"
+_ADMISSION = "paxospp.engine.rules.admission"
 _IDENTITY = "paxospp.node.identity"
-_PEER_BOOK = "paxospp.engine.peer_book"
-_CODEC = "paxospp.wire.codec"
+_ADMISSION = "paxospp.engine.rules.admission"
+_CODEC = "paxospp.wire.frames"
 
 MUTANTS = (
     Mutant(
@@ -15,7 +15,7 @@ MUTANTS = (
         "B16, D12: a life counts by its name.",
         (
             Patch(
-                "paxospp.engine.quorum",
+                "paxospp.engine.rules.voters",
                 "        return self._incarnations.get(name) == incarnation\n",
                 "        return name in self._incarnations\n",
             ),
@@ -49,9 +49,9 @@ MUTANTS = (
         "B17, D13: what it forgot it promised is not asked.",
         (
             Patch(
-                _PEER_BOOK,
-                "            life.refused = _what_it_forgot(life, message)\n",
-                "            life.refused = None\n",
+                _ADMISSION,
+                "            known.refused = _what_it_forgot(known, message)\n",
+                "            known.refused = None\n",
             ),
         ),
     ),

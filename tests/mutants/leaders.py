@@ -5,11 +5,11 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant, Patch
 
 _PROTOCOL = "paxospp.engine.protocol"
-_CAMPAIGNING = "paxospp.engine.campaigning"
-_PROMISES = "paxospp.engine.promises"
-_LEADING = "paxospp.engine.leading"
-_ELECTION = "paxospp.engine.election"
-_FOUNDING = "paxospp.engine.founding"
+_CAMPAIGNING = "paxospp.engine.rules.campaign"
+_PROMISES = "paxospp.engine.rules.promises"
+_LEADING = "paxospp.engine.rules.leader"
+_ELECTION = "paxospp.engine.rules.election"
+_BOOTSTRAP = "paxospp.engine.rules.bootstrap"
 
 _CLEAN = "        return slot >= self.undecided_from and not any(slot in slots for slots in self.faulty)\n"
 _HIGHEST = "        highest = max(accepted, key=lambda entry: entry.ballot)\n"
@@ -34,13 +34,13 @@ MUTANTS = (
         (
             Patch(
                 _PROMISES,
-                "        self.reports: dict[NodeId, Report] = {}\n",
-                "        self.reports: dict[NodeId, Report] = {}\n        self.times: dict[NodeId, int] = {}\n",
+                "        self.reports: dict[NodeId, PromiseReport] = {}\n",
+                "        self.reports: dict[NodeId, PromiseReport] = {}\n        self.times: dict[NodeId, int] = {}\n",
             ),
             Patch(
                 _PROMISES,
-                "        self.reports[node] = Report(\n",
-                "        self.times[node] = self.times.get(node, 0) + 1\n        self.reports[node] = Report(\n",
+                "        self.reports[node] = PromiseReport(\n",
+                "        self.times[node] = self.times.get(node, 0) + 1\n        self.reports[node] = PromiseReport(\n",
             ),
             Patch(
                 _PROMISES,
@@ -135,7 +135,7 @@ MUTANTS = (
                 "            for one in held:\n"
                 "                alike = [other for other in held if other.value == one.value]\n"
                 "                if 2 * len(alike) > names and self.cluster.membership is not None:\n"
-                "                    turn.write(self.acceptor.learn(max(alike, key=lambda entry: entry.ballot)))\n"
+                "                    out.write(self.acceptor.learn(max(alike, key=lambda entry: entry.ballot)))\n"
                 "                    self.learning.decide(slot, leading.ballot)\n",
             ),
         ),
@@ -175,7 +175,7 @@ MUTANTS = (
             Patch(
                 _PROTOCOL,
                 '                self._observer.reached("protocol: a leader meets a higher ballot")\n'
-                "                self._become_following(turn)\n",
+                "                self._become_following(out)\n",
                 '                self._observer.reached("protocol: a leader meets a higher ballot")\n',
             ),
         ),
@@ -187,8 +187,8 @@ MUTANTS = (
         (
             Patch(
                 _PROTOCOL,
-                "        turn.write(batch, then=AcceptanceDurable(reply))\n",
-                "        turn.write(batch)\n"
+                "        out.write(batch, then=AcceptanceDurable(reply))\n",
+                "        out.write(batch)\n"
                 "        self._on_accepted(self._identity.name, self._identity.incarnation, reply)\n",
             ),
         ),
@@ -226,7 +226,7 @@ MUTANTS = (
         "Paxos Made Simple, 2.2: two of them need not meet.",
         (
             Patch(
-                "paxospp.engine.quorum",
+                "paxospp.engine.rules.voters",
                 "        self._enough = len(self.names) // 2 + 1\n",
                 "        self._enough = (len(self.names) + 1) // 2\n",
             ),
@@ -253,9 +253,9 @@ MUTANTS = (
         "a majority founds the cluster",
         "Rule 9: a cluster that was founded without somebody may be founded again by him.",
         (
-            Patch(_FOUNDING, "lives[name])", "lives.get(name, 1))"),
+            Patch(_BOOTSTRAP, "incarnations[name])", "incarnations.get(name, 1))"),
             Patch(
-                "paxospp.engine.quorum",
+                "paxospp.engine.rules.voters",
                 "        return self.names.issubset(names)\n",
                 "        return 2 * len(self.names.intersection(names)) > len(self.names)\n",
             ),
@@ -277,7 +277,7 @@ MUTANTS = (
         "Rule 9: a disk that was lost before the founding counts as its successor.",
         (
             Patch(
-                _FOUNDING,
+                _BOOTSTRAP,
                 "    if not membership.has(identity.name, identity.incarnation):\n",
                 "    if identity.name not in membership.names:\n",
             ),
@@ -287,7 +287,7 @@ MUTANTS = (
     Mutant(
         "a leader whose disk hangs keeps leading",
         "B47, D16.",
-        (Patch(_PROTOCOL, "        if lonely or self.pulse.disk_hangs(now):\n", "        if lonely:\n"),),
+        (Patch(_PROTOCOL, "        if lonely or self.heartbeats.disk_hangs(now):\n", "        if lonely:\n"),),
     ),
     Mutant(
         "a leader that nobody answers keeps leading",
@@ -295,15 +295,21 @@ MUTANTS = (
         (
             Patch(
                 _PROTOCOL,
-                "        if lonely or self.pulse.disk_hangs(now):\n",
-                "        if self.pulse.disk_hangs(now):\n",
+                "        if lonely or self.heartbeats.disk_hangs(now):\n",
+                "        if self.heartbeats.disk_hangs(now):\n",
             ),
         ),
     ),
     Mutant(
         "a replica campaigns although its peers are served",
         "B41, B45: a link that is lost here unseats a leader that all others hear.",
-        (Patch(_ELECTION, "        if any(answer.served for answer in answers.values()):\n", "        if False:\n"),),
+        (
+            Patch(
+                _ELECTION,
+                "        if any(answer.quorum_connected for answer in answers.values()):\n",
+                "        if False:\n",
+            ),
+        ),
     ),
     Mutant(
         "everybody says that he is served",
@@ -311,12 +317,12 @@ MUTANTS = (
         (
             Patch(
                 _ELECTION,
-                "        return now - self._served_at < self.window_s\n",
-                '        return self._served_at > float("-inf")\n',
+                "        return now - self._quorum_connected_at < self.window_s\n",
+                '        return self._quorum_connected_at > float("-inf")\n',
             ),
             Patch(
                 _ELECTION,
-                '        self._served_at = float("-inf")\n        return had_one\n',
+                '        self._quorum_connected_at = float("-inf")\n        return had_one\n',
                 "        return had_one\n",
             ),
         ),

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_ADMISSION = "paxospp.engine.admission"
-_CATCH_UP = "paxospp.engine.catch_up"
-_CLUSTER = "paxospp.engine.cluster"
-_CONFIRMING = "paxospp.engine.confirming"
-_ELECTION = "paxospp.engine.election"
-_FOUNDING = "paxospp.engine.founding"
-_HEARTBEATS = "paxospp.engine.heartbeats"
-_LEARNER = "paxospp.engine.learner"
-_LEARNING = "paxospp.engine.learning"
-_LOG = "paxospp.engine.log"
-_PEER_BOOK = "paxospp.engine.peer_book"
-_PULSE = "paxospp.engine.pulse"
-_READING = "paxospp.engine.reading"
-_STORAGE_READS = "paxospp.engine.storage_reads"
-_VOTING = "paxospp.engine.voting"
-_WRITES = "paxospp.engine.writes"
+_ADMISSION = "paxospp.engine.rules.admission"
+_FETCHING = "paxospp.engine.rules.fetching"
+_VOTERS = "paxospp.engine.rules.voters"
+_READS = "paxospp.engine.handlers.reads"
+_ELECTION = "paxospp.engine.rules.election"
+_BOOTSTRAP = "paxospp.engine.rules.bootstrap"
+_ROUNDS = "paxospp.engine.rules.heartbeat_rounds"
+_LEARNER = "paxospp.engine.rules.learner"
+_LEARNING = "paxospp.engine.handlers.learning"
+_LOG = "paxospp.engine.rules.log"
+_ADMISSION = "paxospp.engine.rules.admission"
+_HEARTBEATS = "paxospp.engine.handlers.heartbeats"
+_READING = "paxospp.engine.rules.pending_reads"
+_STORAGE_READS = "paxospp.engine.rules.storage_reads"
+_ACCEPTING = "paxospp.engine.handlers.accepting"
+_WRITES = "paxospp.engine.rules.writes"
 
 MUTANTS = (
     # Learning.
@@ -76,12 +76,12 @@ MUTANTS = (
         "Liveness: somebody else could help.",
         (
             Patch(
-                _CATCH_UP,
+                _FETCHING,
                 "            self._useless.add(late)\n        peer",
                 "            self._useless.clear()\n        peer",
             ),
             Patch(
-                _CATCH_UP,
+                _FETCHING,
                 "        for preferred in (self._helpful, leader):\n",
                 "        for preferred in (late, self._helpful, leader):\n",
             ),
@@ -156,7 +156,7 @@ MUTANTS = (
         "Rule 9: a disk that was wiped votes like the one before it.",
         (
             Patch(
-                _CLUSTER,
+                _VOTERS,
                 "        self.voters = Majority(membership)\n        self.others",
                 "        self.voters = self.voters if isinstance(self.voters, Everyone) else Majority(membership)\n"
                 "        self.others",
@@ -168,7 +168,7 @@ MUTANTS = (
         "Rule 9: a wiped disk answers none of slots that its name accepted.",
         (
             Patch(
-                _VOTING,
+                _ACCEPTING,
                 "if self._cluster.membership is None and (sender.cluster_id or prepare.start != FOUNDING_SLOT):",
                 "if self._cluster.membership is None and not sender.node:",
             ),
@@ -179,7 +179,7 @@ MUTANTS = (
         "Rule 9: two foundings are chosen.",
         (
             Patch(
-                _FOUNDING,
+                _BOOTSTRAP,
                 "    if entry is not None and entry.kind is Kind.MEMBERSHIP:\n",
                 "    if entry is not None and entry.kind is Kind.COMMANDS:\n",
             ),
@@ -190,9 +190,9 @@ MUTANTS = (
         "Rule 8: a disk that was rolled back is not noticed.",
         (
             Patch(
-                _PEER_BOOK,
-                "            life.boot, life.nonce, life.introduced = sender.boot, sender.nonce, False\n",
-                "            life.boot, life.nonce, life.introduced = sender.boot, sender.nonce, True\n",
+                _ADMISSION,
+                "            known.boot, known.nonce, known.introduced = sender.boot, sender.nonce, False\n",
+                "            known.boot, known.nonce, known.introduced = sender.boot, sender.nonce, True\n",
             ),
         ),
     ),
@@ -201,11 +201,11 @@ MUTANTS = (
         "Rule 8: an honest replica is heard no more.",
         (
             Patch(
-                _PEER_BOOK,
-                "        if isinstance(message, Accepted) and message.slot > life.accepted_up_to:\n"
-                "            life.accepted_up_to = message.slot\n",
-                "        if isinstance(message, Accepted) and message.slot >= life.accepted_up_to:\n"
-                "            life.accepted_up_to = Slot(message.slot + 1)\n",
+                _ADMISSION,
+                "        if isinstance(message, Accepted) and message.slot > known.accepted_up_to:\n"
+                "            known.accepted_up_to = message.slot\n",
+                "        if isinstance(message, Accepted) and message.slot >= known.accepted_up_to:\n"
+                "            known.accepted_up_to = Slot(message.slot + 1)\n",
             ),
         ),
     ),
@@ -216,8 +216,8 @@ MUTANTS = (
         (
             Patch(
                 _ELECTION,
-                "        if self._probe_round is None:\n            return Verdict.PROBE\n",
-                "        if self._probe_round is None:\n            return Verdict.CAMPAIGN\n",
+                "        if self._probe_round is None:\n            return ElectionStep.PROBE\n",
+                "        if self._probe_round is None:\n            return ElectionStep.CAMPAIGN\n",
             ),
         ),
     ),
@@ -237,7 +237,7 @@ MUTANTS = (
         "Rule 5: others count on it.",
         (
             Patch(
-                _PULSE,
+                _HEARTBEATS,
                 "        return self.writes.oldest_age(now) <= self._window_s\n",
                 "        return self.writes.oldest_age(now) >= 0\n",
             ),
@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         "every round of heartbeats has the same number",
         "Rule 6: an answer from before a read confirms it.",
-        (Patch(_HEARTBEATS, "        self.round += 1\n", "        self.round = 1\n"),),
+        (Patch(_ROUNDS, "        self.round += 1\n", "        self.round = 1\n"),),
     ),
     # Reads.
     Mutant(
@@ -254,11 +254,11 @@ MUTANTS = (
         "Rule 6: it may lack what was acknowledged.",
         (
             Patch(
-                _CONFIRMING,
+                _READS,
                 '            self._observer.reached("reads: one is put to a replica that does not lead")\n'
-                "            self._answer(asker, None, leading, turn)\n",
+                "            self._answer(asker, None, leading, out)\n",
                 '            self._observer.reached("reads: one is put to a replica that does not lead")\n'
-                "            self._answer(asker, self._learning.decided, leading, turn)\n",
+                "            self._answer(asker, self._learning.decided, leading, out)\n",
             ),
         ),
     ),
@@ -267,11 +267,11 @@ MUTANTS = (
         "Rule 6: somebody else may lead, and have decided more.",
         (
             Patch(
-                _CONFIRMING,
+                _READS,
                 '            self._observer.reached("reads: one is abandoned because its leader steps down")\n'
-                "            self._answer(asker, None, None, turn)\n",
+                "            self._answer(asker, None, None, out)\n",
                 '            self._observer.reached("reads: one is abandoned because its leader steps down")\n'
-                "            self._answer(asker, self._learning.decided, None, turn)\n",
+                "            self._answer(asker, self._learning.decided, None, out)\n",
             ),
         ),
     ),

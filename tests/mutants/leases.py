@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_LEASE = "paxospp.engine.lease"
+_LEASE = "paxospp.engine.rules.lease"
 
 
 def _lease(name: str, why: str, old: str, new: str) -> Mutant:

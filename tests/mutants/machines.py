@@ -6,8 +6,8 @@ from tests.mutants.mutant import Mutant, Patch
 
 _DRIVER = "paxospp.node.driver"
 _EXECUTOR = "paxospp.execution.executor"
-_LEARNING = "paxospp.engine.learning"
-_SESSIONS = "paxospp.execution.sessions"
+_LEARNING = "paxospp.engine.handlers.learning"
+_SESSIONS = "paxospp.sessions.table"
 _WRITER = "paxospp.node.writer"
 
 MUTANTS = (
@@ -139,7 +139,7 @@ MUTANTS = (
         "Rule 8: a value that was changed on its way or at rest is applied.",
         (
             Patch(
-                "paxospp.execution.values",
+                "paxospp.sessions.runs",
                 "    if zlib.crc32(body) != checksum:\n",
                 "    if checksum < 0:\n",
             ),
@@ -205,8 +205,8 @@ MUTANTS = (
         (
             Patch(
                 _LEARNING,
-                "        first = Slot(min(first, meta.slot + 1))\n        turn.write",
-                "        first = Slot(min(self.delivered + 1, meta.slot + 9))\n        turn.write",
+                "        first = Slot(min(first, meta.slot + 1))\n        out.write",
+                "        first = Slot(min(self.delivered + 1, meta.slot + 9))\n        out.write",
             ),
         ),
     ),

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_ACCEPTOR = "paxospp.engine.acceptor"
-_DAMAGED_END = "paxospp.engine.damaged_end"
-_ELECTION = "paxospp.engine.election"
+_ACCEPTOR = "paxospp.engine.rules.acceptor"
+_LOG = "paxospp.engine.rules.log"
+_ELECTION = "paxospp.engine.rules.election"
 _FETCHING = "paxospp.node.snapshots.fetching"
-_HEARTBEATS = "paxospp.engine.heartbeats"
-_LEADING = "paxospp.engine.leading"
-_LEASE = "paxospp.engine.lease"
-_LEARNING = "paxospp.engine.learning"
-_PROMISES = "paxospp.engine.promises"
+_HEARTBEATS = "paxospp.engine.rules.heartbeat_rounds"
+_LEADING = "paxospp.engine.rules.leader"
+_LEASE = "paxospp.engine.rules.lease"
+_LEARNING = "paxospp.engine.handlers.learning"
+_PROMISES = "paxospp.engine.rules.promises"
 _PROTOCOL = "paxospp.engine.protocol"
 
 MUTANTS = (
@@ -71,7 +71,7 @@ MUTANTS = (
         "a leader or candidate installs a snapshot without meeting its ballot",
         "Rules 1 and 4: it announces under its own, lower ballot what a higher one decided.",
         (
-            Patch(_PROTOCOL, "        self.meet(covered.ballot, turn)\n", ""),
+            Patch(_PROTOCOL, "        self.meet(covered.ballot, out)\n", ""),
             # The first chunk that comes meets the ballot already.
             Patch("paxospp.node.snapshots.fetching", "                self._on_ballot(chunk.ballot)\n", ""),
         ),
@@ -358,16 +358,16 @@ MUTANTS = (
     Mutant(
         "a leader's own damage has no end",
         "Rule 5: nothing is decided with it when another one is away, although it holds everything.",
-        (Patch(_DAMAGED_END, "        if vouched_up_to and self", "        if False and self"),),
+        (Patch(_LOG, "        if not vouched_up_to or not self", "        if True or not self"),),
     ),
     Mutant(
         "where damage ends is not written down",
         "Rule 5: two of three disks that ever lost their end keep everybody from leading when all start at once.",
         (
             Patch(
-                _DAMAGED_END,
-                "            turn.write(WriteBatch(faulty_until=Slot(bound + 1)))",
-                "            pass",
+                _LOG,
+                "        return WriteBatch(faulty_until=Slot(bound + 1))",
+                "        return NOTHING",
             ),
         ),
     ),

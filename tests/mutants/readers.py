@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_LEARNER = "paxospp.engine.learner"
-_LEARNING = "paxospp.engine.learning"
+_LEARNER = "paxospp.engine.rules.learner"
+_LEARNING = "paxospp.engine.handlers.learning"
 _PROTOCOL = "paxospp.engine.protocol"
-_CONFIRMING = "paxospp.engine.confirming"
-_READING = "paxospp.engine.reading"
-_CATCH_UP = "paxospp.engine.catch_up"
+_READS = "paxospp.engine.handlers.reads"
+_READING = "paxospp.engine.rules.pending_reads"
+_FETCHING = "paxospp.engine.rules.fetching"
 _QUERIES = "paxospp.node.queries"
 
 MUTANTS = (
@@ -61,7 +61,7 @@ MUTANTS = (
         (
             Patch(
                 _LEARNING,
-                "        request = self.fetching.ask(hole, None if leader is None else leader.node, turn.now)\n",
+                "        request = self.fetching.ask(hole, None if leader is None else leader.node, out.now)\n",
                 "        request: tuple[NodeId, CatchUp] | None = None\n",
             ),
         ),
@@ -69,7 +69,7 @@ MUTANTS = (
     Mutant(
         "a hole is asked for once",
         "B14: and not again when the question or the answer was lost.",
-        (Patch(_CATCH_UP, "        self.due_at = self._request.expires_at\n", '        self.due_at = float("inf")\n'),),
+        (Patch(_FETCHING, "        self.due_at = self._request.expires_at\n", '        self.due_at = float("inf")\n'),),
     ),
     Mutant(
         "any answer to a catch-up is believed",
@@ -131,7 +131,7 @@ MUTANTS = (
         "B31: what was acknowledged under its predecessor is missing.",
         (
             Patch(
-                _CONFIRMING,
+                _READS,
                 "        read = Read(asker, Slot(max(self._learning.decided, leading.recovered_up_to)))\n",
                 "        read = Read(asker, self._learning.decided)\n",
             ),
@@ -142,7 +142,7 @@ MUTANTS = (
         "Rule 6, B20: a slot that its quorum cannot call clean may hold what was acknowledged last.",
         (
             Patch(
-                _CONFIRMING,
+                _READS,
                 "        if not leading.sees_the_end(self._cluster.voters):\n",
                 "        if False:\n",
             ),
@@ -154,8 +154,8 @@ MUTANTS = (
         (
             Patch(
                 _PROTOCOL,
-                "        if answer.nonce != self._identity.nonce or not self.pulse.heartbeats.on_answer(",
-                "        if not self.pulse.heartbeats.on_answer(",
+                "        if answer.nonce != self._identity.nonce or not self.heartbeats.rounds.on_answer(",
+                "        if not self.heartbeats.rounds.on_answer(",
             ),
         ),
     ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_CALLER = "paxospp.execution.caller"
-_DIGESTS = "paxospp.engine.digests"
+_CALLER = "paxospp.sessions.caller"
+_DIGESTS = "paxospp.engine.rules.digests"
 _EFFECTS = "paxospp.execution.effects"
 _FETCHING = "paxospp.node.snapshots.fetching"
 _INSTANCES = "paxospp.execution.instances"
@@ -94,7 +94,7 @@ MUTANTS = (
         (
             Patch(
                 _CALLER,
-                "        self._base = 1  # the lowest number not answered; all below are\n",
+                "        self._base = 1  # the lowest number that is not answered; all below are\n",
                 "        self._base = getattr(self, '_base', 1)\n",
             ),
         ),

@@ -24,7 +24,7 @@ def test_the_mutant_applies_to_the_source_as_it_stands(mutant: Mutant) -> None:
 def test_a_mutant_that_does_not_fit_the_source_is_an_error() -> None:
     for old in ("nobody wrote this", "self"):
         with pytest.raises(DoesNotApplyError):
-            Mutant("none", "", (Patch("paxospp.engine.quorum", old, ""),)).check()
+            Mutant("none", "", (Patch("paxospp.engine.rules.voters", old, ""),)).check()
 
 
 def test_there_are_many_and_each_says_what_it_breaks() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from paxospp.messages import Accept, Message, Sender
 from paxospp.model import Ballot, Kind, NodeId, Slot
 from paxospp.rpc.server import ClientConnection, Server
-from paxospp.wire.codec import decode_frame, encode_frame
+from paxospp.wire.frames import decode_frame, encode_frame
 from paxospp.wire.v1 import client_pb2 as pb
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")

@@ -24,7 +24,7 @@ def heartbeat(round: int) -> Heartbeat:
     return Heartbeat(
         round=round,
         leading=None,
-        served=False,
+        quorum_connected=False,
         decided_up_to=Slot(0),
         promised=None,
         remembered=Slot(0),

@@ -11,9 +11,9 @@ from random import Random
 from paxospp_memory import MemoryStorage
 
 from paxospp.config import NodeConfig
-from paxospp.engine.digests import Digests
-from paxospp.engine.observer import Observer
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.digests import Digests
+from paxospp.engine.rules.observer import Observer
 from paxospp.engine.settings import Settings
 from paxospp.messages import CatchUp, Checkpoint, Decided, SnapshotChunk
 from paxospp.model import NodeId, Slot, SnapshotMeta

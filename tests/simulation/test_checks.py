@@ -14,13 +14,13 @@ from typing import cast
 import pytest
 
 from paxospp.config import NodeConfig
-from paxospp.engine.leading import Leading
-from paxospp.engine.lease import Lease
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.lease import Lease
 from paxospp.execution.effects import Effects
-from paxospp.execution.sessions import SessionTable
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot, SnapshotMeta
 from paxospp.node.pacing import PACING
 from paxospp.node.snapshots.policy import Policy
+from paxospp.sessions.table import SessionTable
 from paxospp.storage.contract import WriteBatch
 from paxospp.testing import simulation
 from paxospp.testing.simulation.broken import Broken

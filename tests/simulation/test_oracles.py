@@ -173,14 +173,14 @@ def test_a_grant_is_counted_from_the_round_that_it_answers() -> None:
         promised=LOW,
         decided=Slot(0),
         disk_answers=True,
-        served=True,
+        quorum_connected=True,
         leader=N1,
         remembered=Slot(0),
         booted_with=None,
         lease=1_000_000,
     )
     heartbeats = SimpleNamespace(answers={N2: SimpleNamespace(answer=answer)})
-    protocol = SimpleNamespace(pulse=SimpleNamespace(heartbeats=heartbeats))
+    protocol = SimpleNamespace(heartbeats=SimpleNamespace(rounds=heartbeats))
     host = a_host(N1, replica=SimpleNamespace(protocol=protocol))
     host.boot_time = lambda: now
     host.world_time_of = lambda time: time

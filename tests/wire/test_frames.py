@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paxospp.messages import Accept, Accepted, ForwardRuns, Heartbeat, Message, Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
-from paxospp.wire.codec import FrameDecoder, FrameEncoder, MalformedFrameError, decode_frame, encode_frame, size_of
+from paxospp.wire.frames import FrameDecoder, FrameEncoder, MalformedFrameError, decode_frame, encode_frame, size_of
 from paxospp.wire.v1 import peer_pb2 as pb
 from tests.wire.drawn import MESSAGES, NAMES, SENDERS
 
@@ -35,7 +35,7 @@ MESSAGES_SENT: tuple[Message, ...] = (
     Heartbeat(
         round=5,
         leading=BALLOT,
-        served=True,
+        quorum_connected=True,
         decided_up_to=Slot(8),
         promised=BALLOT,
         remembered=Slot(0),

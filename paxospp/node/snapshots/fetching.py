@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from paxospp.engine.covered import Covered
+from paxospp.engine.rules.covered import Covered
 from paxospp.errors import CorruptedError
 from paxospp.execution.snapshot import SnapshotCheck
 from paxospp.markers import UNWATCHED, Markers

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from paxospp.config import NodeConfig
-from paxospp.engine.covered import Covered
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.covered import Covered
 from paxospp.errors import CorruptedError, StorageError, UnavailableError
 from paxospp.events import Event, FaultFound, SnapshotInstalled, SnapshotTaken
 from paxospp.execution.executor import Executor

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from paxospp.engine.settings import Settings
-from paxospp.engine.timeless import Timer
 from paxospp.messages import ProtocolMessage, Sender
 from paxospp.model import Membership, NodeId, Slot
 from paxospp.testing.exploration.disk import Snapshot
+from paxospp.testing.exploration.timeless import Timer
 
 
 class Deliver(NamedTuple):

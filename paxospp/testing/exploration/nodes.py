@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from paxospp.engine.output import ReadRange, Send
+from paxospp.engine.output import Send
 from paxospp.engine.replica import Replica
-from paxospp.engine.timeless import duplicate_without_time, picture_without_time, wants_to_fetch
+from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.messages import Accepted, Nack, Prepare, Promise
 from paxospp.model import Ballot, NodeId
 from paxospp.storage.contract import WriteBatch
 from paxospp.testing.exploration.disk import Disk, Snapshot
 from paxospp.testing.exploration.events import Cast, Envelope, Event
 from paxospp.testing.exploration.judging import Answer, Claim, Held
+from paxospp.testing.exploration.timeless import duplicate_without_time, picture_without_time, wants_to_fetch
 from paxospp.testing.exploration.working import EVEN, Listener, Work
 
 

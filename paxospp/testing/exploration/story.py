@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from paxospp.engine.timeless import Timer
 from paxospp.messages import (
     Accept,
     Accepted,
@@ -34,6 +33,7 @@ from paxospp.testing.exploration.events import (
 )
 from paxospp.testing.exploration.nodes import Step
 from paxospp.testing.exploration.scope import PLACE
+from paxospp.testing.exploration.timeless import Timer
 from paxospp.testing.exploration.worlds import Action, Explorer, World
 
 _WAITS_S = {Timer.FETCH: 0.05, Timer.HEARTBEAT: 0.1, Timer.RESEND: 0.2, Timer.WINDOW: 0.9}

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from paxospp.engine.covered import Covered
-from paxospp.engine.learning import stored_membership
-from paxospp.engine.observer import Observer
-from paxospp.engine.output import Output, ReadRange, Send
-from paxospp.engine.promises import Report
+from paxospp.engine.handlers.learning import stored_membership
+from paxospp.engine.output import Output, Send
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.covered import Covered
+from paxospp.engine.rules.observer import Observer
+from paxospp.engine.rules.promises import PromiseReport
+from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.engine.settings import Identity
-from paxospp.engine.timeless import Timer, duplicate_without_time
 from paxospp.errors import CorruptedError, InvariantViolatedError, TrimmedError
 from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, Sender
 from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
@@ -45,6 +45,7 @@ from paxospp.testing.exploration.judging import (
     Told,
     Vouched,
 )
+from paxospp.testing.exploration.timeless import Timer, duplicate_without_time
 
 if TYPE_CHECKING:
     from paxospp.testing.exploration.nodes import Node
@@ -85,7 +86,7 @@ class Listener(Observer):
     def reached(self, marker: str) -> None:
         self.marks.add(marker)
 
-    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: Report) -> None:
+    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: PromiseReport) -> None:
         self.counted.append((sender, ballot))
         if sender.node != self.name:
             accepted = frozenset((slot, entry.ballot) for slot, entry in report.entries.items())

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Settings
-from paxospp.engine.timeless import Timer
 from paxospp.messages import Accepted, Prepare, Promise
 from paxospp.model import Ballot, Member, Membership, NodeId, Slot
 from paxospp.testing.exploration.bookkeeping import Budgets, Histories
@@ -32,6 +31,7 @@ from paxospp.testing.exploration.events import (
 from paxospp.testing.exploration.judging import Answer, Fact
 from paxospp.testing.exploration.nodes import Node, Nodes, Step, can_campaign, can_fetch, can_propose
 from paxospp.testing.exploration.scope import BUDGETS, PLACE, Scope
+from paxospp.testing.exploration.timeless import Timer
 
 World = tuple[int, ...]
 """Nodes by number, then the history, then the budgets, then the messages in ascending order."""

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 
 from paxospp.errors import ConfigError, RejectedError
-from paxospp.execution.values import Run, encode_commands, encode_run
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
+from paxospp.sessions.runs import Run, encode_commands, encode_run
 from paxospp.state_machine import MachineOperation, StateMachine
 from paxospp.testing.workload import EncodedCall, Workload, encode_call
 

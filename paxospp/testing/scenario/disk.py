@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from paxospp.engine.learning import membership_meta, stored_membership
+from paxospp.engine.handlers.learning import membership_meta, stored_membership
 from paxospp.errors import CorruptedError, TrimmedError
 from paxospp.model import Ballot, Entry, Kind, Membership, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, WriteBatch

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from paxospp.engine.covered import Covered
-from paxospp.engine.output import Output, ReadRange, Send, merge
+from paxospp.engine.output import Output, Send, merge
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.covered import Covered
+from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.engine.settings import Identity, Settings
 from paxospp.errors import CorruptedError, TrimmedError
 from paxospp.events import FaultFound

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paxospp.engine.leading import Leading
-from paxospp.engine.writes import BYTES_MIN
-from paxospp.execution.sessions import SESSIONS_MAX
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.writes import BYTES_MIN
 from paxospp.model import Slot
 from paxospp.node.queries import OPEN_MAX
+from paxospp.sessions.table import SESSIONS_MAX
 from paxospp.testing.simulation.broken import Broken
 
 if TYPE_CHECKING:

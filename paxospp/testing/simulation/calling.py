@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from paxospp.execution.caller import Caller
-from paxospp.execution.sessions import RunStatus
+from paxospp.sessions.caller import Caller
+from paxospp.sessions.table import RunStatus
 
 if TYPE_CHECKING:
     from paxospp.testing.simulation.history import History

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from paxospp.calls import Consistency
 from paxospp.errors import CallError, CommandError, OverloadedError, RejectedError, UnavailableError
-from paxospp.execution.values import Run, encode_run
 from paxospp.messages import ForwardRuns
+from paxospp.sessions.runs import Run, encode_run
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.drawing import Calls, Drawn
 from paxospp.testing.simulation.history import Operation

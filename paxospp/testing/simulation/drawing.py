@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from paxospp.calls import Bounded, Consistency
-from paxospp.engine.lease import DRIFT_BOUND
+from paxospp.engine.rules.lease import DRIFT_BOUND
 from paxospp.state_machine import StateMachine
 from paxospp.state_machine.payload import encode_untyped
 from paxospp.testing.simulation.plan import Plan

@@ -10,7 +10,7 @@ from random import Random
 from paxospp.messages import Accept, Heartbeat, Message, Prepare, Sender
 from paxospp.model import Ballot, Kind, NodeId, Slot
 from paxospp.testing.simulation.faults import Faults
-from paxospp.wire.codec import encode_frame
+from paxospp.wire.frames import encode_frame
 
 
 class Mangler:
@@ -78,7 +78,7 @@ class Mangler:
                 message = Heartbeat(
                     round=1,
                     leading=ballot,
-                    served=True,
+                    quorum_connected=True,
                     decided_up_to=Slot(10**6),
                     promised=ballot,
                     remembered=Slot(0),

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paxospp.execution.instances import is_own
-from paxospp.execution.sessions import RunOutcome, RunStatus
-from paxospp.execution.snapshot import SnapshotReader
-from paxospp.execution.values import VOID, Run, decode_commands
+from paxospp.execution.snapshot import SnapshotDecoder
 from paxospp.model import Change, Entry, Kind, NodeId, Slot, SnapshotMeta
+from paxospp.sessions.runs import VOID, Run, decode_commands
+from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import StateMachine, unpack_call
 from paxospp.testing.simulation.alike import are_alike, hash_of_state
 from paxospp.testing.simulation.broken import Broken
@@ -248,13 +248,13 @@ class History:
     def on_snapshot(self, host: Host, meta: SnapshotMeta, data: bytes) -> None:
         """A snapshot is current on the disk of ``host`` (10); two of one slot are equal."""
         slot = meta.slot
-        head = SnapshotReader([data]).head
+        head = SnapshotDecoder([data]).head
         if head.applied != slot or slot > len(self.log) or head.digest != self.digests[slot]:
             raise Broken("10", f"{host.name} publishes a snapshot that says it is of slot {head.applied}")
         if head.horizon != self._horizons[slot]:
             raise Broken("10", f"{host.name} publishes a snapshot of slot {slot} in which others have expired")
         host.world.invariants.of_steps.check_covers(host, slot, head.ballot)
-        state = hash_of_state(SnapshotReader([data]))
+        state = hash_of_state(SnapshotDecoder([data]))
         if self._states.setdefault(slot, state) != state:
             raise Broken("divergence", f"{host.name} has another state in its snapshot of slot {slot} than others")
 

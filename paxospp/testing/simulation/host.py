@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from paxospp.engine.lease import DRIFT_BOUND
+from paxospp.engine.rules.lease import DRIFT_BOUND
 from paxospp.errors import (
     ConfigError,
     CorruptedError,

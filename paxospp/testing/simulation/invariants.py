@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from paxospp.engine.founding import FOUNDING_SLOT
+from paxospp.engine.rules.bootstrap import FOUNDING_SLOT
 from paxospp.engine.settings import Identity
 from paxospp.messages import (
     Accept,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LOOK_S = 0.05
 _SOON_S = 0.2
 _FOUNDING_S = 0.5
-_FOUNDING = Slot(1)
+_BOOTSTRAP = Slot(1)
 _WIPED_FOUNDERS = 0.5
 
 
@@ -173,9 +173,9 @@ class LeaderTroubles:
         clock = self._world.clock
         if host.loop is not life or clock.now > until or not self._troubles.is_on:
             self._world.network.cut(())
-        elif _FOUNDING in host.disk.image.entries:
+        elif _BOOTSTRAP in host.disk.image.entries:
             host.crash()
-            host.disk.image.damage([_FOUNDING])
+            host.disk.image.damage([_BOOTSTRAP])
             self._world.network.cut(())
             self._world.coverage["the only founding value rotted"] += 1
         else:

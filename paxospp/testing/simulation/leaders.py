@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paxospp.engine.founding import FOUNDING_SLOT
-from paxospp.engine.leading import Leading
-from paxospp.engine.promises import Report
+from paxospp.engine.rules.bootstrap import FOUNDING_SLOT
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.promises import PromiseReport
 from paxospp.messages import Accept, Promise
 from paxospp.model import Ballot, Kind, Membership, NodeId, Slot
 from paxospp.testing.simulation.broken import Broken
@@ -75,7 +75,7 @@ class LeaderRules:
             report = _Report(life, promise.decided, promise.first, promise.faulty, self._parts.pop(key))
             self._reports.setdefault(promise.ballot, {}).setdefault(host.name, []).append(report)
 
-    def on_own_promise(self, host: Host, ballot: Ballot, report: Report) -> None:
+    def on_own_promise(self, host: Host, ballot: Ballot, report: PromiseReport) -> None:
         """``host`` counts its own promise, which no message says; a later one says less of slots decided meanwhile."""
         accepted = {entry.slot: entry.ballot for entry in report.entries.values()}
         said = _Report((host.name, report.incarnation), report.decided, report.first, report.faulty, accepted)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paxospp.engine.leading import Leading
-from paxospp.engine.lease import META_KEY
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.lease import META_KEY
 from paxospp.messages import HeartbeatAnswer, Promise
 from paxospp.model import Ballot, NodeId
 from paxospp.testing.simulation.broken import Broken

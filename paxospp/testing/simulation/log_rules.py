@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from paxospp.engine.leading import Leading
+from paxospp.engine.rules.leader import Leading
 from paxospp.messages import CatchUp, Decided
 from paxospp.model import Ballot, Membership, NodeId, Slot
 from paxospp.testing.simulation.broken import Broken

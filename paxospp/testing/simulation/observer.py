@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from paxospp.engine.promises import Report
-from paxospp.engine.reading import Asker
+from paxospp.engine.rules.pending_reads import ReadRequester
+from paxospp.engine.rules.promises import PromiseReport
 from paxospp.messages import Sender
 from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
 from paxospp.node.observer import NodeObserver
@@ -36,7 +36,7 @@ class HostObserver(NodeObserver):
     def reported(self, answer: int) -> None:
         self._invariants.of_memory.on_reported(self._host, answer)
 
-    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: Report) -> None:
+    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: PromiseReport) -> None:
         self._invariants.of_steps.on_counted_promise(self._host, sender, answer, ballot, report)
         if sender.node == self._host.name:
             self._invariants.of_leaders.on_own_promise(self._host, ballot, report)
@@ -60,13 +60,13 @@ class HostObserver(NodeObserver):
     def closed_damage(self, bound: Slot, ballot: Ballot) -> None:
         self._invariants.on_closed_damage(self._host, bound)
 
-    def took_read(self, asker: Asker, ballot: Ballot, next_slot: Slot) -> None:
+    def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
         self._invariants.of_reads.on_taken(self._host, asker, ballot, next_slot)
 
-    def confirmed_read(self, asker: Asker, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+    def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
         self._invariants.of_reads.on_confirmed(self._host, asker, ballot, slot, by_lease=by_lease)
 
-    def gave_up_read(self, asker: Asker) -> None:
+    def gave_up_read(self, asker: ReadRequester) -> None:
         self._invariants.of_reads.on_given_up(self._host, asker)
 
     def asked(self, requests: Sequence[bytes]) -> None:

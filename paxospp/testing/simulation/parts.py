@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Identity
 from paxospp.execution.executor import Apply, Executor
-from paxospp.execution.sessions import RunOutcome
 from paxospp.messages import Message
 from paxospp.model import Entry, NodeId
 from paxospp.node.parts import Parts
 from paxospp.node.writer import Writer
 from paxospp.rpc.peers import PeerLinks
+from paxospp.sessions.table import RunOutcome
 from paxospp.state_machine import Context, StateMachine
 from paxospp.storage.contract import DurableState
 from paxospp.testing.machine_checks.comparison import disturb_sets

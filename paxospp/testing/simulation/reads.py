@@ -21,8 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paxospp.engine.leading import Leading
-from paxospp.engine.reading import Asker
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.pending_reads import ReadRequester
 from paxospp.messages import HeartbeatAnswer
 from paxospp.model import Ballot, NodeId, Slot
 from paxospp.testing.simulation.broken import Broken
@@ -47,7 +47,7 @@ class ReadRules:
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
-        self._waiting: dict[tuple[NodeId, Asker], list[_Asked]] = {}
+        self._waiting: dict[tuple[NodeId, ReadRequester], list[_Asked]] = {}
         """Reads that a node has taken in; copies of one question are answered in their order."""
         self._spoke: dict[Ballot, dict[NodeId, float]] = {}
         self._chosen_below: dict[Ballot, Slot] = {}
@@ -63,7 +63,7 @@ class ReadRules:
     def on_round(self, host: Host, round: int) -> None:
         """``host`` begins a round of heartbeats, or is asking on."""
         assert host.parts is not None
-        for peer, answered in host.parts.replica.protocol.pulse.heartbeats.answers.items():
+        for peer, answered in host.parts.replica.protocol.heartbeats.rounds.answers.items():
             if answered.answer.round > round:
                 raise Broken(
                     "B32",
@@ -80,18 +80,20 @@ class ReadRules:
         """A node starts, and has forgotten the reads it took in."""
         self._waiting = {key: copies for key, copies in self._waiting.items() if key[0] != host.name}
 
-    def on_taken(self, host: Host, asker: Asker, ballot: Ballot, next_slot: Slot) -> None:
+    def on_taken(self, host: Host, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
         """The leader of ``ballot`` takes in a read."""
         highest = self._invariants.of_roles.highest
         asked = _Asked(host.world.clock.now, next_slot, highest is not None and highest > ballot)
         self._waiting.setdefault((host.name, asker), []).append(asked)
 
-    def on_given_up(self, host: Host, asker: Asker) -> None:
+    def on_given_up(self, host: Host, asker: ReadRequester) -> None:
         """A leader says that it cannot confirm this read."""
         if copies := self._waiting.get((host.name, asker)):
             copies.pop()
 
-    def on_confirmed(self, host: Host, asker: Asker, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+    def on_confirmed(
+        self, host: Host, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool
+    ) -> None:
         """A leader confirms a read: the one that just came, if by its lease, or the oldest copy of it."""
         assert host.parts is not None
         if ballot is None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from paxospp.execution.exceptions import describe
 from paxospp.execution.instances import Instances, is_own, own_call
-from paxospp.execution.raising import describe
-from paxospp.execution.values import Commands
 from paxospp.model import Slot
+from paxospp.sessions.runs import Commands
 from paxospp.state_machine import OUTCOME_RESULT, Context, StateMachine, encode_raised, set_context
 from paxospp.testing.simulation.broken import Broken
 

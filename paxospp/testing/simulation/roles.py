@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paxospp.engine.campaigning import Campaigning
-from paxospp.engine.founding import FOUNDING_SLOT, voters_to_found
-from paxospp.engine.leading import Leading
+from paxospp.engine.rules.bootstrap import FOUNDING_SLOT, voters_to_found
+from paxospp.engine.rules.campaign import Campaigning
+from paxospp.engine.rules.leader import Leading
 from paxospp.model import Ballot
 from paxospp.testing.simulation.broken import Broken
 
@@ -57,8 +57,8 @@ class RoleRules:
         window_s = host.world.plan.config_of(host.index).election_timeout_s
         asked_at = host.parts.replica.active_time - window_s
         self._invariants.of_steps.check_may_campaign(host, asked_in, asked_at)
-        for peer, answer in protocol.pulse.heartbeats.since(asked_in, asked_at, voters).items():
-            if answer.served:
+        for peer, answer in protocol.heartbeats.rounds.since(asked_in, asked_at, voters).items():
+            if answer.quorum_connected:
                 raise Broken("B45", f"{host.name} campaigns although {peer} is served")
 
     def on_leads_on(self, host: Host, ticked_at: float) -> None:
@@ -69,7 +69,7 @@ class RoleRules:
         assert leading is not None
         if self._invariants.chosen.membership is None:
             return
-        self._invariants.of_steps.check_is_served(host, leading, ticked_at)
+        self._invariants.of_steps.check_is_quorum_connected(host, leading, ticked_at)
         self._invariants.of_steps.check_gets_on(host, leading, ticked_at)
         if protocol.writes.oldest_age(ticked_at) > 2 * config.election_timeout_s:
             raise Broken("B47", f"{host.name} leads, and its disk has not answered for two windows")

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from paxospp.execution.sessions import RunStatus
-from paxospp.execution.values import Run, SessionId
+from paxospp.sessions.runs import Run, SessionId
+from paxospp.sessions.table import RunStatus
 
 
 class Judgement(NamedTuple):

@@ -23,9 +23,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from paxospp.engine.leading import Leading
-from paxospp.engine.lease import DRIFT_BOUND
-from paxospp.engine.promises import Report
+from paxospp.engine.rules.leader import Leading
+from paxospp.engine.rules.lease import DRIFT_BOUND
+from paxospp.engine.rules.promises import PromiseReport
 from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, Sender, SnapshotChunk
 from paxospp.model import Ballot, NodeId, Slot
 from paxospp.testing.simulation.broken import Broken
@@ -148,7 +148,9 @@ class StepRules:
 
     # What is concluded.
 
-    def on_counted_promise(self, host: Host, sender: Sender, number: int, ballot: Ballot, report: Report) -> None:
+    def on_counted_promise(
+        self, host: Host, sender: Sender, number: int, ballot: Ballot, report: PromiseReport
+    ) -> None:
         """``host`` takes all parts of an answer for in (rule 2)."""
         if sender.node == host.name:
             host.world.invariants.of_logs.on_own_promise(host, ballot)
@@ -219,7 +221,7 @@ class StepRules:
         if granted is None:
             raise Broken("B33", f"{host.name} counts on a lease that {peer.name} has not granted")
         assert host.parts is not None
-        answer = host.parts.replica.protocol.pulse.heartbeats.answers[peer.name].answer
+        answer = host.parts.replica.protocol.heartbeats.rounds.answers[peer.name].answer
         began_at = self._rounds[host.name][answer.round]
         if until > began_at + answer.lease / _SECOND_US * (1 - DRIFT_BOUND) + _TICK_S:
             raise Broken("B33", f"{host.name} counts a lease of {peer.name} from after round {answer.round} began")
@@ -238,7 +240,7 @@ class StepRules:
         """
         assert host.parts is not None
         working: set[NodeId] = set()
-        for peer, answered in host.parts.replica.protocol.pulse.heartbeats.answers.items():
+        for peer, answered in host.parts.replica.protocol.heartbeats.rounds.answers.items():
             answer, incarnation = answered.answer, answered.incarnation
             if (incarnation, answer) not in self._beats[host.name, answer.nonce, answer.round]:
                 raise Broken("B32", f"{host.name} keeps an answer of {peer} that was not given: {answer}")
@@ -247,7 +249,7 @@ class StepRules:
                 working.add(peer)
         return working
 
-    def check_is_served(self, host: Host, leading: Leading, ticked_at: float) -> None:
+    def check_is_quorum_connected(self, host: Host, leading: Leading, ticked_at: float) -> None:
         """17: when it ticks, a quorum of voters with working disks has answered within two windows (rule 5)."""
         assert host.parts is not None
         config, protocol = host.world.plan.config_of(host.index), host.parts.replica.protocol
@@ -319,5 +321,5 @@ def _life(host: Host) -> Life:
     return host.name, host.sender.incarnation
 
 
-def _ballots(report: Report) -> dict[Slot, Ballot]:
+def _ballots(report: PromiseReport) -> dict[Slot, Ballot]:
     return {slot: entry.ballot for slot, entry in report.entries.items()}

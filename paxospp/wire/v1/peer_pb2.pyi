@@ -168,10 +168,10 @@ class Nack(_message.Message):
     def __init__(self, refused: _Optional[_Union[Ballot, _Mapping]] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("round", "leading", "served", "decided_up_to", "recovered_up_to", "promised", "remembered", "booted_with", "checkpoint", "vouched_up_to")
+    __slots__ = ("round", "leading", "quorum_connected", "decided_up_to", "recovered_up_to", "promised", "remembered", "booted_with", "checkpoint", "vouched_up_to")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     LEADING_FIELD_NUMBER: _ClassVar[int]
-    SERVED_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_CONNECTED_FIELD_NUMBER: _ClassVar[int]
     DECIDED_UP_TO_FIELD_NUMBER: _ClassVar[int]
     RECOVERED_UP_TO_FIELD_NUMBER: _ClassVar[int]
     PROMISED_FIELD_NUMBER: _ClassVar[int]
@@ -181,7 +181,7 @@ class Heartbeat(_message.Message):
     VOUCHED_UP_TO_FIELD_NUMBER: _ClassVar[int]
     round: int
     leading: Ballot
-    served: bool
+    quorum_connected: bool
     decided_up_to: int
     recovered_up_to: int
     promised: Ballot
@@ -189,7 +189,7 @@ class Heartbeat(_message.Message):
     booted_with: Ballot
     checkpoint: Checkpoint
     vouched_up_to: int
-    def __init__(self, round: _Optional[int] = ..., leading: _Optional[_Union[Ballot, _Mapping]] = ..., served: bool = ..., decided_up_to: _Optional[int] = ..., recovered_up_to: _Optional[int] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., remembered: _Optional[int] = ..., booted_with: _Optional[_Union[Ballot, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., vouched_up_to: _Optional[int] = ...) -> None: ...
+    def __init__(self, round: _Optional[int] = ..., leading: _Optional[_Union[Ballot, _Mapping]] = ..., quorum_connected: bool = ..., decided_up_to: _Optional[int] = ..., recovered_up_to: _Optional[int] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., remembered: _Optional[int] = ..., booted_with: _Optional[_Union[Ballot, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., vouched_up_to: _Optional[int] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
     __slots__ = ("slot", "digest")
@@ -200,13 +200,13 @@ class Checkpoint(_message.Message):
     def __init__(self, slot: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class HeartbeatAnswer(_message.Message):
-    __slots__ = ("nonce", "round", "promised", "decided", "disk_answers", "served", "leader", "remembered", "booted_with", "lease", "vouched_up_to")
+    __slots__ = ("nonce", "round", "promised", "decided", "disk_answers", "quorum_connected", "leader", "remembered", "booted_with", "lease", "vouched_up_to")
     NONCE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PROMISED_FIELD_NUMBER: _ClassVar[int]
     DECIDED_FIELD_NUMBER: _ClassVar[int]
     DISK_ANSWERS_FIELD_NUMBER: _ClassVar[int]
-    SERVED_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_CONNECTED_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     REMEMBERED_FIELD_NUMBER: _ClassVar[int]
     BOOTED_WITH_FIELD_NUMBER: _ClassVar[int]
@@ -217,13 +217,13 @@ class HeartbeatAnswer(_message.Message):
     promised: Ballot
     decided: int
     disk_answers: bool
-    served: bool
+    quorum_connected: bool
     leader: str
     remembered: int
     booted_with: Ballot
     lease: int
     vouched_up_to: int
-    def __init__(self, nonce: _Optional[int] = ..., round: _Optional[int] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., decided: _Optional[int] = ..., disk_answers: bool = ..., served: bool = ..., leader: _Optional[str] = ..., remembered: _Optional[int] = ..., booted_with: _Optional[_Union[Ballot, _Mapping]] = ..., lease: _Optional[int] = ..., vouched_up_to: _Optional[int] = ...) -> None: ...
+    def __init__(self, nonce: _Optional[int] = ..., round: _Optional[int] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., decided: _Optional[int] = ..., disk_answers: bool = ..., quorum_connected: bool = ..., leader: _Optional[str] = ..., remembered: _Optional[int] = ..., booted_with: _Optional[_Union[Ballot, _Mapping]] = ..., lease: _Optional[int] = ..., vouched_up_to: _Optional[int] = ...) -> None: ...
 
 class CatchUp(_message.Message):
     __slots__ = ("start", "stop")

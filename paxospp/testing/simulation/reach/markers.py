@@ -1,6 +1,6 @@
 """Every marker in the code under test, read from its source, so that one that is never reached still counts.
 
-A marker is a literal at the place where it is reported (see ``paxospp.engine.observer``). It may be
+A marker is a literal at the place where it is reported (see ``paxospp.engine.rules.observer``). It may be
 chosen by a conditional expression, or looked up in a dictionary of the same module; anything else
 would hide it, and is an error.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import paxospp
 
-WATCHED = ("engine", "execution", "node")
+WATCHED = ("engine", "execution", "sessions", "node")
 """The packages that report markers."""
 
 

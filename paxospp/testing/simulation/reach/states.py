@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from paxospp.engine.campaigning import Campaigning
+from paxospp.engine.rules.campaign import Campaigning
 
 if TYPE_CHECKING:
-    from paxospp.engine.promises import Promises
     from paxospp.engine.protocol import Protocol
+    from paxospp.engine.rules.promises import Promises
     from paxospp.testing.simulation.host import Host
 
 State = Callable[["Host"], bool]
@@ -105,7 +105,7 @@ def _writing(host: Host) -> bool:
 
 def _disk_hangs(host: Host) -> bool:
     assert host.parts is not None
-    return not _protocol(host).pulse.disk_answers(host.parts.replica.active_time)
+    return not _protocol(host).heartbeats.disk_answers(host.parts.replica.active_time)
 
 
 def _without_vote(host: Host) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
-from paxospp.engine.admission import highest_ballot
-from paxospp.engine.campaigning import Campaigning as EngineCampaigning
-from paxospp.engine.leading import Leading as EngineLeading
-from paxospp.engine.lease import DRIFT_BOUND
+from paxospp.engine.rules.admission import highest_ballot
+from paxospp.engine.rules.campaign import Campaigning as EngineCampaigning
+from paxospp.engine.rules.leader import Leading as EngineLeading
+from paxospp.engine.rules.lease import DRIFT_BOUND
 from paxospp.messages import Accept as EngineAccept
 from paxospp.messages import Accepted as EngineAccepted
 from paxospp.messages import Decided as EngineDecided

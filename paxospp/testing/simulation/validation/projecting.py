@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from paxospp.engine import promises
+from paxospp.engine.rules import promises
 from paxospp.messages import Promise as EnginePromise
 from paxospp.model import Ballot as EngineBallot
 from paxospp.model import Entry, Kind
@@ -61,7 +61,7 @@ def faulty_of(ranges: Iterable[range]) -> tuple[frozenset[int], int]:
     return frozenset(named), open_from
 
 
-def report_of(report: promises.Report) -> Report:
+def report_of(report: promises.PromiseReport) -> Report:
     """A report as the leader counts it."""
     entries = Map((int(slot), pvalue_of(entry)) for slot, entry in report.entries.items())
     return _report(report.incarnation, report.decided, report.first, entries, report.faulty)

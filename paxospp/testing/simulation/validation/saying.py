@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from paxospp.engine.heartbeats import ANNOUNCEMENT
+from paxospp.engine.rules.heartbeat_rounds import ANNOUNCEMENT
 from paxospp.messages import Accept as EngineAccept
 from paxospp.messages import Accepted as EngineAccepted
 from paxospp.messages import Decided as EngineDecided

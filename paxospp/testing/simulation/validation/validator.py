@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from paxospp.engine.campaigning import Campaigning as EngineCampaigning
-from paxospp.engine.leading import Leading as EngineLeading
-from paxospp.engine.lease import META_KEY
 from paxospp.engine.output import Output
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.campaign import Campaigning as EngineCampaigning
+from paxospp.engine.rules.leader import Leading as EngineLeading
+from paxospp.engine.rules.lease import META_KEY
 from paxospp.engine.settings import Identity
 from paxospp.messages import Accepted as EngineAccepted
 from paxospp.messages import Message, Nack, SnapshotChunk

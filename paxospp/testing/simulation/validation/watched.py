@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from paxospp.engine.covered import Covered
-from paxospp.engine.observer import Observer
 from paxospp.engine.output import Output
-from paxospp.engine.promises import Report
-from paxospp.engine.reading import Asker
 from paxospp.engine.replica import Replica
+from paxospp.engine.rules.covered import Covered
+from paxospp.engine.rules.observer import Observer
+from paxospp.engine.rules.pending_reads import ReadRequester
+from paxospp.engine.rules.promises import PromiseReport
 from paxospp.messages import ProtocolMessage, Sender
 from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 
@@ -31,7 +31,7 @@ class Call:
     publishes: tuple[SnapshotMeta, Slot] | None = None
     token: int = 0
     """The write that has returned."""
-    reports: list[tuple[Sender, int, Ballot, Report]] = field(default_factory=list)
+    reports: list[tuple[Sender, int, Ballot, PromiseReport]] = field(default_factory=list)
     acceptances: list[tuple[Ballot, Slot, NodeId, int]] = field(default_factory=list)
     learned: list[tuple[Slot, Ballot]] = field(default_factory=list)
     closed: list[tuple[Slot, Ballot]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Listening(Observer):
     def reported(self, answer: int) -> None:
         self._inner.reported(answer)
 
-    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: Report) -> None:
+    def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: PromiseReport) -> None:
         self.call.reports.append((sender, answer, ballot, report))
         self._inner.counted_promise(sender, answer, ballot, report)
 
@@ -71,14 +71,14 @@ class Listening(Observer):
         self.call.grants.append((peer, until))
         self._inner.counted_grant(peer, until)
 
-    def took_read(self, asker: Asker, ballot: Ballot, next_slot: Slot) -> None:
+    def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
         self._inner.took_read(asker, ballot, next_slot)
 
-    def confirmed_read(self, asker: Asker, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+    def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
         self.call.reads_by_lease += by_lease
         self._inner.confirmed_read(asker, ballot, slot, by_lease=by_lease)
 
-    def gave_up_read(self, asker: Asker) -> None:
+    def gave_up_read(self, asker: ReadRequester) -> None:
         self._inner.gave_up_read(asker)
 
     def learned(self, slot: Slot, ballot: Ballot) -> None:

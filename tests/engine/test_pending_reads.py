@@ -1,0 +1,93 @@
+"""Reads are confirmed by a round begun after them (Ongaro's thesis, 6.4)."""
+
+from __future__ import annotations
+
+from paxospp.engine.rules.pending_reads import ForwardedReads, PendingReads, Read, ReadRequester
+from paxospp.model import Slot
+
+from .words import N1, N2, N3, majority
+
+
+def read(ticket: int) -> Read:
+    return Read(ReadRequester(None, 0, ticket), Slot(5))
+
+
+def test_a_read_is_confirmed_by_a_quorum_of_answers_to_a_round_begun_after_it() -> None:
+    reading = PendingReads()
+    reading.add(read(1))
+    assert reading.wants_round
+    reading.begin(7, N1)
+
+    assert list(reading.confirmed(majority())) == []
+    reading.on_answer(N2, 7)
+    assert list(reading.confirmed(majority())) == [read(1)]
+
+
+def test_answers_to_an_older_round_confirm_nothing() -> None:
+    """B32."""
+    reading = PendingReads()
+    reading.add(read(1))
+    reading.begin(7, N1)
+    reading.on_answer(N2, 6)
+    reading.on_answer(N3, 6)
+
+    assert list(reading.confirmed(majority())) == []
+
+
+def test_a_read_that_came_while_a_round_was_out_waits_for_the_next_one() -> None:
+    reading = PendingReads()
+    reading.add(read(1))
+    reading.begin(7, N1)
+    reading.add(read(2))
+    assert not reading.wants_round
+    reading.on_answer(N2, 7)
+
+    assert list(reading.confirmed(majority())) == [read(1)]
+    assert reading.wants_round
+    reading.begin(8, N1)
+    reading.on_answer(N3, 8)
+    assert list(reading.confirmed(majority())) == [read(2)]
+
+
+def test_three_answers_of_one_node_are_one() -> None:
+    """B7."""
+    reading = PendingReads()
+    reading.add(read(1))
+    reading.begin(7, N1)
+    for _ in range(3):
+        reading.on_answer(N2, 7)
+
+    assert list(reading.confirmed(majority(5))) == []
+
+
+def test_one_confirmation_serves_every_read_that_waited() -> None:
+    reading = PendingReads()
+    for ticket in range(100):
+        reading.add(read(ticket))
+    reading.begin(7, N1)
+    reading.on_answer(N3, 9)
+
+    assert len(list(reading.confirmed(majority()))) == 100
+
+
+def test_a_leader_that_steps_down_confirms_nothing_more() -> None:
+    reading = PendingReads()
+    reading.add(read(1))
+    reading.begin(7, N1)
+    reading.add(read(2))
+
+    assert [asker.number for asker in reading.abandon()] == [1, 2]
+    reading.on_answer(N2, 7)
+    assert list(reading.confirmed(majority())) == []
+
+
+def test_a_remote_read_is_answered_once_or_given_up() -> None:
+    reads = ForwardedReads()
+    counter = reads.ask(5, until=1.0)
+    other = reads.ask(6, until=2.0)
+
+    assert reads.take(counter) == 5
+    assert reads.take(counter) is None
+    assert reads.give_up(1.5) == []
+    assert reads.give_up(2.0) == [6]
+    assert reads.take(other) is None
