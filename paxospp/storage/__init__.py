@@ -1,6 +1,7 @@
 """Storages: the contract that keeps a replica's log (``contract``), and helpers for plug-ins that implement it."""
 
 from paxospp.storage.anchor import Anchor, Recovery, StoreAnchor
+from paxospp.storage.batch_check import check_batch
 from paxospp.storage.contract import (
     DurableState,
     SnapshotReader,
@@ -29,6 +30,7 @@ __all__ = [
     "StorageBackend",
     "StoreAnchor",
     "WriteBatch",
+    "check_batch",
     "entry_key",
     "lock_directory",
     "make_directory",

@@ -28,6 +28,7 @@ from typing import Protocol
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
 from paxospp.model import Ballot, Entry, Slot, SnapshotMeta
 from paxospp.storage.anchor import Anchor
+from paxospp.storage.batch_check import check_batch
 from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
 from paxospp.storage.key_snapshots import KeySnapshots
 from paxospp.storage.key_value_load import LoadedStore, load_keys
@@ -184,7 +185,9 @@ class KeyValueStorage(Anchor, Storage):
 
     def _persist(self, batch: WriteBatch) -> None:
         """Apply ``batch`` in memory, write all of it with one ``write``, and then show it to readers."""
-        self._check(batch)
+        if batch.snapshot is not None:
+            self._snapshots.check_snapshot(batch.snapshot)
+        check_batch(batch, snapshot=self._snapshot, first=self._first)
         former, replaced = self._view, self._replaced
         if batch.trim is not None and batch.trim > self._first:
             self._move_first(batch.trim)
@@ -212,20 +215,6 @@ class KeyValueStorage(Anchor, Storage):
             self._write([(entry_key(former.first), entry_key(self._first))], (), sync=False)
         if batch.snapshot is not None:
             self._snapshots.adopt_snapshot(batch.snapshot)
-
-    def _check(self, batch: WriteBatch) -> None:
-        """Raise StorageError, before anything changes, for what the contract forbids."""
-        snapshot = self._snapshot
-        if batch.snapshot is not None:
-            self._snapshots.check_snapshot(batch.snapshot)
-            if snapshot is not None and batch.snapshot.slot < snapshot.slot:
-                raise StorageError(
-                    f"a snapshot of slot {batch.snapshot.slot} is older than the current one of slot {snapshot.slot}"
-                )
-            snapshot = batch.snapshot
-        if batch.trim is not None and batch.trim > max(self._first, 1 if snapshot is None else snapshot.slot + 1):
-            covered = "there is no snapshot" if snapshot is None else f"the snapshot ends at slot {snapshot.slot}"
-            raise StorageError(f"cannot trim to slot {batch.trim}: {covered}")
 
     def _move_first(self, first: int) -> None:
         """Trim the slots below ``first``."""

@@ -24,7 +24,16 @@ from collections.abc import Sequence
 import paxospp
 from paxospp import Ballot, DurableState, Entry, Slot, SnapshotMeta, SnapshotReader, SnapshotWriter, WriteBatch
 from paxospp.errors import ConfigError, CorruptedError, StorageError
-from paxospp.storage import FileSnapshots, SlotSet, Stamp, StoreAnchor, make_directory, settles, sync_directory
+from paxospp.storage import (
+    FileSnapshots,
+    SlotSet,
+    Stamp,
+    StoreAnchor,
+    check_batch,
+    make_directory,
+    settles,
+    sync_directory,
+)
 from paxospp_file.log_index import EntryLocation, LogIndex
 from paxospp_file.log_view import LogView
 from paxospp_file.record import RecordForm, RecordHead, State
@@ -201,27 +210,15 @@ class FileStorage(paxospp.Storage):
     def persist(self, batch: WriteBatch) -> None:
         self._anchor.check_usable()
         try:
-            self._check(batch)
+            if batch.snapshot is not None:
+                self._snapshots.check_snapshot(batch.snapshot)
+            check_batch(batch, snapshot=self._view.head.snapshot, first=self._view.head.first)
             self._append(batch)
         except BaseException as error:
             self._anchor.fail(error)
             if isinstance(error, OSError):
                 raise StorageError(f"the log in {self._log!r} cannot be written: {error}") from error
             raise
-
-    def _check(self, batch: WriteBatch) -> None:
-        """Raise StorageError, before anything is written, for what the contract forbids."""
-        current = self._view.head.snapshot
-        if batch.snapshot is not None:
-            self._snapshots.check_snapshot(batch.snapshot)
-            if current is not None and batch.snapshot.slot < current.slot:
-                raise StorageError(
-                    f"a snapshot of slot {batch.snapshot.slot} is older than the current one of slot {current.slot}"
-                )
-            current = batch.snapshot
-        reaches = current.slot + 1 if current is not None else 1
-        if batch.trim is not None and batch.trim > max(reaches, self._view.head.first):
-            raise StorageError(f"cannot trim to slot {batch.trim}: the slots below it are not in a snapshot")
 
     def _append(self, batch: WriteBatch) -> None:
         """Write ``batch`` as one record, sync it if it has to be, and then show it to readers."""

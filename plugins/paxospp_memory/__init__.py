@@ -18,6 +18,7 @@ from dataclasses import replace
 import paxospp
 from paxospp import DurableState, Entry, Slot, SnapshotMeta, SnapshotReader, SnapshotWriter, StorageBackend, WriteBatch
 from paxospp.errors import CorruptedError, LockedError, StorageError, TrimmedError
+from paxospp.storage import check_batch
 
 _held: set[str] = set()  # the open names; shared by all handles of this process, as a directory would be
 
@@ -53,7 +54,10 @@ class MemoryStorage(paxospp.Storage):
             if self._failed:
                 raise StorageError("an earlier write failed, so the storage takes no more")
             self._failed = True  # until the end of this method: any exception below is final (C4)
-            snapshot = self._check(state, batch)
+            if batch.snapshot is not None and batch.snapshot not in self._snapshots:
+                raise StorageError(f"snapshot {batch.snapshot.id} of slot {batch.snapshot.slot} was not committed")
+            check_batch(batch, snapshot=state.snapshot, first=state.first)
+            snapshot = batch.snapshot or state.snapshot
             first = max(state.first, batch.trim or state.first)
             entries = {entry.slot: entry for entry in batch.accepted if entry.slot >= first}
             if first > state.first:
@@ -74,21 +78,6 @@ class MemoryStorage(paxospp.Storage):
                 meta={**state.meta, **batch.meta},
             )
             self._failed = False
-
-    def _check(self, state: DurableState, batch: WriteBatch) -> SnapshotMeta | None:
-        """Return the snapshot after ``batch``; raise StorageError, before anything changes, for what is forbidden."""
-        snapshot = batch.snapshot or state.snapshot
-        if batch.snapshot is not None:
-            if batch.snapshot not in self._snapshots:
-                raise StorageError(f"snapshot {batch.snapshot.id} of slot {batch.snapshot.slot} was not committed")
-            if state.snapshot is not None and batch.snapshot.slot < state.snapshot.slot:
-                raise StorageError(
-                    f"a snapshot of slot {batch.snapshot.slot} is older than the current one of slot "
-                    f"{state.snapshot.slot}"
-                )
-        if batch.trim is not None and batch.trim > state.first and batch.trim > (snapshot.slot if snapshot else 0) + 1:
-            raise StorageError(f"cannot trim to slot {batch.trim}: the slots below it are not in a snapshot")
-        return snapshot
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
         with self._lock:
