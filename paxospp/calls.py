@@ -115,10 +115,10 @@ def _encode(
 
 def _take_consistency(options: dict[str, Any]) -> Consistency:
     consistency: Consistency = options.pop("consistency", "linearizable")
-    return _checked(consistency)
+    return _check_consistency(consistency)
 
 
-def _checked(consistency: Consistency) -> Consistency:
+def _check_consistency(consistency: Consistency) -> Consistency:
     if consistency not in _CONSISTENCIES and not isinstance(consistency, Bounded):
         raise RejectedError(
             f"consistency={consistency!r}: use 'linearizable', 'lease', 'local' or paxospp.bounded(seconds)"
@@ -280,7 +280,7 @@ class Calls(ABC):
         self, name: str, *, timeout: Timeout = CONFIGURED, consistency: Consistency = "linearizable"
     ) -> Decided | None:
         """Return the value chosen for the instance ``name``; None if none was chosen, or it was forgotten."""
-        call = self._query(_decided(name), _checked(consistency), self._timeout_s(timeout))
+        call = self._query(_decided(name), _check_consistency(consistency), self._timeout_s(timeout))
         return _decided_of(await self._result(call))
 
     async def forget(self, name: str, *, timeout: Timeout = CONFIGURED) -> bool:
@@ -363,7 +363,7 @@ class SyncCalls(ABC):
         self, name: str, *, timeout: Timeout = CONFIGURED, consistency: Consistency = "linearizable"
     ) -> Decided | None:
         """Return the value chosen for the instance ``name``, or None; see ``Calls.decided``."""
-        return _decided_of(self._query(_decided(name), _checked(consistency), self._timeout_s(timeout)))
+        return _decided_of(self._query(_decided(name), _check_consistency(consistency), self._timeout_s(timeout)))
 
     def forget(self, name: str, *, timeout: Timeout = CONFIGURED) -> bool:
         """Drop the value of the instance ``name`` for good; see ``Calls.forget``."""

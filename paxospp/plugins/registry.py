@@ -1,11 +1,11 @@
 """The plug-ins of one node: found, asked once what they offer, and looked up by scheme or name.
 
 A plug-in is installed (an entry point in the group ``paxospp``) or given: a module, an object, the
-name of a module, a ``FILE.py``. An installed plug-in that is broken is remembered with its error and
-disturbs nobody; a given one that is broken raises, because somebody asked for it. Each registry has
-a plug-in manager of its own; there is no global one.
+name of a module, or a ``FILE.py``. A broken installed plug-in is recorded with its error and affects
+nothing else; a broken given one raises, because the user asked for it. Each registry has its own
+plug-in manager; none is global.
 
-The isolation is conda's: pluggy's own loader stops at the first entry point that cannot be imported.
+The isolation follows conda: pluggy's own loader stops at the first entry point that cannot be imported.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PluginRegistry:
     Args:
         plugins: plug-ins to load beside the installed ones: modules, objects, module names, ``FILE.py``.
         load_entry_points: False leaves the installed plug-ins out.
-        keep_broken: remember a given plug-in that is broken, as an installed one, instead of raising.
+        keep_broken: record a broken given plug-in, like an installed one, instead of raising.
 
     Raises:
         PluginError: a given plug-in cannot be used, or offers a name that another one offers.
@@ -59,11 +59,11 @@ class PluginRegistry:
         self._manager.add_hookspecs(hookspecs)
         self._found: list[FoundPlugin] = []
         self._places: dict[str, int] = {}
-        """Where in ``_found`` a loaded plug-in stands, by its name in the manager."""
+        """Index in ``_found`` of each loaded plug-in, by its name in the manager."""
         self._storages: Offers[StorageBackend] = Offers("storage scheme")
         self._machines: Offers[MachineType] = Offers("state machine")
         if load_entry_points:
-            # Reading what a distribution says of itself means parsing its README, so it is read once.
+            # To read the metadata of a distribution means to parse its README, so read it once.
             origins: dict[Distribution, tuple[str, tuple[str, ...]]] = {}
             for entry_point in sorted(entry_points(group=hookspecs.GROUP), key=lambda found: found.name):
                 source: str = entry_point.value
@@ -149,12 +149,16 @@ class PluginRegistry:
         return None
 
     def notify(self, event: Event) -> None:
-        """Call ``paxospp_event`` of every plug-in that has it; log what one raises and go on."""
+        """Call ``paxospp_event`` of every plug-in that has it; an exception is logged and otherwise ignored."""
         for implementation in self._manager.hook.paxospp_event.get_hookimpls():
             try:
                 call_hook(implementation, event=event)
             except Exception:
-                _log.exception("the plug-in %s failed to hear %s", implementation.plugin_name, type(event).__name__)
+                _log.exception(
+                    "the plug-in %s raised an exception for the event %s",
+                    implementation.plugin_name,
+                    type(event).__name__,
+                )
 
     # Loading
 

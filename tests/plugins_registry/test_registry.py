@@ -494,5 +494,7 @@ def test_every_observer_hears_and_one_that_raises_is_logged(caplog: pytest.LogCa
 
     assert heard == [STARTED, stopped] or heard == [stopped, STARTED]
     assert [p.observes for p in found.found] == [True, True, True, False]
-    assert ["failed to hear NodeStopped" in record.getMessage() for record in caplog.records] == [True]
+    assert ["raised an exception for the event NodeStopped" in record.getMessage() for record in caplog.records] == [
+        True
+    ]
     assert "deaf" in caplog.text
