@@ -68,13 +68,13 @@ def name_of(annotation: Any) -> str:
 
 def check_type(annotation: Any, where: str) -> Traits:
     """Return the traits of a supported type; for any other, raise MachineError, which begins with ``where``."""
-    walk = _Walk(where)
+    walk = _TypeWalk(where)
     walk.visit(annotation)
-    _build(annotation, annotation, where)
+    _check_decodable(annotation, annotation, where)
     return Traits(walk.unordered, walk.unbounded)
 
 
-def _build(part: Any, whole: Any, where: str) -> None:
+def _check_decodable(part: Any, whole: Any, where: str) -> None:
     """Raise MachineError if msgspec cannot decode the type; the walk does not know all of its rules for unions."""
     try:
         decoder(part)
@@ -83,12 +83,15 @@ def _build(part: Any, whole: Any, where: str) -> None:
         raise MachineError(f"{where}: `{name_of(whole)}` cannot be stored: {reason}") from error
 
 
-class _Walk:
+class _TypeWalk:
+    """Visits an annotated type and the types inside it; ``where`` begins the message of each error."""
+
     def __init__(self, where: str) -> None:
         self.where = where
         self.unordered = False
         self.unbounded = False
         self._above: list[Any] = []
+        """The classes with fields that surround the type being visited."""
         self._done: set[Any] = set()
 
     def visit(self, annotation: Any) -> None:
@@ -137,7 +140,7 @@ class _Walk:
             if argument is not ...:
                 self.visit(argument)
         if origin is deque:
-            _build(list[arguments[0]], annotation, self.where)  # type: ignore[valid-type]
+            _check_decodable(list[arguments[0]], annotation, self.where)  # type: ignore[valid-type]
 
     def _visit_mapping(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> None:
         if origin is OrderedDict:
@@ -147,7 +150,7 @@ class _Walk:
             self.visit(argument)
         if origin is not dict:
             value = int if origin is Counter else arguments[1]
-            _build(dict[arguments[0], value], annotation, self.where)  # type: ignore[valid-type]
+            _check_decodable(dict[arguments[0], value], annotation, self.where)  # type: ignore[valid-type]
 
     def _visit_key(self, annotation: Any, key: Any) -> None:
         plain = get_origin(key) or key
