@@ -41,7 +41,7 @@ class NotUnderstoodError(BaseException):
     """A decided call that this machine's code does not understand: another version wrote it.
 
     Not an ``Exception``, so that nobody takes it for a result of the command: the replica has
-    to stop (CONTRACTS.md, *Arguments*), and code that knows the call has to be started instead.
+    to stop, and code that knows the call has to be started instead.
     """
 
 

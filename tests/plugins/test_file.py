@@ -309,7 +309,7 @@ def test_a_torn_last_record_is_dropped_silently_wherever_it_is_torn(ram: Path, t
 
 
 def test_the_same_bytes_are_a_loss_once_the_anchor_knew_the_batch(tmp_path: Path) -> None:
-    """FAULTS B21: told apart from a torn tail by what stands outside the log, and by nothing else."""
+    """Bug B21: told apart from a torn tail by what stands outside the log, and by nothing else."""
     path = tmp_path / "store"
     storage = FileStorage(str(path))
     storage.load()

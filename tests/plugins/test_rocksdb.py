@@ -1,4 +1,4 @@
-"""What RocksDB does by itself that would break the contract, and does not: TRAPS and the finding on its WAL."""
+"""Defaults of RocksDB that would break the contract: silent loss of log records, pickled values, unsynced writes."""
 
 from __future__ import annotations
 
