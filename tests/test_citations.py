@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-_ABSENT = re.compile(r"\b(?:DESIGN|CONTRACTS|FAULTS|TRAPS|STYLE)\b(?:\.md)?")
+_ABSENT = re.compile(r"\b(?:DESIGN|CONTRACTS|FAULTS|TRAPS)\b|\bSTYLE(?:\.md| section)")
 """Notes of the authors that were never published."""
 _PAGE = re.compile(r"(?<![\w/:.-])((?:[\w-]+/)*[A-Z][A-Z_]*\.md)\b")
 _TEXT = {".md", ".proto", ".py", ".toml", ".txt", ".yml"}
