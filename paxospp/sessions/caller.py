@@ -33,7 +33,7 @@ _ITEM_BYTES = 5
 class Caller:
     """Numbers the calls of one session.
 
-    A ``call`` is an object of the owner, such as a future, which comes back with the outcome: hashable, not None, used once.
+    A ``call`` is any object of the owner that comes back with the outcome: hashable, not None, and used once.
     """
 
     __slots__ = (

@@ -53,10 +53,11 @@ def test_everything_that_a_row_names_exists(rule: str) -> None:
         assert mutant in MUTANTS, mutant
 
 
-def assert_is_an_oracle(path: str) -> None:
-    """``path`` is ``module.Class.method`` or ``module.function``, with the module in any folder of the simulator."""
-    module, *names = path.split(".")
-    (file,) = SIMULATION.rglob(f"{module}.py")
+def assert_is_an_oracle(oracle: str) -> None:
+    """``oracle`` is ``folder/module.Class.method`` or ``folder/module.function``, in ``paxospp/testing/simulation``."""
+    path, *names = oracle.split(".")
+    file = SIMULATION / f"{path}.py"
+    assert file.is_file(), oracle
     found: object = import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
     for name in names:
         found = getattr(found, name)
