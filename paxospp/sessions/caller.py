@@ -33,11 +33,12 @@ _ITEM_BYTES = 5
 class Caller:
     """Numbers the calls of one session.
 
-    A ``token`` identifies a call to the owner and comes back with the outcome: hashable, not None, and used once.
+    A ``call`` is any object of the owner that comes back with the outcome: hashable, not None, and used once.
     """
 
     __slots__ = (
         "_base",
+        "_calls",
         "_early",
         "_gap",
         "_payloads",
@@ -48,7 +49,6 @@ class Caller:
         "_run_bytes_max",
         "_run_commands_max",
         "_sent",
-        "_tokens",
         "_twice",
         "held_bytes",
         "session",
@@ -77,7 +77,7 @@ class Caller:
         self.session: SessionId | None = None
         self._base = 1  # the lowest number that is not answered; all below are
         self._payloads: list[bytes] = []  # from _base on
-        self._tokens: list[object] = []  # from _base on; None: the call was given up
+        self._calls: list[object] = []  # from _base on; None: the call was given up
         self._sent: dict[object, int] = {}  # the number of each call that was sent and is waited for
         self._early: set[int] = set()  # numbers above _base that are answered already
         self._twice = 0  # numbers up to here may have been transmitted more than once
@@ -133,32 +133,32 @@ class Caller:
         if self._base == 1 and not self._payloads and (self.session is None or log_time > self.session.opened):
             self.session = SessionId(log_time, self._random)
 
-    def add(self, payload: bytes, token: object) -> None:
+    def add(self, payload: bytes, call: object) -> None:
         """Queue a call; ``next_runs`` gives it a number."""
-        self._queued[token] = payload
+        self._queued[call] = payload
         self.held_bytes += len(payload)
 
-    def cancel(self, token: object) -> bool:
+    def cancel(self, call: object) -> bool:
         """Give up a call; return True if it was never sent, so that it has no effect."""
-        payload = self._queued.pop(token, None)
+        payload = self._queued.pop(call, None)
         if payload is not None:
             self.held_bytes -= len(payload)
             return True
-        number = self._sent.pop(token, None)
+        number = self._sent.pop(call, None)
         if number is not None:
-            self._tokens[number - self._base] = None
-            self._reasons.pop(token, None)
+            self._calls[number - self._base] = None
+            self._reasons.pop(call, None)
         return False
 
     def withdraw(self) -> list[object]:
-        """Remove every call without a number, and return their tokens."""
+        """Remove and return every call without a number."""
         withdrawn = list(self._queued)
         self.held_bytes -= sum(map(len, self._queued.values()))
         self._queued.clear()
         return withdrawn
 
     def expire(self, random: bytes) -> list[object]:
-        """Begin a new session, because this one expired; return the tokens of the calls whose outcome is unknown.
+        """Begin a new session, because this one expired; return the calls whose outcome is unknown.
 
         Calls without a number stay queued. Call this also after an idle time in which the session may have expired;
         then nothing is lost.
@@ -179,15 +179,15 @@ class Caller:
         if room <= 0:
             return []
         if len(queued) <= room:
-            payloads, tokens = list(queued.values()), list(queued)
+            payloads, calls = list(queued.values()), list(queued)
             queued.clear()
         else:
-            tokens = list(queued)[:room]
-            payloads = [queued.pop(token) for token in tokens]
+            calls = list(queued)[:room]
+            payloads = [queued.pop(call) for call in calls]
         first = self._base + len(self._payloads)
-        self._sent.update(zip(tokens, range(first, first + len(tokens)), strict=True))
+        self._sent.update(zip(calls, range(first, first + len(calls)), strict=True))
         self._payloads += payloads
-        self._tokens += tokens
+        self._calls += calls
         if self._refused:
             # The refused run was not proposed, so without it the new numbers would follow a gap.
             return self._resend_up_to(first - 1, self._base)
@@ -252,7 +252,7 @@ class Caller:
         """Handle the answer to a run; its fields are those of ``RunOutcome``.
 
         Returns:
-            The tokens of the calls that are answered now, each with its outcome; and whether to call
+            The calls that are answered now, each with its outcome; and whether to call
             ``resend(expected)`` at once. An expired run changes nothing here: the owner calls ``expire``.
         """
         if status == RunStatus.GAP:
@@ -263,18 +263,18 @@ class Caller:
         if skip > 0:
             outcomes = outcomes[skip:]
             first = self._base
-        tokens = self._tokens
+        calls = self._calls
         start = first - self._base
-        count = min(len(outcomes), len(tokens) - start)
+        count = min(len(outcomes), len(calls) - start)
         if count <= 0:
             return [], False
         if start or self._early:
             answered = self._answer_out_of_order(start, outcomes[:count])
         else:
             sent = self._sent
-            answered = [pair for pair in zip(tokens[:count], outcomes, strict=False) if pair[0] is not None]
-            for token, _ in answered:
-                del sent[token]
+            answered = [pair for pair in zip(calls[:count], outcomes, strict=False) if pair[0] is not None]
+            for call, _ in answered:
+                del sent[call]
             self._drop(count)
         return (self._explained(answered) if self._reasons else answered), False
 
@@ -285,11 +285,11 @@ class Caller:
             if base + index in early:
                 continue
             early.add(base + index)
-            token = self._tokens[index]
-            if token is not None:
-                del self._sent[token]
-                self._tokens[index] = None
-                answered.append((token, outcome))
+            call = self._calls[index]
+            if call is not None:
+                del self._sent[call]
+                self._calls[index] = None
+                answered.append((call, outcome))
         done = 0
         while base + done in early:
             early.remove(base + done)
@@ -300,16 +300,16 @@ class Caller:
     def _explained(self, answered: list[tuple[object, bytes]]) -> list[tuple[object, bytes]]:
         """Put the reasons, which the log does not hold, into the outcomes of refused calls."""
         explained = []
-        for token, outcome in answered:
-            reason = self._reasons.pop(token, None)
+        for call, outcome in answered:
+            reason = self._reasons.pop(call, None)
             if reason is not None and outcome[:1] == _REJECTED:
                 outcome = encode_rejected(reason)
-            explained.append((token, outcome))
+            explained.append((call, outcome))
         return explained
 
     def _drop(self, count: int) -> None:
         self.held_bytes -= sum(map(len, self._payloads[:count]))
-        del self._tokens[:count]
+        del self._calls[:count]
         del self._payloads[:count]
         self._base += count
 
@@ -328,7 +328,7 @@ class Caller:
     def on_refused(self, numbers: Mapping[int, str]) -> list[tuple[object, str]]:
         """Handle that a node refused these numbers and did not propose their run.
 
-        Each becomes ``VOID``. Returns the tokens of the calls that certainly have no effect, with the reasons: those
+        Each becomes ``VOID``. Returns the calls that certainly have no effect, with the reasons: those
         that were transmitted only once. An earlier copy of the others may still be decided, so they wait for the log's
         answer. Call ``resend`` next if ``unanswered``; otherwise the next calls carry the numbers along.
         """
@@ -340,14 +340,14 @@ class Caller:
                 continue
             self.held_bytes -= len(self._payloads[index])
             self._payloads[index] = VOID
-            token = self._tokens[index]
-            if token is None:
+            call = self._calls[index]
+            if call is None:
                 continue
             if number <= self._twice:
-                self._reasons[token] = reason
+                self._reasons[call] = reason
                 continue
-            self._tokens[index] = None
-            del self._sent[token]
-            refused.append((token, reason))
+            self._calls[index] = None
+            del self._sent[call]
+            refused.append((call, reason))
         self._refused = True
         return refused

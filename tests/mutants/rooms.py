@@ -66,8 +66,8 @@ MUTANTS = (
         (
             Patch(
                 _CALLER,
-                "            self._tokens[number - self._base] = None\n",
-                "            self._tokens[number - self._base] = None\n            self._early.add(number)\n",
+                "            self._calls[number - self._base] = None\n",
+                "            self._calls[number - self._base] = None\n            self._early.add(number)\n",
             ),
         ),
     ),

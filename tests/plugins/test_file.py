@@ -312,7 +312,7 @@ def test_a_torn_last_record_is_dropped_silently_wherever_it_is_torn(ram: Path, t
 
 
 def test_the_same_bytes_are_a_loss_once_the_anchor_knew_the_batch(tmp_path: Path) -> None:
-    """Only the anchor, outside the log, tells this loss from a torn tail."""
+    """Bug B21: only the anchor, outside the log, tells this loss from a torn tail."""
     path = tmp_path / "store"
     storage = FileStorage(str(path))
     storage.load()

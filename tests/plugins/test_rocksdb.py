@@ -1,4 +1,4 @@
-"""What RocksDB does, or fails to do, that would break the contract; ``paxospp_rocksdb/store.py`` lists it."""
+"""Defaults of RocksDB that would break the contract: silent loss of log records, pickled values, unsynced writes."""
 
 from __future__ import annotations
 

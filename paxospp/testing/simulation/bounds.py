@@ -1,4 +1,4 @@
-"""What may grow, and how far: FAULTS (e), 18, looked at after every event.
+"""What may grow, and how far: invariant 18, checked after every event.
 
 In memory: values in flight, the tail of the log, calls that wait. On disk: the log below the last
 snapshot. What lies above it is not bounded here, for the next snapshot may fail.

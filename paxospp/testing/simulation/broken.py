@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Broken(BaseException):
-    """``rule`` is a number of *FAULTS.md (e)* or a word; ``text`` says what was seen.
+    """``rule`` is a number of ``simulation/README.md`` or ``tests/BUGS.md``, or a word; ``text`` says what was seen.
 
     No Exception, for the node would take one for its own trouble and stop, as it should.
     """

@@ -1,7 +1,7 @@
 """What is chosen, and who may choose it: counted from synced disks alone, before any replica knows.
 
-A value is chosen in a slot once a quorum of the lives that vote holds it under one ballot (FAULTS,
-invariant 1). The lives that vote are those of the founding membership, from the moment it is chosen.
+A value is chosen in a slot once a quorum of the lives that vote holds it under one ballot
+(invariant 1). The lives that vote are those of the founding membership, from the moment it is chosen.
 
 A slot may be chosen under several ballots, and not in their order: the write of a deposed leader may return after its
 successor has had the same value accepted. Each of them covers the slot in the sense of rule 4, so the lowest counts.

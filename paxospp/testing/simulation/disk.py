@@ -10,7 +10,7 @@ from its copies unless both rot.
 It keeps no time. ``storage.VirtualStorage`` says when a write begins, and the writer when it returned
 (``returned``).
 
-References: FAULTS (b), D1 to D17; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
+References: faults D1 to D17 of ``simulation/README.md``; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
 Storage" (2018).
 """
 

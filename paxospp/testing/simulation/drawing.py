@@ -4,7 +4,7 @@ Own calls (``decide``, ``forget``, ``decided``, leases on and off) travel as ``p
 them. A weak read is one of the two kinds that a node may answer without asking anybody: by lease,
 which has to be as good as any, and within a bound of seconds.
 
-Reference: CONTRACTS section 4; FAULTS B33.
+References: ``Consistency`` in ``paxospp/calls.py``; bug B33 of ``tests/BUGS.md``.
 """
 
 from __future__ import annotations

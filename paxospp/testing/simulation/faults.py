@@ -1,6 +1,6 @@
 """What may go wrong: one frozen value of chances and rates, drawn per seed, family by family.
 
-Names and ranges follow the fault model of *FAULTS.md (b)*. A family is one letter and number
+``simulation/README.md`` lists the families. A family is one letter and number
 (``N1`` message loss, ``D6`` rotten slots ...) and owns the fields that say how much of it there
 is; ``without`` puts them back to nothing. Every family draws from a random stream of its own, so
 that switching one off leaves the others' draws as they were: that is what makes a failing seed

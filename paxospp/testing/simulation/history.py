@@ -1,13 +1,13 @@
 """What was called, what was applied, and whether the one explains the other.
 
 The simulation knows the chosen log, so linearizability is checked by a witness and needs no
-search (FAULTS (d), layer 1): every acknowledged call stands at one index of the log with the
+search: every acknowledged call stands at one index of the log with the
 result that a sequential machine gives there, and of two calls of which one ended before the other
 began, it stands first. Reads carry the index they were served at; one that may be older by some
 seconds is held against what had ended that long ago. ``reference`` is the sequential machine,
 ``sessions`` says anew which runs take effect.
 
-Checked here, in the numbers of FAULTS (e): 10 snapshots, 11 exactly once, 12 acknowledged means
+Checked here, with the numbers of ``simulation/README.md``: 10 snapshots, 11 exactly once, 12 acknowledged means
 applied, 13 reads, 14 equal state at equal index.
 """
 

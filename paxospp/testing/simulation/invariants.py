@@ -1,6 +1,6 @@
 """What must hold after every event, seen from where all nodes and all disks are seen.
 
-The numbers are those of FAULTS (e). Everything is kept incrementally: an event costs as much as
+The numbers are those of ``simulation/README.md``. Everything is kept incrementally: an event costs as much as
 it changed. What is chosen is counted in ``chosen``; what is asked of a node's memory stands in ``answer_memory``, of
 its role in ``roles``, of leaders in ``leaders``, of reads in ``reads``, of leases in ``leases``, of snapshots on their
 way in ``snapshot_rules``, and of calls, results and states (10 to 14) in ``history``.

@@ -8,7 +8,7 @@ made to campaign, without asking first whether anybody is ahead.
 Before there is a cluster, a node that is about to found one is cut off at once; it loses the
 founding value it accepted (D7), or one that had promised it comes back with an empty disk (D12).
 
-References: FAULTS N4, D7, D9, D12, B16, B20; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
+References: faults N4, D7, D9, D12; bugs B16, B20; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
 Storage" (2018).
 """
 

@@ -4,7 +4,7 @@ Each of these is a step of the proof that one value is chosen per slot; those fo
 A rule that is broken here seldom harms at once: a value has to be chosen elsewhere, or a call to end,
 between two messages. What is judged is the step, so a run shows it where it happens.
 
-* A leader counts promises to its own ballot only, of a quorum of members (FAULTS B6, B7), each in the life that
+* A leader counts promises to its own ballot only, of a quorum of members (bugs B6, B7), each in the life that
   has the vote: what a wiped disk says counts for nothing, here and below (D12).
 * It has found every slot that was chosen under a lower ballot, or waits for clean answers there (8).
 * Whom it counts for a slot has accepted there, under this ballot (B6).

@@ -1,7 +1,7 @@
 """Leases, judged where they are granted and where they bind.
 
 * A grant is on its node's disk before it is given: a next boot waits as long as it may last (6).
-* Until a grant is over, restarts included, its node promises nobody else (FAULTS B33), and grants nothing to the
+* Until a grant is over, restarts included, its node promises nobody else (bug B33), and grants nothing to the
   leader of a lower ballot.
 * Who takes the lead holds no grants yet, and nobody that leads below it holds a lease. One above it
   may: whoever was paused before it counted its promises leads late, and nobody accepts from it.

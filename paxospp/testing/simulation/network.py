@@ -5,7 +5,7 @@ lost while it stands, and nothing overtakes. Whether a message may be *said* is 
 (``Network.watch``); what it does where it arrives is the node's affair. Rules that stick to a link for a
 while stand in ``interference``.
 
-References: FAULTS (b), N1 to N10.
+Reference: the faults N1 to N10 of ``simulation/README.md``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ What lies between them in life, gRPC and the choice of an address, is replaced: 
 order, takes its time, breaks when its node dies, and may go silent. A client that loses patience,
 or is told of another leader, goes on with the same session elsewhere (K1).
 
-References: FAULTS (b), K1 and K2; Ongaro's thesis (2014), 6.3.
+References: the faults K1 and K2 of ``simulation/README.md``; Ongaro's thesis (2014), 6.3.
 """
 
 from __future__ import annotations

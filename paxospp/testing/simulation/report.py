@@ -36,7 +36,7 @@ GATES: tuple[str, ...] = (
 )
 """What must have been seen in a sweep of any size: *sometimes* as opposed to *always*.
 
-FAULTS (e) has one more, a change of membership under a partition: it comes with such changes.
+Changes of membership will add one more: a change while the cluster is partitioned.
 """
 
 WORST = "liveness: windows until all calls were answered, at worst"

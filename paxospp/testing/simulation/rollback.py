@@ -4,7 +4,7 @@ A whole image put back takes with it every record that it ever was newer; no sto
 replica that loads it. A peer that remembers more can, and must say so. What else happens in such a
 run proves nothing, because one copy of acknowledged state is gone.
 
-References: FAULTS D13, B17, B18; DESIGN section 5, rule 8.
+References: bugs B17 and B18 of ``tests/BUGS.md``; rule 8 of ``paxospp/engine/README.md``.
 """
 
 from __future__ import annotations

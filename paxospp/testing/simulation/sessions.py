@@ -5,7 +5,7 @@ a session that was born again after it expired, expired too early, or took a num
 in the slot where it happens. There is no bound on sessions or replies here; a run never comes near
 those of the table.
 
-References: DESIGN section 7; FAULTS (e), 11, and B34, B35.
+References: invariant 11 of ``simulation/README.md``; bugs B34 and B35 of ``tests/BUGS.md``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ virtual loop. What it tells is held against what the reference has run. A watche
 stood when its node dies, as a client's does; one that is told that the log begins later starts
 again there, as with a snapshot.
 
-Reference: CONTRACTS section 4, ``watch``.
+Reference: ``Client.watch`` and ``Node.watch``.
 """
 
 from __future__ import annotations
