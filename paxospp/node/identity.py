@@ -27,7 +27,7 @@ _GROUP = 0
 """One group of replicas per storage; the number is on disk and on the wire for the day there are more."""
 
 
-class _Stored(msgspec.Struct, frozen=True, array_like=True):
+class _IdentityRecord(msgspec.Struct, frozen=True, array_like=True):
     name: str
     group: int
     incarnation: int
@@ -35,7 +35,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Stored).decode
+_decode = msgspec.msgpack.Decoder(_IdentityRecord).decode
 
 
 def check_cluster(name: str, cluster: Mapping[str, str]) -> dict[NodeId, str]:
@@ -78,12 +78,7 @@ class StoredIdentity:
         if self._stored is not None:
             self._check(self._stored, membership)
 
-    @property
-    def is_blank(self) -> bool:
-        """Whether this storage never took part in anything."""
-        return self._stored is None
-
-    def _check(self, stored: _Stored, founding: Membership | None) -> None:
+    def _check(self, stored: _IdentityRecord, founding: Membership | None) -> None:
         if stored.name != self._name:
             raise ConfigError(
                 f"the storage holds the data of node {stored.name!r}, not of {self._name!r}: "
@@ -108,7 +103,7 @@ class StoredIdentity:
         stored = self._stored
         if stored is None:
             # Never 0, which no life of a storage has.
-            stored = _Stored(self._name, _GROUP, draw(63) | 1, self._names)
+            stored = _IdentityRecord(self._name, _GROUP, draw(63) | 1, self._names)
             meta[_IDENTITY] = _encode(stored)
         identity = Identity(
             name=self._name,
@@ -121,7 +116,7 @@ class StoredIdentity:
         return identity, WriteBatch(meta=meta, sync=True)
 
 
-def _read_identity(data: bytes) -> _Stored:
+def _read_identity(data: bytes) -> _IdentityRecord:
     try:
         return _decode(data)
     except msgspec.DecodeError as error:

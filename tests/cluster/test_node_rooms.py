@@ -11,9 +11,9 @@ import paxospp
 from paxospp import Ballot, DurableState, Entry, Kind, NodeId, Slot
 from paxospp.errors import ConfigError, CorruptedError
 from paxospp.model import Member, Membership
-from paxospp.node.completing import Completer
+from paxospp.node.default_arguments import DefaultArguments
 from paxospp.node.identity import StoredIdentity
-from paxospp.node.log_clock import LogClock
+from paxospp.node.inbox import LogClock
 from paxospp.rpc.deadlines import Deadlines
 from tests.cluster.embedding import Notes, run
 
@@ -23,14 +23,12 @@ CLUSTER = {N1: "h:1", N2: "h:2", N3: "h:3"}
 
 def test_a_blank_storage_is_given_a_life_and_the_next_start_only_another_boot() -> None:
     blank = StoredIdentity(N1, CLUSTER, DurableState(), None)
-    assert blank.is_blank
     identity, batch = blank.begin(CLUSTER)
     assert batch.sync
     assert identity.incarnation > 0
     assert identity.boot == 1
 
     again = StoredIdentity(N1, CLUSTER, DurableState(meta=batch.meta), None)
-    assert not again.is_blank
     second, batch_again = again.begin(CLUSTER)
     assert second.incarnation == identity.incarnation
     assert second.boot == 2
@@ -143,11 +141,11 @@ def test_of_a_long_silence_or_a_jump_no_more_is_counted_than_a_new_session_survi
 
 
 def test_commands_are_completed_with_the_defaults_in_force() -> None:
-    completer = Completer(Notes())
+    completer = DefaultArguments(Notes())
     short = paxospp.state_machine.encode_untyped("put", ("a",))
-    assert completer.complete(short) == Notes.put.encode(("a", "nothing"))
+    assert completer.fill_in(short) == Notes.put.encode(("a", "nothing"))
     whole = Notes.put.encode(("a", "b"))
-    assert completer.complete(whole) == whole
+    assert completer.fill_in(whole) == whole
     payloads = [whole, Notes.add.encode((1,)), b""]
-    assert completer.complete_all(payloads) is payloads
-    assert completer.complete_all([short, whole]) == [Notes.put.encode(("a", "nothing")), whole]
+    assert completer.fill_in_all(payloads) is payloads
+    assert completer.fill_in_all([short, whole]) == [Notes.put.encode(("a", "nothing")), whole]

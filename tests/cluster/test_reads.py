@@ -25,8 +25,8 @@ ALL: list[Consistency] = ["linearizable", "lease", bounded(0), bounded(5), "loca
 
 
 def parts(node: Node) -> Any:
-    assert node._parts is not None
-    return node._parts
+    assert node._runtime is not None
+    return node._runtime
 
 
 class Counted:

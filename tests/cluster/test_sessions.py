@@ -43,8 +43,8 @@ class Tally(Notes):
 
 
 def parts(node: Node) -> Any:
-    assert node._parts is not None
-    return node._parts
+    assert node._runtime is not None
+    return node._runtime
 
 
 async def greeting_of(address: str) -> wire.Greeting:
@@ -87,7 +87,7 @@ def test_a_leader_whose_clock_jumps_an_hour_ahead_loses_nothing_acknowledged_and
                     for node in cluster.nodes.values():
                         parts(node).local.on_leader_changed()  # everything in flight is sent once more
                     await asyncio.sleep(0.1)
-                    clock = parts(leader).front._clock
+                    clock = parts(leader).inbox._clock
                     clock._stamp += 2 * HOUR_US
                     assert parts(leader).executor.log_time < (jump + 2) * 2 * HOUR_US
                     await asyncio.sleep(0.1)
@@ -117,7 +117,7 @@ def test_what_an_expired_session_had_unanswered_is_unknown_and_a_new_one_follows
             weather.isolate(follower.name, others=set(cluster.nodes) - {follower.name})
             lost = asyncio.ensure_future(follower.execute(Notes.add, 10, timeout=30.0))
             for _ in range(5):
-                parts(leader).front._clock._stamp += 500_000
+                parts(leader).inbox._clock._stamp += 500_000
                 await leader.execute(Notes.add, 10)
             assert not lost.done()
             weather.clear()
@@ -138,10 +138,10 @@ def test_the_first_call_after_a_long_silence_is_answered(tmp_path: Path) -> None
             await leader.execute(Notes.add, 1)
             await cluster.agree()
             for node in cluster.nodes.values():
-                parts(node).front._clock._at -= 7 * 3600.0
+                parts(node).inbox._clock._at -= 7 * 3600.0
             assert await follower.execute(Notes.add, 1) == 2
             async with paxospp.Client(list(cluster.cluster.values())) as client:
-                parts(leader).front._clock._at -= 7 * 3600.0
+                parts(leader).inbox._clock._at -= 7 * 3600.0
                 assert await client.execute(Notes.add, 1) == 3
             assert await leader.execute(Notes.add, 1) == 4
 
@@ -256,9 +256,9 @@ def test_a_run_that_reaches_a_node_which_does_not_lead_goes_no_further(tmp_path:
             run_of_one = parts(one).local._caller
             call = asyncio.get_running_loop().create_future()
             run_of_one.add(b"\x03sum\x90", call)
-            parts(other).front.on_forwarded(parts(one).replica.sender, run_of_one.next_runs())
+            parts(other).inbox.on_forwarded(parts(one).replica.sender, run_of_one.next_runs())
             assert other.status().dropped["forwarded to a node that does not lead"] == 1
-            assert len(parts(other).front._forwarded) == 0
+            assert len(parts(other).inbox._forwarded) == 0
             await cluster.agree()
 
     run(main)

@@ -23,7 +23,7 @@ SMALL = NodeConfig(tail_bytes_max=4096, kept_log_slots_max=20)
 
 
 def parts(node: Any) -> Any:
-    return node._parts
+    return node._runtime
 
 
 async def take(feed: AsyncGenerator[Change, None], count: int, timeout: float = 15.0) -> list[Change]:
@@ -95,7 +95,7 @@ def test_a_feed_may_begin_anywhere_and_ahead(tmp_path: Path) -> None:
             for number in (10, 11):
                 await node.execute(Notes.add, number)
             assert [amounts(await task) for task in waiting] == [[10], [11]]
-            with pytest.raises(ValueError, match="slots begin with 1"):
+            with pytest.raises(ValueError, match="the first slot is 1"):
                 node.watch(-1)
 
     run(main)

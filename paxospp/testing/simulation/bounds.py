@@ -30,7 +30,7 @@ def check_memory(host: Host) -> None:
     parts = host.parts
     assert parts is not None
     config = host.world.plan.config_of(host.index)
-    protocol, front, local = parts.replica.protocol, parts.front, parts.local
+    protocol, inbox, local = parts.replica.protocol, parts.inbox, parts.local
     role = protocol.role
     if type(role) is Leading and len(role.proposals) > role.alpha:
         _too_many(host, "slots in flight", len(role.proposals), role.alpha)
@@ -38,10 +38,10 @@ def check_memory(host: Host) -> None:
     if protocol.log.bytes > 3 * config.tail_bytes_max + _RUN_BYTES_MAX:
         _too_many(host, "bytes of the log in memory", protocol.log.bytes, 3 * config.tail_bytes_max)
     _check_writes(host, protocol, config)
-    if front.waiting_bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
-        _too_many(host, "bytes of runs that wait", front.waiting_bytes, config.inbox_bytes_max)
-    if front.waiting_commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
-        _too_many(host, "commands that wait", front.waiting_commands, config.inbox_calls_max)
+    if inbox.waiting_bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
+        _too_many(host, "bytes of runs that wait", inbox.waiting_bytes, config.inbox_bytes_max)
+    if inbox.waiting_commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
+        _too_many(host, "commands that wait", inbox.waiting_commands, config.inbox_calls_max)
     if local.open_calls > config.inbox_calls_max:
         _too_many(host, "calls that wait", local.open_calls, config.inbox_calls_max)
     counted, held = parts.queries.counted, parts.queries.held

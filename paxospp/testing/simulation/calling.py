@@ -1,6 +1,6 @@
 """The caller's side of a session, with its numbers told to the history.
 
-The numbering is the real one (``execution.caller``); only the random part of a session's id is
+The numbering is the real one (``sessions.caller``); only the random part of a session's id is
 drawn from the seed.
 """
 
@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from paxospp.node.environment import RUN_BYTES_MAX, RUN_COMMANDS_MAX
 from paxospp.sessions.caller import Caller
 from paxospp.sessions.table import RunStatus
 
 if TYPE_CHECKING:
     from paxospp.testing.simulation.history import History
-
-_RUN_BYTES_MAX = 1 << 20
-_RUN_COMMANDS_MAX = 1024
 
 
 class WatchedCaller(Caller):
@@ -28,7 +26,7 @@ class WatchedCaller(Caller):
     def __init__(self, history: History, random: Random) -> None:
         self._history = history
         self._seeded = random
-        super().__init__(random.randbytes(16), run_bytes_max=_RUN_BYTES_MAX, run_commands_max=_RUN_COMMANDS_MAX)
+        super().__init__(random.randbytes(16), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
 
     def expire(self, random: bytes) -> list[object]:
         return super().expire(self._seeded.randbytes(16))

@@ -245,7 +245,7 @@ class Clients:
         # From a peer, past that peer's own front door.
         runs = (payload, encode_run(Run(0, self.harm.randbytes(16), 1, 0, [payload])))
         sender = self.harm.choice(self.world.hosts).sender
-        parts.hear(sender, (ForwardRuns(runs=runs),))
+        parts.receive(sender, (ForwardRuns(runs=runs),))
 
     def end(self) -> None:
         """No new calls."""

@@ -1,75 +1,49 @@
-"""The rooms of a simulated node: those of a real one, as far as they do not touch the world.
+"""The environment of a simulated node, and its executor.
 
-``Parts``, with its driver, front door, local, remote and query rooms, its executor and its replica, is the one that
-``paxospp.Node`` is made of. Other are only the event loop (``VirtualLoop``), the threads (``VirtualWorker``), the
-links (``VirtualLinks``), the clocks and chance, which are passed in, as is the observer; the server has no port.
+A simulated node is the ``Runtime`` of a real one. Only its environment differs: the event loop (``VirtualLoop``), the
+threads (``VirtualWorker``), the links (``VirtualLinks``), the clocks and the randomness. Its server has no port.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Identity
 from paxospp.execution.executor import Apply, Executor
 from paxospp.messages import Message
 from paxospp.model import Entry, NodeId
-from paxospp.node.parts import Parts
-from paxospp.node.writer import Writer
-from paxospp.rpc.peers import PeerLinks
+from paxospp.node.environment import Environment
 from paxospp.sessions.table import RunOutcome
 from paxospp.state_machine import Context, StateMachine
-from paxospp.storage.contract import DurableState
 from paxospp.testing.machine_checks.comparison import disturb_sets
 from paxospp.testing.simulation.calling import WatchedCaller
 from paxospp.testing.simulation.rebirth import loosen
 from paxospp.testing.simulation.storage import VirtualStorage
 from paxospp.testing.simulation.validation.watched import WatchedReplica
-from paxospp.testing.simulation.virtual_time import VirtualLoop
+from paxospp.testing.simulation.writing import virtual_worker
 
 if TYPE_CHECKING:
     from paxospp.testing.simulation.host import Host
 
 
-class Loaded(NamedTuple):
-    """What a start has found on disk."""
-
-    life: VirtualLoop
-    identity: Identity
-    state: DurableState
-    storage: VirtualStorage
-    executor: WatchedExecutor
-    restored_bytes: int
-
-
-def virtual_parts(host: Host, loaded: Loaded, writer: Writer) -> Parts:
-    """What a node is made of, on virtual time, links and disks."""
+def virtual_environment(host: Host, storage: VirtualStorage) -> Environment:
+    """Return what a life of ``host`` runs in: virtual time, links and disks."""
     assert host.loop is not None
+    storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
     validator = host.world.validator
-    return Parts(
-        loaded.identity,
-        loaded.state,
-        writer,
-        loaded.executor.machine,
-        host.world.plan.config_of(host.index),
+    return Environment(
         loop=host.loop,
-        on_event=host.on_event,
-        on_failed=host.fail,
-        stopped_by=lambda: host.cause,
-        executor=loaded.executor,
-        restored_bytes=loaded.restored_bytes,
         boot_time=host.boot_time,
-        unix_time=host.unix_time,
-        links=VirtualLinks(host),
-        caller=WatchedCaller(host.world.history, host.random),
-        draw_random=lambda: Random(host.random.getrandbits(64)),
+        unix_time_us=host.unix_time,
+        new_random=lambda: Random(host.random.getrandbits(64)),
+        start_worker=lambda role: virtual_worker(host, storage, role),
+        make_links=lambda config, sender: VirtualLinks(host),
+        make_caller=lambda: WatchedCaller(host.world.history, host.random),
         make_replica=Replica if validator is None else partial(WatchedReplica, judge=validator),
         pacing=host.world.plan.pacing,
-        observer=host.observer,
     )
 
 
@@ -130,17 +104,17 @@ class WatchedExecutor(Executor):
         self._host.world.coverage["a state went through a snapshot"] += 1
 
 
-class VirtualLinks(PeerLinks):
-    """Says what the node says into the virtual network."""
+class VirtualLinks:
+    """Sends what the node sends into the virtual network."""
+
+    dropped: Mapping[NodeId, int] = {}
 
     def __init__(self, host: Host) -> None:
-        # Not the base's: nothing is dialled.
-        self.dropped = Counter()
         self._host = host
         self._network = host.world.network
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
-        """The network knows everybody."""
+        """Do nothing: the network knows all nodes."""
 
     def send(self, to: NodeId, message: Message) -> None:
         self._network.send(self._host, to, message)
@@ -148,5 +122,5 @@ class VirtualLinks(PeerLinks):
     def connected(self) -> frozenset[NodeId]:
         return frozenset()
 
-    def reset(self, peer: NodeId) -> None:
-        """Keep-alive does it."""
+    async def close(self) -> None:
+        """Do nothing: the network outlives the node."""

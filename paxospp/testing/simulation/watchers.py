@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from paxospp.errors import CorruptedError, StorageError, TrimmedError, UnavailableError
 from paxospp.model import Slot
-from paxospp.node.watch import Batch, Watch
+from paxospp.node.watch import ChangeBatch, Watch
 from paxospp.testing.simulation.broken import Broken
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class VirtualTask:
     """Runs one coroutine of a node: each time the future it awaits is done, one step further."""
 
     def __init__(
-        self, function: Callable[[], Coroutine[Any, Any, Batch]], done: Callable[[Batch | Exception], None]
+        self, function: Callable[[], Coroutine[Any, Any, ChangeBatch]], done: Callable[[ChangeBatch | Exception], None]
     ) -> None:
         self._function = function
-        self._coroutine: Coroutine[Any, Any, Batch] | None = None
+        self._coroutine: Coroutine[Any, Any, ChangeBatch] | None = None
         """Made with the first step: before that its node may die."""
         self._done = done
 
@@ -88,7 +88,7 @@ class Watcher:
         host.take(host.loop, self._read, (host, watch))
 
     def _read(self, host: Host, watch: Watch) -> None:
-        def done(told: Batch | Exception) -> None:
+        def done(told: ChangeBatch | Exception) -> None:
             if self._watch is not watch:
                 return
             if isinstance(told, Exception):
@@ -110,7 +110,7 @@ class Watcher:
         """Whether it knows all that happened up to slot ``top``."""
         return self.next is None or self.next > top
 
-    def _check(self, host: Host, told: Batch) -> None:
+    def _check(self, host: Host, told: ChangeBatch) -> None:
         assert self.next is not None
         expected = self._world.history.changes(self.next, told.next)
         if told.next <= self.next or list(told.changes) != expected:

@@ -11,7 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from paxospp.errors import StorageError
-from paxospp.node.writer import Worker, Writer
+from paxospp.node.worker import Worker
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.storage import VirtualStorage
 
@@ -29,7 +29,6 @@ class VirtualWorker(Worker):
     """Takes a job, does it at once, and tells of it when its time is over."""
 
     def __init__(self, host: Host, storage: VirtualStorage) -> None:
-        # Not the base's: there is no thread.
         self._host = host
         self._storage = storage
         self._life = host.loop
@@ -37,6 +36,10 @@ class VirtualWorker(Worker):
 
     def tell(self, callback: Callable[..., None], *arguments: object) -> None:
         self._told = (callback, arguments)
+
+    async def end(self, timeout_s: float) -> bool:
+        """Return True: a virtual thread ends with its node."""
+        return True
 
     def _do(self, job: Callable[[], None]) -> Told:
         job()
@@ -123,22 +126,10 @@ class BesideWorker(VirtualWorker):
         host.take(self._life, *told)
 
 
-def virtual_writer(host: Host, storage: VirtualStorage, on_persisted: Callable[[int], None]) -> Writer:
-    """The writer of one life of ``host``, over a storage that is open and loaded."""
-    storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
-
-    def make_worker(role: str) -> Worker:
-        kind = {"writer": WritingWorker, "reader": ReadingWorker}.get(role, BesideWorker)
-        return kind(host, storage)
-
-    return Writer(
-        host.name,
-        on_persisted=on_persisted,
-        on_failed=host.fail,
-        storage=storage,
-        make_worker=make_worker,
-        observer=host.observer,
-    )
+def virtual_worker(host: Host, storage: VirtualStorage, role: str) -> Worker:
+    """Return the worker for ``role`` in one life of ``host``."""
+    kind = {"writer": WritingWorker, "reader": ReadingWorker}.get(role, BesideWorker)
+    return kind(host, storage)
 
 
 class DiskFaults:
