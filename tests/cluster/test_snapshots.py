@@ -154,7 +154,7 @@ def test_a_machine_whose_snapshot_takes_longer_than_a_heartbeat_is_told_so_in_th
 
     with caplog.at_level(logging.WARNING, "paxospp"):
         run(main)
-    assert "longer than a heartbeat" in caplog.text
+    assert "longer than the heartbeat interval" in caplog.text
 
 
 def test_a_snapshot_on_demand_is_of_what_is_applied_now_and_free_when_nothing_changed(tmp_path: Path) -> None:

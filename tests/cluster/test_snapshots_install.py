@@ -337,7 +337,7 @@ def test_a_node_whose_sources_forgot_it_while_its_machine_restored_fetches_anoth
             for other in others:
                 if not source_ends or other is not source:
                     # As if it had been started anew: it does not remember whom it was sending to.
-                    other._runtime.snapshots._sender._streams.clear()
+                    other._runtime.snapshots._sender._transfers.clear()
             proxies[node.name].cut(refuse=True)
             await trim(*(other for other in others if not source_ends or other is not source))
             if source_ends:
