@@ -8,7 +8,7 @@ Runs are sent again until they are answered: at every change of the leader, when
 silence that doubles. The latter only while a caller still waits, or new calls need the space that unanswered ones take.
 Each command is applied once however often its run arrives; ``sessions.table`` sees to that.
 
-The future of a call is also its token in ``sessions.caller``.
+``sessions.caller`` knows a call by its future.
 
 Reference: Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.3.
 """

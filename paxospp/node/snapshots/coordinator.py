@@ -352,7 +352,9 @@ class SnapshotCoordinator:
         """Replace the damaged current snapshot by taking a new one."""
         self._on_event(
             FaultFound(
-                node=self._name, peer=None, reason=f"the current snapshot cannot be read, so a new one is taken: {error}"
+                node=self._name,
+                peer=None,
+                reason=f"the current snapshot cannot be read, so a new one is taken: {error}",
             )
         )
         self._policy.snapshot_slot = Slot(0)
