@@ -15,7 +15,6 @@ from paxospp.config import NodeConfig
 from paxospp.engine.handlers.learning import stored_membership
 from paxospp.engine.output import ReadReady
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.errors import PaxosppError, UnavailableError
 from paxospp.events import Diverged, Event, LeaderChanged
 from paxospp.execution.executor import Executor
@@ -23,6 +22,7 @@ from paxospp.messages import ForwardRuns, Message, ProtocolMessage, Sender, Snap
 from paxospp.model import Entry, Membership, NodeId, Slot
 from paxospp.node.default_arguments import DefaultArguments
 from paxospp.node.driver import Driver
+from paxospp.node.engine_settings import settings_of
 from paxospp.node.environment import Environment
 from paxospp.node.freshness import Freshness
 from paxospp.node.inbox import Inbox
@@ -47,11 +47,6 @@ from paxospp.wire.v1 import client_pb2 as pb
 
 CLOSE_RPC_S = 0.6
 CLOSE_STORAGE_S = 1.0
-ANNOUNCE_AFTER_S = 0.002
-"""How long a leader waits for the next Accept to carry a decision before it sends a separate announcement.
-
-A caller that has its answer usually makes its next call sooner. A caller that waits at a follower is told at once.
-"""
 
 _log = logging.getLogger("paxospp.node")
 
@@ -421,17 +416,3 @@ class CatchUpLog:
         applied, decided = self._executor.applied, self._replica.decided
         self.lasts = applied < decided
         self._progress.at(f"slot {applied} of {decided}")
-
-
-def settings_of(config: NodeConfig) -> Settings:
-    """Return the engine's settings for a node with this configuration."""
-    return Settings(
-        heartbeat_interval_s=config.heartbeat_interval_s,
-        election_timeout_s=config.election_timeout_s,
-        resend_interval_s=config.resend_interval_s,
-        alpha=config.alpha,
-        session_expiry_s=config.session_expiry_s,
-        chunk_bytes_max=config.chunk_bytes_max,
-        tail_bytes_max=config.tail_bytes_max,
-        announce_after_s=ANNOUNCE_AFTER_S,
-    )

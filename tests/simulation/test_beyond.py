@@ -14,11 +14,11 @@ from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.digests import Digests
 from paxospp.engine.rules.observer import Observer
-from paxospp.engine.settings import Settings
 from paxospp.messages import CatchUp, Checkpoint, Decided, SnapshotChunk
 from paxospp.model import NodeId, Slot, SnapshotMeta
 from paxospp.node.pacing import PACING, Pacing
 from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.simulation.host import Host
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import Run
@@ -44,7 +44,7 @@ def replica(heard: Heard, *, decided: int) -> Replica:
     return Replica(
         identity(),
         DurableState(promised=ballot(1), decided=last, first=Slot(2), last=last),
-        Settings(alpha=4),
+        engine_settings(alpha=4),
         Random(1),
         memberships=[(Slot(1), membership())],
         applied=1,

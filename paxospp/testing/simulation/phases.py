@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from paxospp.engine.settings import Settings
+from paxospp.engine.settings import RESEND_INTERVAL_MAX_S
 from paxospp.model import Slot
 from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.clients import Clients, EmbeddedClient
@@ -163,7 +163,7 @@ class Run:
 
     def _asking_s(self) -> float:
         """How long it takes to ask every peer twice: some are silent, others take a snapshot when they are asked."""
-        return 2 * (len(self.world.hosts) - 1) * Settings().resend_interval_max_s
+        return 2 * (len(self.world.hosts) - 1) * RESEND_INTERVAL_MAX_S
 
     def _writing_s(self, host: Host) -> float:
         """How long the write that is under way still takes."""
