@@ -24,7 +24,6 @@ ALLOWED = {
     "_exit": "os._exit, documented: ends a process without its cleanup",
     "_getframe": "sys._getframe, documented: where a state machine's class is defined",
     "_asyncio_future_blocking": "asyncio's protocol between a future and whoever drives a coroutine, as tasks do",
-    "_result": "sync.py awaits the call of its asyncio twin; Calls is public, so a public name would be API",
 }
 """Private names of others that are used, each with the reason."""
 
