@@ -68,8 +68,12 @@ class Environment:
     """Start a thread for blocking work; the argument names its role."""
     make_links: Callable[[NodeConfig, Callable[[], Sender]], Links]
     """Make the links to the peers; the second argument returns who frames come from."""
-    make_caller: Callable[[], Caller]
-    """Make what numbers the commands called in this process."""
+    random_bits: Callable[[int], int]
+    """Return a number of so many unpredictable bits, for the identity of a storage and of a boot."""
+    random_bytes: Callable[[int], bytes]
+    """Return unpredictable bytes, for the ids of sessions."""
+    make_caller: Callable[[bytes], Caller]
+    """Make what numbers the commands called in this process; the argument is the random part of its session's id."""
     make_replica: Callable[..., Replica] = Replica
     """Called like ``Replica``."""
     pacing: Pacing = PACING
@@ -87,7 +91,9 @@ class Environment:
             new_random=random.Random,
             start_worker=lambda role: ThreadWorker(f"paxospp-{name}-{role}", loop),
             make_links=partial(_dial, name),
-            make_caller=_new_caller,
+            random_bits=secrets.randbits,
+            random_bytes=secrets.token_bytes,
+            make_caller=_make_caller,
             pacing=PACING,
             owns_loop=owns_loop,
         )
@@ -120,5 +126,5 @@ def _dial(name: NodeId, config: NodeConfig, sender: Callable[[], Sender]) -> Pee
     )
 
 
-def _new_caller() -> Caller:
-    return Caller(secrets.token_bytes(16), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
+def _make_caller(session_random: bytes) -> Caller:
+    return Caller(session_random, run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)

@@ -5,8 +5,8 @@ leader when the next value is made, at a follower at once. Until then a call has
 taken back without effect.
 
 Runs are sent again until they are answered: at every change of the leader, when an answer reports a gap, and after a
-silence that doubles. The latter only while a caller still waits, or new calls need the space that unanswered ones take.
-Each command is applied once however often its run arrives; ``sessions.table`` sees to that.
+silence, which doubles each time. A silence counts only while a caller waits, or while new calls need the space that
+unanswered ones take. Each command is applied once, however often its run arrives; ``sessions.table`` ensures that.
 
 ``sessions.caller`` knows a call by its future.
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import secrets
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -61,6 +60,7 @@ class LocalCalls:
         caller: Caller,
         *,
         loop: asyncio.AbstractEventLoop,
+        random_bytes: Callable[[int], bytes],
         advance_soon: Callable[[], None],
         why_unavailable: Callable[[], str],
         freshness: Freshness,
@@ -78,6 +78,7 @@ class LocalCalls:
         self._calls_max = config.inbox_calls_max
         self._waiting_bytes_max = config.inbox_bytes_max
         self._loop = loop
+        self._random_bytes = random_bytes
         self._advance_soon = advance_soon
         self._why_unavailable = why_unavailable
         self._deadlines: Deadlines[CallFuture] = Deadlines(loop, self._on_due)
@@ -188,7 +189,7 @@ class LocalCalls:
         if never_sent:
             call.set_exception(UnavailableError(f"not sent in time: {self._why_unavailable()}"))
         else:
-            call.set_exception(OutcomeUnknownError("sent, but no answer in time; it may still be applied"))
+            call.set_exception(OutcomeUnknownError("sent, but not answered in time; it may still be applied"))
 
     # For the inbox.
 
@@ -332,7 +333,7 @@ class LocalCalls:
         self._advance_soon()
 
     def _begin_session(self) -> list[CallFuture]:
-        lost = self._caller.expire(secrets.token_bytes(16))
+        lost = self._caller.expire(self._random_bytes(16))
         self._numbered = 0
         self._sent.clear()
         self._sent_bytes = 0

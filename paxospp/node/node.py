@@ -159,7 +159,14 @@ class Node(Calls):
             )
         executor = Executor(machine)
         recovered = await loaded.run(
-            lambda storage: recover(storage, loaded.state, name=self._name, cluster=self._cluster, executor=executor)
+            lambda storage: recover(
+                storage,
+                loaded.state,
+                name=self._name,
+                cluster=self._cluster,
+                executor=executor,
+                random_bits=environment.random_bits,
+            )
         )
         if recovered.damage is not None and loaded.state.snapshot is not None:
             reason = f"the snapshot of slot {loaded.state.snapshot.slot}: {recovered.damage}"

@@ -5,7 +5,6 @@ It blocks. A node runs it in the thread that writes to the storage, a simulation
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -38,7 +37,7 @@ def recover(
     name: NodeId,
     cluster: Mapping[NodeId, str],
     executor: Executor,
-    draw: Callable[[int], int] = secrets.randbits,
+    random_bits: Callable[[int], int],
 ) -> Recovered:
     """Check whose storage this is, restore its snapshot, and persist the identity of this boot.
 
@@ -46,7 +45,7 @@ def recover(
         state: what ``storage.load`` returned.
         cluster: the names and addresses that the node was started with.
         executor: in the state of slot 0; the current snapshot is restored into it.
-        draw: return that many random bits.
+        random_bits: return a number of so many random bits.
 
     Raises:
         ConfigError: the storage belongs to another node or cluster; nothing was written.
@@ -65,7 +64,7 @@ def recover(
             damage = error
     for _, membership in executor.memberships[-1:]:
         stored.check_membership(membership)
-    identity, batch = stored.begin(cluster, draw)
+    identity, batch = stored.begin(cluster, random_bits)
     storage.persist(batch)
     return Recovered(identity=identity, state=state, executor=executor, restored_bytes=restored_bytes, damage=damage)
 

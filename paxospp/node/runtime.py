@@ -92,7 +92,7 @@ class Runtime:
         self._started = False
         self._ended: Callable[[], UnavailableError] | None = None
 
-        caller = environment.make_caller()
+        caller = environment.make_caller(environment.random_bytes(16))
         self.executor = executor
         self.replica = environment.make_replica(
             identity,
@@ -125,6 +125,7 @@ class Runtime:
             config,
             caller,
             loop=loop,
+            random_bytes=environment.random_bytes,
             advance_soon=self.driver.advance_soon,
             why_unavailable=self._why_unavailable,
             freshness=freshness,

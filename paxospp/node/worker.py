@@ -21,10 +21,10 @@ class Worker(Protocol):
     """Runs jobs one after another, off the event loop."""
 
     def put(self, job: Callable[[], None]) -> None:
-        """Queue ``job``, which must not raise; it may report by one call of ``tell``."""
+        """Queue ``job``, which must not raise; it may report by one call of ``call_on_loop``."""
         ...
 
-    def tell(self, callback: Callable[..., None], *arguments: object) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         """Call ``callback`` on the event loop; only a running job may do this."""
         ...
 
@@ -49,7 +49,7 @@ class ThreadWorker:
     def put(self, job: Callable[[], None]) -> None:
         self._jobs.put(job)
 
-    def tell(self, callback: Callable[..., None], *arguments: object) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         """Call ``callback`` on the loop; do nothing if the loop is closed."""
         try:
             self._loop.call_soon_threadsafe(callback, *arguments)
@@ -71,7 +71,7 @@ class ThreadWorker:
                 break
             job()
             del job  # it refers to its batch, which may be large, while the thread waits
-        self.tell(self._set_ended)
+        self.call_on_loop(self._set_ended)
 
     def _set_ended(self) -> None:
         if not self._ended.done():
@@ -94,9 +94,9 @@ async def run_in(worker: Worker, function: Callable[[], T]) -> T:
         try:
             result = function()
         except BaseException as error:
-            worker.tell(fail, error)
+            worker.call_on_loop(fail, error)
         else:
-            worker.tell(answer, result)
+            worker.call_on_loop(answer, result)
 
     worker.put(job)
     return await future

@@ -152,11 +152,11 @@ class Writer:
             try:
                 storage.persist(batch)
             except BaseException as error:
-                worker.tell(self._fail, error)
+                worker.call_on_loop(self._fail, error)
             else:
                 if inline is not None:
                     inline.on_thread_write(time.perf_counter() - began)
-                worker.tell(self._done, token)
+                worker.call_on_loop(self._done, token)
 
         worker.put(job)
 
@@ -234,7 +234,7 @@ class Writer:
             except Exception as error:
                 # A read error does not stop the node: ``on_read`` receives it.
                 problem = error
-            reader.tell(on_read, wanted, entries, problem)
+            reader.call_on_loop(on_read, wanted, entries, problem)
 
         if self.persisted < self.submitted:
             self._observer.reached("writer: a read waits for the writes before it")

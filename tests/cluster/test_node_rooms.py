@@ -69,7 +69,7 @@ def test_once_founded_the_founding_membership_says_which_names_there_are() -> No
 
 
 def test_a_log_without_an_identity_is_damage_and_not_a_new_storage() -> None:
-    with pytest.raises(CorruptedError, match="does not say whose"):
+    with pytest.raises(CorruptedError, match="but no identity"):
         StoredIdentity(N1, CLUSTER, DurableState(promised=Ballot(1, N1, 1)), None)
     with pytest.raises(CorruptedError, match="identity"):
         StoredIdentity(N1, CLUSTER, DurableState(meta={"identity": b"\xc1"}), None)

@@ -411,9 +411,9 @@ class SnapshotCoordinator:
                     )
                 read_into(restoring, reader, self._name, stop=lambda: writer.closed)
             except Exception as error:
-                worker.tell(restored, error)
+                worker.call_on_loop(restored, error)
             else:
-                worker.tell(restored, None)
+                worker.call_on_loop(restored, None)
 
         def restored(error: Exception | None) -> None:
             if self._ended is not None:

@@ -54,13 +54,13 @@ class _Incoming:
                 raise CorruptedError(
                     f"snapshot: it was sent as the snapshot of slot {self.meta.slot}, but is of slot {head.applied}"
                 )
-            told = [ballot for ballot in (head.ballot, chunk.ballot) if ballot is not None]
-            if not told:
+            ballots = [ballot for ballot in (head.ballot, chunk.ballot) if ballot is not None]
+            if not ballots:
                 raise CorruptedError(
-                    "snapshot: it does not say under which ballots its slots were decided; "
-                    "upgrade the node that it came from"
+                    "snapshot: it does not name a ballot under which its slots were decided: "
+                    "upgrade the node that sent it"
                 )
-            covered = Covered(meta=self.named, ballot=max(told), memberships=head.decoded_memberships())
+            covered = Covered(meta=self.named, ballot=max(ballots), memberships=head.decoded_memberships())
             self._writer.commit()
             self.covered = covered
 
@@ -196,9 +196,9 @@ class Fetcher:
                 incoming.take(chunk, storage.create_snapshot)
             except Exception as error:
                 incoming.abort()
-                worker.tell(self._fail, incoming, error)
+                worker.call_on_loop(self._fail, incoming, error)
             else:
-                worker.tell(self._on_staged, incoming)
+                worker.call_on_loop(self._on_staged, incoming)
 
         worker.put(job)
 
@@ -286,7 +286,7 @@ class Fetcher:
 
         def job() -> None:
             incoming.abort()
-            worker.tell(_nothing)
+            worker.call_on_loop(_nothing)
 
         worker.put(job)
 

@@ -129,9 +129,9 @@ class SnapshotSender:
             try:
                 chunk = self._chunk(transfer, request)
             except Exception as error:
-                worker.tell(self._on_chunk, peer, transfer, None, error)
+                worker.call_on_loop(self._on_chunk, peer, transfer, None, error)
             else:
-                worker.tell(self._on_chunk, peer, transfer, chunk, None)
+                worker.call_on_loop(self._on_chunk, peer, transfer, chunk, None)
 
         worker.put(job)
 

@@ -90,9 +90,9 @@ class Taker:
                 done = work.write_piece(work.writer)
             except BaseException as error:
                 work.abort()
-                worker.tell(self._fail, error)
+                worker.call_on_loop(self._fail, error)
             else:
-                worker.tell(self._on_piece, work, done)
+                worker.call_on_loop(self._on_piece, work, done)
 
         worker.put(job)
 

@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 class WatchedCaller(Caller):
     """Tells which call got which number."""
 
-    __slots__ = ("_history", "_seeded")
+    __slots__ = ("_history",)
 
-    def __init__(self, history: History, random: Random) -> None:
+    def __init__(self, history: History, session_random: bytes) -> None:
         self._history = history
-        self._seeded = random
-        super().__init__(random.randbytes(16), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
-
-    def expire(self, random: bytes) -> list[object]:
-        return super().expire(self._seeded.randbytes(16))
+        super().__init__(session_random, run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
 
     def next_runs(self) -> list[bytes]:
         first = self._base + len(self._payloads)
@@ -46,3 +42,16 @@ class WatchedCaller(Caller):
         for call, outcome in answered:
             self._history.on_answered(call, outcome)
         return answered, resend
+
+
+class RemoteCaller(WatchedCaller):
+    """The caller of a remote client; its session ids come from the seed."""
+
+    __slots__ = ("_seeded",)
+
+    def __init__(self, history: History, random: Random) -> None:
+        self._seeded = random
+        super().__init__(history, random.randbytes(16))
+
+    def expire(self, random: bytes) -> list[object]:
+        return super().expire(self._seeded.randbytes(16))

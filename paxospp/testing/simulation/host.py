@@ -166,13 +166,14 @@ class Host:
             state = storage.load()
             machine = self.world.plan.machine()
             prepare(machine)
+            environment = virtual_environment(self, storage)
             recovered = recover(
                 storage,
                 state,
                 name=self.name,
                 cluster=self.world.addresses,
                 executor=WatchedExecutor(self, machine),
-                draw=self._draw,
+                random_bits=environment.random_bits,
             )
         except (StorageError, ConfigError, ReplicaStoppedError) as error:
             self.fail(error)
@@ -185,7 +186,7 @@ class Host:
         self.world.invariants.on_load(self, recovered.identity, state)
         if self.world.validator is not None:
             self.world.validator.on_load(self, recovered.identity)
-        environment = virtual_environment(self, storage)
+        storage.on_snapshot = lambda: self.disk_faults.on_snapshot(self)
         loaded = LoadedStorage(self.name, storage, state, environment.start_worker("writer"))
         self.world.clock.after(self.disk_faults.write_s(self), self._begin, (loaded, recovered, environment))
 
@@ -279,7 +280,7 @@ class Host:
         self.crash()
         return True
 
-    def _draw(self, bits: int) -> int:
+    def random_bits(self, bits: int) -> int:
         return self._chance.getrandbits(bits)
 
     # What comes to it.

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 def virtual_environment(host: Host, storage: VirtualStorage) -> Environment:
     """Return what a life of ``host`` runs in: virtual time, links and disks."""
     assert host.loop is not None
-    storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
     validator = host.world.validator
     return Environment(
         loop=host.loop,
@@ -41,7 +40,9 @@ def virtual_environment(host: Host, storage: VirtualStorage) -> Environment:
         new_random=lambda: Random(host.random.getrandbits(64)),
         start_worker=lambda role: virtual_worker(host, storage, role),
         make_links=lambda config, sender: VirtualLinks(host),
-        make_caller=lambda: WatchedCaller(host.world.history, host.random),
+        random_bits=host.random_bits,
+        random_bytes=host.random.randbytes,
+        make_caller=lambda random: WatchedCaller(host.world.history, random),
         make_replica=Replica if validator is None else partial(WatchedReplica, judge=validator),
         pacing=host.world.plan.pacing,
     )

@@ -19,7 +19,7 @@ from paxospp.client.conversation import Conversation
 from paxospp.errors import CallError, CommandError, CorruptedError, OutcomeUnknownError, RejectedError
 from paxospp.rpc.connection import ClientConnection, MalformedRequestError
 from paxospp.testing.simulation.broken import Broken
-from paxospp.testing.simulation.calling import WatchedCaller
+from paxospp.testing.simulation.calling import RemoteCaller
 from paxospp.testing.simulation.history import Operation
 from paxospp.testing.simulation.host import Host
 from paxospp.testing.simulation.virtual_time import VirtualLoop
@@ -141,7 +141,7 @@ class RemoteClient:
         self.world.clock.after(LOOK_S, self._look)
 
     def _begin(self) -> None:
-        self._conversation = Conversation(caller=WatchedCaller(self.world.history, self._random))
+        self._conversation = Conversation(caller=RemoteCaller(self.world.history, self._random))
         self._answers: dict[tuple[VirtualStream, int], deque[int]] = {}
         self._reads: dict[int, Operation] = {}
         """By the id of the query."""

@@ -34,7 +34,7 @@ class VirtualWorker(Worker):
         self._life = host.loop
         self._told: Told | None = None
 
-    def tell(self, callback: Callable[..., None], *arguments: object) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         self._told = (callback, arguments)
 
     async def end(self, timeout_s: float) -> bool:
