@@ -27,8 +27,8 @@ MUTANTS = (
         (
             Patch(
                 _IDENTITY,
-                "draw(63) | 1, self._names)\n",
-                "draw(63) and int.from_bytes(self._name.encode(), 'big'), self._names)\n",
+                "random_bits(63) | 1, self._names)\n",
+                "random_bits(63) and int.from_bytes(self._name.encode(), 'big'), self._names)\n",
             ),
         ),
     ),
