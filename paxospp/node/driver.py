@@ -319,7 +319,7 @@ class Driver:
             self.fail(error)
             return
         if self._decided and not self.holding:
-            self._observer.reached("driver: what is left to apply waits for the next turn")
+            self._observer.reached("driver: what is left to apply waits for the next iteration")
             self.advance_soon()
 
     def _apply_slice(self) -> None:

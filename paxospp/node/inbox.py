@@ -187,7 +187,7 @@ class Inbox:
         """Return what a stream has to await before it reads the next request; None if the inbox has space."""
         if self._has_space(1):
             return None
-        self._observer.reached("inbox: a stream waits for room")
+        self._observer.reached("inbox: a stream waits for space")
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting_streams.append(future)
         return future
@@ -208,7 +208,7 @@ class Inbox:
             return
         for place, run in enumerate(runs):
             if not self._has_space(1):
-                self._observer.reached("inbox: runs are forwarded to a node that has no room")
+                self._observer.reached("inbox: runs are forwarded to a node that has no space")
                 self.dropped["forwarded to a node that is overloaded"] += len(runs) - place
                 break
             commands = self._fitting(sender.node, run)

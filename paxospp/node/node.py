@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from paxospp.calls import Calls, Consistency
 from paxospp.config import NodeConfig
@@ -25,7 +25,7 @@ from paxospp.model import Change, NodeId
 from paxospp.node.environment import Environment
 from paxospp.node.identity import check_cluster
 from paxospp.node.loading import LoadedStorage, load_storage
-from paxospp.node.progress import FIRST_S, ProgressLog
+from paxospp.node.progress import progress_logged
 from paxospp.node.recovery import recover
 from paxospp.node.runtime import CLOSE_STORAGE_S, Runtime
 from paxospp.node.status import NodeStatus
@@ -34,8 +34,6 @@ from paxospp.plugins.opening import fitting
 from paxospp.rpc.listening import check_listen, split_address
 from paxospp.state_machine import StateMachine, prepare
 from paxospp.storage.contract import Storage
-
-T = TypeVar("T")
 
 _log = logging.getLogger("paxospp.node")
 
@@ -139,8 +137,10 @@ class Node(Calls):
         await check_listen(self._listen)
         environment = self._make_environment()
         worker = environment.start_worker("writer")
-        loading = load_storage(self._name, lambda: _checked(open_storage()), worker, close_timeout_s=CLOSE_STORAGE_S)
-        loaded = await self._log_progress("loading the storage", loading)
+        with progress_logged(self._name, "loading the storage"):
+            loaded = await load_storage(
+                self._name, lambda: _checked(open_storage()), worker, close_timeout_s=CLOSE_STORAGE_S
+            )
         try:
             return await self._recover(loaded, machine, environment)
         except BaseException:
@@ -172,19 +172,6 @@ class Node(Calls):
             reason = f"the snapshot of slot {loaded.state.snapshot.slot}: {recovered.damage}"
             self._tell(FaultFound(node=self._name, peer=None, reason=reason))
         return Runtime(loaded, recovered, self._config, environment, on_event=self._tell, on_failed=self._on_failed)
-
-    async def _log_progress(self, what: str, work: Awaitable[T]) -> T:
-        """Return the result of ``work``; log now and then that it is still running."""
-        progress = ProgressLog(self._name, what)
-        task = asyncio.ensure_future(work)
-        try:
-            while not (await asyncio.wait([task], timeout=FIRST_S))[0]:
-                progress.at("still running")
-        except BaseException:
-            task.cancel()
-            await asyncio.wait([task])
-            raise
-        return task.result()
 
     def _make_machine(self, registry: PluginRegistry) -> StateMachine:
         given = self._machine

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from paxospp.model import NodeId
 
@@ -30,3 +32,22 @@ class ProgressLog:
         if passed_s >= self._next_s:
             self._next_s = max(2 * self._next_s, passed_s)
             _log.warning("node %s: %s: %s after %.0f s", self._name, self._what, where, passed_s)
+
+
+@contextmanager
+def progress_logged(name: NodeId, what: str) -> Iterator[None]:
+    """Log now and then, until the block is left, that ``what`` is still running. Use it on the event loop."""
+    loop = asyncio.get_running_loop()
+    progress = ProgressLog(name, what)
+    timer: asyncio.TimerHandle
+
+    def log() -> None:
+        nonlocal timer
+        progress.at("still running")
+        timer = loop.call_later(FIRST_S, log)
+
+    timer = loop.call_later(FIRST_S, log)
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -401,7 +401,7 @@ class Queries:
                 later.append(unserved)
         self._confirmed = later
         if is_cut:
-            self._observer.reached("queries: what is left to serve waits for the next turn")
+            self._observer.reached("queries: what is left to answer waits for the next iteration")
             self._driver.advance_soon()
 
     def _serve_until(self, until: float, group: _Group) -> bool:

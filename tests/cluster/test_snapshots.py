@@ -66,8 +66,8 @@ def test_a_log_is_trimmed_behind_snapshots_and_a_tail_stays(tmp_path: Path, sche
 
 
 def node_snapshot_size(node: Node) -> int:
-    parts: Any = node._runtime
-    with parts._writer.storage.open_snapshot() as reader:
+    runtime: Any = node._runtime
+    with runtime._writer.storage.open_snapshot() as reader:
         return sum(map(len, iter(lambda: reader.read(1 << 16), b"")))
 
 
@@ -221,7 +221,6 @@ def test_a_start_that_takes_long_says_how_far_it_is(
 ) -> None:
     """A second is long; here, anything is."""
     monkeypatch.setattr("paxospp.node.progress.FIRST_S", 0.0)
-    monkeypatch.setattr("paxospp.node.node.FIRST_S", 0.0)
 
     async def main() -> None:
         cluster = Embedded(tmp_path, count=1)

@@ -1,4 +1,4 @@
-"""The room that fetches snapshots, its peers played by hand: who is asked for what, and what counts."""
+"""Fetching a snapshot, with peers played by hand: which peer is asked for what, and which answers count."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SMALL = NodeConfig(tail_bytes_max=4096, kept_log_slots_max=20)
 """Memory holds next to nothing of the log, so that a feed reads the storage."""
 
 
-def parts(node: Any) -> Any:
+def runtime(node: Any) -> Any:
     return node._runtime
 
 
@@ -109,11 +109,11 @@ def test_commands_that_were_sent_twice_are_told_once(tmp_path: Path) -> None:
                 call = asyncio.ensure_future(follower.execute(Notes.add, number))
                 await asyncio.sleep(0)
                 for _ in range(3):
-                    parts(follower).local.on_leader_changed()
+                    runtime(follower).local.on_leader_changed()
                     await asyncio.sleep(0)
                 await call
             await cluster.agree()
-            copies = sum(map(len, parts(follower).executor._effects._passed_over.values()))
+            copies = sum(map(len, runtime(follower).executor._effects._passed_over.values()))
             assert copies > 0, "nothing stood in the log twice"
             for node in cluster.nodes.values():
                 assert amounts(await take(node.watch(1), 30)) == list(range(30))
@@ -165,7 +165,7 @@ def test_after_a_restart_entries_before_the_snapshot_are_told_as_before(tmp_path
             for number in range(50):
                 call = asyncio.ensure_future(leader.execute(Notes.add, number))
                 await asyncio.sleep(0)
-                parts(leader).local.on_leader_changed()
+                runtime(leader).local.on_leader_changed()
                 await call
             await cluster.agree()
             told = await take(leader.watch(1), 50)
@@ -245,7 +245,7 @@ def test_a_watcher_that_does_not_read_holds_nothing_and_holds_up_nobody(tmp_path
                 large = "x" * 900_000
                 for _ in range(60):
                     await node.execute(Notes.put, "a", large)
-                waiting = [c._outbox.bytes for c in parts(node).server._connections]
+                waiting = [c._outbox.bytes for c in runtime(node).server._connections]
                 assert sum(waiting) == 0
                 for feed in feeds:
                     told = await take(feed, 60)

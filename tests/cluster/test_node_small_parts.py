@@ -1,4 +1,4 @@
-"""The small rooms of the node: identity, deadlines, the log's time, complete commands."""
+"""The small parts of the node: identity, deadlines, the log time, default arguments."""
 
 from __future__ import annotations
 

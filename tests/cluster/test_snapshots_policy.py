@@ -1,4 +1,4 @@
-"""The small rooms of snapshots by themselves: when one is due, what stays of the log, and the collector."""
+"""When a snapshot is due and what stays in the log; pausing the garbage collector; progress in the log."""
 
 from __future__ import annotations
 
