@@ -10,7 +10,6 @@ Consensus-Based Storage" (2018), on telling a new disk from one that lost its da
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -100,9 +99,7 @@ class StoredIdentity:
                 f"but the node was started with {', '.join(self._names)}: start it with the members of that cluster"
             )
 
-    def begin(
-        self, addresses: Mapping[NodeId, str], random_bits: Callable[[int], int] = secrets.randbits
-    ) -> tuple[Identity, WriteBatch]:
+    def begin(self, addresses: Mapping[NodeId, str], random_bits: Callable[[int], int]) -> tuple[Identity, WriteBatch]:
         """Return the identity of this boot, and the batch that must be durable before anything is sent under it.
 
         ``random_bits`` returns a number of so many random bits.

@@ -19,10 +19,9 @@ from paxospp.storage.contract import DurableState, Storage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What a start found in its storage, restored into an executor, and under which identity it goes on."""
+    """What a start restored from its storage, and the identity under which the node takes part."""
 
     identity: Identity
-    state: DurableState
     executor: Executor
     restored_bytes: int
     """The size of the snapshot that the executor was restored from; 0 without one."""
@@ -66,7 +65,7 @@ def recover(
         stored.check_membership(membership)
     identity, batch = stored.begin(cluster, random_bits)
     storage.persist(batch)
-    return Recovered(identity=identity, state=state, executor=executor, restored_bytes=restored_bytes, damage=damage)
+    return Recovered(identity=identity, executor=executor, restored_bytes=restored_bytes, damage=damage)
 
 
 def _first_entry(storage: Storage) -> Entry | None:

@@ -54,7 +54,8 @@ _log = logging.getLogger("paxospp.node")
 class Runtime:
     """One replica, its storage, its links, its server and its callers.
 
-    It is the driver's ``DriverClient``: the driver reports here, and the report goes to the parts that it concerns.
+    It is the driver's ``DriverClient``: the driver reports here, and the report goes to the parts that it concerns. The
+    writer and the driver report nothing before ``start``, when all parts exist.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Runtime:
             on_failed: called once, when the storage, the machine or a rule of the protocol failed. The node has
                 then fallen silent; the owner calls ``end``.
         """
-        identity, state, executor = recovered.identity, recovered.state, recovered.executor
+        identity, state, executor = recovered.identity, loaded.state, recovered.executor
         loop, pacing = environment.loop, environment.pacing
         self.name = identity.name
         self.address = identity.cluster[identity.name]

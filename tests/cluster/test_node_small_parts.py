@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 
 import pytest
 
@@ -23,13 +24,13 @@ CLUSTER = {N1: "h:1", N2: "h:2", N3: "h:3"}
 
 def test_a_blank_storage_is_given_a_life_and_the_next_start_only_another_boot() -> None:
     blank = StoredIdentity(N1, CLUSTER, DurableState(), None)
-    identity, batch = blank.begin(CLUSTER)
+    identity, batch = blank.begin(CLUSTER, secrets.randbits)
     assert batch.sync
     assert identity.incarnation > 0
     assert identity.boot == 1
 
     again = StoredIdentity(N1, CLUSTER, DurableState(meta=batch.meta), None)
-    second, batch_again = again.begin(CLUSTER)
+    second, batch_again = again.begin(CLUSTER, secrets.randbits)
     assert second.incarnation == identity.incarnation
     assert second.boot == 2
     assert second.nonce != identity.nonce
@@ -37,13 +38,13 @@ def test_a_blank_storage_is_given_a_life_and_the_next_start_only_another_boot() 
 
 
 def test_two_blank_storages_of_one_name_are_two_lives() -> None:
-    first, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
-    second, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    first, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
+    second, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     assert first.incarnation != second.incarnation
 
 
 def test_a_storage_of_another_name_or_cluster_is_refused() -> None:
-    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     state = DurableState(meta=batch.meta)
     with pytest.raises(ConfigError, match="of node 'n1', not of 'n2'"):
         StoredIdentity(N2, CLUSTER, state, None)
@@ -52,7 +53,7 @@ def test_a_storage_of_another_name_or_cluster_is_refused() -> None:
 
 
 def test_once_founded_the_founding_membership_says_which_names_there_are() -> None:
-    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     founding = Membership(
         cluster_id=bytes(16),
         group=0,
