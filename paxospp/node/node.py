@@ -79,10 +79,9 @@ class Node(Calls):
         self._machine = machine
         self._allow_volatile = allow_volatile
         self._plugins = plugins
-        self._listener = on_event
+        self._on_event = on_event
         self._config = NodeConfig() if config is None else config
         self._call_timeout_s = self._config.call_timeout_s
-        self._registry: PluginRegistry | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runtime: Runtime | None = None
         self._cause: Exception | None = None
@@ -126,10 +125,10 @@ class Node(Calls):
         self._runtime = runtime
         runtime.start()
         if self._cause is None:
-            self._tell(NodeStarted(node=self._name, address=runtime.address))
+            runtime.tell(NodeStarted(node=self._name, address=runtime.address))
 
     async def _make_runtime(self) -> Runtime:
-        registry = self._registry = PluginRegistry(self._plugins)
+        registry = PluginRegistry(self._plugins)
         open_storage = registry.storage(self._storage, self._name) if isinstance(self._storage, str) else self._storage
         machine = self._make_machine(registry)
         prepare(machine)
@@ -142,7 +141,8 @@ class Node(Calls):
                 self._name, lambda: _checked(open_storage()), worker, close_timeout_s=CLOSE_STORAGE_S
             )
         try:
-            return await self._recover(loaded, machine, environment)
+            events = EventSink(self._name, registry, self._on_event)
+            return await self._recover(loaded, machine, environment, events)
         except BaseException:
             await loaded.close(CLOSE_STORAGE_S)
             raise
@@ -150,7 +150,9 @@ class Node(Calls):
     def _make_environment(self) -> Environment:
         return Environment.real(self._name, owns_loop=self._owns_loop)
 
-    async def _recover(self, loaded: LoadedStorage, machine: StateMachine, environment: Environment) -> Runtime:
+    async def _recover(
+        self, loaded: LoadedStorage, machine: StateMachine, environment: Environment, events: EventSink
+    ) -> Runtime:
         if not loaded.storage.durable and len(self._cluster) > 1 and not self._allow_volatile:
             raise ConfigError(
                 f"storage {self._storage!r} forgets everything when the process ends, and {self._name} is one of "
@@ -170,8 +172,8 @@ class Node(Calls):
         )
         if recovered.damage is not None and loaded.state.snapshot is not None:
             reason = f"the snapshot of slot {loaded.state.snapshot.slot}: {recovered.damage}"
-            self._tell(FaultFound(node=self._name, peer=None, reason=reason))
-        return Runtime(loaded, recovered, self._config, environment, on_event=self._tell, on_failed=self._on_failed)
+            events.tell(FaultFound(node=self._name, peer=None, reason=reason))
+        return Runtime(loaded, recovered, self._config, environment, on_event=events.tell, on_failed=self._on_failed)
 
     def _make_machine(self, registry: PluginRegistry) -> StateMachine:
         given = self._machine
@@ -229,7 +231,7 @@ class Node(Calls):
         try:
             if self._runtime is not None:
                 await self._runtime.close()
-                self._tell(NodeStopped(node=self._name, cause=self._cause))
+                self._runtime.tell(NodeStopped(node=self._name, cause=self._cause))
         finally:
             self._stopped.set()
 
@@ -246,16 +248,6 @@ class Node(Calls):
             self._cause = cause
             _log.critical("node %s stops: %s", self._name, cause, exc_info=cause)
             self._end()
-
-    def _tell(self, event: Event) -> None:
-        _log.log(logging.WARNING if isinstance(event, (FaultFound, Diverged)) else logging.INFO, "%s", event)
-        if self._registry is not None:
-            self._registry.notify(event)
-        if self._listener is not None:
-            try:
-                self._listener(event)
-            except Exception:
-                _log.exception("node %s: on_event raised an exception for %s", self._name, type(event).__name__)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -339,6 +331,25 @@ class Node(Calls):
                 f"node {self._name} belongs to the event loop that started it: from another loop or thread use "
                 "paxospp.sync.Node"
             )
+
+
+class EventSink:
+    """Logs the events of one node and passes them to its plug-ins and to ``on_event``."""
+
+    def __init__(self, name: NodeId, registry: PluginRegistry, on_event: Callable[[Event], None] | None) -> None:
+        self._name = name
+        self._registry = registry
+        self._on_event = on_event
+
+    def tell(self, event: Event) -> None:
+        """Pass ``event`` on; an exception that it causes is logged and goes no further."""
+        _log.log(logging.WARNING if isinstance(event, (FaultFound, Diverged)) else logging.INFO, "%s", event)
+        self._registry.notify(event)
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                _log.exception("node %s: on_event raised an exception for %s", self._name, type(event).__name__)
 
 
 def _was_used(machine: StateMachine) -> bool:

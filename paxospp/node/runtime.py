@@ -83,7 +83,7 @@ class Runtime:
         self._cluster = identity.cluster
         self._frames = FrameDecoder(self.name)
         self._loop = loop
-        self._tell = on_event
+        self.tell = on_event
         self._report_failure = on_failed
         self._observer = observer
         self._cause: Exception | None = None
@@ -266,7 +266,7 @@ class Runtime:
             self.remote.on_leader_changed()
         elif isinstance(event, Diverged):
             self._diverged = event
-        self._tell(event)
+        self.tell(event)
 
     def advance(self) -> None:
         """Let each part do what became possible, callers first."""
