@@ -9,17 +9,17 @@ from pathlib import Path
 from paxospp.cli.showing import print_table, say
 from paxospp.errors import ConfigError
 from paxospp.testing.simulation.reach.beyond import BEYOND, required
-from paxospp.testing.simulation.reach.tally import Row, Tally
+from paxospp.testing.simulation.reach.tally import MarkerRow, MarkerTally
 
 
-def print_markers(tally: Tally) -> None:
+def print_markers(tally: MarkerTally) -> None:
     """Print every marker and pair, with the number of seeds that reached it and of its hits."""
     _print(tally.rows())
     for marker, beyond in sorted(BEYOND.items()):
         say(f"beyond the simulator: {marker}: {beyond.reason} ({beyond.test})")
 
 
-def write_markers(tally: Tally, path: str) -> None:
+def write_markers(tally: MarkerTally, path: str) -> None:
     """Write the table as JSON. Raises ConfigError where that cannot be done."""
     table = {
         "seeds": tally.runs,
@@ -32,7 +32,7 @@ def write_markers(tally: Tally, path: str) -> None:
         raise ConfigError(f"--markers-json {path}: {error.strerror}") from error
 
 
-def has_reached_enough(tally: Tally, least: int, *, missed_max: int = 0) -> bool:
+def has_reached_enough(tally: MarkerTally, least: int, *, missed_max: int = 0) -> bool:
     """Whether all but ``missed_max`` required markers were hit ``least`` times; print those that were not."""
     missed = tally.below(least, required())
     if not missed:
@@ -43,5 +43,5 @@ def has_reached_enough(tally: Tally, least: int, *, missed_max: int = 0) -> bool
     return len(missed) <= missed_max
 
 
-def _print(rows: Sequence[Row]) -> None:
+def _print(rows: Sequence[MarkerRow]) -> None:
     print_table(("marker", "seeds", "hits"), [(row.marker, str(row.seeds), str(row.hits)) for row in rows])

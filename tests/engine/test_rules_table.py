@@ -43,7 +43,7 @@ def test_what_a_row_names_exists(rule: str) -> None:
         assert (ENGINE / f"{module}.py").is_file(), module
     for oracle in oracles:
         module, *path = oracle.split(".")
-        found: object = import_module(f"paxospp.testing.simulation.{module}")
+        found: object = import_module(f"paxospp.testing.simulation.{module.replace('/', '.')}")
         for name in path:
             found = getattr(found, name)
     sources = "".join(path.read_text() for path in ENGINE.rglob("*.py"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_DISK = "paxospp.testing.simulation.disk"
-_TROUBLES = "paxospp.testing.simulation.troubles"
+_DISK = "paxospp.testing.simulation.world.disk"
+_TROUBLES = "paxospp.testing.simulation.faults.injector"
 
 MUTANTS = (
     Mutant(

@@ -20,11 +20,11 @@ from paxospp.model import NodeId, Slot, SnapshotMeta
 from paxospp.node.pacing import PACING, Pacing
 from paxospp.node.writer import Writer
 from paxospp.storage.contract import DurableState, WriteBatch
-from paxospp.testing.simulation.host import Host
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Overrides, Plan
-from paxospp.testing.simulation.world import World
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import Overrides, RunPlan
+from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.world import SimulatedWorld
 from tests.engine.words import N1, N2, ballot, identity, membership, promise, sender, sent
 
 
@@ -138,10 +138,10 @@ def test_two_snapshots_are_two_writes() -> None:
 # A snapshot that comes at a bad time, on a simulated cluster in which nothing else goes wrong.
 
 
-def founded(seed: int, slots: int, pacing: Pacing = PACING) -> World:
+def founded(seed: int, slots: int, pacing: Pacing = PACING) -> SimulatedWorld:
     """Three nodes that have applied so many slots, and have nothing more to do."""
-    plan = Plan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(families=(), nodes=3))
-    run = Run(replace(plan, config=NodeConfig(), differing={}, pacing=pacing, drill=""))
+    plan = RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(families=(), nodes=3))
+    run = SimulationRun(replace(plan, config=NodeConfig(), differing={}, pacing=pacing, drill=""))
     world = run.world
     for host in world.hosts:
         host.start()
@@ -151,7 +151,7 @@ def founded(seed: int, slots: int, pacing: Pacing = PACING) -> World:
     return world
 
 
-def cut_off(world: World, slots: int) -> tuple[Host, Host]:
+def cut_off(world: SimulatedWorld, slots: int) -> tuple[SimulatedHost, SimulatedHost]:
     """A follower that hears nothing, and the leader, which has applied more than so many slots that it has not."""
     follower = next(host for host in world.hosts if host not in world.leaders)
     source = next(host for host in world.hosts if host in world.leaders)
@@ -163,7 +163,7 @@ def cut_off(world: World, slots: int) -> tuple[Host, Host]:
     return follower, source
 
 
-def passes(world: World, until: Callable[[], bool]) -> None:
+def passes(world: SimulatedWorld, until: Callable[[], bool]) -> None:
     """Let time pass until this is so."""
     for _ in range(10_000):
         if until():
@@ -172,12 +172,12 @@ def passes(world: World, until: Callable[[], bool]) -> None:
     raise AssertionError("it never is")
 
 
-def snapshot_of(host: Host) -> bytes:
+def snapshot_of(host: SimulatedHost) -> bytes:
     assert host.parts is not None
     return b"".join(host.parts.executor.encode_snapshot())
 
 
-def offer(host: Host, source: Host, slot: Slot, data: bytes) -> None:
+def offer(host: SimulatedHost, source: SimulatedHost, slot: Slot, data: bytes) -> None:
     """``host`` needs a snapshot; this one comes from ``source``, in one chunk."""
     parts = host.parts
     assert parts is not None

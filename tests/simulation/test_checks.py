@@ -23,24 +23,24 @@ from paxospp.node.snapshots.policy import Policy
 from paxospp.sessions.table import SessionTable
 from paxospp.storage.contract import WriteBatch
 from paxospp.testing import simulation
-from paxospp.testing.simulation.broken import Broken
-from paxospp.testing.simulation.disk import Disk
-from paxospp.testing.simulation.faults import Faults
-from paxospp.testing.simulation.history import History
-from paxospp.testing.simulation.host import Host
+from paxospp.testing.simulation.faults.families import Faults
+from paxospp.testing.simulation.judges.call_history import CallHistory
+from paxospp.testing.simulation.judges.stuck import founding_is_stuck, stuck_slot
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Plan
-from paxospp.testing.simulation.stuck import founding_is_stuck, stuck_slot
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import RunPlan
+from paxospp.testing.simulation.rule_broken import RuleBroken
+from paxospp.testing.simulation.world.disk import SimulatedDisk
+from paxospp.testing.simulation.world.host import SimulatedHost
 
 ORDINARY = NodeConfig(value_bytes_max=1 << 10, inbox_bytes_max=1 << 20)
 CHURN = Faults(partition_rate=1.0, one_way_rate=0.5)
 
 
-def plans(**settings: object) -> Iterator[Plan]:
+def plans(**settings: object) -> Iterator[RunPlan]:
     """A plan per seed, with what a test is about made likely."""
     for seed in range(40):
-        drawn = Plan.draw(seed, machine=Ledger, workload=ledger_calls)
+        drawn = RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
         plan = replace(
             drawn,
             nodes=3,
@@ -60,13 +60,13 @@ def plans(**settings: object) -> Iterator[Plan]:
         yield replace(plan, **settings)  # type: ignore[arg-type]  # each is a field of its type
 
 
-def first_broken(plans: Iterator[Plan]) -> Broken:
+def first_broken(plans: Iterator[RunPlan]) -> RuleBroken:
     for plan in plans:
-        run = Run(plan)
+        run = SimulationRun(plan)
         try:
             run._found()
             run._safety()
-        except Broken as broken:
+        except RuleBroken as broken:
             return broken
     raise AssertionError("no seed has broken anything")
 
@@ -154,12 +154,12 @@ def test_a_read_of_an_older_state_is_held_against_its_bound(monkeypatch: pytest.
 
 def test_what_ends_in_the_very_moment_a_ticket_is_drawn_is_not_asked_of_it() -> None:
     """Seed 403: a call was answered when the faults ended, and in that moment, before it, a probe drew a ticket."""
-    history = History(Ledger(), Counter(), None, lambda: 7.0)
+    history = CallHistory(Ledger(), Counter(), None, lambda: 7.0)
     history._floors.append((5.0, 3))
 
     history.check_fresh(NodeId("n1"), Slot(2), 5.0)
     history.check_fresh(NodeId("n1"), Slot(3), 6.0)
-    with pytest.raises(Broken, match="3 had"):
+    with pytest.raises(RuleBroken, match="3 had"):
         history.check_fresh(NodeId("n1"), Slot(2), 6.0)
 
 
@@ -172,7 +172,7 @@ def test_a_founding_value_that_rots_alone_is_waited_for() -> None:
     """16: nobody can tell what was in slot 1, so nobody founds; that is no fault of the others."""
     seen: Counter[str] = Counter()
     for plan in plans(founds_first=False, faults=Faults(tail_rot=1.0), safety_s=1.0):
-        run = Run(plan)
+        run = SimulationRun(plan)
         run.go()
         seen += run.world.coverage
         if seen["excused: the cluster cannot go on"]:
@@ -184,7 +184,7 @@ def test_a_founding_value_that_rots_alone_is_waited_for() -> None:
 def test_whoever_is_cut_off_beside_its_leader_may_lose_what_only_they_hold() -> None:
     seen: Counter[str] = Counter()
     for plan in plans(nodes=5, faults=Faults(depose_s=0.1, usurp=0.3, lost_end=1.0)):
-        run = Run(plan)
+        run = SimulationRun(plan)
         run.go()
         seen += run.world.coverage
         if seen["the end of a log was lost beside its leader"]:
@@ -194,7 +194,7 @@ def test_whoever_is_cut_off_beside_its_leader_may_lose_what_only_they_hold() -> 
 
 def test_a_decided_value_that_only_one_node_held_is_missed_where_its_disk_lost_its_end() -> None:
     """Seed 40000626: after a trim nothing was left on the disk but the doubt, and that was overlooked."""
-    disk = Disk()
+    disk = SimulatedDisk()
     disk.staged["s"] = b""
     ballot = Ballot(1, NodeId("n1"), 1)
     entries = [Entry(Slot(slot), ballot, Kind.NOOP, b"") for slot in (1, 2)]
@@ -204,7 +204,7 @@ def test_a_decided_value_that_only_one_node_held_is_missed_where_its_disk_lost_i
     ):
         disk.begin(batch)
         disk.returned(Random(0))
-    host = cast("Host", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
+    host = cast("SimulatedHost", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
 
     assert stuck_slot([host], 1) is None
     disk.image.damage([Slot(2)])
@@ -217,9 +217,9 @@ def test_a_founding_that_only_lives_that_are_gone_could_confirm_is_waited_for() 
     names = [NodeId(name) for name in ("n1", "n2", "n3")]
     hosts = [
         cast(
-            "Host",
+            "SimulatedHost",
             SimpleNamespace(
-                name=name, disk=Disk(), sender=SimpleNamespace(incarnation=1), finds_faulty=lambda slot: False
+                name=name, disk=SimulatedDisk(), sender=SimpleNamespace(incarnation=1), finds_faulty=lambda slot: False
             ),
         )
         for name in names
@@ -240,11 +240,11 @@ def test_a_founding_that_only_lives_that_are_gone_could_confirm_is_waited_for() 
 
 
 def test_a_lost_slot_that_a_snapshot_covers_is_not_missed() -> None:
-    disk = Disk()
+    disk = SimulatedDisk()
     disk.image.snapshot = SnapshotMeta(Slot(3), "s"), b""
     disk.image.decided = Slot(3)
     disk.image.faulty = {Slot(3)}
-    host = cast("Host", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
+    host = cast("SimulatedHost", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
 
     assert stuck_slot([host], 1) is None
     disk.image.snapshot_is_damaged = True
@@ -254,21 +254,21 @@ def test_a_lost_slot_that_a_snapshot_covers_is_not_missed() -> None:
 CHECKED_IN = {
     1: ("invariants", "1"),
     2: ("invariants", "2"),
-    3: ("history", "3"),
+    3: ("call_history", "3"),
     4: ("invariants", "4"),
     5: ("invariants", "5"),
     6: ("invariants", "6"),
     7: ("answer_memory", "7"),
-    8: ("leaders", "8"),
+    8: ("leader_rules", "8"),
     9: ("invariants", "9"),
-    10: ("history", "10"),
-    11: ("history", "11"),
-    12: ("history", "12"),
-    13: ("history", "13"),
-    14: ("history", "divergence"),
+    10: ("call_history", "10"),
+    11: ("call_history", "11"),
+    12: ("call_history", "12"),
+    13: ("call_history", "13"),
+    14: ("call_history", "divergence"),
     15: ("invariants", "15"),
-    16: ("leaders", "16"),
-    17: ("roles", "17"),
+    16: ("leader_rules", "16"),
+    17: ("role_rules", "17"),
     18: ("bounds", "18"),
 }
 """Per number of FAULTS (e) where it is raised, and as what; 19 is ``test_determinism``."""
@@ -276,15 +276,15 @@ CHECKED_IN = {
 
 @pytest.mark.parametrize("number", CHECKED_IN)
 def test_every_invariant_of_the_fault_model_is_raised_somewhere(number: int) -> None:
-    room, rule = CHECKED_IN[number]
-    source = Path(simulation.__file__).with_name(f"{room}.py").read_text()
+    module, rule = CHECKED_IN[number]
+    source = Path(simulation.__file__).with_name("judges").joinpath(f"{module}.py").read_text()
 
-    assert re.search(rf'Broken\(\s*"{rule}"', source) or f'"{rule}" if' in source
+    assert re.search(rf'RuleBroken\(\s*"{rule}"', source) or f'"{rule}" if' in source
 
 
 def test_what_is_healed_by_any_batch_of_one_sync_may_come_under_an_older_ballot() -> None:
     """Rule 5: a slot that was damaged is learned again under the ballot it was chosen under (seed 2383)."""
-    run = Run(next(plans(faults=Faults())))
+    run = SimulationRun(next(plans(faults=Faults())))
     run._found()
     host = run.world.hosts[0]
     assert host.disk.image.promised is not None
@@ -297,7 +297,7 @@ def test_what_is_healed_by_any_batch_of_one_sync_may_come_under_an_older_ballot(
             host.on_written()
 
     write(WriteBatch(accepted=[Entry(Slot(9), newer, Kind.COMMANDS, b"new")]))
-    with pytest.raises(Broken, match="held slot 9"):
+    with pytest.raises(RuleBroken, match="held slot 9"):
         write(WriteBatch(accepted=[Entry(Slot(9), older, Kind.COMMANDS, b"old")]))
     host.disk.image.damage([Slot(9)])
     hint = WriteBatch(decided=Slot(1), sync=False)

@@ -14,21 +14,21 @@ import pytest
 from paxospp.cli import main
 from paxospp.testing import Simulation
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.reach.beyond import BEYOND, required
 from paxospp.testing.simulation.reach.markers import HiddenMarkerError, known_markers, markers_in
 from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs
 from paxospp.testing.simulation.reach.states import STATES
 from paxospp.testing.simulation.reach.steering import ROUND, Steering
-from paxospp.testing.simulation.reach.tally import Tally, everything
+from paxospp.testing.simulation.reach.tally import MarkerTally, everything
 from paxospp.testing.simulation.report import Reached
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
-def draw(seed: int) -> Plan:
-    return Plan.draw(seed, machine=Ledger, workload=ledger_calls)
+def draw(seed: int) -> RunPlan:
+    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
 
 
 def test_markers_are_read_from_every_form_in_which_they_are_reported() -> None:
@@ -90,7 +90,7 @@ def test_a_run_counts_what_it_reaches_and_the_same_again() -> None:
 
 
 def test_rare_ones_come_first() -> None:
-    tally = Tally()
+    tally = MarkerTally()
     tally.add({"a": 3, "b": 1})
     tally.add({"a": 1})
 

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from paxospp.testing import Simulation, SimulationError
-from paxospp.testing.simulation.faults import FAMILIES, draw_faults, draws_churn
+from paxospp.testing.simulation.faults.families import FAMILIES, draw_faults, draws_churn
 from paxospp.testing.simulation.machines import Ledger
-from paxospp.testing.simulation.plan import SIZES, Overrides, Plan
+from paxospp.testing.simulation.plan import SIZES, Overrides, RunPlan
 
 FRESH_SEEDS = 600
 FRESH_SEEDS_MAX = 3_000
@@ -116,7 +116,7 @@ def test_a_query_does_not_wait_for_a_slot_that_its_leader_recovered_and_the_next
 
 
 def test_every_size_and_every_family_is_drawn_and_most_seeds_have_few() -> None:
-    plans = [Plan.draw(seed, machine=Ledger, workload=lambda random: ()) for seed in range(400)]
+    plans = [RunPlan.draw(seed, machine=Ledger, workload=lambda random: ()) for seed in range(400)]
 
     assert {plan.nodes for plan in plans} == set(SIZES) == {1, 2, 3, 4, 5, 6, 7}
     assert {family for plan in plans for family in plan.faults.families} == set(FAMILIES)
@@ -126,7 +126,9 @@ def test_every_size_and_every_family_is_drawn_and_most_seeds_have_few() -> None:
 
 
 def test_in_a_seventh_of_all_seeds_one_leader_after_another_is_lost() -> None:
-    churning = [Plan.draw(seed, machine=Ledger, workload=lambda random: ()) for seed in range(400) if draws_churn(seed)]
+    churning = [
+        RunPlan.draw(seed, machine=Ledger, workload=lambda random: ()) for seed in range(400) if draws_churn(seed)
+    ]
 
     assert 0.1 < len(churning) / 400 < 0.2
     assert all(plan.faults.depose_s > 0 for plan in churning if not plan.drill)

@@ -17,15 +17,15 @@ from random import Random
 
 from paxospp.engine.settings import Settings
 from paxospp.model import Slot
-from paxospp.testing.simulation.broken import Broken
-from paxospp.testing.simulation.clients import Clients, EmbeddedClient
-from paxospp.testing.simulation.faults import Faults
-from paxospp.testing.simulation.host import Host
-from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.clients.embedded import Clients, EmbeddedClient
+from paxospp.testing.simulation.faults.families import Faults
+from paxospp.testing.simulation.faults.rollback import roll_back
+from paxospp.testing.simulation.judges.stuck import founding_is_stuck, stuck_slot
+from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.report import WORST
-from paxospp.testing.simulation.rollback import roll_back
-from paxospp.testing.simulation.stuck import founding_is_stuck, stuck_slot
-from paxospp.testing.simulation.world import World
+from paxospp.testing.simulation.rule_broken import RuleBroken
+from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.world import SimulatedWorld
 
 FOUNDING_S = 30.0
 LIVENESS_WINDOWS = 10
@@ -42,12 +42,12 @@ _STEP_S = 0.05
 GENTLE = Faults()
 
 
-class Run:
+class SimulationRun:
     """One run of one plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
-        self.world = World(plan)
+        self.world = SimulatedWorld(plan)
         self.clients = Clients(self.world)
         self.world.clients = self.clients
         self._random = Random(f"{plan.seed} phases")
@@ -75,7 +75,7 @@ class Run:
             return
         self._set_faults(GENTLE, world.hosts)
         if not self._wait(FOUNDING_S, lambda: world.invariants.chosen.membership is not None):
-            raise Broken("liveness", f"no cluster was founded within {FOUNDING_S:g} s of peace")
+            raise RuleBroken("liveness", f"no cluster was founded within {FOUNDING_S:g} s of peace")
         self._set_faults(self.plan.faults, world.hosts)
 
     def _safety(self) -> None:
@@ -85,7 +85,7 @@ class Run:
         self.world.troubles.begin()
         self.world.clock.run_until(self.world.clock.now + self.plan.safety_s)
 
-    def _choose_core(self) -> list[Host] | None:
+    def _choose_core(self) -> list[SimulatedHost] | None:
         """Who is to be well; None if there is nobody to choose, which ``stuck_slot`` has to excuse."""
         world = self.world
         world.troubles.end()
@@ -106,13 +106,13 @@ class Run:
                 return None
         return sorted(core, key=lambda host: host.index)
 
-    def _is_stuck(self, core: Sequence[Host], quorum: int) -> bool:
+    def _is_stuck(self, core: Sequence[SimulatedHost], quorum: int) -> bool:
         slot = stuck_slot(core, quorum)
         if slot is not None:
             self.world.coverage["a core had no clean copy of a slot"] += 1
         return slot is not None
 
-    def _liveness(self, core: list[Host]) -> None:
+    def _liveness(self, core: list[SimulatedHost]) -> None:
         world = self.world
         for host in world.hosts:
             if host not in core:
@@ -140,7 +140,7 @@ class Run:
             return [host.name for host in asked if host.has_vote and not self._has_lost_its_state(host)]
 
         if not self._wait(bound_s, lambda: not late()):
-            raise Broken(
+            raise RuleBroken(
                 "liveness",
                 f"calls on {', '.join(late())} of the core are not answered after {bound_s:g} s of its being well",
             )
@@ -149,9 +149,9 @@ class Run:
             client for client in self.clients.waiting if isinstance(client, EmbeddedClient) and client.home in core
         ]
         if not self._wait(PENDING_S, lambda: all(client.operation is None for client in waiting)):
-            raise Broken("liveness", f"calls of {', '.join(client.name for client in waiting)} do not end")
+            raise RuleBroken("liveness", f"calls of {', '.join(client.name for client in waiting)} do not end")
 
-    def _is_behind(self, host: Host) -> bool:
+    def _is_behind(self, host: SimulatedHost) -> bool:
         """Whether it has to catch up with what its disk alone does not tell it, or tells it no more."""
         image = host.disk.image
         if image.decided < self.world.invariants.chosen.up_to:
@@ -165,13 +165,13 @@ class Run:
         """How long it takes to ask every peer twice: some are silent, others take a snapshot when they are asked."""
         return 2 * (len(self.world.hosts) - 1) * Settings().resend_interval_max_s
 
-    def _writing_s(self, host: Host) -> float:
+    def _writing_s(self, host: SimulatedHost) -> float:
         """How long the write that is under way still takes."""
         if host.disk.under_way is None:
             return 0.0
         return max(0.0, host.disk_faults.write_returns_at - self.world.clock.now)
 
-    def _rested_at(self, host: Host) -> float:
+    def _rested_at(self, host: SimulatedHost) -> float:
         """When a node that rests because a snapshot failed goes on with snapshots."""
         if host.parts is None or host.loop is None:
             return 0.0
@@ -184,7 +184,7 @@ class Run:
         chunk = min(self.plan.config_of(host.index).chunk_bytes_max for host in self.world.hosts)
         return size / chunk * CHUNK_S
 
-    def _has_lost_its_state(self, host: Host) -> bool:
+    def _has_lost_its_state(self, host: SimulatedHost) -> bool:
         """Its snapshot is damaged, the log below is gone, and nobody has a snapshot that may take its place."""
         image = host.disk.image
         if not image.snapshot_is_damaged or image.snapshot is None or image.first == 1:
@@ -196,7 +196,7 @@ class Run:
             for other in others
         )
 
-    def _abandon(self, host: Host, core: Iterable[Host]) -> None:
+    def _abandon(self, host: SimulatedHost, core: Iterable[SimulatedHost]) -> None:
         """What is wrong with ``host`` stays so for good."""
         network = self.world.network
         host.wants_up = False
@@ -231,7 +231,7 @@ class Run:
             world.coverage["excused: the cluster cannot go on"] += 1
             return False
         if not self._wait(QUIET_S, lambda: self._is_quiet(alive)):
-            raise Broken("quiet", self._why_not_quiet(alive))
+            raise RuleBroken("quiet", self._why_not_quiet(alive))
         self._compare_states(alive)
         return True
 
@@ -249,19 +249,19 @@ class Run:
             host.crash()
             host.start()
         if not self._wait(QUIET_S, lambda: self._is_quiet(up)):
-            raise Broken("cold start", self._why_not_quiet(up))
+            raise RuleBroken("cold start", self._why_not_quiet(up))
         if world.history.digests[slots] != before:
-            raise Broken("cold start", "the log changed")
+            raise RuleBroken("cold start", "the log changed")
         self._compare_states(up)
 
     # What they share.
 
-    def _set_faults(self, faults: Faults, hosts: Iterable[Host]) -> None:
+    def _set_faults(self, faults: Faults, hosts: Iterable[SimulatedHost]) -> None:
         self.world.network.set_faults(faults)
         for host in hosts:
             host.faults = faults
 
-    def _mend(self, hosts: list[Host]) -> None:
+    def _mend(self, hosts: list[SimulatedHost]) -> None:
         """These nodes, their disks and the links between them are well from now on."""
         world = self.world
         self._set_faults(GENTLE, hosts)
@@ -287,7 +287,7 @@ class Run:
             clock.run_until(clock.now + _STEP_S)
         return True
 
-    def _is_quiet(self, hosts: Iterable[Host]) -> bool:
+    def _is_quiet(self, hosts: Iterable[SimulatedHost]) -> bool:
         if self.clients.waiting:
             return False
         top = Slot(len(self.world.history.log))
@@ -298,7 +298,7 @@ class Run:
             for host in hosts
         )
 
-    def _why_not_quiet(self, hosts: Iterable[Host]) -> str:
+    def _why_not_quiet(self, hosts: Iterable[SimulatedHost]) -> str:
         where = {
             host.name: (host.parts.executor.applied, host.parts.replica.decided, host.parts.replica.first)
             if host.parts is not None
@@ -312,7 +312,7 @@ class Run:
             f"{where}; waiting: {waiting}; watchers are at {told}"
         )
 
-    def _compare_states(self, hosts: Iterable[Host]) -> None:
+    def _compare_states(self, hosts: Iterable[SimulatedHost]) -> None:
         """14, for the state itself and not only for what came out of it."""
         states = {}
         for host in hosts:
@@ -322,4 +322,4 @@ class Run:
             states[host.name] = b"".join(host.parts.executor.machine.snapshot())
         states["alone in its order"] = b"".join(self.world.history.reference.machine.snapshot())  # type: ignore[index]
         if len(set(states.values())) > 1:
-            raise Broken("divergence", f"the states differ: {states}"[:2000])
+            raise RuleBroken("divergence", f"the states differ: {states}"[:2000])

@@ -1,6 +1,6 @@
 """A run before it runs: everything that a seed decides, and what of it was overridden.
 
-``Plan.draw`` gives every decision a random stream of its own, so that overriding one (fewer
+``RunPlan.draw`` gives every decision a random stream of its own, so that overriding one (fewer
 faults, fewer nodes, a shorter run) leaves the others as they were.
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 from paxospp.config import NodeConfig
 from paxospp.node.pacing import Pacing
 from paxospp.state_machine import StateMachine
-from paxospp.testing.simulation.ambush import AMBUSHES, draw_ambush
-from paxospp.testing.simulation.drills import DRILLS, ROLLED_BACK, Drill, draw_drill
-from paxospp.testing.simulation.faults import Faults, draw_faults, draws_churn, draws_duels
+from paxospp.testing.simulation.faults.families import Faults, draw_faults, draws_churn, draws_duels
+from paxospp.testing.simulation.faults.profiles import PROFILES, ROLLED_BACK, Profile, draw_drill
+from paxospp.testing.simulation.faults.scripted_profiles import SCRIPTED_PROFILES, draw_rehearsal
+from paxospp.testing.simulation.faults.targeted import TARGETED_PROFILES, draw_ambush
 from paxospp.testing.simulation.machines import Ledger
-from paxospp.testing.simulation.rehearsals import REHEARSALS, draw_rehearsal
-from paxospp.testing.simulation.settings import UncheckedConfig, draw_configs, draw_pacing
+from paxospp.testing.simulation.node_settings import UncheckedConfig, draw_configs, draw_pacing
 
 SIZES = (1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7)
 
@@ -64,7 +64,7 @@ class Overrides:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """One run."""
 
     seed: int
@@ -129,10 +129,10 @@ class Plan:
         workload: Workload,
         invariant: Invariant | None = None,
         overrides: Overrides = Overrides(),
-    ) -> Plan:
+    ) -> RunPlan:
         rolls_back = Random(f"{seed} rollback").random() < 0.02
         name = "" if rolls_back else draw_drill(seed) or draw_ambush(seed) or draw_rehearsal(seed)
-        drill = DRILLS.get(name) or AMBUSHES.get(name) or REHEARSALS.get(name) or Drill()
+        drill = PROFILES.get(name) or TARGETED_PROFILES.get(name) or SCRIPTED_PROFILES.get(name) or Profile()
         faults = draw_faults(seed)
         if name:
             faults = drill.faults_of(seed, faults)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from paxospp.testing.simulation.reach.tally import Tally
+from paxospp.testing.simulation.reach.tally import MarkerTally
 
 GATES: tuple[str, ...] = (
     "leaders",
@@ -86,9 +86,9 @@ class Report:
         return self.events / self.seconds if self.seconds else 0.0
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> MarkerTally:
         """How often each marker was reached."""
-        tally = Tally()
+        tally = MarkerTally()
         for run in self.runs.values():
             tally.add(run.hits)
         return tally

@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from paxospp.state_machine import StateMachine, prepare
-from paxospp.testing.simulation.broken import Broken
-from paxospp.testing.simulation.command import Subject
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Invariant, Overrides, Plan, Workload
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import Invariant, Overrides, RunPlan, Workload
+from paxospp.testing.simulation.replay_command import TestedMachine
 from paxospp.testing.simulation.report import Reached, Report, SimulationError
+from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.workload import workload_of
 
 SHRINKING_S = 20.0
@@ -54,11 +54,11 @@ class Simulation:
         if nodes is not None:
             self._overrides = replace(self._overrides, nodes=nodes)
         if machine is Ledger and workload is None and invariant is None:
-            self._subject = Subject(Ledger, ledger_calls, is_default=True)
+            self._subject = TestedMachine(Ledger, ledger_calls, is_default=True)
             return
         made = machine()
         prepare(made)
-        self._subject = Subject(machine, workload or workload_of(type(made)), invariant, workload)
+        self._subject = TestedMachine(machine, workload or workload_of(type(made)), invariant, workload)
 
     def run(self, seeds: Iterable[int]) -> Report:
         """Run these seeds, one after another.
@@ -76,18 +76,18 @@ class Simulation:
         """One run, and what came of it. Raises SimulationError."""
         try:
             return self._once(seed, self._overrides)
-        except Broken as broken:
+        except RuleBroken as broken:
             command = self._subject.command(seed, self._overrides)
             smaller = self._shrink(seed, broken.rule)
             less = None if smaller is None else self._subject.command(seed, smaller)
             raise SimulationError(seed, broken.rule, broken.text, command, less) from broken
 
-    def plan(self, seed: int) -> Plan:
+    def plan(self, seed: int) -> RunPlan:
         """What ``seed`` decides."""
         return self._draw(seed, self._overrides)
 
-    def _draw(self, seed: int, overrides: Overrides) -> Plan:
-        return Plan.draw(
+    def _draw(self, seed: int, overrides: Overrides) -> RunPlan:
+        return RunPlan.draw(
             seed,
             machine=self._subject.machine,
             workload=self._subject.workload,
@@ -98,7 +98,7 @@ class Simulation:
     def _once(self, seed: int, overrides: Overrides) -> Report:
         plan = self._draw(seed, overrides)
         began = time.process_time()
-        run = Run(plan)
+        run = SimulationRun(plan)
         run.go()
         world = run.world
         if world.validator is not None:
@@ -125,7 +125,7 @@ class Simulation:
             tried.add(overrides)
             try:
                 self._once(seed, overrides)
-            except Broken as broken:
+            except RuleBroken as broken:
                 return broken.rule == rule
             return False
 

@@ -21,8 +21,8 @@ from dataclasses import fields, is_dataclass
 from itertools import count
 from typing import Any
 
-from paxospp.testing.simulation.faults import Faults
-from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.faults.families import Faults
+from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.report import Reached
 
 ROUND = 64
@@ -44,7 +44,7 @@ _LIFT_MAX = 4.0
 _DRILL_LIFT_MAX = 64.0
 """The same for a drill, which is made for what hardly ever happens without it."""
 
-Draw = Callable[[int], Plan]
+Draw = Callable[[int], RunPlan]
 Features = tuple[str, ...]
 
 
@@ -171,7 +171,7 @@ class Steering:
         return self._having[feature] / self._runs
 
 
-def features_of(plan: Plan) -> Iterator[str]:
+def features_of(plan: RunPlan) -> Iterator[str]:
     """What of a plan may make a marker likely: families and switches as they are, numbers by order of magnitude."""
     yield from plan.faults.families
     yield from _features("", plan)

@@ -12,15 +12,15 @@ from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs, pair
 from paxospp.testing.simulation.reach.states import STATES
 
 if TYPE_CHECKING:
-    from paxospp.testing.simulation.host import Host
+    from paxospp.testing.simulation.world.host import SimulatedHost
 
-_ASKED: Mapping[str, tuple[tuple[str, Callable[[Host], bool]], ...]] = {
+_ASKED: Mapping[str, tuple[tuple[str, Callable[[SimulatedHost], bool]], ...]] = {
     marker: tuple((pair(marker, state), STATES[state]) for state in states) for marker, states in PAIRS.items()
 }
 """Marker → the names of its pairs, with the question that each asks."""
 
 
-class Row(NamedTuple):
+class MarkerRow(NamedTuple):
     """One line of the table."""
 
     marker: str
@@ -35,7 +35,7 @@ class RunReach:
     def __init__(self) -> None:
         self.hits: Counter[str] = Counter()
 
-    def reached(self, host: Host, marker: str) -> None:
+    def reached(self, host: SimulatedHost, marker: str) -> None:
         """``host`` reached ``marker`` just now; before there is a replica it is in no state."""
         self.hits[marker] += 1
         if host.parts is None:
@@ -46,7 +46,7 @@ class RunReach:
 
 
 @dataclass(slots=True)
-class Tally:
+class MarkerTally:
     """Sums over runs."""
 
     runs: int = 0
@@ -59,13 +59,13 @@ class Tally:
         self.hits.update(hits)
         self.seeds.update(hits.keys())
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[MarkerRow]:
         """Every known marker and pair, also those never reached, by name."""
-        return [Row(name, self.seeds[name], self.hits[name]) for name in sorted(everything())]
+        return [MarkerRow(name, self.seeds[name], self.hits[name]) for name in sorted(everything())]
 
-    def below(self, least: int, among: Iterable[str]) -> list[Row]:
+    def below(self, least: int, among: Iterable[str]) -> list[MarkerRow]:
         """Those of ``among`` that were hit less than ``least`` times, the rarest first."""
-        rows = [Row(name, self.seeds[name], self.hits[name]) for name in among if self.hits[name] < least]
+        rows = [MarkerRow(name, self.seeds[name], self.hits[name]) for name in among if self.hits[name] < least]
         return sorted(rows, key=lambda row: (row.hits, row.seeds, row.marker))
 
 

@@ -1,0 +1,131 @@
+"""Watchers: each follows one node's change feed, which must tell every effect once, in order, and nothing else.
+
+The feed is the node's own (``node.watch``), a coroutine; ``VirtualTask`` drives it on the node's
+virtual loop. What it tells is held against what the reference has run. A watcher goes on where it
+stood when its node dies, as a client's does; one that is told that the log begins later starts
+again there, as with a snapshot.
+
+Reference: CONTRACTS section 4, ``watch``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from paxospp.errors import CorruptedError, StorageError, TrimmedError, UnavailableError
+from paxospp.model import Slot
+from paxospp.node.watch import Batch, Watch
+from paxospp.testing.simulation.rule_broken import RuleBroken
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.world.host import SimulatedHost
+    from paxospp.testing.simulation.world.world import SimulatedWorld
+
+_REST_S = 0.1
+
+
+class VirtualTask:
+    """Runs one coroutine of a node: each time the future it awaits is done, one step further."""
+
+    def __init__(
+        self, function: Callable[[], Coroutine[Any, Any, Batch]], done: Callable[[Batch | Exception], None]
+    ) -> None:
+        self._function = function
+        self._coroutine: Coroutine[Any, Any, Batch] | None = None
+        """Made with the first step: before that its node may die."""
+        self._done = done
+
+    def step(self, _: object = None) -> None:
+        """As far as it goes."""
+        if self._coroutine is None:
+            self._coroutine = self._function()
+        try:
+            future: asyncio.Future[Any] = self._coroutine.send(None)
+        except StopIteration as end:
+            self._done(end.value)
+        except (TrimmedError, CorruptedError, StorageError, UnavailableError) as error:
+            self._done(error)
+        else:
+            future._asyncio_future_blocking = False
+            future.add_done_callback(self.step)
+
+
+class Watcher:
+    """One reader of changes."""
+
+    def __init__(self, world: SimulatedWorld, random: Random) -> None:
+        self._world = world
+        self._random = random
+        self.next: Slot | None = None
+        """What it has not been told of; None: it begins with whatever comes."""
+        self._watch: Watch | None = None
+        self._host: SimulatedHost | None = None
+
+    def begin(self) -> None:
+        """Watch any node that is up, and look for another one whenever it is not."""
+        self._world.clock.after(_REST_S * (1 + self._random.random()), self._attend)
+
+    def _attend(self, _: object) -> None:
+        if self._watch is None:
+            up = [host for host in self._world.hosts if host.parts is not None]
+            if up:
+                self._start(self._random.choice(up))
+        elif self._random.random() < 0.05:
+            self._watch = None  # it leaves, and goes on elsewhere
+        self.begin()
+
+    def _start(self, host: SimulatedHost) -> None:
+        parts = host.parts
+        assert parts is not None
+        start: int | None = self.next
+        if start is None and self._random.random() < 0.7:
+            start = self._random.randint(0, parts.executor.applied + 1)
+        watch = self._watch = parts.watches.begin(start)
+        self._host, self.next = host, watch.next
+        host.take(host.loop, self._read, (host, watch))
+
+    def _read(self, host: SimulatedHost, watch: Watch) -> None:
+        def done(told: Batch | Exception) -> None:
+            if self._watch is not watch:
+                return
+            if isinstance(told, Exception):
+                self._watch = None
+                self._on_error(told)
+            else:
+                self._check(host, told)
+                self._read(host, watch)
+
+        assert host.loop is not None
+        host.loop.call_soon(VirtualTask(watch.batch, done).step)
+
+    def on_down(self, host: SimulatedHost) -> None:
+        """What a node that is gone had under way never comes back."""
+        if host is self._host:
+            self._watch = None
+
+    def has_been_told(self, top: Slot) -> bool:
+        """Whether it knows all that happened up to slot ``top``."""
+        return self.next is None or self.next > top
+
+    def _check(self, host: SimulatedHost, told: Batch) -> None:
+        assert self.next is not None
+        expected = self._world.history.changes(self.next, told.next)
+        if told.next <= self.next or list(told.changes) != expected:
+            raise RuleBroken(
+                "watch",
+                f"{host.name} tells {list(told.changes)} of the slots from {self.next} to {told.next - 1}; "
+                f"what took effect there was {expected}",
+            )
+        self._world.coverage["a watcher was told of changes"] += 1
+        self.next = told.next
+
+    def _on_error(self, error: Exception) -> None:
+        if isinstance(error, TrimmedError):
+            assert self.next is not None
+            if error.first <= self.next:
+                raise RuleBroken("watch", f"a watcher at slot {self.next} is told that the log begins at {error.first}")
+            self._world.coverage["a watcher came too late"] += 1
+            self.next = Slot(error.first)

@@ -1,0 +1,126 @@
+"""What the rounds of an adversary share: who may campaign, who starves, and what passes on which link.
+
+See ``duels`` for the rounds, ``plays`` for those of several steps, and ``strikes`` for damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import TYPE_CHECKING
+
+from paxospp.messages import Accept, Decided, SnapshotChunk
+from paxospp.testing.simulation.faults.link_rules import EVERYTHING, HEARTBEATS, Kinds, LinkRule
+from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.network import Path
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.faults.injector import FaultInjector
+
+STARVING = LinkRule(frozenset({Accept, Decided, SnapshotChunk}), loss=1.0)
+"""A node hears who leads, and nothing of what is decided."""
+CHUNKS_AGAIN = (
+    LinkRule(frozenset({SnapshotChunk}), copies=0.3),
+    LinkRule(frozenset({SnapshotChunk}), copies=0.5, delay_s=0.005),
+)
+"""Pieces of snapshots come once more, in a moment or when the lead has changed hands."""
+
+
+class Adversary:
+    """Looks at the cluster, never at the code under test."""
+
+    def __init__(self, troubles: FaultInjector) -> None:
+        self.troubles = troubles
+        self.world = troubles.world
+        self.faults = troubles.faults
+        self.random = Random(f"{self.world.seed} N12 duels")
+        self.losses = Random(f"{self.world.seed} D18 strikes")
+        self.starved: frozenset[SimulatedHost] = frozenset()
+        """Those who hear who leads, and nothing of what is decided."""
+        self.candidate: SimulatedHost | None = None
+        """Who campaigned last."""
+
+    # Who.
+
+    @property
+    def up(self) -> list[SimulatedHost]:
+        """The nodes that run."""
+        return [host for host in self.world.hosts if host.parts is not None and not host.asleep]
+
+    def starve(self) -> None:
+        """Choose who hears nothing of what is decided from now on; nobody in a third of all cases."""
+        hosts = self.world.hosts
+        starves = len(hosts) > 2 and self.random.random() < 0.67
+        self.starved = frozenset({self.random.choice(hosts)}) if starves else frozenset()
+
+    def laggard(self, among: Iterable[SimulatedHost]) -> SimulatedHost:
+        """The node that knows least; of several the one that starves, or one that does not lead."""
+        leaders = self.world.leaders
+        return min(among, key=lambda host: (host.decided, host not in self.starved, host in leaders))
+
+    def ask(self, candidate: SimulatedHost, first: SimulatedHost | None = None) -> list[SimulatedHost]:
+        """Whom ``candidate`` reaches: all of them before there is a cluster, else just enough or one more."""
+        others = [host for host in self.world.hosts if host is not candidate]
+        self.random.shuffle(others)
+        if self.world.invariants.chosen.membership is None:
+            return others
+        if first in others:
+            others.remove(first)
+            others.insert(0, first)
+        return others[: self.enough + (self.random.random() < 0.2)]
+
+    @property
+    def enough(self) -> int:
+        """How many others make a quorum with one node."""
+        return len(self.world.hosts) // 2
+
+    # What they do.
+
+    def campaign(self, host: SimulatedHost) -> None:
+        """Make it campaign at once, if it is up."""
+        if self.troubles.is_on and host.parts is not None and host.loop is not None and not host.asleep:
+            self.world.coverage["a node was made to campaign"] += 1
+            host.take(host.loop, host.usurp, ())
+
+    def campaign_unless_leading(self, host: SimulatedHost) -> None:
+        """The same, if it does not lead."""
+        if host.parts is not None and not host.parts.replica.leading:
+            self.campaign(host)
+
+    def call(self, host: SimulatedHost, count: int) -> None:
+        """Have clients call ``host``, so that it has something to propose once it leads."""
+        if self.world.clients is not None and self.troubles.is_on:
+            self.world.clients.call_at_once(host, count, writes=True)
+
+    def take_snapshots(self, hosts: Iterable[SimulatedHost]) -> None:
+        """Have somebody ask these nodes for a snapshot each, behind which they trim their logs."""
+        for host in hosts:
+            if host.parts is not None and host.loop is not None and not host.asleep:
+                host.take(host.loop, host.parts.snapshots.take, ())
+
+    def after(self, delay_s: float, step: Callable[[], object]) -> None:
+        """Do the next step of a story in a while, if things still go wrong by then."""
+        self.world.clock.after(delay_s, self._step, step)
+
+    def _step(self, step: Callable[[], object]) -> None:
+        if self.troubles.is_on:
+            step()
+
+    # Links.
+
+    def set_rules(self, rules_of: Callable[[Path], tuple[LinkRule, ...]]) -> None:
+        """Put rules on every link; nodes that starve go on starving."""
+        for path in self.world.network.paths:
+            starving = (STARVING,) if path.target in self.starved else ()
+            path.rules = (*rules_of(path), *starving)
+
+    def stopping(self, kinds: Kinds) -> LinkRule:
+        """Lost, or held, link by link."""
+        if self.random.random() < 0.25:
+            return LinkRule(kinds - HEARTBEATS, hold=0.5, loss=0.5)
+        return LinkRule(kinds, loss=1.0)
+
+
+def all_but(passing: Kinds) -> LinkRule:
+    """Nothing but these kinds passes."""
+    return LinkRule(EVERYTHING - passing, loss=1.0)

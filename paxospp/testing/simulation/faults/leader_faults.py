@@ -1,0 +1,182 @@
+"""What hurts most: leaders that are lost with work in hand, and who comes after them.
+
+Whoever took the lead is cut off before long, alone or with company. The company has accepted what
+its leader proposed and nobody else has; where disks lose writes (D9), it is killed then, and what
+it accepted never reached its platter. Of those left, somebody may lead who is far behind: he is
+made to campaign, without asking first whether anybody is ahead.
+
+Before there is a cluster, a node that is about to found one is cut off at once; it loses the
+founding value it accepted (D7), or one that had promised it comes back with an empty disk (D12).
+
+References: FAULTS N4, D7, D9, D12, B16, B20; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
+Storage" (2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import TYPE_CHECKING
+
+from paxospp.model import Slot
+from paxospp.testing.simulation.world.host import SimulatedHost
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.faults.injector import FaultInjector
+    from paxospp.testing.simulation.world.virtual_time import VirtualLoop
+
+_LOOK_S = 0.05
+_SOON_S = 0.2
+_FOUNDING_S = 0.5
+_BOOTSTRAP = Slot(1)
+_WIPED_FOUNDERS = 0.5
+
+
+class LeaderFaults:
+    """The part of a run's troubles that looks for leaders."""
+
+    def __init__(self, troubles: FaultInjector) -> None:
+        self._troubles = troubles
+        self._world = troubles.world
+        self._faults = troubles.faults
+        seed = self._world.seed
+        self._random = Random(f"{seed} N4 depose troubles")
+        self._losses = Random(f"{seed} D9 company troubles")
+        self._usurpers = Random(f"{seed} N4 usurpers troubles")
+        self._founders = Random(f"{seed} D7 founders troubles")
+
+    def begin(self) -> None:
+        """From now on leaders are looked for."""
+        if self._faults.depose_s:
+            self._depose(None)
+        if self._faults.founder_wipe:
+            self._look_for_founders(None)
+
+    # Cut off.
+
+    def _depose(self, leader: SimulatedHost | None) -> None:
+        """Cut ``leader`` off if it still leads; then look for the next, who reached most of the others."""
+        if not self._troubles.is_on:
+            return
+        world, random = self._world, self._random
+        if leader is not None and leader in world.leaders:
+            others = [host for host in world.hosts if host is not leader]
+            company = random.sample(others, random.randint(0, max(0, (len(others) - 2) // 2)))
+            self._cut_off(leader, *company)
+            self._kill_with_loss(company)
+            self._raise_usurper({leader, *company})
+        leaders = [host for host in world.leaders if self._reaches_most(host)]
+        if leaders:
+            world.clock.after(random.expovariate(1 / self._faults.depose_s), self._depose, random.choice(leaders))
+        else:
+            world.clock.after(_LOOK_S, self._depose, None)
+
+    def _cut_off(self, *hosts: SimulatedHost) -> None:
+        """These hear each other and nobody else."""
+        side = {host.name for host in hosts}
+        names = [host.name for host in self._world.hosts]
+        self._world.network.cut((a, b) for a in names for b in names if (a in side) != (b in side))
+
+    def _reaches_most(self, host: SimulatedHost) -> bool:
+        network = self._world.network
+        reached = sum(
+            not (network.path(host.name, other.name).cut or network.path(other.name, host.name).cut)
+            for other in self._world.hosts
+            if other is not host
+        )
+        return reached >= len(self._world.hosts) // 2
+
+    # What becomes of the company.
+
+    def _kill_with_loss(self, company: Iterable[SimulatedHost]) -> None:
+        chance, random = self._faults.lost_end, self._losses
+        if not chance:
+            return
+        for host in company:
+            if host.may_be_damaged and random.random() < chance:
+                self._world.clock.after(random.random() * _SOON_S, self._lose_end, (host, host.loop))
+
+    def _lose_end(self, what: tuple[SimulatedHost, VirtualLoop | None]) -> None:
+        """Kill it; what is not known to be decided had returned and never reached the platter, and nothing names it."""
+        host, life = what
+        image = host.disk.image
+        if (
+            not self._troubles.is_on
+            or host.loop is not life
+            or life is None
+            or max(image.entries, default=0) <= image.decided
+        ):
+            return
+        host.crash()
+        image.lose_end()
+        self._world.coverage["the end of a log was lost beside its leader"] += 1
+        self._world.clock.after(self._losses.random() * _SOON_S, self._troubles.restart, host)
+
+    # Who comes next.
+
+    def _raise_usurper(self, gone: set[SimulatedHost]) -> None:
+        chance, random = self._faults.usurp, self._usurpers
+        if not chance or random.random() >= chance:
+            return
+        left = [host for host in self._world.hosts if host not in gone and host.parts is not None and not host.asleep]
+        if left:
+            usurper = min(left, key=lambda host: host.decided) if random.random() < 0.7 else random.choice(left)
+            assert usurper.loop is not None
+            usurper.take(usurper.loop, usurper.usurp, ())
+
+    # Before there is a cluster.
+
+    def on_leader(self, host: SimulatedHost) -> None:
+        """``host`` leads from now on."""
+        self._world.network.interference.on_change()
+        self._troubles.duels.on_leader(host)
+        faults, random, clock = self._faults, self._founders, self._world.clock
+        if not self._troubles.is_on or self._world.invariants.chosen.membership is not None:
+            return
+        others = [other for other in self._troubles.wipeable if other is not host and other.parts is not None]
+        if faults.tail_rot and host.may_be_damaged and random.random() < faults.tail_rot:
+            self._cut_off(host)
+            clock.after(0.0, self._lose_founding, (host, host.loop, clock.now + _FOUNDING_S))
+        elif faults.wipe_rate and others and random.random() < _WIPED_FOUNDERS:
+            self._cut_off(host)
+            clock.after(0.0, self._wipe_founder, random.choice(others))
+            clock.after(random.random() * _FOUNDING_S, lambda _: self._world.network.cut(()))
+
+    def _look_for_founders(self, _: object) -> None:
+        """Somebody campaigns to found the cluster; one that promises loses its disk, and the others hear nothing."""
+        world, random = self._world, self._founders
+        world.network.cut(())
+        if not self._troubles.is_on or world.invariants.chosen.membership is not None:
+            return
+        up = [host for host in world.hosts if host.parts is not None and not host.asleep]
+        wipeable = [host for host in self._troubles.wipeable if host in up]
+        if len(world.hosts) > 2 and len(up) > 1 and wipeable and random.random() < self._faults.founder_wipe:
+            host = random.choice(wipeable)
+            candidate = random.choice([other for other in up if other is not host])
+            self._cut_off(candidate, host)
+            candidate.take(candidate.loop, candidate.usurp, ())
+            world.clock.after(0.01 + 0.02 * random.random(), self._wipe_founder, host)
+            world.clock.after(0.1 + 0.3 * random.random(), self._look_for_founders, None)
+        else:
+            world.clock.after(0.02, self._look_for_founders, None)
+
+    def _wipe_founder(self, host: SimulatedHost) -> None:
+        """It has promised the founding leader, who is cut off and counts on this life of its storage."""
+        if self._troubles.is_on and self._world.invariants.chosen.membership is None and not self._troubles.swapped:
+            self._troubles.wipe(host)
+            self._world.clock.after(self._founders.random() ** 3 * _SOON_S, self._troubles.restart, host)
+            self._world.coverage["a founder's disk was wiped"] += 1
+
+    def _lose_founding(self, what: tuple[SimulatedHost, VirtualLoop, float]) -> None:
+        """Kill it once it has accepted its founding value, which nobody else has."""
+        host, life, until = what
+        clock = self._world.clock
+        if host.loop is not life or clock.now > until or not self._troubles.is_on:
+            self._world.network.cut(())
+        elif _BOOTSTRAP in host.disk.image.entries:
+            host.crash()
+            host.disk.image.damage([_BOOTSTRAP])
+            self._world.network.cut(())
+            self._world.coverage["the only founding value rotted"] += 1
+        else:
+            clock.after(0.001, self._lose_founding, what)

@@ -1,0 +1,95 @@
+"""Losses that hurt most: what only its holder knows, and what has just taken the place of everything else.
+
+A leader that nobody hears any more decides on what its peers have accepted before, loses that, and leads again. A
+node that has installed a peer's snapshot, and forgotten its log, loses the snapshot.
+
+Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018).
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from paxospp.model import SnapshotMeta
+from paxospp.testing.simulation.faults.adversary import Adversary
+from paxospp.testing.simulation.faults.link_rules import EVERYTHING, LinkRule
+from paxospp.testing.simulation.world.host import SimulatedHost
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.faults.injector import FaultInjector
+
+
+class SoleCopyLosses:
+    """The losses of one run, one after another."""
+
+    def __init__(self, troubles: FaultInjector) -> None:
+        self._adversary = Adversary(troubles)
+        self._troubles = troubles
+        self._world = troubles.world
+        self._mean_s = troubles.faults.sole_loss_s
+        self._random = Random(f"{self._world.seed} D19 losses")
+        self._looked_at: set[tuple[SimulatedHost, SnapshotMeta]] = set()
+
+    def begin(self) -> None:
+        """Let the first loss come soon."""
+        if self._mean_s and len(self._world.hosts) > 1:
+            self._next(None)
+            self._look_at_snapshots(None)
+
+    def _next(self, _: object) -> None:
+        self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._strike)
+
+    def _strike(self, _: object) -> None:
+        if not self._troubles.is_on:
+            return
+        leaders = self._world.leaders
+        if len(leaders) == 1 and leaders[0].may_be_damaged:
+            # So that some of it is accepted, and not decided yet, when nobody hears its leader any more.
+            self._adversary.call(leaders[0], self._random.randint(0, 4))
+            self._world.clock.after(0.003 * self._random.random(), self._silence, leaders[0])
+        else:
+            self._next(None)
+
+    def _silence(self, leader: SimulatedHost) -> None:
+        """What ``leader`` says from now on is lost, so that nobody else knows of what it decides next."""
+        for path in self._world.network.paths:
+            path.rules = (LinkRule(EVERYTHING, loss=1.0),) if path.source is leader else ()
+        if self._random.random() < 0.5:
+            self._world.clock.after(0.04 + 0.02 * self._random.random(), self._adversary.take_snapshots, [leader])
+        self._world.clock.after(0.07 + 0.08 * self._random.random(), self._lose, leader)
+
+    def _lose(self, host: SimulatedHost) -> None:
+        """Damage what only ``host`` knows decided, its snapshot included, and have it lead again."""
+        for path in self._world.network.paths:
+            path.rules = ()
+        random, clock, image = self._random, self._world.clock, host.disk.image
+        known = max(other.decided for other in self._world.hosts if other is not host)
+        slots = [slot for slot in sorted(image.entries) if max(image.floor, known + 1) <= slot <= image.decided]
+        covers_more = image.snapshot is not None and known < image.snapshot[0].slot
+        if (slots or covers_more) and self._troubles.is_on:
+            host.crash()
+            image.snapshot_is_damaged |= covers_more
+            image.damage(slots[: random.choice((1, 2, len(slots)))])
+            clock.after(0.01 * random.random(), self._troubles.restart, host)
+            for delay_s in (0.03, 0.06, 0.12):
+                clock.after(delay_s, self._adversary.campaign, host)
+        clock.after(0.3 + 0.4 * random.random(), self._next)
+
+    def _look_at_snapshots(self, _: object) -> None:
+        """Damage a snapshot that was just installed, of which its source has the other copy."""
+        random, hosts = self._random, self._world.hosts
+        if not self._troubles.is_on:
+            return
+        self._world.clock.after(0.01, self._look_at_snapshots, None)
+        held = [(host, host.disk.image.snapshot[0]) for host in hosts if host.disk.image.snapshot is not None]
+        metas = [meta for _, meta in held]
+        for host, meta in held:
+            if metas.count(meta) < 2 or not host.may_be_damaged or (host, meta) in self._looked_at:
+                continue
+            self._looked_at.add((host, meta))
+            if random.random() < 0.4:
+                host.disk.image.snapshot_is_damaged = True
+                if random.random() < 0.7:
+                    host.crash()
+                    self._world.clock.after(0.01 * random.random(), self._troubles.restart, host)

@@ -1,0 +1,321 @@
+"""What must hold after every event, seen from where all nodes and all disks are seen.
+
+The numbers are those of FAULTS (e). Everything is kept incrementally: an event costs as much as
+it changed. What is chosen is counted in ``chosen``; what is asked of a node's memory stands in ``answer_memory``, of
+its role in ``roles``, of leaders in ``leaders``, of reads in ``reads``, of leases in ``leases``, of snapshots on their
+way in ``snapshot_rules``, and of calls, results and states (10 to 14) in ``history``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from paxospp.engine.rules.bootstrap import FOUNDING_SLOT
+from paxospp.engine.settings import Identity
+from paxospp.messages import (
+    Accept,
+    Accepted,
+    CatchUp,
+    Decided,
+    Heartbeat,
+    HeartbeatAnswer,
+    Message,
+    Nack,
+    Prepare,
+    Promise,
+    SnapshotChunk,
+)
+from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
+from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.simulation.judges.answer_memory import AnswerMemory
+from paxospp.testing.simulation.judges.bounds import check_memory
+from paxospp.testing.simulation.judges.chosen_values import ChosenValues
+from paxospp.testing.simulation.judges.leader_rules import LeaderRules
+from paxospp.testing.simulation.judges.lease_rules import LeaseRules
+from paxospp.testing.simulation.judges.log_rules import LogRules
+from paxospp.testing.simulation.judges.read_rules import ReadRules
+from paxospp.testing.simulation.judges.role_rules import RoleRules
+from paxospp.testing.simulation.judges.snapshot_rules import SnapshotRules
+from paxospp.testing.simulation.judges.step_rules import StepRules
+from paxospp.testing.simulation.judges.vouch_rules import VouchRules
+from paxospp.testing.simulation.rule_broken import RuleBroken
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.world.host import SimulatedHost
+
+
+class Invariants:
+    """Looks at every message said, every write synced, every slot applied, and every node after every event."""
+
+    def __init__(self, coverage: Counter[str]) -> None:
+        self.coverage = coverage
+        self.chosen = ChosenValues()
+        self.of_memory = AnswerMemory()
+        self.of_roles = RoleRules(self)
+        self.of_leaders = LeaderRules(self)
+        self.of_reads = ReadRules(self)
+        self.of_leases = LeaseRules()
+        self.of_steps = StepRules(self)
+        self.of_logs = LogRules()
+        self.of_vouching = VouchRules()
+        self.of_snapshots = SnapshotRules()
+        self.longest_value = 0
+        """Bytes of the longest value that was proposed."""
+        self._boots: dict[Ballot, int] = {}
+        self._proposed: set[tuple[Slot, Ballot]] = set()
+        self._checks: Mapping[type[Any], Callable[[SimulatedHost, Any], None]] = {
+            Prepare: self._on_prepare,
+            Promise: self._on_promise,
+            Accept: self._on_accept,
+            Accepted: self._on_accepted,
+            Nack: self._on_nack,
+            Decided: self._on_decided,
+            Heartbeat: self._on_heartbeat,
+            HeartbeatAnswer: self._on_answer,
+            SnapshotChunk: self._on_chunk,
+        }
+
+    # What is said. Called at the moment of emission.
+
+    def on_send(self, host: SimulatedHost, to: NodeId, message: Message) -> None:
+        if type(message) is HeartbeatAnswer:
+            self.of_steps.on_heartbeat_answer(host, to, message)
+        elif type(message) is CatchUp:
+            self.of_logs.on_catch_up(host, to, message)
+        elif type(message) is Decided:
+            self.of_logs.on_decided(host, to, message)
+        check = self._checks.get(type(message))
+        if check is not None:
+            check(host, message)
+
+    def _on_prepare(self, host: SimulatedHost, prepare: Prepare) -> None:
+        self._check_promised(host, prepare.ballot, "Prepare")
+        self._check_owner(host, prepare.ballot)
+
+    def _on_nack(self, host: SimulatedHost, nack: Nack) -> None:
+        self._check_promised(host, nack.promised, "Nack")
+
+    def _on_promise(self, host: SimulatedHost, promise: Promise) -> None:
+        ballot = promise.ballot
+        self._check_promised(host, ballot, "Promise")
+        if promise.start != 1 or (promise.decided and not self._is_unaware(host)):
+            # Before it knows of a cluster it may promise whoever founds one, and may learn of it while that is written.
+            # It may also have known, and come up again without its slot 1, which rotted: it says *decided* then.
+            self._check_votes(host, "promises")
+        if promise.start < promise.first:
+            self.coverage["a prepare began below the floor of a log"] += 1
+        self.of_leaders.on_promise(host, promise)
+        self.of_steps.on_promise(host, promise)
+        self.of_leases.on_promise(host, promise)
+        self.of_memory.on_promise(host, promise)
+
+    def _on_accepted(self, host: SimulatedHost, accepted: Accepted) -> None:
+        slot, ballot = accepted.slot, accepted.ballot
+        self._check_promised(host, ballot, "Accepted")
+        self._check_votes(host, "accepts")
+        if slot == 1 and not self.chosen.would_vote((host.name, host.sender.incarnation), ballot):
+            raise RuleBroken("15", f"{host.name} accepts a founding in which this life of its storage does not stand")
+        self.of_memory.on_accepted(host, accepted)
+        # One write may have merged this acceptance with a later one of the same slot.
+        self.chosen.count(host, slot, ballot)
+
+    def _on_accept(self, host: SimulatedHost, accept: Accept) -> None:
+        self.of_steps.on_accept(host, accept)
+        slot, ballot = accept.slot, accept.ballot
+        self.longest_value = max(self.longest_value, len(accept.value))
+        key = (slot, ballot)
+        value = (accept.kind, accept.value)
+        if self.chosen.proposed(slot, ballot, value) != value:
+            raise RuleBroken("2", f"{host.name} proposes two values under {ballot} in slot {slot}")
+        if key in self._proposed:
+            return
+        self._proposed.add(key)
+        self._check_owner(host, ballot)
+        self._check_promised(host, ballot, "Accept")
+        if slot != 1 or not self._is_unaware(host):
+            self._check_votes(host, "proposes")
+        chosen, membership = self.chosen.values.get(slot), self.chosen.membership
+        # A deposed leader may; whoever leads above what was chosen may not.
+        if chosen is not None and chosen != value and ballot > self.chosen.under[slot]:
+            raise RuleBroken("1", f"{host.name} proposes another value in slot {slot}, where one is chosen already")
+        if membership is None:
+            if slot != 1:
+                raise RuleBroken("15", f"{host.name} proposes slot {slot} before the cluster is founded")
+            self.of_leaders.on_founding(host, accept)
+            return
+        if slot > self.chosen.up_to + membership.alpha:
+            raise RuleBroken(
+                "15",
+                f"{host.name} proposes slot {slot} while {self.chosen.up_to + 1} is open; alpha is {membership.alpha}",
+            )
+        self.of_leaders.on_proposal(host, accept)
+        if accept.kind is Kind.NOOP:
+            self.coverage["a gap was filled with a no-op"] += 1
+
+    def _on_decided(self, host: SimulatedHost, decided: Decided) -> None:
+        assert host.parts is not None
+        for entry in decided.entries:
+            if entry.slot > host.parts.replica.decided:
+                raise RuleBroken("9", f"{host.name} tells that slot {entry.slot} is decided, and does not know it")
+            if self.chosen.values.get(entry.slot) != (entry.kind, entry.value):
+                raise RuleBroken(
+                    "1", f"{host.name} tells that slot {entry.slot} is decided as what was not chosen there"
+                )
+        self.of_steps.on_decided(host, decided)
+
+    def _on_chunk(self, host: SimulatedHost, chunk: SnapshotChunk) -> None:
+        self.of_steps.on_chunk(host, chunk)
+        self.of_snapshots.on_chunk(host, chunk)
+
+    def _on_answer(self, host: SimulatedHost, answer: HeartbeatAnswer) -> None:
+        self.of_leases.on_answer(host, answer)
+        if answer.vouched_up_to and answer.promised is not None:
+            self.of_vouching.on_vouched(host, answer.promised, answer.vouched_up_to)
+        self.of_reads.on_answer(host, answer)
+
+    def _on_heartbeat(self, host: SimulatedHost, heartbeat: Heartbeat) -> None:
+        if heartbeat.round > host.round:
+            host.round = heartbeat.round
+            self._on_round(host, heartbeat.round)
+        self.of_steps.on_heartbeat(host, heartbeat)
+        if heartbeat.leading is not None:
+            self.of_vouching.on_vouched(host, heartbeat.leading, heartbeat.vouched_up_to)
+            if heartbeat.decided_up_to > self.chosen.up_to:
+                raise RuleBroken(
+                    "9", f"{host.name} announces {heartbeat.decided_up_to}; chosen is up to {self.chosen.up_to}"
+                )
+            if self._boots.get(heartbeat.leading) is None:
+                self._check_owner(host, heartbeat.leading)
+
+    def _on_round(self, host: SimulatedHost, round: int) -> None:
+        """Once for each that ``host`` asks."""
+        assert host.parts is not None
+        self.of_reads.on_round(host, round)
+        self.of_steps.on_round(host, round)
+        leading = host.parts.replica.protocol.leading
+        if leading is not None:
+            self.of_leaders.check_has_room(host, leading)
+            self.of_steps.check_room(host, leading)
+
+    def _check_promised(self, host: SimulatedHost, ballot: Ballot, what: str) -> None:
+        synced = host.disk.image.promised
+        if synced is None or synced < ballot:
+            raise RuleBroken("6", f"{host.name} says {what} with {ballot} while {synced} is synced")
+
+    def _check_owner(self, host: SimulatedHost, ballot: Ballot) -> None:
+        """2: one owner per ballot, and one boot of it."""
+        sender = host.sender
+        if (ballot.node, ballot.incarnation) != (sender.node, sender.incarnation):
+            raise RuleBroken("2", f"{host.name} speaks under {ballot}, which is not its own")
+        if self._boots.setdefault(ballot, sender.boot) != sender.boot:
+            raise RuleBroken("2", f"{host.name} uses {ballot} again after a restart")
+
+    def _check_votes(self, host: SimulatedHost, what: str) -> None:
+        if not self.has_vote(host):
+            raise RuleBroken("15", f"{host.name} {what} in a life of its storage that has no vote")
+
+    def _is_unaware(self, host: SimulatedHost) -> bool:
+        """A new life that has not heard of a founding answers whoever asks for one, in a message of long ago too;
+        and it may propose anew what it is told to have been accepted.
+
+        Rule 9 asks every named node in its present life; what was founded is told by the others. A founding that it
+        proposes anew may be what tells it, where it has heard before that slot 1 is decided: what it says then leaves
+        within the event in which it learns who votes.
+        """
+        if host.parts is None:
+            return False
+        return host.parts.replica.membership is None or host.decided < FOUNDING_SLOT
+
+    def forgive(self, host: SimulatedHost) -> None:
+        """What was ever said from the disk of ``host`` is not asked of it any more: an older one was put in."""
+        self.of_memory.forgive(host)
+        self._boots = {ballot: boot for ballot, boot in self._boots.items() if ballot.node != host.name}
+
+    # What is on disk.
+
+    def on_synced(self, host: SimulatedHost, batch: WriteBatch) -> None:
+        """``batch`` is synced on the disk of ``host``."""
+        image = host.disk.image
+        promised = image.promised
+        if batch.trim is not None:
+            self._check_trim(host, batch.trim)
+        for entry in batch.accepted:
+            value = (entry.kind, entry.value)
+            if self.chosen.proposed(entry.slot, entry.ballot, value) != value:
+                raise RuleBroken("2", f"two values under {entry.ballot} in slot {entry.slot}; {host.name} holds one")
+            if promised is None or entry.ballot > promised:
+                raise RuleBroken(
+                    "5", f"{host.name} holds slot {entry.slot} under {entry.ballot} and promised {promised}"
+                )
+            self.of_memory.on_synced(host, entry)
+            if self.has_vote(host):
+                self.of_vouching.on_synced(host, entry.slot, entry.ballot)
+            self.chosen.count(host, entry.slot, entry.ballot)
+
+    def _check_trim(self, host: SimulatedHost, trim: Slot) -> None:
+        """10: what is given back is in a snapshot, and everything in that was decided."""
+        snapshot = host.disk.image.snapshot
+        floor = Slot(0) if snapshot is None else snapshot[0].slot
+        if trim > floor + 1 or floor > self.chosen.up_to:
+            raise RuleBroken("10", f"{host.name} trims below {trim} with a snapshot of slot {floor}")
+        self.coverage["a log was trimmed"] += 1
+
+    def on_load(self, host: SimulatedHost, identity: Identity, state: DurableState) -> None:
+        """A node starts, from what its storage loaded."""
+        host.sender = host.sender._replace(
+            incarnation=identity.incarnation, boot=identity.boot, nonce=identity.nonce, cluster_id=b""
+        )
+        self.of_reads.on_load(host)
+        self.of_steps.on_load(host, state.decided)
+        self.of_logs.on_load(host)
+        self.of_memory.on_load(host, state)
+
+    def on_closed_damage(self, host: SimulatedHost, bound: Slot) -> None:
+        """``host`` is told that nothing above ``bound`` can have been accepted by it before its end was damaged."""
+        self.of_steps.on_closed_damage(host, bound, self.of_memory.held(host))
+
+    def has_vote(self, host: SimulatedHost) -> bool:
+        """Whether the storage of ``host`` is one that votes, as far as that is settled."""
+        return self.chosen.has_vote((host.name, host.sender.incarnation))
+
+    # What is applied.
+
+    def on_apply(self, host: SimulatedHost, entry: Entry) -> None:
+        """``host`` applies ``entry`` next."""
+        chosen = self.chosen.values.get(entry.slot)
+        if chosen is None:
+            raise RuleBroken("1", f"{host.name} applies slot {entry.slot}, which no quorum holds")
+        if chosen != (entry.kind, entry.value):
+            raise RuleBroken("1", f"{host.name} applies another value in slot {entry.slot} than was chosen")
+        if entry.slot != host.applied + 1:
+            raise RuleBroken("9", f"{host.name} applies slot {entry.slot} after {host.applied}")
+        host.applied = entry.slot
+
+    # Each node after each of its events.
+
+    def after_event(self, host: SimulatedHost) -> None:
+        parts = host.parts
+        assert parts is not None
+        protocol = parts.replica.protocol
+        promised = protocol.acceptor.promised
+        if promised is not host.promised:
+            if host.promised is not None and (promised is None or promised < host.promised):
+                raise RuleBroken("4", f"{host.name} had promised {host.promised} and now {promised}")
+            host.promised = promised
+        decided = protocol.learning.learner.decided
+        if decided != host.decided:
+            if decided < host.decided or decided > self.chosen.up_to:
+                raise RuleBroken(
+                    "9", f"{host.name} knows {decided} decided after {host.decided}; chosen is {self.chosen.up_to}"
+                )
+            self.of_steps.on_decided_up_to(host, host.decided, decided)
+            host.decided = decided
+        self.of_roles.after_event(host, protocol.role)
+        check_memory(host)
+        if not protocol.learning.is_loading:
+            self.of_logs.after_event(host, self.chosen.membership)
+            self.of_memory.after_event(host)
+        if parts.executor.applied > decided:
+            raise RuleBroken("9", f"{host.name} has applied {parts.executor.applied} and knows {decided} decided")

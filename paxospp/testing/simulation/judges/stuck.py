@@ -1,0 +1,64 @@
+"""When a cluster cannot go on, so that waiting is right: the only excuse for not coming back after the faults.
+
+A slot that no node of the core can tell, and for which a quorum of it cannot say *accepted* or *none* (``stuck_slot``).
+Before there is a cluster (``founding_is_stuck``) everybody has to say *none* of slot 1, unless somebody holds a
+founding value and a quorum of the lives in it can confirm it (rule 9).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from paxospp.model import Membership, Slot
+from paxospp.testing.simulation.world.disk import StoredImage
+from paxospp.testing.simulation.world.host import SimulatedHost
+
+
+def founding_is_stuck(hosts: Sequence[SimulatedHost]) -> bool:
+    """Whether nobody can found: not everybody says *none* of slot 1, and no founding value can be confirmed.
+
+    To confirm one takes clean answers of a quorum of the lives that stand in it. Who was wiped since then is another
+    life, and what the life before it accepted may have founded the cluster with what is damaged elsewhere.
+    """
+    founding = Slot(1)
+    clean = [host for host in hosts if not host.disk.image.is_faulty(founding) and not host.finds_faulty(founding)]
+    held = [entry for host in clean if (entry := host.disk.image.entries.get(founding)) is not None]
+    if not held:
+        return len(clean) < len(hosts)
+    members = Membership.from_bytes(max(held, key=lambda entry: entry.ballot).value)
+    listed = [host for host in clean if members.has(host.name, host.sender.incarnation)]
+    return 2 * len(listed) <= len(members.members)
+
+
+def stuck_slot(core: Sequence[SimulatedHost], quorum: int) -> Slot | None:
+    """A slot that nobody of ``core`` can tell and that a quorum of it cannot call clean, if there is one."""
+    if len(core) < quorum:
+        return Slot(0)
+    top = max(_last_in_doubt(host.disk.image) for host in core)
+    for number in range(1, top + 2):
+        slot = Slot(number)
+        clean = 0
+        for host in core:
+            image = host.disk.image
+            if slot < image.first:
+                if image.snapshot_is_damaged:
+                    continue
+                break
+            if image.snapshot is not None and slot <= image.snapshot[0].slot and not image.snapshot_is_damaged:
+                break
+            if image.is_faulty(slot) or host.finds_faulty(slot):
+                continue
+            if slot <= image.decided:
+                break
+            clean += 1
+        else:
+            if clean < quorum:
+                return slot
+    return None
+
+
+def _last_in_doubt(image: StoredImage) -> int:
+    """The highest slot that this disk holds or knows decided, or may have lost: of a lost end the first one."""
+    open_from = image.open_from if image.open_from < sys.maxsize else 0
+    return max([image.decided, open_from, *image.entries, *image.faulty])

@@ -1,0 +1,48 @@
+"""What a leader vouches for: that nobody has accepted anything above the slot it names (rule 5).
+
+``engine/damaged_end`` proves the claim from its premises. Here the claim itself is judged whenever a leader
+makes it, with all disks in view: no storage that votes has ever synced an acceptance above that slot, under the
+leader's ballot or a lower one. So a leader that vouches too early is found also where nobody's damage ends on its
+word.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paxospp.model import Ballot, Slot
+from paxospp.testing.simulation.rule_broken import RuleBroken
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.world.host import SimulatedHost
+
+
+class VouchRules:
+    """Remembers the highest slot that was synced under each ballot."""
+
+    def __init__(self) -> None:
+        self._highest: dict[Ballot, tuple[Slot, str]] = {}
+        self._vouched: dict[Ballot, Slot] = {}
+
+    def on_synced(self, host: SimulatedHost, slot: Slot, ballot: Ballot) -> None:
+        """``host``, whose storage votes, has synced an acceptance."""
+        highest = self._highest.get(ballot)
+        if highest is None or slot > highest[0]:
+            self._highest[ballot] = (slot, host.name)
+
+    def on_vouched(self, host: SimulatedHost, ballot: Ballot, bound: Slot) -> None:
+        """``host``, leading under ``ballot``, says that nothing was accepted above ``bound``; 0: it does not say."""
+        if not bound:
+            return
+        faulty = () if host.parts is None else host.parts.replica.protocol.log.faulty
+        if any(slots.stop > bound + 1 for slots in faulty):
+            raise RuleBroken("rule 5", f"{host.name} vouches for {bound}, and takes its own log for damaged above that")
+        if self._vouched.get(ballot) == bound:
+            return
+        self._vouched[ballot] = bound
+        for under, (slot, holder) in self._highest.items():
+            if slot > bound and under <= ballot:
+                raise RuleBroken(
+                    "rule 5",
+                    f"{host.name}, leading under {ballot}, vouches for {bound}; {holder} accepted {slot} under {under}",
+                )

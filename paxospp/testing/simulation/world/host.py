@@ -1,0 +1,417 @@
+"""One node of a simulation: a disk that outlives it, and while it runs the real rooms of a node.
+
+What ``Node.start`` does before there are rooms is done here in the same order, each step in its
+time; the rooms stand in ``parts``.
+
+A node never starts itself again: the world does, as whoever runs a node would.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from paxospp.engine.rules.lease import DRIFT_BOUND
+from paxospp.errors import (
+    ConfigError,
+    CorruptedError,
+    ReplicaStoppedError,
+    StorageError,
+    TrimmedError,
+    UnavailableError,
+)
+from paxospp.events import Event, MembershipChanged
+from paxospp.messages import Decided, Message, Sender
+from paxospp.model import Entry, NodeId, Slot
+from paxospp.node.identity import StoredIdentity
+from paxospp.node.parts import Parts
+from paxospp.node.snapshots.restoring import restore_current
+from paxospp.state_machine import prepare
+from paxospp.storage.contract import DurableState
+from paxospp.testing.simulation.world.disk import SimulatedDisk
+from paxospp.testing.simulation.world.observer import HostObserver
+from paxospp.testing.simulation.world.parts import LoadedNode, WatchedExecutor, virtual_parts
+from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
+from paxospp.testing.simulation.world.virtual_time import VirtualLoop
+from paxospp.testing.simulation.world.virtual_writer import DiskFaults, virtual_writer
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.world.world import SimulatedWorld
+
+LOAD_S = 0.01
+_ROUNDS_S = (0.001, 0.01, 0.03)
+"""How long one round of the event loop takes where the machine is slow to apply."""
+_BOOT_DRIFT = DRIFT_BOUND / 2.04
+"""Of one clock against the world's, so that two differ by less than the bound."""
+
+
+class LocalFaultError(MemoryError):
+    """What only one machine suffers (P6)."""
+
+
+class NodeKilled(BaseException):
+    """The node was killed in the middle of what it did."""
+
+
+class SimulatedHost:
+    """One node, up or down."""
+
+    killed = NodeKilled
+
+    def __init__(self, world: SimulatedWorld, index: int, name: NodeId) -> None:
+        self.world = world
+        self.index = index
+        self.name = name
+        self.disk = SimulatedDisk()
+        self.disk_faults = DiskFaults(f"{world.seed} {name}", world.plan.write_s)
+        self.faults = world.plan.faults
+        self.parts: Parts | None = None
+        self.loop: VirtualLoop | None = None
+        self.sender: Sender = Sender(b"", 0, name, 0, 0, 0)
+        self.cause: Exception | None = None
+        """Why it stopped, or did not start."""
+        self.wants_up = True
+        """Whether somebody would start it again."""
+        self.may_be_damaged = False
+        """Whether lasting damage may be done to its disk without making the cluster unable to go on."""
+        self.slow_disk = 1.0
+        self.slowness_s = 0.0
+        self._stalled = False
+        self._on_disk: list[tuple[Callable[[Any], None], Any]] = []
+        """What waits for a disk that hangs."""
+        self.full_until = 0.0
+        self.asleep = False
+        self.inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self.observer = HostObserver(self)
+        self.random = Random(f"{world.seed} {name}")
+        self.rebirths = Random(f"{world.seed} {name} rebirths")
+        self._is_slow_to_apply = world.plan.pacing.apply_slice_s == 0.0
+        self._goes_on = False
+        """Whether the next round of its loop is due."""
+        self._rounds = Random(f"{world.seed} {name} rounds")
+        self._round_s = self._rounds.choice(_ROUNDS_S)
+        self._chance = Random(f"{world.seed} {name} node")
+        self._clock_rate = self._boot_rate = 1.0
+        self._clock_offset_s = 0.0
+        self._storage: VirtualStorage | None = None
+        # What the invariants remember of this life.
+        self.began_at = 0.0
+        """When it last began to take part, in the world's time."""
+        self.promised: Any = None
+        self.decided = 0
+        self.applied = Slot(0)
+        self.role: object = None
+        self.round = 0
+        self.usurps = False
+        """Whether it campaigns without having asked whether it may."""
+        self.taught: set[Slot] = set()
+        """Slots that peers have told it."""
+        self.executed = 0
+        """Commands that the entry applied last has executed."""
+
+    # Life.
+
+    @property
+    def has_vote(self) -> bool:
+        """Whether its storage is one that votes, as far as that is settled."""
+        return self.world.invariants.has_vote(self)
+
+    @property
+    def is_up(self) -> bool:
+        return self.parts is not None
+
+    @property
+    def is_installing(self) -> bool:
+        """Whether a peer's snapshot is on its way into its machine."""
+        return self.parts is not None and self.parts.driver.holding
+
+    def boot_time(self) -> float:
+        """What CLOCK_BOOTTIME says here. Leases trust it to drift less than ``DRIFT_BOUND``, so it does (C3)."""
+        return self.world.clock.now * self._boot_rate
+
+    def world_time_of(self, boot_time: float) -> float:
+        """Undo that."""
+        return boot_time / self._boot_rate
+
+    def finds_faulty(self, slot: Slot) -> bool:
+        """Whether this life could not read ``slot`` (D5): that is damage to it, until it starts anew."""
+        return self.parts is not None and self.parts.replica.protocol.log.is_faulty(slot)
+
+    def set_clock(self, rate: float, offset_s: float) -> None:
+        self._clock_rate, self._clock_offset_s = rate, offset_s
+        self._boot_rate = 1 + max(-_BOOT_DRIFT, min(_BOOT_DRIFT, rate - 1))
+
+    def start(self) -> None:
+        """Begin a life: open and load the storage, say which boot this is, and take part."""
+        assert self.loop is None
+        self.cause = None
+        self._goes_on = False
+        self.loop = VirtualLoop(  # type: ignore[abstract]  # what rooms of a node do not use raises
+            self.world.clock,
+            self.take,
+            code=self.index * 256,
+            rate=self._clock_rate,
+            offset_s=self._clock_offset_s,
+        )
+        self.promised, self.decided, self.applied, self.role, self.round = None, 0, Slot(0), None, 0
+        self.world.clock.after(LOAD_S * self._chance.random() * self.slow_disk, self._load, self.loop)
+
+    def _load(self, life: VirtualLoop) -> None:
+        if self.loop is not life or self.waits_for_disk(self._load, life):
+            return
+        self.world.clock.trace(self.index * 256 + 3)
+        try:
+            self.world.troubles.on_load(self)
+            storage = VirtualStorage(self.disk, self.world.invariants.of_snapshots)
+            storage.on_write = lambda: self.disk_faults.on_write(self)
+            self._storage = storage
+            if self.disk.image.copy_is_rotten:
+                self.world.coverage["one copy of the promise was repaired from the other"] += 1
+            state = storage.load()
+            founding = _first_entry(storage) if state.decided else None
+            stored = StoredIdentity(self.name, self.world.addresses, state, founding)
+            executor, restored_bytes = self._restore(storage, state)
+            for _, membership in executor.memberships[-1:]:
+                stored.check_membership(membership)
+            identity, batch = stored.begin(self.world.addresses, self._draw)
+            storage.persist(batch)
+        except (StorageError, ConfigError, ReplicaStoppedError) as error:
+            self.fail(error)
+            return
+        self.world.invariants.on_load(self, identity, state)
+        if self.world.validator is not None:
+            self.world.validator.on_load(self, identity)
+        delay_s = self.disk_faults.write_s(self)
+        self.world.clock.after(
+            delay_s, self._begin, LoadedNode(life, identity, state, storage, executor, restored_bytes)
+        )
+
+    def _restore(self, storage: VirtualStorage, state: DurableState) -> tuple[WatchedExecutor, int]:
+        """The executor this life begins with, and how large the snapshot was that it comes from."""
+        machine = self.world.plan.machine()
+        prepare(machine)
+        executor = WatchedExecutor(self, machine)
+        if state.snapshot is None:
+            return executor, 0
+        try:
+            size = restore_current(self.name, storage, executor, state.promised)
+        except CorruptedError:
+            if len(self.world.hosts) == 1 and state.first > 1:
+                raise
+            # Its state comes from a peer.
+            self.world.coverage["a damaged snapshot was found at a start"] += 1
+            return executor, 0
+        self.world.coverage["a node started from its snapshot"] += 1
+        return executor, size
+
+    def _begin(self, what: LoadedNode) -> None:
+        life, storage = what.life, what.storage
+        if self.loop is not life or self.waits_for_disk(self._begin, what):
+            return
+        self.world.clock.trace(self.index * 256 + 4)
+        self.on_written()
+        writer = virtual_writer(self, storage, self._on_persisted)
+        self.parts = virtual_parts(self, what, writer)
+        self.began_at = self.world.clock.now
+        self.sender = self.parts.replica.sender
+        self.world.troubles.on_start(self)
+        self.take(life, self.parts.start, ())
+
+    def _on_persisted(self, token: int) -> None:
+        if self.world.validator is not None:
+            self.world.validator.on_written(self, token)
+        self._parts.driver.persisted(token)
+
+    @property
+    def _parts(self) -> Parts:
+        assert self.parts is not None
+        return self.parts
+
+    def stall(self, seconds: float) -> None:
+        """The disk answers nothing for so long."""
+        self._stalled = True
+        self.world.clock.after(seconds, self.unstall)
+
+    def unstall(self, _: object = None) -> None:
+        """The disk goes on with what it was asked."""
+        self._stalled = False
+        waiting, self._on_disk = self._on_disk, []
+        for handler, argument in waiting:
+            handler(argument)
+
+    def waits_for_disk(self, handler: Callable[[Any], None], argument: Any) -> bool:
+        """Whether the disk hangs; then ``handler(argument)`` is called when it does no more."""
+        if self._stalled:
+            self._on_disk.append((handler, argument))
+        return self._stalled
+
+    def crash(self) -> None:
+        """Killed: nothing of it is left but its disk, and of that what a power cut leaves."""
+        if self.loop is None:
+            return
+        faults = self.faults
+        self.disk.cut_power(self._chance, lose=faults.lose_unsynced, torn=faults.torn)
+        self._vanish()
+        self.world.on_down(self)
+
+    def fail(self, cause: Exception) -> None:
+        """It stops by itself, and says so to its callers: the storage, the machine or a rule failed."""
+        if self.loop is None:
+            return
+        self.cause = cause
+        self.world.on_failed(self, cause)
+        parts = self.parts
+        if parts is not None:
+            parts.end(lambda: UnavailableError(f"node {self.name} stopped: {cause}"))
+            # Its callers hear of it before it is gone.
+            assert self.loop is not None
+            ready = self.loop.ready
+            while ready:
+                callback, arguments = ready.popleft()
+                callback(*arguments)
+        # The process ends without a power cut: what was written stays, what failed may be there.
+        self.disk.cut_power(self._chance, lose=False, torn=False)
+        self._vanish()
+        self.world.on_down(self)
+
+    def _vanish(self) -> None:
+        self.loop = None
+        self.parts = None
+        self.asleep = False
+        self.inbox.clear()
+        self._on_disk.clear()
+        if self._storage is not None:
+            self._storage.close()
+            self._storage = None
+
+    def dies_here(self) -> bool:
+        """Whether it is killed just now, between two operations of its storage; then it is done."""
+        if not self.disk_faults.dies_here(self):
+            return False
+        self.world.coverage["killed between two storage operations"] += 1
+        self.crash()
+        return True
+
+    def _draw(self, bits: int) -> int:
+        return self._chance.getrandbits(bits)
+
+    # What comes to it.
+
+    def take(self, life: VirtualLoop | None, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        """One event of this life: do it, do what it made due at once, and let it all be looked at."""
+        if life is not self.loop or life is None:
+            return
+        if self.asleep:
+            self.inbox.append((callback, arguments))
+            return
+        try:
+            callback(*arguments)
+            ready = life.ready
+            rounds = 1 if self._is_slow_to_apply else sys.maxsize
+            while ready and self.loop is life and rounds:
+                rounds -= 1
+                for _ in range(len(ready)):
+                    callback, arguments = ready.popleft()
+                    callback(*arguments)
+                    if self.loop is not life:
+                        break
+        except NodeKilled:
+            return
+        if ready and self.loop is life and not self._goes_on:
+            self._goes_on = True
+            self.world.clock.after(self._round_s, self._go_on, life)
+        if self.parts is not None and self.loop is life:
+            self.world.invariants.after_event(self)
+            if self.slowness_s:
+                self.sleep(self.slowness_s)
+
+    def _go_on(self, life: VirtualLoop) -> None:
+        """The next round of its loop: what was called for soon; meanwhile other things have come."""
+        if self.loop is life:
+            self._goes_on = False
+            self.take(life, _nothing, ())
+
+    def sleep(self, seconds: float) -> None:
+        """It does not run for so long; what comes meanwhile waits."""
+        self.asleep = True
+        self.world.clock.after(seconds, self._wake, self.loop)
+
+    def _wake(self, life: VirtualLoop | None) -> None:
+        if life is None or life is not self.loop or not self.asleep:
+            return
+        self.asleep = False
+        inbox = self.inbox
+        if len(inbox) > 1 and not self.slowness_s and self._chance.random() < 0.5:
+            # As a loop does after a pause: what is due in the process first, then what came over links.
+            heard = [item for item in inbox if item[0] in (self.receive, self.receive_bytes)]
+            due = [item for item in inbox if item[0] not in (self.receive, self.receive_bytes)]
+            inbox = self.inbox = deque([*due, *heard])
+        if len(inbox) > 1 and self._rounds.random() < 0.4:
+            # All of it in one round of the loop: what one calls for soon comes after the others.
+            together, self.inbox = inbox, deque()
+            self.take(life, self._do_together, (life, together))
+            return
+        while inbox and not self.asleep and self.loop is life:
+            callback, arguments = inbox.popleft()
+            self.take(life, callback, arguments)
+
+    def _do_together(self, life: VirtualLoop, inbox: Iterable[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
+        for callback, arguments in inbox:
+            if self.loop is life:
+                callback(*arguments)
+
+    def receive(self, sender: Sender, message: Message) -> None:
+        if type(message) is Decided:
+            self.taught.update(entry.slot for entry in message.entries)
+        self._parts.hear(sender, (message,))
+
+    def receive_bytes(self, frame: bytes) -> None:
+        self._parts.on_frame(frame)
+
+    def usurp(self) -> None:
+        """Campaign at once, whoever leads and however far behind this node is."""
+        parts = self._parts
+        self.usurps = True
+        try:
+            parts.driver.campaign()
+        finally:
+            self.usurps = False
+
+    def on_written(self) -> None:
+        """The write under way returned."""
+        for batch in self.disk.returned(self.random):
+            self.world.invariants.on_synced(self, batch)
+            if batch.snapshot is not None:
+                current = self.disk.image.snapshot
+                assert current is not None
+                self.world.history.on_snapshot(self, *current)
+        for slot in self.disk.healed:
+            how = "from a peer" if slot in self.taught else "by an accept"
+            self.world.coverage[f"a lost slot was repaired {how}"] += 1
+        self.disk.healed.clear()
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, MembershipChanged) and self.parts is not None:
+            self.sender = self.parts.replica.sender
+        self.world.on_event(self, event)
+
+    # Time as users see it.
+
+    def unix_time(self) -> int:
+        """Microseconds since 1970, as this machine's wall clock has it."""
+        return self.world.wall_clock(self)
+
+
+def _nothing() -> None:
+    """What a round of the loop begins with when nothing came in."""
+
+
+def _first_entry(storage: VirtualStorage) -> Entry | None:
+    try:
+        entries = storage.read(Slot(1), Slot(2), 1)
+    except (TrimmedError, CorruptedError):
+        return None
+    return entries[0] if entries else None

@@ -1,0 +1,210 @@
+"""The node's own ``Writer`` on a virtual disk: group commit and fail-stop are the real ones.
+
+Only its threads are replaced. A write takes the time the disk takes; a crash in between leaves
+the batch there or not; and what a disk does wrong, it does here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from paxospp.errors import StorageError
+from paxospp.node.writer import Worker, Writer
+from paxospp.testing.simulation.rule_broken import RuleBroken
+from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.world.host import SimulatedHost
+
+Told = tuple[Callable[..., None], tuple[object, ...]]
+
+
+class InjectedError(StorageError):
+    """A disk failed because the simulation said so."""
+
+
+class VirtualWorker(Worker):
+    """Takes a job, does it at once, and tells of it when its time is over."""
+
+    def __init__(self, host: SimulatedHost, storage: VirtualStorage) -> None:
+        # Not the base's: there is no thread.
+        self._host = host
+        self._storage = storage
+        self._life = host.loop
+        self._told: Told | None = None
+
+    def tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        self._told = (callback, arguments)
+
+    def _do(self, job: Callable[[], None]) -> Told:
+        job()
+        if self._storage.refused is not None:
+            raise RuleBroken("10", f"{self._host.name}: {self._storage.refused}")
+        told, self._told = self._told, None
+        assert told is not None, "every job tells what came of it"
+        return told
+
+
+class WritingWorker(VirtualWorker):
+    """Does the ``persist`` calls of one life of one node."""
+
+    def put(self, job: Callable[[], None]) -> None:
+        host = self._host
+        if host.dies_here():
+            raise host.killed
+        told = self._do(job)
+        clock, write_s = host.world.clock, host.disk_faults.write_s(host)
+        host.disk_faults.write_returns_at = clock.now + write_s
+        clock.after(write_s, self._return, (told, self._storage.last_failed))
+
+    def _return(self, what: tuple[Told, bool]) -> None:
+        host = self._host
+        if host.loop is not self._life:
+            return  # the node died meanwhile; the disk was asked then
+        clock = host.world.clock
+        if host.waits_for_disk(self._return, what):
+            return
+        told, failed = what
+        clock.trace(host.index * 256 + 1)
+        if not failed:
+            host.on_written()
+            if host.dies_here():
+                return
+        host.take(self._life, *told)
+
+
+class ReadingWorker(VirtualWorker):
+    """Does the reads, beside the writes."""
+
+    def put(self, job: Callable[[], None]) -> None:
+        host = self._host
+        host.world.clock.after(host.disk_faults.read_s(host), self._read, job)
+
+    def _read(self, job: Callable[[], None]) -> None:
+        host = self._host
+        if host.loop is not self._life:
+            return
+        clock = host.world.clock
+        if host.waits_for_disk(self._read, job):
+            return
+        clock.trace(host.index * 256 + 2)
+        callback, arguments = self._do(job)
+        problem = host.disk_faults.on_read(host)
+        if problem is not None:
+            arguments = (arguments[0], (), problem)
+        host.take(self._life, callback, arguments)
+
+
+class BesideWorker(VirtualWorker):
+    """Does what runs beside writes and reads: the steps of a snapshot, in the order in which they are put."""
+
+    def __init__(self, host: SimulatedHost, storage: VirtualStorage) -> None:
+        super().__init__(host, storage)
+        self._free_at = 0.0
+
+    def put(self, job: Callable[[], None]) -> None:
+        host = self._host
+        now = host.world.clock.now
+        self._free_at = max(self._free_at, now + host.disk_faults.read_s(host))
+        host.world.clock.after(self._free_at - now, self._step, job)
+
+    def _step(self, job: Callable[[], None]) -> None:
+        host = self._host
+        if host.loop is not self._life or host.waits_for_disk(self._step, job):
+            return
+        host.world.clock.trace(host.index * 256 + 6)
+        told = self._do(job)
+        if host.disk_faults.dies_at_snapshot(host):
+            host.world.coverage["killed between two steps of a snapshot"] += 1
+            host.crash()
+            return
+        host.take(self._life, *told)
+
+
+def virtual_writer(host: SimulatedHost, storage: VirtualStorage, on_persisted: Callable[[int], None]) -> Writer:
+    """The writer of one life of ``host``, over a storage that is open and loaded."""
+    storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
+
+    def make_worker(role: str) -> Worker:
+        kind = {"writer": WritingWorker, "reader": ReadingWorker}.get(role, BesideWorker)
+        return kind(host, storage)
+
+    return Writer(
+        host.name,
+        on_persisted=on_persisted,
+        on_failed=host.fail,
+        storage=storage,
+        make_worker=make_worker,
+        observer=host.observer,
+    )
+
+
+class DiskFaults:
+    """Draws what goes wrong with each operation, one random stream per family."""
+
+    def __init__(self, seed: str, write_s: float) -> None:
+        self._write_s = write_s
+        self.write_returns_at = 0.0
+        """When the last write that began returns, if the node lives on."""
+        self._speed = Random(f"{seed} disk speed")
+        self._random = {
+            family: Random(f"{seed} {family} operations")
+            for family in ("D3", "D4", "D5", "D8", "D9", "D14", "D17", "P2")
+        }
+
+    def write_s(self, host: SimulatedHost) -> float:
+        """How long a write takes."""
+        slower = host.slow_disk
+        return self._speed.expovariate(1 / self._write_s) * slower
+
+    def read_s(self, host: SimulatedHost) -> float:
+        return 0.0002 + 0.001 * self._speed.random() * host.slow_disk
+
+    def on_write(self, host: SimulatedHost) -> Exception | None:
+        """What goes wrong with the write that just began; the error it ends in, if it ends in one."""
+        faults, disk, draw = host.faults, host.disk, self._random
+        if faults.sync_error and draw["D3"].random() < faults.sync_error:
+            disk.fail(draw["D3"], survives=False)
+            host.world.coverage["fsync failed"] += 1
+            return InjectedError("fsync: EIO")
+        if host.full_until > host.world.clock.now or (faults.write_error and draw["D4"].random() < faults.write_error):
+            disk.fail(draw["D4"], survives=draw["D4"].random() < 0.5)
+            host.world.coverage["write failed"] += 1
+            return InjectedError("write: ENOSPC or EIO")
+        pending = disk.pending[-1]
+        batch = pending.batch
+        if host.may_be_damaged and batch.accepted and not batch.meta and batch.snapshot is None and batch.trim is None:
+            if faults.lost_write and draw["D9"].random() < faults.lost_write:
+                pending.lost = True
+                host.world.coverage["lost write"] += 1
+            elif faults.misdirect and draw["D8"].random() < faults.misdirect:
+                pending.misdirected = True
+                host.world.coverage["misdirected write"] += 1
+        return None
+
+    def on_read(self, host: SimulatedHost) -> Exception | None:
+        """The error a read ends in."""
+        faults, random = host.faults, self._random["D5"]
+        if faults.read_error and host.may_be_damaged and random.random() < faults.read_error:
+            host.world.coverage["read failed"] += 1
+            return InjectedError("read: EIO")
+        return None
+
+    def on_snapshot(self, host: SimulatedHost) -> None:
+        """A step on a snapshot may end in an error, which is no end of the node."""
+        chance = host.faults.snapshot_error
+        if chance and self._random["D14"].random() < chance:
+            host.world.coverage["a step on a snapshot failed"] += 1
+            raise InjectedError("snapshot: EIO")
+
+    def dies_at_snapshot(self, host: SimulatedHost) -> bool:
+        """Whether the node is killed between two steps of a snapshot (D17)."""
+        chance = host.faults.crash_at_snapshot
+        return chance > 0.0 and self._random["D17"].random() < chance
+
+    def dies_here(self, host: SimulatedHost) -> bool:
+        """Whether the node is killed exactly between two operations of its storage (P2)."""
+        chance = host.faults.crash_at_write
+        return chance > 0.0 and self._random["P2"].random() < chance

@@ -1,0 +1,129 @@
+"""The world of one run: a clock, the hosts, the network between them, and who looks on.
+
+It moves nothing by itself. ``troubles`` makes things go wrong, ``clients`` make calls, ``phases``
+says how long which of it goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING
+
+from paxospp.errors import ConfigError, CorruptedError
+from paxospp.events import Event, FaultFound, LeaderChanged, SnapshotInstalled
+from paxospp.messages import Message
+from paxospp.model import NodeId
+from paxospp.testing.simulation.clients.watchers import Watcher
+from paxospp.testing.simulation.faults.injector import FaultInjector
+from paxospp.testing.simulation.judges.call_history import CallHistory
+from paxospp.testing.simulation.judges.invariants import Invariants
+from paxospp.testing.simulation.plan import RunPlan
+from paxospp.testing.simulation.reach.tally import RunReach
+from paxospp.testing.simulation.rule_broken import RuleBroken
+from paxospp.testing.simulation.validation.validator import Validator
+from paxospp.testing.simulation.world.host import LocalFaultError, SimulatedHost
+from paxospp.testing.simulation.world.network import SimulatedNetwork
+from paxospp.testing.simulation.world.virtual_time import Clock
+from paxospp.testing.simulation.world.virtual_writer import InjectedError
+
+if TYPE_CHECKING:
+    from paxospp.testing.simulation.clients.embedded import Clients
+
+_NUMBER = re.compile(r"\d+")
+
+
+class SimulatedWorld:
+    """Everything there is in one run."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        self.plan = plan
+        self.seed = plan.seed
+        self.clock = Clock()
+        self.coverage: Counter[str] = Counter()
+        self.reach = RunReach()
+        self.invariants = Invariants(self.coverage)
+        self.history = CallHistory(plan.machine(), self.coverage, plan.invariant, lambda: self.clock.now)
+        self.network = SimulatedNetwork(
+            str(plan.seed), self.clock, plan.faults, watch=self._on_send, coverage=self.coverage
+        )
+        names = [NodeId(f"n{number}") for number in range(1, plan.nodes + 1)]
+        self.validator = Validator(names, lambda name: self.host(name).boot_time()) if plan.validates else None
+        """Holds every step against the executable specification."""
+        self.addresses = {name: f"{name}:1" for name in names}
+        self.hosts = [SimulatedHost(self, index, name) for index, name in enumerate(names)]
+        self.network.connect(self.hosts)
+        self.troubles = FaultInjector(self)
+        self.clients: Clients | None = None
+        self.watchers = [Watcher(self, Random(f"{plan.seed} watcher {number}")) for number in range(plan.watchers)]
+        self.leader_changes = 0
+
+    # What hosts report.
+
+    def _on_send(self, host: SimulatedHost, to: NodeId, message: Message) -> None:
+        self.invariants.on_send(host, to, message)
+        if self.validator is not None:
+            self.validator.on_send(host, message)
+
+    def on_event(self, host: SimulatedHost, event: Event) -> None:
+        if isinstance(event, LeaderChanged):
+            if event.leader == host.name:
+                self.leader_changes += 1
+                self.troubles.of_leaders.on_leader(host)
+        elif isinstance(event, SnapshotInstalled):
+            self.coverage["a peer's snapshot was installed"] += 1
+        elif isinstance(event, FaultFound):
+            if event.peer is not None:
+                self.invariants.of_steps.on_accused(host, event.reason)
+            self.coverage["a fault was found: " + _NUMBER.sub("#", event.reason.split(":")[0])] += 1
+
+    def on_failed(self, host: SimulatedHost, cause: Exception) -> None:
+        """A node stopped by itself: right, if the simulation gave it a reason to."""
+        if any(isinstance(reason, InjectedError | LocalFaultError) for reason in _chain(cause)):
+            self.coverage["a node stopped by itself"] += 1
+        elif isinstance(cause, ConfigError) and self.troubles.swapped:
+            self.coverage["a swapped disk was refused"] += 1
+        elif host.disk.image.unreadable is not None:
+            self.coverage["a damaged promise was refused"] += 1
+        elif len(self.hosts) == 1 and host.disk.image.snapshot_is_damaged and host.disk.image.first > 1:
+            self.coverage["a damaged snapshot was refused"] += 1  # nobody has another, and the log below is gone
+        elif isinstance(cause, CorruptedError) and host.disk.image.snapshot_is_damaged and host.is_installing:
+            self.coverage["a snapshot rotted before it was restored"] += 1
+        else:
+            raise RuleBroken("a node stopped", f"{host.name}: {type(cause).__name__}: {cause}") from cause
+
+    def on_down(self, host: SimulatedHost) -> None:
+        self.troubles.restart_later(host)
+        if self.clients is not None:
+            self.clients.on_down(host)
+        for watcher in self.watchers:
+            watcher.on_down(host)
+
+    # What hosts ask.
+
+    def wall_clock(self, host: SimulatedHost) -> int:
+        return self.troubles.wall_clock(host)
+
+    # Looking.
+
+    @property
+    def event_hash(self) -> str:
+        """One word for all that happened, and for all that was applied."""
+        self.clock.trace_bytes(self.history.digests[-1])
+        return self.clock.event_hash
+
+    def host(self, name: NodeId) -> SimulatedHost:
+        return next(host for host in self.hosts if host.name == name)
+
+    @property
+    def leaders(self) -> list[SimulatedHost]:
+        return [host for host in self.hosts if host.parts is not None and host.parts.replica.leading]
+
+
+def _chain(cause: BaseException | None) -> Iterator[BaseException]:
+    """``cause``, and what it came from."""
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

@@ -1,0 +1,84 @@
+"""Drills: what they lay over a plan, what stays, and that steering tries them all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+from paxospp.testing.simulation.faults.profiles import PROFILES, draw_drill
+from paxospp.testing.simulation.machines import Ledger, ledger_calls
+from paxospp.testing.simulation.plan import Overrides, RunPlan
+from paxospp.testing.simulation.reach.steering import ROUND, Steering
+from paxospp.testing.simulation.report import Reached
+
+
+@cache
+def draw(seed: int) -> RunPlan:
+    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
+
+
+def first(drill: str) -> int:
+    return next(seed for seed in range(100_000) if draw_drill(seed) == drill and not draw(seed).rolls_back)
+
+
+def test_three_seeds_in_ten_are_drills_each_of_them_about_as_often() -> None:
+    drawn = Counter(draw_drill(seed) for seed in range(4_000))
+    drills = sum(drawn.values()) - drawn[""]
+
+    assert 0.27 < drills / 4_000 < 0.33
+    assert drawn.keys() - {""} == PROFILES.keys()
+    assert all(drawn[drill] > 0.4 * drills / len(PROFILES) for drill in PROFILES)
+
+
+def test_every_drill_says_what_its_nodes_and_faults_are() -> None:
+    for name, drill in PROFILES.items():
+        seed = first(name)
+        plan = draw(seed)
+        assert plan.drill == name
+        assert {field for field in drill.plan if getattr(plan, field) != drill.plan_of(seed)[field]} == set()
+        for index in range(plan.nodes):
+            config = plan.config_of(index)
+            for field, value in drill.settings_of(seed, index).items():
+                assert getattr(config, field) == value, (name, field)
+        said = drill.faults_of(seed, plan.faults)
+        assert {field for field in drill.faults if getattr(said, field) != getattr(plan.faults, field)} == set()
+
+
+def test_what_is_typed_wins_over_the_drill() -> None:
+    seed = first("founders lose their disks")
+    overrides = Overrides(families=("N1",), nodes=4, seconds=0.5)
+    plan = RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=overrides)
+
+    assert (plan.nodes, plan.safety_s) == (4, 0.5)
+    assert set(plan.faults.families) <= {"N1"}
+    assert not plan.founds_first, "the rest of the drill stays"
+
+
+NEVER = "a marker that nothing reaches"
+
+
+def test_while_something_was_never_reached_every_drill_is_tried() -> None:
+    steering = Steering(0, 3 * ROUND, [NEVER, "rare"], 1_000, draw)
+    tried: Counter[str] = Counter()
+    for seeds in steering.rounds():
+        for seed in seeds:
+            tried[draw(seed).drill] += 1
+            steering.learn(seed, Reached({"rare": 1}, 100))
+
+    assert all(tried[drill] >= 2 for drill in PROFILES)
+    assert tried[""] > ROUND, "most runs are no drills"
+
+
+def test_runs_go_on_until_everything_was_reached_often_enough_or_there_are_too_many() -> None:
+    def runs(least: int) -> int:
+        steering = Steering(0, ROUND, ["common"], least, draw, total_max=3 * ROUND + 5)
+        count = 0
+        for seeds in steering.rounds():
+            for seed in seeds:
+                count += 1
+                steering.learn(seed, Reached({"common": 1}, 100))
+        return count
+
+    assert runs(least=1) == ROUND
+    assert runs(least=ROUND + 1) == 2 * ROUND
+    assert runs(least=1_000_000) == 3 * ROUND + 5
