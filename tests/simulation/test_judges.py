@@ -180,7 +180,7 @@ def test_a_grant_is_counted_from_the_round_that_it_answers() -> None:
         lease=1_000_000,
     )
     heartbeats = SimpleNamespace(answers={N2: SimpleNamespace(answer=answer)})
-    protocol = SimpleNamespace(pulse=SimpleNamespace(heartbeats=heartbeats))
+    protocol = SimpleNamespace(heartbeats=SimpleNamespace(rounds=heartbeats))
     host = a_host(N1, replica=SimpleNamespace(protocol=protocol))
     host.boot_time = lambda: now
     host.world_time_of = lambda time: time

@@ -51,7 +51,7 @@ def test_a_marker_that_is_no_literal_is_an_error(argument: str) -> None:
 def test_a_marker_names_one_branch() -> None:
     found = [
         marker
-        for package in ("engine", "execution", "node")
+        for package in ("engine", "execution", "node", "sessions")
         for file in (ROOT / "paxospp" / package).rglob("*.py")
         for marker in markers_in(file.read_text("utf-8"), file.name)
     ]

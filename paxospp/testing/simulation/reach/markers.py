@@ -14,7 +14,7 @@ from pathlib import Path
 
 import paxospp
 
-WATCHED = ("engine", "execution", "node")
+WATCHED = ("engine", "execution", "node", "sessions")
 """The packages that report markers."""
 
 
