@@ -13,13 +13,14 @@ from paxospp.config import NodeConfig
 from paxospp.messages import Accept, Heartbeat, Prepare, SnapshotChunk
 from paxospp.model import Slot
 from paxospp.testing.simulation.faults.families import draws_duels
-from paxospp.testing.simulation.faults.link_rules import EVERYTHING, GROUPS, Interference, LinkRule
+from paxospp.testing.simulation.faults.interference import Interference
+from paxospp.testing.simulation.faults.link_rules import EVERYTHING, GROUPS, LinkRule
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.node_settings import draw_configs, is_extreme
 from paxospp.testing.simulation.phases import SimulationRun
 from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.world.disk import SimulatedDisk
-from paxospp.testing.simulation.world.network import Packet
+from paxospp.testing.simulation.world.path import Packet
 from paxospp.testing.simulation.world.virtual_time import Clock
 
 

@@ -182,7 +182,7 @@ def offer(host: SimulatedHost, source: SimulatedHost, slot: Slot, data: bytes) -
     parts = host.parts
     assert parts is not None
     parts.snapshots.on_needed(source.name)
-    chunk = SnapshotChunk(slot=slot, id="other", offset=0, data=data, last=True, ballot=source.promised)
+    chunk = SnapshotChunk(slot=slot, id="other", offset=0, data=data, last=True, ballot=source.record.promised)
     parts.snapshots.on_message(source.sender, chunk)
 
 

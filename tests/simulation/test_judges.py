@@ -80,7 +80,7 @@ def test_a_promise_of_its_own_that_is_not_on_disk_may_not_be_counted() -> None:
 
 def test_a_slot_is_chosen_under_the_lowest_ballot_that_a_quorum_accepted_it_under_in_whatever_order() -> None:
     invariants = Invariants(Counter())
-    rules, chosen = invariants.of_steps, invariants.chosen
+    rules, chosen = invariants.step_rules, invariants.chosen
     hosts = [a_host(NodeId(name)) for name in ("n1", "n2", "n3")]
     members = tuple(Member(name=host.name, address="", incarnation=1) for host in hosts)
     founding = Membership(cluster_id=b"", group=0, alpha=2, session_expiry_s=60, replaces=Slot(0), members=members)
@@ -150,7 +150,7 @@ def test_a_founding_value_that_was_reported_has_to_be_proposed_again() -> None:
     promises = SimpleNamespace(reports={N1: report(of_n1), N2: report(of_n2), "n3": report()})
     leading = SimpleNamespace(ballot=HIGH, promises=promises, alpha=8)
     host = a_host(N2, replica=SimpleNamespace(protocol=SimpleNamespace(leading=leading)))
-    rules = Invariants(Counter()).of_leaders
+    rules = Invariants(Counter()).leader_rules
 
     def accept(value: bytes) -> Accept:
         return Accept(ballot=HIGH, slot=Slot(1), kind=Kind.MEMBERSHIP, value=value, decided_up_to=Slot(0))
@@ -186,7 +186,7 @@ def test_a_grant_is_counted_from_the_round_that_it_answers() -> None:
     host.world_time_of = lambda time: time
     peer = a_host(N2)
     peer.world_time_of = lambda time: time
-    rules = Invariants(Counter()).of_steps
+    rules = Invariants(Counter()).step_rules
     rules.on_load(host, Slot(0))
     rules.on_round(host, 1)
     now = 0.5

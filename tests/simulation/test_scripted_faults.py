@@ -10,7 +10,7 @@ import pytest
 
 from paxospp.testing.simulation.faults.profiles import draw_drill
 from paxospp.testing.simulation.faults.scripted_profiles import SCRIPTED_PROFILES, SHARE, draw_rehearsal
-from paxospp.testing.simulation.faults.targeted import draw_ambush
+from paxospp.testing.simulation.faults.targeted_profiles import draw_ambush
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import SimulationRun
 from paxospp.testing.simulation.plan import Overrides, RunPlan

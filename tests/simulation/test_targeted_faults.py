@@ -9,7 +9,7 @@ from itertools import count, islice
 import pytest
 
 from paxospp.testing.simulation.faults.profiles import draw_drill
-from paxospp.testing.simulation.faults.targeted import SHARE, TARGETED_PROFILES, draw_ambush
+from paxospp.testing.simulation.faults.targeted_profiles import SHARE, TARGETED_PROFILES, draw_ambush
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import SimulationRun
 from paxospp.testing.simulation.plan import Overrides, RunPlan

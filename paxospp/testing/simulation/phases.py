@@ -17,8 +17,11 @@ from random import Random
 
 from paxospp.engine.settings import Settings
 from paxospp.model import Slot
-from paxospp.testing.simulation.clients.embedded import Clients, EmbeddedClient
+from paxospp.testing.simulation.clients.all_clients import Clients
+from paxospp.testing.simulation.clients.embedded import EmbeddedClient
+from paxospp.testing.simulation.clients.watchers import Watcher
 from paxospp.testing.simulation.faults.families import Faults
+from paxospp.testing.simulation.faults.injector import FaultInjector
 from paxospp.testing.simulation.faults.rollback import roll_back
 from paxospp.testing.simulation.judges.stuck import founding_is_stuck, stuck_slot
 from paxospp.testing.simulation.plan import RunPlan
@@ -47,16 +50,24 @@ class SimulationRun:
 
     def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
-        self.world = SimulatedWorld(plan)
+        self.world = SimulatedWorld(plan, self._make_injector)
+        self.watchers = [
+            Watcher(self.world, Random(f"{plan.seed} watcher {number}")) for number in range(plan.watchers)
+        ]
+        self.world.watchers = self.watchers
         self.clients = Clients(self.world)
         self.world.clients = self.clients
         self._random = Random(f"{plan.seed} phases")
+
+    def _make_injector(self, world: SimulatedWorld) -> FaultInjector:
+        self.injector = FaultInjector(world)
+        return self.injector
 
     def go(self) -> None:
         """All three phases; raises Broken."""
         self._found()
         if self.plan.rolls_back:
-            roll_back(self)
+            roll_back(self.world, self.clients.begin)
             return
         self._safety()
         core = self._choose_core()
@@ -80,16 +91,16 @@ class SimulationRun:
 
     def _safety(self) -> None:
         self.clients.begin()
-        for watcher in self.world.watchers:
+        for watcher in self.watchers:
             watcher.begin()
-        self.world.troubles.begin()
+        self.injector.begin()
         self.world.clock.run_until(self.world.clock.now + self.plan.safety_s)
 
     def _choose_core(self) -> list[SimulatedHost] | None:
         """Who is to be well; None if there is nobody to choose, which ``stuck_slot`` has to excuse."""
         world = self.world
-        world.troubles.end()
-        world.troubles.swap_back()
+        self.injector.end()
+        self.injector.swap_back()
         if world.invariants.chosen.membership is None:
             # Founding needs everybody.
             world.coverage["not founded when the faults ended"] += 1
@@ -291,7 +302,7 @@ class SimulationRun:
         if self.clients.waiting:
             return False
         top = Slot(len(self.world.history.log))
-        if not all(watcher.has_been_told(top) for watcher in self.world.watchers):
+        if not all(watcher.has_been_told(top) for watcher in self.watchers):
             return False
         return all(
             host.parts is not None and host.parts.executor.applied == top == host.parts.replica.decided
@@ -306,7 +317,7 @@ class SimulationRun:
             for host in hosts
         }
         waiting = [client.name for client in self.clients.waiting]
-        told = [watcher.next for watcher in self.world.watchers]
+        told = [watcher.next for watcher in self.watchers]
         return (
             f"of {len(self.world.history.log)} slots the nodes have applied and decided, with the first they keep, "
             f"{where}; waiting: {waiting}; watchers are at {told}"

@@ -17,7 +17,7 @@ from paxospp.state_machine import StateMachine
 from paxospp.testing.simulation.faults.families import Faults, draw_faults, draws_churn, draws_duels
 from paxospp.testing.simulation.faults.profiles import PROFILES, ROLLED_BACK, Profile, draw_drill
 from paxospp.testing.simulation.faults.scripted_profiles import SCRIPTED_PROFILES, draw_rehearsal
-from paxospp.testing.simulation.faults.targeted import TARGETED_PROFILES, draw_ambush
+from paxospp.testing.simulation.faults.targeted_profiles import TARGETED_PROFILES, draw_ambush
 from paxospp.testing.simulation.machines import Ledger
 from paxospp.testing.simulation.node_settings import UncheckedConfig, draw_configs, draw_pacing
 

@@ -13,20 +13,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paxospp.client.conversation import Conversation
 from paxospp.errors import CallError, CommandError, CorruptedError, OutcomeUnknownError, RejectedError
 from paxospp.rpc.connection import ClientConnection, MalformedRequestError
+from paxospp.testing.simulation.clients.client_context import ClientContext
 from paxospp.testing.simulation.clients.watched_caller import WatchedCaller
 from paxospp.testing.simulation.judges.call_history import TrackedCall
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.virtual_time import VirtualLoop
 from paxospp.wire.v1 import client_pb2 as wire
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.clients.embedded import Clients
 
 LOOK_S = 0.1
 """How often a client looks whether it lost patience."""
@@ -123,7 +121,7 @@ class VirtualStream(ClientConnection):
 class RemoteClient:
     """One call at a time over one stream."""
 
-    def __init__(self, clients: Clients, number: int) -> None:
+    def __init__(self, clients: ClientContext, number: int) -> None:
         self.world = clients.world
         self.clients = clients
         self.name = f"remote client {number}"

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.sessions.caller import Caller
 from paxospp.sessions.table import RunStatus
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.judges.call_history import CallHistory
+from paxospp.testing.simulation.judges.call_history import CallHistory
 
 _RUN_BYTES_MAX = 1 << 20
 _RUN_COMMANDS_MAX = 1024

@@ -13,16 +13,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paxospp.errors import CorruptedError, StorageError, TrimmedError, UnavailableError
 from paxospp.model import Slot
 from paxospp.node.watch import Batch, Watch
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
-    from paxospp.testing.simulation.world.world import SimulatedWorld
+from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.world import SimulatedWorld
 
 _REST_S = 0.1
 

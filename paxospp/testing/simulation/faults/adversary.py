@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.messages import Accept, Decided, SnapshotChunk
+from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, HEARTBEATS, Kinds, LinkRule
 from paxospp.testing.simulation.world.host import SimulatedHost
-from paxospp.testing.simulation.world.network import Path
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.faults.injector import FaultInjector
+from paxospp.testing.simulation.world.path import Path
 
 STARVING = LinkRule(frozenset({Accept, Decided, SnapshotChunk}), loss=1.0)
 """A node hears who leads, and nothing of what is decided."""
@@ -29,10 +26,10 @@ CHUNKS_AGAIN = (
 class Adversary:
     """Looks at the cluster, never at the code under test."""
 
-    def __init__(self, troubles: FaultInjector) -> None:
-        self.troubles = troubles
-        self.world = troubles.world
-        self.faults = troubles.faults
+    def __init__(self, injector: Injection) -> None:
+        self.injector = injector
+        self.world = injector.world
+        self.faults = injector.faults
         self.random = Random(f"{self.world.seed} N12 duels")
         self.losses = Random(f"{self.world.seed} D18 strikes")
         self.starved: frozenset[SimulatedHost] = frozenset()
@@ -78,7 +75,7 @@ class Adversary:
 
     def campaign(self, host: SimulatedHost) -> None:
         """Make it campaign at once, if it is up."""
-        if self.troubles.is_on and host.parts is not None and host.loop is not None and not host.asleep:
+        if self.injector.is_on and host.parts is not None and host.loop is not None and not host.asleep:
             self.world.coverage["a node was made to campaign"] += 1
             host.take(host.loop, host.usurp, ())
 
@@ -89,7 +86,7 @@ class Adversary:
 
     def call(self, host: SimulatedHost, count: int) -> None:
         """Have clients call ``host``, so that it has something to propose once it leads."""
-        if self.world.clients is not None and self.troubles.is_on:
+        if self.world.clients is not None and self.injector.is_on:
             self.world.clients.call_at_once(host, count, writes=True)
 
     def take_snapshots(self, hosts: Iterable[SimulatedHost]) -> None:
@@ -103,7 +100,7 @@ class Adversary:
         self.world.clock.after(delay_s, self._step, step)
 
     def _step(self, step: Callable[[], object]) -> None:
-        if self.troubles.is_on:
+        if self.injector.is_on:
             step()
 
     # Links.

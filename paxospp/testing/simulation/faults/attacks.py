@@ -45,7 +45,7 @@ from paxospp.testing.simulation.faults.link_rules import (
 )
 from paxospp.testing.simulation.faults.targeted_damage import lose, strike
 from paxospp.testing.simulation.world.host import SimulatedHost
-from paxospp.testing.simulation.world.network import Path
+from paxospp.testing.simulation.world.path import Path
 
 _NOTHING: Kinds = frozenset()
 _LEARNING = FETCHES | SNAPSHOTS
@@ -130,7 +130,7 @@ class Attacks:
         if random.random() < 0.6:
             # It does not know yet that it leads no more; its next boot reports to itself first.
             lower.crash()
-            adversary.troubles.restart(lower)
+            adversary.injector.restart(lower)
             self._adversary.after(0.02, lambda: adversary.campaign(lower))
         else:
             adversary.candidate = random.choice(asked[1:])

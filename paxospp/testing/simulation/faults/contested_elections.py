@@ -13,11 +13,11 @@ another (Lamport, "Paxos Made Simple", 2.2).
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from paxospp.messages import Accepted, Prepare, Promise
 from paxospp.testing.simulation.faults.adversary import CHUNKS_AGAIN, Adversary
 from paxospp.testing.simulation.faults.attacks import Attacks
+from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.link_rules import (
     CALLS,
     EVERYTHING,
@@ -32,10 +32,7 @@ from paxospp.testing.simulation.faults.link_rules import (
 )
 from paxospp.testing.simulation.faults.targeted_damage import strike
 from paxospp.testing.simulation.world.host import SimulatedHost
-from paxospp.testing.simulation.world.network import Path
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.faults.injector import FaultInjector
+from paxospp.testing.simulation.world.path import Path
 
 _PARTIAL = (LinkRule(frozenset({Promise}), loss=0.4), LinkRule(frozenset({Prepare}), copies=0.7))
 _ANSWERS_HELD = LinkRule(frozenset({Accepted}), hold=1.0)
@@ -50,11 +47,11 @@ _PLAYS = 0.4
 class ContestedElections:
     """The rounds of one run, one after another."""
 
-    def __init__(self, troubles: FaultInjector) -> None:
-        self._adversary = Adversary(troubles)
-        self._troubles = troubles
-        self._world = troubles.world
-        self._faults = troubles.faults
+    def __init__(self, injector: Injection) -> None:
+        self._adversary = Adversary(injector)
+        self._injector = injector
+        self._world = injector.world
+        self._faults = injector.faults
         self._random = self._adversary.random
         self._plays = Attacks(self._adversary)
 
@@ -65,7 +62,7 @@ class ContestedElections:
 
     def _next(self, _: object) -> None:
         """One round: peace, a play, a strike, or a duel of one or two candidates."""
-        if not self._troubles.is_on:
+        if not self._injector.is_on:
             return
         random, adversary, mean_s = self._random, self._adversary, self._faults.duel_s
         up = adversary.up

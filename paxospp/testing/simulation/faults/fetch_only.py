@@ -9,23 +9,20 @@ Reference: rule 1 of ``paxospp/engine/README.md``, for whatever tells that somet
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.testing.simulation.faults.adversary import STARVING
+from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, FETCHES, HEARTBEATS, SNAPSHOTS, LinkRule
 from paxospp.testing.simulation.world.host import SimulatedHost
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.faults.injector import FaultInjector
 
 
 class FetchOnlyRounds:
     """The rounds of one run, one after another."""
 
-    def __init__(self, troubles: FaultInjector) -> None:
-        self._troubles = troubles
-        self._world = troubles.world
-        self._mean_s = troubles.faults.whisper_s
+    def __init__(self, injector: Injection) -> None:
+        self._injector = injector
+        self._world = injector.world
+        self._mean_s = injector.faults.whisper_s
         self._random = Random(f"{self._world.seed} N13 whispers")
 
     def begin(self) -> None:
@@ -35,7 +32,7 @@ class FetchOnlyRounds:
 
     def _starve(self, _: object) -> None:
         """A node that does not lead hears who leads, and nothing of what is decided."""
-        if not self._troubles.is_on:
+        if not self._injector.is_on:
             return
         host = self._random.choice([host for host in self._world.hosts if host not in self._world.leaders])
         self._set(host, STARVING)
@@ -64,7 +61,7 @@ class FetchOnlyRounds:
         delay_s = self._world.plan.config_of(host.index).election_timeout_s * random.choice((0.0, 0.0, 0.3))
         lost = EVERYTHING - FETCHES - SNAPSHOTS if random.random() < 0.8 else HEARTBEATS
         self._set(host, LinkRule(lost, loss=1.0), *([LinkRule(FETCHES, delay_s=delay_s)] if delay_s else []))
-        if not self._troubles.is_on:
+        if not self._injector.is_on:
             self._set(host)
             return
         self._world.clock.after(0.1 + 0.4 * random.random(), self._end, host)
@@ -83,7 +80,7 @@ class FetchOnlyRounds:
                 path.rules = rules
 
     def _campaign(self, host: SimulatedHost) -> None:
-        if not self._troubles.is_on or host.parts is None or host.loop is None or host.asleep:
+        if not self._injector.is_on or host.parts is None or host.loop is None or host.asleep:
             return
         if not host.parts.replica.leading:
             host.take(host.loop, host.usurp, ())

@@ -16,14 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.model import Slot
+from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.world.host import SimulatedHost
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.faults.injector import FaultInjector
-    from paxospp.testing.simulation.world.virtual_time import VirtualLoop
+from paxospp.testing.simulation.world.virtual_time import VirtualLoop
 
 _LOOK_S = 0.05
 _SOON_S = 0.2
@@ -35,10 +32,10 @@ _WIPED_FOUNDERS = 0.5
 class LeaderFaults:
     """The part of a run's troubles that looks for leaders."""
 
-    def __init__(self, troubles: FaultInjector) -> None:
-        self._troubles = troubles
-        self._world = troubles.world
-        self._faults = troubles.faults
+    def __init__(self, injector: Injection) -> None:
+        self._injector = injector
+        self._world = injector.world
+        self._faults = injector.faults
         seed = self._world.seed
         self._random = Random(f"{seed} N4 depose troubles")
         self._losses = Random(f"{seed} D9 company troubles")
@@ -56,7 +53,7 @@ class LeaderFaults:
 
     def _depose(self, leader: SimulatedHost | None) -> None:
         """Cut ``leader`` off if it still leads; then look for the next, who reached most of the others."""
-        if not self._troubles.is_on:
+        if not self._injector.is_on:
             return
         world, random = self._world, self._random
         if leader is not None and leader in world.leaders:
@@ -101,7 +98,7 @@ class LeaderFaults:
         host, life = what
         image = host.disk.image
         if (
-            not self._troubles.is_on
+            not self._injector.is_on
             or host.loop is not life
             or life is None
             or max(image.entries, default=0) <= image.decided
@@ -110,7 +107,7 @@ class LeaderFaults:
         host.crash()
         image.lose_end()
         self._world.coverage["the end of a log was lost beside its leader"] += 1
-        self._world.clock.after(self._losses.random() * _SOON_S, self._troubles.restart, host)
+        self._world.clock.after(self._losses.random() * _SOON_S, self._injector.restart, host)
 
     # Who comes next.
 
@@ -128,12 +125,10 @@ class LeaderFaults:
 
     def on_leader(self, host: SimulatedHost) -> None:
         """``host`` leads from now on."""
-        self._world.network.interference.on_change()
-        self._troubles.duels.on_leader(host)
         faults, random, clock = self._faults, self._founders, self._world.clock
-        if not self._troubles.is_on or self._world.invariants.chosen.membership is not None:
+        if not self._injector.is_on or self._world.invariants.chosen.membership is not None:
             return
-        others = [other for other in self._troubles.wipeable if other is not host and other.parts is not None]
+        others = [other for other in self._injector.wipeable if other is not host and other.parts is not None]
         if faults.tail_rot and host.may_be_damaged and random.random() < faults.tail_rot:
             self._cut_off(host)
             clock.after(0.0, self._lose_founding, (host, host.loop, clock.now + _FOUNDING_S))
@@ -146,10 +141,10 @@ class LeaderFaults:
         """Somebody campaigns to found the cluster; one that promises loses its disk, and the others hear nothing."""
         world, random = self._world, self._founders
         world.network.cut(())
-        if not self._troubles.is_on or world.invariants.chosen.membership is not None:
+        if not self._injector.is_on or world.invariants.chosen.membership is not None:
             return
         up = [host for host in world.hosts if host.parts is not None and not host.asleep]
-        wipeable = [host for host in self._troubles.wipeable if host in up]
+        wipeable = [host for host in self._injector.wipeable if host in up]
         if len(world.hosts) > 2 and len(up) > 1 and wipeable and random.random() < self._faults.founder_wipe:
             host = random.choice(wipeable)
             candidate = random.choice([other for other in up if other is not host])
@@ -162,16 +157,16 @@ class LeaderFaults:
 
     def _wipe_founder(self, host: SimulatedHost) -> None:
         """It has promised the founding leader, who is cut off and counts on this life of its storage."""
-        if self._troubles.is_on and self._world.invariants.chosen.membership is None and not self._troubles.swapped:
-            self._troubles.wipe(host)
-            self._world.clock.after(self._founders.random() ** 3 * _SOON_S, self._troubles.restart, host)
+        if self._injector.is_on and self._world.invariants.chosen.membership is None and not self._injector.swapped:
+            self._injector.wipe(host)
+            self._world.clock.after(self._founders.random() ** 3 * _SOON_S, self._injector.restart, host)
             self._world.coverage["a founder's disk was wiped"] += 1
 
     def _lose_founding(self, what: tuple[SimulatedHost, VirtualLoop, float]) -> None:
         """Kill it once it has accepted its founding value, which nobody else has."""
         host, life, until = what
         clock = self._world.clock
-        if host.loop is not life or clock.now > until or not self._troubles.is_on:
+        if host.loop is not life or clock.now > until or not self._injector.is_on:
             self._world.network.cut(())
         elif _BOOTSTRAP in host.disk.image.entries:
             host.crash()

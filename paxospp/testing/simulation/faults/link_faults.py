@@ -10,22 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.model import NodeId
+from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.link_rules import LinkRule, draw_rule
-from paxospp.testing.simulation.world.network import Path
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.faults.injector import FaultInjector
+from paxospp.testing.simulation.world.path import Path
 
 
 class LinkFaults:
     """The part of a run's troubles that is about links."""
 
-    def __init__(self, troubles: FaultInjector) -> None:
-        self._troubles = troubles
-        self._world = troubles.world
+    def __init__(self, injector: Injection) -> None:
+        self._injector = injector
+        self._world = injector.world
 
     def _pairs(self, apart: Callable[[NodeId, NodeId], bool]) -> list[tuple[NodeId, NodeId]]:
         names = [host.name for host in self._world.hosts]
@@ -35,14 +32,14 @@ class LinkFaults:
         self._world.clock.after(random.expovariate(1 / 1.5), self._mend)
 
     def _mend(self, _: object) -> None:
-        if self._troubles.is_on:
+        if self._injector.is_on:
             self._world.network.cut(())
 
     def partition(self, random: Random) -> None:
         """The nodes fall into two parts (N4)."""
         names = [host.name for host in self._world.hosts]
         if random.random() < 0.5:
-            side = {self._troubles.victim(random, self._world.hosts).name}
+            side = {self._injector.victim(random, self._world.hosts).name}
             if random.random() < 0.3:
                 side.add(random.choice(names))
         else:
@@ -53,7 +50,7 @@ class LinkFaults:
     def one_way(self, random: Random) -> None:
         """Some links carry messages in one direction only (N5)."""
         pairs = self._pairs(lambda a, b: True)
-        victim = self._troubles.victim(random, self._world.hosts).name
+        victim = self._injector.victim(random, self._world.hosts).name
         match random.randrange(3):
             case 0:  # it hears nobody
                 pairs = [pair for pair in pairs if pair[1] == victim]
@@ -86,7 +83,7 @@ class LinkFaults:
         """Some links hold back what they carry (N7)."""
         paths = list(self._world.network.paths)
         if random.random() < 0.3:  # all that one node would hear, or all that it says
-            victim, inward = self._troubles.victim(random, self._world.hosts), random.random() < 0.5
+            victim, inward = self._injector.victim(random, self._world.hosts), random.random() < 0.5
             paths = [path for path in paths if (path.target if inward else path.source) is victim]
         else:
             paths = random.sample(paths, min(len(paths), random.randint(1, 3)))
@@ -100,7 +97,7 @@ class LinkFaults:
         if not paths:
             return
         if random.random() < 0.5:
-            victim, inward = self._troubles.victim(random, self._world.hosts), random.random() < 0.5
+            victim, inward = self._injector.victim(random, self._world.hosts), random.random() < 0.5
             paths = [path for path in paths if (path.target if inward else path.source) is victim]
         else:
             paths = random.sample(paths, min(len(paths), random.randint(1, 3)))

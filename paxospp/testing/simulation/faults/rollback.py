@@ -9,25 +9,22 @@ References: FAULTS D13, B17, B18; DESIGN section 5, rule 8.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.world.host import SimulatedHost
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.world.world import SimulatedWorld
 
 NOTICED = "a clone or an older disk was noticed"
 _WORK_S = 2.0
 _NOTICE_S = 5.0
 
 
-def roll_back(run: SimulationRun) -> None:
+def roll_back(world: SimulatedWorld, begin_calls: Callable[[], None]) -> None:
     """Let a follower work, put an older image of its disk back, and see that a peer refuses it."""
-    world = run.world
     random = Random(f"{world.seed} rollback")
-    run.clients.begin()
+    begin_calls()
     clock = world.clock
     clock.run_until(clock.now + _WORK_S * random.random())
     followers = [host for host in world.hosts if host.parts is not None and not host.parts.replica.leading]

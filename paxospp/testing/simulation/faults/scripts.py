@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.messages import Accept, Accepted, Prepare, Promise
 from paxospp.model import Slot
 from paxospp.testing.simulation.faults.adversary import Adversary, all_but
+from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, FETCHES, HEARTBEATS, PHASE_2, LinkRule
 from paxospp.testing.simulation.faults.scripted_profiles import FOUNDERS, LATE_PROMISES, STAR, TORN, TWO_LEADERS
 from paxospp.testing.simulation.world.host import SimulatedHost
-from paxospp.testing.simulation.world.network import Path
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.faults.injector import FaultInjector
+from paxospp.testing.simulation.world.path import Path
 
 _NOTHING = all_but(frozenset())
 """Nothing passes."""
@@ -24,10 +21,10 @@ _NOTHING = all_but(frozenset())
 class ScriptedFaults:
     """The story of one run, told once more whenever it has ended."""
 
-    def __init__(self, troubles: FaultInjector) -> None:
-        self._adversary = Adversary(troubles)
-        self._world = troubles.world
-        self._mean_s = troubles.faults.rehearsal_s
+    def __init__(self, injector: Injection) -> None:
+        self._adversary = Adversary(injector)
+        self._world = injector.world
+        self._mean_s = injector.faults.rehearsal_s
         self._random = Random(f"{self._world.seed} N15 rehearsal")
         plays: Mapping[str, Callable[[list[SimulatedHost]], float]] = {
             LATE_PROMISES: self._delay_a_promise,
@@ -50,7 +47,7 @@ class ScriptedFaults:
         self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._next)
 
     def _next(self, _: object) -> None:
-        if not self._adversary.troubles.is_on or self._play is None:
+        if not self._adversary.injector.is_on or self._play is None:
             return
         up = self._adversary.up
         length_s = self._play(up) if len(up) > 2 else 0.0
@@ -107,7 +104,7 @@ class ScriptedFaults:
             return
         candidate.crash()
         candidate.disk.image.lose_end(damaged)
-        self._world.clock.after(0.01 * self._random.random(), adversary.troubles.restart, candidate)
+        self._world.clock.after(0.01 * self._random.random(), adversary.injector.restart, candidate)
         late = LinkRule(frozenset({Promise}), delay_s=self._random.choice((0.002, 0.005, 0.01)))
         silent = EVERYTHING - PHASE_2 - HEARTBEATS - FETCHES
 
@@ -154,7 +151,7 @@ class ScriptedFaults:
 
         def forget() -> None:
             forgets.crash()
-            self._world.clock.after(0.001, adversary.troubles.restart, forgets)
+            self._world.clock.after(0.001, adversary.injector.restart, forgets)
             self._separate({former, forgets})
 
         self._adversary.after(0.26, come)
@@ -168,7 +165,7 @@ class ScriptedFaults:
         adversary, random = self._adversary, self._random
         unheard = LinkRule(frozenset({Accepted}), loss=1.0)
         holders = [host for host in up if 1 in host.disk.image.entries]
-        wipeable = [host for host in adversary.troubles.wipeable if host in up]
+        wipeable = [host for host in adversary.injector.wipeable if host in up]
         if wipeable and random.random() < (0.4 if holders else 0.7):
             wiped = random.choice(wipeable)
             others = [host for host in holders or up if host is not wiped]
@@ -184,13 +181,13 @@ class ScriptedFaults:
     def _restart(self, founder: SimulatedHost) -> None:
         if founder.is_up:
             founder.crash()
-        self._world.clock.after(0.01 * self._random.random(), self._adversary.troubles.restart, founder)
+        self._world.clock.after(0.01 * self._random.random(), self._adversary.injector.restart, founder)
         for delay_s in (0.02, 0.05, 0.09):
             self._adversary.after(delay_s, lambda: self._adversary.campaign_unless_leading(founder))
 
     def _wipe_a_founder(self, candidate: SimulatedHost, wiped: SimulatedHost, unheard: LinkRule) -> float:
         """A node that has promised loses its disk, and promises again before all others have."""
-        adversary, troubles = self._adversary, self._adversary.troubles
+        adversary, injector = self._adversary, self._adversary.injector
         late, again = LinkRule(frozenset({Promise}), loss=1.0), LinkRule(frozenset({Prepare}), copies=1.0, delay_s=0.07)
 
         def rules_of(path: Path) -> tuple[LinkRule, ...]:
@@ -201,7 +198,7 @@ class ScriptedFaults:
         adversary.set_rules(rules_of)
         adversary.campaign(candidate)
         self._adversary.after(0.03 + 0.02 * self._random.random(), lambda: self._wipe(wiped))
-        self._world.clock.after(0.06, troubles.restart, wiped)
+        self._world.clock.after(0.06, injector.restart, wiped)
         self._adversary.after(0.1, lambda: adversary.set_rules(lambda path: (unheard,)))
         return 0.2 + 0.1 * self._random.random()
 
@@ -211,14 +208,14 @@ class ScriptedFaults:
         pair = {candidate, wiped}
         adversary.set_rules(lambda path: (unheard,) if {path.source, path.target} == pair else (_NOTHING,))
         self._wipe(wiped)
-        self._world.clock.after(0.01, adversary.troubles.restart, wiped)
+        self._world.clock.after(0.01, adversary.injector.restart, wiped)
         for delay_s in (0.03, 0.07):
             self._adversary.after(delay_s, lambda: adversary.campaign_unless_leading(candidate))
         return 0.15 + 0.1 * self._random.random()
 
     def _wipe(self, host: SimulatedHost) -> None:
         if host.has_vote:
-            self._adversary.troubles.wipe(host)
+            self._adversary.injector.wipe(host)
 
     # Torn writes.
 
@@ -236,13 +233,13 @@ class ScriptedFaults:
 
     def _watch(self, what: tuple[SimulatedHost, float]) -> None:
         acceptor, until = what
-        if not acceptor.is_up or not self._adversary.troubles.is_on or self._world.clock.now > until:
+        if not acceptor.is_up or not self._adversary.injector.is_on or self._world.clock.now > until:
             return
         written = acceptor.disk.under_way
         if written is not None and written.promised is not None and written.accepted:
             self._world.coverage["a write that promises and accepts was torn"] += 1
             acceptor.crash()
-            self._world.clock.after(0.02 * self._random.random(), self._adversary.troubles.restart, acceptor)
+            self._world.clock.after(0.02 * self._random.random(), self._adversary.injector.restart, acceptor)
         else:
             self._world.clock.after(0.0005, self._watch, what)
 
@@ -274,4 +271,4 @@ class ScriptedFaults:
         if leader.is_up:
             leader.crash()
         leader.disk.image.snapshot_is_damaged = leader.disk.image.snapshot is not None
-        self._world.clock.after(0.01, self._adversary.troubles.restart, leader)
+        self._world.clock.after(0.01, self._adversary.injector.restart, leader)

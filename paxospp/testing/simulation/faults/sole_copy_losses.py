@@ -9,25 +9,22 @@ Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storag
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.model import SnapshotMeta
 from paxospp.testing.simulation.faults.adversary import Adversary
+from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, LinkRule
 from paxospp.testing.simulation.world.host import SimulatedHost
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.faults.injector import FaultInjector
 
 
 class SoleCopyLosses:
     """The losses of one run, one after another."""
 
-    def __init__(self, troubles: FaultInjector) -> None:
-        self._adversary = Adversary(troubles)
-        self._troubles = troubles
-        self._world = troubles.world
-        self._mean_s = troubles.faults.sole_loss_s
+    def __init__(self, injector: Injection) -> None:
+        self._adversary = Adversary(injector)
+        self._injector = injector
+        self._world = injector.world
+        self._mean_s = injector.faults.sole_loss_s
         self._random = Random(f"{self._world.seed} D19 losses")
         self._looked_at: set[tuple[SimulatedHost, SnapshotMeta]] = set()
 
@@ -41,7 +38,7 @@ class SoleCopyLosses:
         self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._strike)
 
     def _strike(self, _: object) -> None:
-        if not self._troubles.is_on:
+        if not self._injector.is_on:
             return
         leaders = self._world.leaders
         if len(leaders) == 1 and leaders[0].may_be_damaged:
@@ -67,11 +64,11 @@ class SoleCopyLosses:
         known = max(other.decided for other in self._world.hosts if other is not host)
         slots = [slot for slot in sorted(image.entries) if max(image.floor, known + 1) <= slot <= image.decided]
         covers_more = image.snapshot is not None and known < image.snapshot[0].slot
-        if (slots or covers_more) and self._troubles.is_on:
+        if (slots or covers_more) and self._injector.is_on:
             host.crash()
             image.snapshot_is_damaged |= covers_more
             image.damage(slots[: random.choice((1, 2, len(slots)))])
-            clock.after(0.01 * random.random(), self._troubles.restart, host)
+            clock.after(0.01 * random.random(), self._injector.restart, host)
             for delay_s in (0.03, 0.06, 0.12):
                 clock.after(delay_s, self._adversary.campaign, host)
         clock.after(0.3 + 0.4 * random.random(), self._next)
@@ -79,7 +76,7 @@ class SoleCopyLosses:
     def _look_at_snapshots(self, _: object) -> None:
         """Damage a snapshot that was just installed, of which its source has the other copy."""
         random, hosts = self._random, self._world.hosts
-        if not self._troubles.is_on:
+        if not self._injector.is_on:
             return
         self._world.clock.after(0.01, self._look_at_snapshots, None)
         held = [(host, host.disk.image.snapshot[0]) for host in hosts if host.disk.image.snapshot is not None]
@@ -92,4 +89,4 @@ class SoleCopyLosses:
                 host.disk.image.snapshot_is_damaged = True
                 if random.random() < 0.7:
                     host.crash()
-                    self._world.clock.after(0.01 * random.random(), self._troubles.restart, host)
+                    self._world.clock.after(0.01 * random.random(), self._injector.restart, host)

@@ -10,117 +10,27 @@ faults at the moment in which the state of a node makes them matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.testing.simulation.faults.adversary import Adversary, all_but
+from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.link_rules import FETCHES, HEARTBEATS, PHASE_1, PHASE_2, SNAPSHOTS, LinkRule
-from paxospp.testing.simulation.faults.profiles import Profile, between, choice
 from paxospp.testing.simulation.reach.states import STATES
 from paxospp.testing.simulation.world.host import SimulatedHost
-from paxospp.testing.simulation.world.network import Path
+from paxospp.testing.simulation.world.path import Path
 
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.faults.injector import FaultInjector
-
-SHARE = 0.08
-"""This share of the seeds that are no drill is an ambush."""
 _AGAIN_S = 0.04
 """Mean time between two acts."""
-
-_BASE: Mapping[str, Callable[[Random], object]] = {
-    "nodes": choice(3),
-    "safety_s": choice(3.0, 5.0),
-    "pace_s": choice(0.02),
-    "clients": choice(4, 8),
-}
-_LOOK = between(0.001, 0.004)
-
-TARGETED_PROFILES: Mapping[str, Profile] = {
-    "an ambush on busy machines": Profile(
-        faults={
-            "ambush_s": _LOOK,
-            "burst_rate": choice(4.0),
-            "slowness_s": choice(0.0, 0.002),
-            "delay_s": choice(0.0, 0.002),
-        },
-        settings={"batch_bytes_max": choice(1), "inbox_calls_max": choice(16_384), "alpha": choice(8, 64)},
-        pacing={"apply_slice_s": choice(0.0), "backlog_bytes_max": choice(16, 100)},
-        plan={**_BASE, "ambush": choice("the machine is busy")},
-    ),
-    "an ambush on damaged logs": Profile(
-        faults={
-            "ambush_s": _LOOK,
-            "rot_rate": between(2.0, 10.0),
-            "tail_rot": choice(0.0, 0.6),
-            "lost_write": choice(0.0, 0.01),
-            "crash_rate": choice(1.0, 3.0),
-            "loss": choice(0.1, 0.3),
-        },
-        settings={
-            "alpha": choice(4, 8, 64),
-            "batch_bytes_max": choice(1),
-            "resend_interval_s": choice(0.05, 0.2),
-            "kept_log_slots_max": choice(16, 100_000),
-        },
-        plan={
-            **_BASE,
-            "ambush": choice("the log is damaged", "the end of the log is damaged"),
-            "damages_all": choice(True, False),
-        },
-    ),
-    "an ambush on leases": Profile(
-        faults={"ambush_s": _LOOK, "loss": choice(0.0, 0.1), "slow_disk": choice(1.0, 30.0)},
-        plan={
-            **_BASE,
-            "lease_us": choice(100_000, 300_000, 1_000_000),
-            "weak_reads": choice(0.6),
-            "ambush": choice("its lease is held", "another replica leads too"),
-        },
-    ),
-    "an ambush on fetches of snapshots": Profile(
-        faults={"ambush_s": _LOOK, "whisper_s": between(0.05, 0.2)},
-        settings={
-            "snapshot_log_slots_max": choice(2, 8, 16),
-            "snapshot_log_bytes_max": choice(8 << 20),
-            "kept_log_slots_max": choice(1, 4),
-            "chunk_bytes_max": choice(64, 400),
-            "resend_interval_s": choice(0.02, 0.05),
-        },
-        plan={**_BASE, "ambush": choice("a snapshot is being fetched", "only a snapshot can help")},
-    ),
-    "an ambush on new leaders": Profile(
-        faults={
-            "ambush_s": _LOOK,
-            "loss": choice(0.0, 0.1, 0.3),
-            "delay_s": between(0.001, 0.02),
-            "slow_disk": choice(1.0, 30.0),
-            "burst_rate": choice(1.5),
-            "depose_s": between(0.1, 0.4),  # so that there are some
-            "usurp": choice(0.0, 0.3),
-        },
-        settings={"alpha": choice(4, 8, 64), "chunk_bytes_max": choice(32, 1 << 20), "batch_bytes_max": choice(1)},
-        plan={**_BASE, "ambush": choice("recovering", "campaigning", "an answer is being put together")},
-    ),
-}
-"""By what they wait for."""
-
-
-def draw_ambush(seed: int) -> str:
-    """The name of the ambush that ``seed`` is; empty where it is none."""
-    random = Random(f"{seed} the ambush")
-    return random.choice(sorted(TARGETED_PROFILES)) if random.random() < SHARE else ""
 
 
 class TargetedFaults:
     """Polls the nodes of one run, and acts on a node that is in the state the plan names."""
 
-    def __init__(self, troubles: FaultInjector) -> None:
-        self._adversary = Adversary(troubles)
-        self._troubles = troubles
-        self._world = troubles.world
-        self._mean_s = troubles.faults.ambush_s
+    def __init__(self, injector: Injection) -> None:
+        self._adversary = Adversary(injector)
+        self._injector = injector
+        self._world = injector.world
+        self._mean_s = injector.faults.ambush_s
         self._random = Random(f"{self._world.seed} N14 ambush")
 
     def begin(self) -> None:
@@ -129,7 +39,7 @@ class TargetedFaults:
             self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._look)
 
     def _look(self, _: object) -> None:
-        if not self._troubles.is_on:
+        if not self._injector.is_on:
             return
         random, is_there = self._random, STATES[self._world.plan.ambush]
         found = [host for host in self._adversary.up if is_there(host)]
@@ -156,7 +66,7 @@ class TargetedFaults:
             host.stall(random.expovariate(20.0))
         else:
             host.crash()
-            self._world.clock.after(0.1 * random.random(), self._troubles.restart, host)
+            self._world.clock.after(0.1 * random.random(), self._injector.restart, host)
 
     def _cut_off(self, host: SimulatedHost, others: list[SimulatedHost]) -> None:
         """It hears nothing of some kinds, or says nothing of them, while somebody else takes the lead."""

@@ -13,7 +13,7 @@ from paxospp.model import Slot
 from paxospp.testing.simulation.faults.adversary import Adversary, all_but
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, FETCHES, SNAPSHOTS, Kinds, LinkRule
 from paxospp.testing.simulation.world.host import SimulatedHost
-from paxospp.testing.simulation.world.network import Path
+from paxospp.testing.simulation.world.path import Path
 
 
 def strike(
@@ -76,7 +76,7 @@ def lose(adversary: Adversary, victim: SimulatedHost, lagging: SimulatedHost, st
         # What was written last need not lie highest: the slot below may have been empty.
         image.lose_end(Slot(start + 1) if start < slots[-1] and random.random() < 0.2 else start)
     adversary.world.coverage["what was chosen was damaged at a member of the next quorum"] += 1
-    adversary.world.clock.after(0.02 * random.random(), adversary.troubles.restart, victim)
+    adversary.world.clock.after(0.02 * random.random(), adversary.injector.restart, victim)
 
 
 def _link(adversary: Adversary, members: set[SimulatedHost]) -> None:

@@ -7,16 +7,14 @@ silent about what an earlier one told, across restarts.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from paxospp.messages import Accepted, Promise
 from paxospp.model import Ballot, Entry, NodeId, Slot
 from paxospp.storage.contract import DurableState
 from paxospp.testing.simulation.judges.chosen_values import Life
+from paxospp.testing.simulation.judges.observed import ObservedHost
+from paxospp.testing.simulation.judges.step_rules import StepRules
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 _Answer = tuple[NodeId, int, int]
 """An acceptor's answer to a Prepare: whose, in which boot, and its number there."""
@@ -33,7 +31,8 @@ class _Said:
 class AnswerMemory:
     """Remembers every promise and every acceptance that was told, and what each storage held."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_rules: StepRules) -> None:
+        self._step_rules = step_rules
         self._held: dict[Life, dict[Slot, Ballot]] = {}
         """Per slot the ballot under which a life of a storage held it last."""
         self._faulty: dict[NodeId, list[range]] = {}
@@ -43,29 +42,29 @@ class AnswerMemory:
         self._held_at: dict[_Answer, set[Slot]] = {}
         """What was on disk when an answer was made."""
 
-    def held(self, host: SimulatedHost) -> dict[Slot, Ballot]:
+    def held(self, host: ObservedHost) -> dict[Slot, Ballot]:
         """Per slot the ballot under which the storage of ``host`` held it last, damaged since or not."""
         return self._held.setdefault(_life(host), {})
 
-    def _said_by(self, host: SimulatedHost) -> _Said:
+    def _said_by(self, host: ObservedHost) -> _Said:
         life = _life(host)
         said = self._said.get(life)
         if said is None:
             said = self._said[life] = _Said()
         return said
 
-    def forgive(self, host: SimulatedHost) -> None:
+    def forgive(self, host: ObservedHost) -> None:
         """What was ever said from the disk of ``host`` is not asked of it any more: an older one was put in."""
         self._said.pop(_life(host), None)
         self._held.pop(_life(host), None)
 
     # What is said.
 
-    def on_reported(self, host: SimulatedHost, answer: int) -> None:
+    def on_reported(self, host: ObservedHost, answer: int) -> None:
         """``host`` answers a Prepare with what it holds now; the answer leaves once the promise is on disk."""
         self._held_at[_answer(host, answer)] = set(self.held(host))
 
-    def on_promise(self, host: SimulatedHost, promise: Promise) -> None:
+    def on_promise(self, host: ObservedHost, promise: Promise) -> None:
         """``host`` says one part of an answer; with the last one it has told all that it ever said it accepted."""
         said = self._said_by(host)
         if said.promised is None or promise.ballot > said.promised:
@@ -75,19 +74,18 @@ class AnswerMemory:
         if promise.part == promise.parts - 1:
             self._check_complete(host, promise, mentioned, said)
 
-    def _check_complete(self, host: SimulatedHost, promise: Promise, mentioned: set[Slot], said: _Said) -> None:
+    def _check_complete(self, host: ObservedHost, promise: Promise, mentioned: set[Slot], said: _Said) -> None:
         """7, in this very answer."""
         floor = max(promise.decided + 1, promise.first)
         answer = _answer(host, promise.answer)
         before = self._held_at.get(answer, ())
-        of_steps = host.world.invariants.of_steps
         # What was written under this very ballot may have come after the answer, and was written before it left. So may
         # what was learned to be decided meanwhile.
         held = {slot: ballot for slot, ballot in self.held(host).items() if ballot < promise.ballot}
         for slot, ballot in (held | said.accepted).items():
             if slot < floor or slot in mentioned or ballot > promise.ballot:
                 continue
-            if slot not in before and slot not in said.accepted and of_steps.has_learned(host, slot):
+            if slot not in before and slot not in said.accepted and self._step_rules.has_learned(host, slot):
                 continue
             if not any(slot in slots for slots in promise.faulty):
                 raise RuleBroken(
@@ -97,7 +95,7 @@ class AnswerMemory:
         del self._partial[answer]
         self._held_at.pop(answer, None)
 
-    def on_accepted(self, host: SimulatedHost, accepted: Accepted) -> None:
+    def on_accepted(self, host: ObservedHost, accepted: Accepted) -> None:
         """``host`` says that it accepted."""
         slot, ballot = accepted.slot, accepted.ballot
         held = host.disk.known.get(slot)
@@ -107,7 +105,7 @@ class AnswerMemory:
 
     # What is on disk, and in memory.
 
-    def on_synced(self, host: SimulatedHost, entry: Entry) -> None:
+    def on_synced(self, host: ObservedHost, entry: Entry) -> None:
         """``entry`` is synced on the disk of ``host``."""
         held, accepted = self.held(host), self._said_by(host).accepted
         former = held.get(entry.slot)
@@ -117,7 +115,7 @@ class AnswerMemory:
             accepted[entry.slot] = entry.ballot
         held[entry.slot] = entry.ballot
 
-    def on_load(self, host: SimulatedHost, state: DurableState) -> None:
+    def on_load(self, host: ObservedHost, state: DurableState) -> None:
         """A node starts: what its storage loaded is at least what was ever said from it (7)."""
         said = self._said.get(_life(host))
         if said is None:
@@ -137,7 +135,7 @@ class AnswerMemory:
             if held is None or not _was_lost(host, slot):
                 raise RuleBroken("7", f"{host.name} accepted slot {slot} under {ballot} and came back with {held}")
 
-    def after_event(self, host: SimulatedHost) -> None:
+    def after_event(self, host: ObservedHost) -> None:
         """``host`` is done with an event."""
         assert host.parts is not None
         faulty = host.parts.replica.protocol.log.faulty
@@ -145,23 +143,23 @@ class AnswerMemory:
             self._faulty[host.name] = list(faulty)
             self._check_remembers(host)
 
-    def _check_remembers(self, host: SimulatedHost) -> None:
+    def _check_remembers(self, host: ObservedHost) -> None:
         """7, in memory: whatever it said it accepted, it holds or knows to be damaged, until that is decided."""
         assert host.parts is not None
         log = host.parts.replica.protocol.log
         for slot in self._said_by(host).accepted:
-            if slot > host.decided and slot >= log.first and log.get(slot) is None and not log.is_faulty(slot):
+            if slot > host.record.decided and slot >= log.first and log.get(slot) is None and not log.is_faulty(slot):
                 raise RuleBroken("7", f"{host.name} does not know any more that it accepted slot {slot}")
 
 
-def _life(host: SimulatedHost) -> Life:
+def _life(host: ObservedHost) -> Life:
     return host.name, host.sender.incarnation
 
 
-def _answer(host: SimulatedHost, number: int) -> _Answer:
+def _answer(host: ObservedHost, number: int) -> _Answer:
     return host.name, host.sender.boot, number
 
 
-def _was_lost(host: SimulatedHost, slot: Slot) -> bool:
+def _was_lost(host: ObservedHost, slot: Slot) -> bool:
     """Whether the slot was damaged, or could not be read: it is learned anew under the ballot it was chosen under."""
     return slot in host.disk.healed or host.world.plan.faults.read_error > 0

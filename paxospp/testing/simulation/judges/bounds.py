@@ -6,26 +6,22 @@ snapshot. What lies above it is not bounded here, for the next snapshot may fail
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from paxospp.config import NodeConfig
+from paxospp.engine.protocol import Protocol
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.writes import BYTES_MIN
 from paxospp.model import Slot
 from paxospp.node.queries import OPEN_MAX
 from paxospp.sessions.table import SESSIONS_MAX
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.config import NodeConfig
-    from paxospp.engine.protocol import Protocol
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 _RUN_BYTES_MAX = 2 << 20
 """The one run that may lie above a bound, because there was room before it came."""
 _RUN_COMMANDS_MAX = 1024
 
 
-def check_memory(host: SimulatedHost) -> None:
+def check_memory(host: ObservedHost, longest_value: int) -> None:
     """What a running node holds."""
     parts = host.parts
     assert parts is not None
@@ -37,7 +33,7 @@ def check_memory(host: SimulatedHost) -> None:
     # Beyond twice its bound a tail takes nothing but what is under way already: one leader's window.
     if protocol.log.bytes > 3 * config.tail_bytes_max + _RUN_BYTES_MAX:
         _too_many(host, "bytes of the log in memory", protocol.log.bytes, 3 * config.tail_bytes_max)
-    _check_writes(host, protocol, config)
+    _check_writes(host, protocol, config, longest_value)
     if front.waiting_bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
         _too_many(host, "bytes of runs that wait", front.waiting_bytes, config.inbox_bytes_max)
     if front.waiting_commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
@@ -53,7 +49,7 @@ def check_memory(host: SimulatedHost) -> None:
         _too_many(host, "sessions", parts.executor.sessions_known, SESSIONS_MAX)
 
 
-def _check_writes(host: SimulatedHost, protocol: Protocol, config: NodeConfig) -> None:
+def _check_writes(host: ObservedHost, protocol: Protocol, config: NodeConfig, longest_value: int) -> None:
     """D16: what waits for a disk that hangs.
 
     Beyond the bound there may be one value, one answer of each peer, and what this node has to propose when it leads.
@@ -66,12 +62,12 @@ def _check_writes(host: SimulatedHost, protocol: Protocol, config: NodeConfig) -
     plan = host.world.plan
     answer_bytes = max(other.chunk_bytes_max for other in (plan.config, *plan.differing.values()))
     values = 2 * membership.alpha + 2
-    bound += len(membership.members) * answer_bytes + values * host.world.invariants.longest_value
+    bound += len(membership.members) * answer_bytes + values * longest_value
     if protocol.writes.bytes > bound:
         _too_many(host, "bytes of values that wait for the disk", protocol.writes.bytes, bound)
 
 
-def check_log(host: SimulatedHost, snapshot: Slot, first: Slot) -> None:
+def check_log(host: ObservedHost, snapshot: Slot, first: Slot) -> None:
     """What a node wants left of its log, from ``first`` on, as it makes its snapshot of that slot current."""
     parts = host.parts
     if parts is None or parts.snapshots.kept_from is not None:
@@ -81,5 +77,5 @@ def check_log(host: SimulatedHost, snapshot: Slot, first: Slot) -> None:
         _too_many(host, "slots behind its snapshot", snapshot - first, kept)
 
 
-def _too_many(host: SimulatedHost, what: str, count: int, bound: int) -> None:
+def _too_many(host: ObservedHost, what: str, count: int, bound: int) -> None:
     raise RuleBroken("18", f"{host.name} holds {count} {what}; the bound is {bound}")

@@ -18,22 +18,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from paxospp.execution.executor import Executor
 from paxospp.execution.instances import is_own
 from paxospp.execution.snapshot import SnapshotReader
-from paxospp.model import Change, Entry, Kind, NodeId, Slot, SnapshotMeta
+from paxospp.model import Ballot, Change, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.sessions.runs import VOID, Run, decode_commands
 from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import StateMachine, unpack_call
 from paxospp.testing.simulation.judges.alike import are_alike, hash_of_state
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.judges.reference import Reference
 from paxospp.testing.simulation.judges.session_rules import SessionRules
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
-    from paxospp.testing.simulation.world.parts import WatchedExecutor
 
 _TICK_S = 1e-6
 Number = tuple[bytes, int]
@@ -66,6 +63,7 @@ class CallHistory:
         coverage: Counter[str],
         invariant: Callable[[StateMachine], None] | None,
         now: Callable[[], float],
+        check_covers: Callable[[ObservedHost, Slot, Ballot | None], None] | None = None,
     ) -> None:
         self.coverage = coverage
         self.log: list[Entry] = []
@@ -89,6 +87,7 @@ class CallHistory:
         self._horizons = [self._rules.horizon]
         """By slot: which sessions had expired."""
         self._now = now
+        self._check_covers = check_covers
         self._floors: list[tuple[float, int]] = []
         """When ``floor`` rose, and to what."""
         self._effects: list[tuple[float, list[tuple[int, bytes]]]] = [(0.0, [])]
@@ -143,7 +142,7 @@ class CallHistory:
             )
         self._end(operation, index, strictly=True)
 
-    def on_read(self, request: bytes, executor: WatchedExecutor, answer: bytes | None) -> None:
+    def on_read(self, request: bytes, executor: Executor, answer: bytes | None) -> None:
         """A linearizable read is answered now, from what ``executor`` has applied (13).
 
         The read is known by its request, the very object: who makes it keeps it to himself.
@@ -227,9 +226,7 @@ class CallHistory:
 
     # The log.
 
-    def on_applied(
-        self, host: SimulatedHost, executor: WatchedExecutor, entry: Entry, outcomes: Sequence[RunOutcome]
-    ) -> None:
+    def on_applied(self, host: ObservedHost, executor: Executor, entry: Entry, outcomes: Sequence[RunOutcome]) -> None:
         """A replica has applied ``entry``; the first to do so tells all others what it means."""
         slot = entry.slot
         if slot == len(self.log) + 1:
@@ -245,7 +242,7 @@ class CallHistory:
         if self._invariant is not None:
             self._call_invariant(host.name, executor.machine, slot)
 
-    def on_restored(self, host: SimulatedHost, executor: WatchedExecutor) -> None:
+    def on_restored(self, host: ObservedHost, executor: Executor) -> None:
         """A replica has its state from a snapshot (10): it is the state of that slot, as everybody knows it."""
         slot = executor.applied
         if slot > len(self.log):
@@ -253,7 +250,7 @@ class CallHistory:
         if executor.digest != self.digests[slot]:
             raise RuleBroken("10", f"{host.name} restores a snapshot of slot {slot} with another digest")
 
-    def on_snapshot(self, host: SimulatedHost, meta: SnapshotMeta, data: bytes) -> None:
+    def on_snapshot(self, host: ObservedHost, meta: SnapshotMeta, data: bytes) -> None:
         """A snapshot is current on the disk of ``host`` (10); two of one slot are equal."""
         slot = meta.slot
         head = SnapshotReader([data]).head
@@ -261,7 +258,8 @@ class CallHistory:
             raise RuleBroken("10", f"{host.name} publishes a snapshot that says it is of slot {head.applied}")
         if head.horizon != self._horizons[slot]:
             raise RuleBroken("10", f"{host.name} publishes a snapshot of slot {slot} in which others have expired")
-        host.world.invariants.of_steps.check_covers(host, slot, head.ballot)
+        if self._check_covers is not None:
+            self._check_covers(host, slot, head.ballot)
         state = hash_of_state(SnapshotReader([data]))
         if self._states.setdefault(slot, state) != state:
             raise RuleBroken("divergence", f"{host.name} has another state in its snapshot of slot {slot} than others")
@@ -284,7 +282,7 @@ class CallHistory:
         except Exception as error:
             raise RuleBroken("invariant", f"{name} after slot {slot}: {type(error).__name__}: {error}") from error
 
-    def _compare(self, host: SimulatedHost, slot: Slot, outcomes: Sequence[RunOutcome]) -> None:
+    def _compare(self, host: ObservedHost, slot: Slot, outcomes: Sequence[RunOutcome]) -> None:
         canonical = self._outcomes[slot]
         if outcomes == canonical or list(outcomes) == list(canonical):
             return
@@ -298,7 +296,7 @@ class CallHistory:
                 raise RuleBroken("11", f"{host.name} answers {theirs} in slot {slot}, others {ours}")
 
     def _first_to_apply(
-        self, host: SimulatedHost, entry: Entry, executor: WatchedExecutor, outcomes: Sequence[RunOutcome]
+        self, host: ObservedHost, entry: Entry, executor: Executor, outcomes: Sequence[RunOutcome]
     ) -> None:
         slot = entry.slot
         self.log.append(entry)

@@ -10,13 +10,10 @@ successor has had the same value accepted. Each of them covers the slot in the s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from paxospp.model import Ballot, Kind, Membership, NodeId, Slot
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 Value = tuple[Kind, bytes]
 Life = tuple[NodeId, int]
@@ -91,7 +88,7 @@ class ChosenValues:
 
     # Counting.
 
-    def count(self, host: SimulatedHost, slot: Slot, ballot: Ballot) -> None:
+    def count(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
         """``host`` holds the value of ``ballot`` in ``slot``; once a quorum does, it is chosen (1)."""
         life = (host.name, host.sender.incarnation)
         if slot == 1:

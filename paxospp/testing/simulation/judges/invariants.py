@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paxospp.engine.rules.bootstrap import FOUNDING_SLOT
-from paxospp.engine.settings import Identity
 from paxospp.messages import (
     Accept,
     Accepted,
@@ -34,16 +33,15 @@ from paxospp.testing.simulation.judges.bounds import check_memory
 from paxospp.testing.simulation.judges.chosen_values import ChosenValues
 from paxospp.testing.simulation.judges.leader_rules import LeaderRules
 from paxospp.testing.simulation.judges.lease_rules import LeaseRules
+from paxospp.testing.simulation.judges.led_ballots import LedBallots
 from paxospp.testing.simulation.judges.log_rules import LogRules
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.judges.read_rules import ReadRules
 from paxospp.testing.simulation.judges.role_rules import RoleRules
 from paxospp.testing.simulation.judges.snapshot_rules import SnapshotRules
 from paxospp.testing.simulation.judges.step_rules import StepRules
 from paxospp.testing.simulation.judges.vouch_rules import VouchRules
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 
 class Invariants:
@@ -52,20 +50,23 @@ class Invariants:
     def __init__(self, coverage: Counter[str]) -> None:
         self.coverage = coverage
         self.chosen = ChosenValues()
-        self.of_memory = AnswerMemory()
-        self.of_roles = RoleRules(self)
-        self.of_leaders = LeaderRules(self)
-        self.of_reads = ReadRules(self)
-        self.of_leases = LeaseRules()
-        self.of_steps = StepRules(self)
-        self.of_logs = LogRules()
-        self.of_vouching = VouchRules()
-        self.of_snapshots = SnapshotRules()
+        led = LedBallots()
+        self.log_rules = LogRules()
+        self.vouch_rules = VouchRules()
+        self.lease_rules = LeaseRules()
+        self.snapshot_rules = SnapshotRules()
+        self.leader_rules = LeaderRules(self.chosen, coverage)
+        self.read_rules = ReadRules(self.chosen, led, self.leader_rules)
+        self.step_rules = StepRules(self.chosen, led, self.leader_rules, self.log_rules, self.snapshot_rules)
+        self.answer_memory = AnswerMemory(self.step_rules)
+        self.role_rules = RoleRules(
+            self.chosen, led, self.step_rules, self.leader_rules, self.read_rules, self.lease_rules, coverage
+        )
         self.longest_value = 0
         """Bytes of the longest value that was proposed."""
         self._boots: dict[Ballot, int] = {}
         self._proposed: set[tuple[Slot, Ballot]] = set()
-        self._checks: Mapping[type[Any], Callable[[SimulatedHost, Any], None]] = {
+        self._checks: Mapping[type[Any], Callable[[ObservedHost, Any], None]] = {
             Prepare: self._on_prepare,
             Promise: self._on_promise,
             Accept: self._on_accept,
@@ -79,25 +80,25 @@ class Invariants:
 
     # What is said. Called at the moment of emission.
 
-    def on_send(self, host: SimulatedHost, to: NodeId, message: Message) -> None:
+    def on_send(self, host: ObservedHost, to: NodeId, message: Message) -> None:
         if type(message) is HeartbeatAnswer:
-            self.of_steps.on_heartbeat_answer(host, to, message)
+            self.step_rules.on_heartbeat_answer(host, to, message)
         elif type(message) is CatchUp:
-            self.of_logs.on_catch_up(host, to, message)
+            self.log_rules.on_catch_up(host, to, message)
         elif type(message) is Decided:
-            self.of_logs.on_decided(host, to, message)
+            self.log_rules.on_decided(host, to, message)
         check = self._checks.get(type(message))
         if check is not None:
             check(host, message)
 
-    def _on_prepare(self, host: SimulatedHost, prepare: Prepare) -> None:
+    def _on_prepare(self, host: ObservedHost, prepare: Prepare) -> None:
         self._check_promised(host, prepare.ballot, "Prepare")
         self._check_owner(host, prepare.ballot)
 
-    def _on_nack(self, host: SimulatedHost, nack: Nack) -> None:
+    def _on_nack(self, host: ObservedHost, nack: Nack) -> None:
         self._check_promised(host, nack.promised, "Nack")
 
-    def _on_promise(self, host: SimulatedHost, promise: Promise) -> None:
+    def _on_promise(self, host: ObservedHost, promise: Promise) -> None:
         ballot = promise.ballot
         self._check_promised(host, ballot, "Promise")
         if promise.start != 1 or (promise.decided and not self._is_unaware(host)):
@@ -106,23 +107,23 @@ class Invariants:
             self._check_votes(host, "promises")
         if promise.start < promise.first:
             self.coverage["a prepare began below the floor of a log"] += 1
-        self.of_leaders.on_promise(host, promise)
-        self.of_steps.on_promise(host, promise)
-        self.of_leases.on_promise(host, promise)
-        self.of_memory.on_promise(host, promise)
+        self.leader_rules.on_promise(host, promise)
+        self.step_rules.on_promise(host, promise)
+        self.lease_rules.on_promise(host, promise)
+        self.answer_memory.on_promise(host, promise)
 
-    def _on_accepted(self, host: SimulatedHost, accepted: Accepted) -> None:
+    def _on_accepted(self, host: ObservedHost, accepted: Accepted) -> None:
         slot, ballot = accepted.slot, accepted.ballot
         self._check_promised(host, ballot, "Accepted")
         self._check_votes(host, "accepts")
         if slot == 1 and not self.chosen.would_vote((host.name, host.sender.incarnation), ballot):
             raise RuleBroken("15", f"{host.name} accepts a founding in which this life of its storage does not stand")
-        self.of_memory.on_accepted(host, accepted)
+        self.answer_memory.on_accepted(host, accepted)
         # One write may have merged this acceptance with a later one of the same slot.
         self.chosen.count(host, slot, ballot)
 
-    def _on_accept(self, host: SimulatedHost, accept: Accept) -> None:
-        self.of_steps.on_accept(host, accept)
+    def _on_accept(self, host: ObservedHost, accept: Accept) -> None:
+        self.step_rules.on_accept(host, accept)
         slot, ballot = accept.slot, accept.ballot
         self.longest_value = max(self.longest_value, len(accept.value))
         key = (slot, ballot)
@@ -143,18 +144,18 @@ class Invariants:
         if membership is None:
             if slot != 1:
                 raise RuleBroken("15", f"{host.name} proposes slot {slot} before the cluster is founded")
-            self.of_leaders.on_founding(host, accept)
+            self.leader_rules.on_founding(host, accept)
             return
         if slot > self.chosen.up_to + membership.alpha:
             raise RuleBroken(
                 "15",
                 f"{host.name} proposes slot {slot} while {self.chosen.up_to + 1} is open; alpha is {membership.alpha}",
             )
-        self.of_leaders.on_proposal(host, accept)
+        self.leader_rules.on_proposal(host, accept)
         if accept.kind is Kind.NOOP:
             self.coverage["a gap was filled with a no-op"] += 1
 
-    def _on_decided(self, host: SimulatedHost, decided: Decided) -> None:
+    def _on_decided(self, host: ObservedHost, decided: Decided) -> None:
         assert host.parts is not None
         for entry in decided.entries:
             if entry.slot > host.parts.replica.decided:
@@ -163,25 +164,25 @@ class Invariants:
                 raise RuleBroken(
                     "1", f"{host.name} tells that slot {entry.slot} is decided as what was not chosen there"
                 )
-        self.of_steps.on_decided(host, decided)
+        self.step_rules.on_decided(host, decided)
 
-    def _on_chunk(self, host: SimulatedHost, chunk: SnapshotChunk) -> None:
-        self.of_steps.on_chunk(host, chunk)
-        self.of_snapshots.on_chunk(host, chunk)
+    def _on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
+        self.step_rules.on_chunk(host, chunk)
+        self.snapshot_rules.on_chunk(host, chunk)
 
-    def _on_answer(self, host: SimulatedHost, answer: HeartbeatAnswer) -> None:
-        self.of_leases.on_answer(host, answer)
+    def _on_answer(self, host: ObservedHost, answer: HeartbeatAnswer) -> None:
+        self.lease_rules.on_answer(host, answer)
         if answer.vouched_up_to and answer.promised is not None:
-            self.of_vouching.on_vouched(host, answer.promised, answer.vouched_up_to)
-        self.of_reads.on_answer(host, answer)
+            self.vouch_rules.on_vouched(host, answer.promised, answer.vouched_up_to)
+        self.read_rules.on_answer(host, answer)
 
-    def _on_heartbeat(self, host: SimulatedHost, heartbeat: Heartbeat) -> None:
-        if heartbeat.round > host.round:
-            host.round = heartbeat.round
+    def _on_heartbeat(self, host: ObservedHost, heartbeat: Heartbeat) -> None:
+        if heartbeat.round > host.record.round:
+            host.record.round = heartbeat.round
             self._on_round(host, heartbeat.round)
-        self.of_steps.on_heartbeat(host, heartbeat)
+        self.step_rules.on_heartbeat(host, heartbeat)
         if heartbeat.leading is not None:
-            self.of_vouching.on_vouched(host, heartbeat.leading, heartbeat.vouched_up_to)
+            self.vouch_rules.on_vouched(host, heartbeat.leading, heartbeat.vouched_up_to)
             if heartbeat.decided_up_to > self.chosen.up_to:
                 raise RuleBroken(
                     "9", f"{host.name} announces {heartbeat.decided_up_to}; chosen is up to {self.chosen.up_to}"
@@ -189,22 +190,22 @@ class Invariants:
             if self._boots.get(heartbeat.leading) is None:
                 self._check_owner(host, heartbeat.leading)
 
-    def _on_round(self, host: SimulatedHost, round: int) -> None:
+    def _on_round(self, host: ObservedHost, round: int) -> None:
         """Once for each that ``host`` asks."""
         assert host.parts is not None
-        self.of_reads.on_round(host, round)
-        self.of_steps.on_round(host, round)
+        self.read_rules.on_round(host, round)
+        self.step_rules.on_round(host, round)
         leading = host.parts.replica.protocol.leading
         if leading is not None:
-            self.of_leaders.check_has_room(host, leading)
-            self.of_steps.check_room(host, leading)
+            self.leader_rules.check_has_room(host, leading)
+            self.step_rules.check_room(host, leading)
 
-    def _check_promised(self, host: SimulatedHost, ballot: Ballot, what: str) -> None:
+    def _check_promised(self, host: ObservedHost, ballot: Ballot, what: str) -> None:
         synced = host.disk.image.promised
         if synced is None or synced < ballot:
             raise RuleBroken("6", f"{host.name} says {what} with {ballot} while {synced} is synced")
 
-    def _check_owner(self, host: SimulatedHost, ballot: Ballot) -> None:
+    def _check_owner(self, host: ObservedHost, ballot: Ballot) -> None:
         """2: one owner per ballot, and one boot of it."""
         sender = host.sender
         if (ballot.node, ballot.incarnation) != (sender.node, sender.incarnation):
@@ -212,11 +213,11 @@ class Invariants:
         if self._boots.setdefault(ballot, sender.boot) != sender.boot:
             raise RuleBroken("2", f"{host.name} uses {ballot} again after a restart")
 
-    def _check_votes(self, host: SimulatedHost, what: str) -> None:
+    def _check_votes(self, host: ObservedHost, what: str) -> None:
         if not self.has_vote(host):
             raise RuleBroken("15", f"{host.name} {what} in a life of its storage that has no vote")
 
-    def _is_unaware(self, host: SimulatedHost) -> bool:
+    def _is_unaware(self, host: ObservedHost) -> bool:
         """A new life that has not heard of a founding answers whoever asks for one, in a message of long ago too;
         and it may propose anew what it is told to have been accepted.
 
@@ -226,16 +227,16 @@ class Invariants:
         """
         if host.parts is None:
             return False
-        return host.parts.replica.membership is None or host.decided < FOUNDING_SLOT
+        return host.parts.replica.membership is None or host.record.decided < FOUNDING_SLOT
 
-    def forgive(self, host: SimulatedHost) -> None:
+    def forgive(self, host: ObservedHost) -> None:
         """What was ever said from the disk of ``host`` is not asked of it any more: an older one was put in."""
-        self.of_memory.forgive(host)
+        self.answer_memory.forgive(host)
         self._boots = {ballot: boot for ballot, boot in self._boots.items() if ballot.node != host.name}
 
     # What is on disk.
 
-    def on_synced(self, host: SimulatedHost, batch: WriteBatch) -> None:
+    def on_synced(self, host: ObservedHost, batch: WriteBatch) -> None:
         """``batch`` is synced on the disk of ``host``."""
         image = host.disk.image
         promised = image.promised
@@ -249,12 +250,12 @@ class Invariants:
                 raise RuleBroken(
                     "5", f"{host.name} holds slot {entry.slot} under {entry.ballot} and promised {promised}"
                 )
-            self.of_memory.on_synced(host, entry)
+            self.answer_memory.on_synced(host, entry)
             if self.has_vote(host):
-                self.of_vouching.on_synced(host, entry.slot, entry.ballot)
+                self.vouch_rules.on_synced(host, entry.slot, entry.ballot)
             self.chosen.count(host, entry.slot, entry.ballot)
 
-    def _check_trim(self, host: SimulatedHost, trim: Slot) -> None:
+    def _check_trim(self, host: ObservedHost, trim: Slot) -> None:
         """10: what is given back is in a snapshot, and everything in that was decided."""
         snapshot = host.disk.image.snapshot
         floor = Slot(0) if snapshot is None else snapshot[0].slot
@@ -262,60 +263,58 @@ class Invariants:
             raise RuleBroken("10", f"{host.name} trims below {trim} with a snapshot of slot {floor}")
         self.coverage["a log was trimmed"] += 1
 
-    def on_load(self, host: SimulatedHost, identity: Identity, state: DurableState) -> None:
+    def on_load(self, host: ObservedHost, state: DurableState) -> None:
         """A node starts, from what its storage loaded."""
-        host.sender = host.sender._replace(
-            incarnation=identity.incarnation, boot=identity.boot, nonce=identity.nonce, cluster_id=b""
-        )
-        self.of_reads.on_load(host)
-        self.of_steps.on_load(host, state.decided)
-        self.of_logs.on_load(host)
-        self.of_memory.on_load(host, state)
+        self.read_rules.on_load(host)
+        self.step_rules.on_load(host, state.decided)
+        self.log_rules.on_load(host)
+        self.answer_memory.on_load(host, state)
 
-    def on_closed_damage(self, host: SimulatedHost, bound: Slot) -> None:
+    def on_closed_damage(self, host: ObservedHost, bound: Slot) -> None:
         """``host`` is told that nothing above ``bound`` can have been accepted by it before its end was damaged."""
-        self.of_steps.on_closed_damage(host, bound, self.of_memory.held(host))
+        self.step_rules.on_closed_damage(host, bound, self.answer_memory.held(host))
 
-    def has_vote(self, host: SimulatedHost) -> bool:
+    def has_vote(self, host: ObservedHost) -> bool:
         """Whether the storage of ``host`` is one that votes, as far as that is settled."""
         return self.chosen.has_vote((host.name, host.sender.incarnation))
 
     # What is applied.
 
-    def on_apply(self, host: SimulatedHost, entry: Entry) -> None:
+    def on_apply(self, host: ObservedHost, entry: Entry) -> None:
         """``host`` applies ``entry`` next."""
         chosen = self.chosen.values.get(entry.slot)
         if chosen is None:
             raise RuleBroken("1", f"{host.name} applies slot {entry.slot}, which no quorum holds")
         if chosen != (entry.kind, entry.value):
             raise RuleBroken("1", f"{host.name} applies another value in slot {entry.slot} than was chosen")
-        if entry.slot != host.applied + 1:
-            raise RuleBroken("9", f"{host.name} applies slot {entry.slot} after {host.applied}")
-        host.applied = entry.slot
+        if entry.slot != host.record.applied + 1:
+            raise RuleBroken("9", f"{host.name} applies slot {entry.slot} after {host.record.applied}")
+        host.record.applied = entry.slot
 
     # Each node after each of its events.
 
-    def after_event(self, host: SimulatedHost) -> None:
+    def after_event(self, host: ObservedHost) -> None:
         parts = host.parts
         assert parts is not None
         protocol = parts.replica.protocol
         promised = protocol.acceptor.promised
-        if promised is not host.promised:
-            if host.promised is not None and (promised is None or promised < host.promised):
-                raise RuleBroken("4", f"{host.name} had promised {host.promised} and now {promised}")
-            host.promised = promised
+        if promised is not host.record.promised:
+            if host.record.promised is not None and (promised is None or promised < host.record.promised):
+                raise RuleBroken("4", f"{host.name} had promised {host.record.promised} and now {promised}")
+            host.record.promised = promised
         decided = protocol.learning.learner.decided
-        if decided != host.decided:
-            if decided < host.decided or decided > self.chosen.up_to:
+        if decided != host.record.decided:
+            if decided < host.record.decided or decided > self.chosen.up_to:
                 raise RuleBroken(
-                    "9", f"{host.name} knows {decided} decided after {host.decided}; chosen is {self.chosen.up_to}"
+                    "9",
+                    f"{host.name} knows {decided} decided after {host.record.decided}; chosen is {self.chosen.up_to}",
                 )
-            self.of_steps.on_decided_up_to(host, host.decided, decided)
-            host.decided = decided
-        self.of_roles.after_event(host, protocol.role)
-        check_memory(host)
+            self.step_rules.on_decided_up_to(host, host.record.decided, decided)
+            host.record.decided = decided
+        self.role_rules.after_event(host, protocol.role)
+        check_memory(host, self.longest_value)
         if not protocol.learning.is_loading:
-            self.of_logs.after_event(host, self.chosen.membership)
-            self.of_memory.after_event(host)
+            self.log_rules.after_event(host, self.chosen.membership)
+            self.answer_memory.after_event(host)
         if parts.executor.applied > decided:
             raise RuleBroken("9", f"{host.name} has applied {parts.executor.applied} and knows {decided} decided")

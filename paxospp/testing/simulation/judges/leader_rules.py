@@ -16,21 +16,18 @@ between two messages. What is judged is the step, so a run shows it where it hap
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from paxospp.engine.rules.bootstrap import FOUNDING_SLOT
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.promises import PromiseReport
 from paxospp.messages import Accept, Promise
 from paxospp.model import Ballot, Kind, Membership, NodeId, Slot
-from paxospp.testing.simulation.judges.chosen_values import Life
+from paxospp.testing.simulation.judges.chosen_values import ChosenValues, Life
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.judges.invariants import Invariants
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 
 @dataclass(slots=True)
@@ -58,12 +55,13 @@ class _Report:
 class LeaderRules:
     """Remembers every promise that was said."""
 
-    def __init__(self, invariants: Invariants) -> None:
-        self._invariants = invariants
+    def __init__(self, chosen: ChosenValues, coverage: Counter[str]) -> None:
+        self._chosen = chosen
+        self._coverage = coverage
         self._reports: dict[Ballot, dict[NodeId, list[_Report]]] = {}
         self._parts: dict[tuple[Ballot, NodeId], dict[Slot, Ballot]] = {}
 
-    def on_promise(self, host: SimulatedHost, promise: Promise) -> None:
+    def on_promise(self, host: ObservedHost, promise: Promise) -> None:
         """``host`` says one part of a promise; the parts of one answer are said together."""
         key = (promise.ballot, host.name)
         accepted = self._parts.setdefault(key, {})
@@ -75,39 +73,39 @@ class LeaderRules:
             report = _Report(life, promise.decided, promise.first, promise.faulty, self._parts.pop(key))
             self._reports.setdefault(promise.ballot, {}).setdefault(host.name, []).append(report)
 
-    def on_own_promise(self, host: SimulatedHost, ballot: Ballot, report: PromiseReport) -> None:
+    def on_own_promise(self, host: ObservedHost, ballot: Ballot, report: PromiseReport) -> None:
         """``host`` counts its own promise, which no message says; a later one says less of slots decided meanwhile."""
         accepted = {entry.slot: entry.ballot for entry in report.entries.values()}
         said = _Report((host.name, report.incarnation), report.decided, report.first, report.faulty, accepted)
         self._reports.setdefault(ballot, {}).setdefault(host.name, []).append(said)
 
-    def on_leading(self, host: SimulatedHost, leading: Leading) -> None:
+    def on_leading(self, host: ObservedHost, leading: Leading) -> None:
         """``host`` takes the lead: whom it counts promised, under this ballot, and is a quorum."""
         said = self._reports.get(leading.ballot, {})
         reports = leading.promises.reports
         for name in reports:
             if name != host.name and name not in said:
                 raise RuleBroken("B6", f"{host.name} leads under {leading.ballot}, which {name} has not promised")
-        if self._invariants.chosen.membership is None:
+        if self._chosen.membership is None:
             self._check_founds(host, leading)
         else:
-            chosen = self._invariants.chosen
+            chosen = self._chosen
             voted = [name for name, report in reports.items() if chosen.has_vote((name, report.incarnation))]
             if not self._are_quorum(voted):
                 raise RuleBroken(
                     "B7", f"{host.name} leads under {leading.ballot} with promises of {sorted(voted)} alone"
                 )
-        if self._invariants.chosen.membership is not None:
+        if self._chosen.membership is not None:
             self._check_complete(host, leading)
 
-    def _check_complete(self, host: SimulatedHost, leading: Leading) -> None:
+    def _check_complete(self, host: ObservedHost, leading: Leading) -> None:
         """8: it has found every chosen slot, or waits for it."""
         assert host.parts is not None
-        chosen, coverage = self._invariants.chosen, self._invariants.coverage
+        chosen, coverage = self._chosen, self._coverage
         decided_above = host.parts.replica.protocol.learning.learner.decided_above
         voters = host.parts.replica.protocol.cluster.voters
         top = max(max(chosen.values, default=Slot(0)), leading.recovered_up_to)
-        for number in range(host.decided + 1, top + 1):
+        for number in range(host.record.decided + 1, top + 1):
             slot = Slot(number)
             value = chosen.values.get(slot)
             if value is None and slot in decided_above:
@@ -125,7 +123,7 @@ class LeaderRules:
                     "8", f"{host.name} leads under {leading.ballot} and would propose another value in slot {slot}"
                 )
 
-    def _check_founds(self, host: SimulatedHost, leading: Leading) -> None:
+    def _check_founds(self, host: ObservedHost, leading: Leading) -> None:
         """16, before there is a cluster: everybody says *none* of slot 1, or a quorum of it is clean."""
         reports = leading.promises.reports.values()
         clean = [report for report in reports if report.is_clean(FOUNDING_SLOT)]
@@ -137,7 +135,7 @@ class LeaderRules:
         if not enough:
             raise RuleBroken("16", f"{host.name} founds under {leading.ballot} after {len(clean)} clean answers")
 
-    def on_founding(self, host: SimulatedHost, accept: Accept) -> None:
+    def on_founding(self, host: ObservedHost, accept: Accept) -> None:
         """``host`` proposes a founding: what it found is proposed again, and nothing else beside it (rule 9).
 
         Its alpha bounds what the founder proposes from now on (rule 7).
@@ -154,7 +152,7 @@ class LeaderRules:
         if leading.alpha != alpha:
             raise RuleBroken("rule 7", f"{host.name} founds with alpha {alpha}, and leads with {leading.alpha}")
 
-    def on_proposal(self, host: SimulatedHost, accept: Accept) -> None:
+    def on_proposal(self, host: ObservedHost, accept: Accept) -> None:
         """``host`` proposes for the first time in a slot: some quorum of what it was told calls for that value."""
         assert host.parts is not None
         protocol, slot = host.parts.replica.protocol, accept.slot
@@ -172,7 +170,7 @@ class LeaderRules:
             ballots = {entry.slot: entry.ballot for entry in own.entries.values()}
             told[host.name] = [_Report((host.name, own.incarnation), own.decided, own.first, own.faulty, ballots)]
         value = (accept.kind, accept.value)
-        chosen = self._invariants.chosen
+        chosen = self._chosen
         alike = [
             ballot
             for reports in told.values()
@@ -197,12 +195,12 @@ class LeaderRules:
             if any(report.is_clean(slot) for report in self._counted(said.get(name, ())))
         )
 
-    def check_has_room(self, host: SimulatedHost, leading: Leading) -> None:
+    def check_has_room(self, host: ObservedHost, leading: Leading) -> None:
         """All it recovered is decided, and neither damage nor what is in flight hinders it."""
         assert host.parts is not None
         decided, voters = host.parts.replica.decided, host.parts.replica.protocol.cluster.voters
         hindered = (
-            self._invariants.chosen.membership is None
+            self._chosen.membership is None
             or host.parts.replica.membership is None
             or decided < leading.recovered_up_to
             or leading.next_slot > decided + leading.alpha
@@ -212,7 +210,7 @@ class LeaderRules:
         if not hindered and leading.room(decided, voters) == 0:
             raise RuleBroken("liveness", f"{host.name} leads, and has no room for slot {leading.next_slot}")
 
-    def on_counted(self, host: SimulatedHost, ballot: Ballot, slot: Slot, node: NodeId) -> None:
+    def on_counted(self, host: ObservedHost, ballot: Ballot, slot: Slot, node: NodeId) -> None:
         """``host`` counts ``node`` for a slot that it accepted under ``ballot``."""
         assert host.parts is not None
         leading = host.parts.replica.protocol.leading
@@ -220,12 +218,12 @@ class LeaderRules:
             raise RuleBroken(
                 "B6", f"{host.name} counts what {node} accepted in slot {slot} under {ballot}, not its own"
             )
-        if not self._invariants.chosen.has_accepted(node, slot, ballot):
+        if not self._chosen.has_accepted(node, slot, ballot):
             raise RuleBroken("B6", f"{host.name} counts {node} for slot {slot}, accepted under another ballot")
 
     def _counted(self, reports: Iterable[_Report]) -> Iterator[_Report]:
         """Those of lives that have the vote."""
-        return (report for report in reports if self._invariants.chosen.has_vote(report.life))
+        return (report for report in reports if self._chosen.has_vote(report.life))
 
     def _are_quorum(self, names: Iterable[NodeId]) -> bool:
-        return self._invariants.chosen.are_quorum(names)
+        return self._chosen.are_quorum(names)

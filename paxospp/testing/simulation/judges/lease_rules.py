@@ -11,17 +11,13 @@ Reference: ``engine.lease``, whose promises these are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import META_KEY
 from paxospp.messages import HeartbeatAnswer, Promise
 from paxospp.model import Ballot, NodeId
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.world.disk import SimulatedDisk
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 _SECOND = 1_000_000
 
@@ -44,7 +40,7 @@ class LeaseRules:
         """To whom that node granted last, and until when by its own boot time."""
         return self._granted.get(name)
 
-    def on_answer(self, host: SimulatedHost, answer: HeartbeatAnswer) -> None:
+    def on_answer(self, host: ObservedHost, answer: HeartbeatAnswer) -> None:
         """``host`` answers a heartbeat, perhaps with a grant."""
         if not answer.lease:
             return
@@ -59,7 +55,7 @@ class LeaseRules:
         self._granted[host.name] = (leader, max(until, host.boot_time() + answer.lease / _SECOND))
         self._lives[host.name] = host.sender.incarnation
 
-    def on_promise(self, host: SimulatedHost, promise: Promise) -> None:
+    def on_promise(self, host: ObservedHost, promise: Promise) -> None:
         """``host`` promises: to whom it granted, or after that is over.
 
         A wiped node is another life, which has no vote: its promise elects nobody in the cluster that the lease is of.
@@ -72,7 +68,7 @@ class LeaseRules:
         if ballot > leader and host.boot_time() < until and ballot.node != leader.node:
             raise RuleBroken("B33", f"{host.name} promises {ballot} while a lease binds it to {leader}")
 
-    def on_leading(self, host: SimulatedHost, leading: Leading) -> None:
+    def on_leading(self, host: ObservedHost, leading: Leading) -> None:
         """``host`` takes the lead."""
         for other in host.world.hosts:
             if other.parts is None:

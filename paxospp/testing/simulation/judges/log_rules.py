@@ -13,15 +13,12 @@ Each of these is looked at where it is cheap to see, long before it harms:
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from paxospp.engine.rules.leader import Leading
 from paxospp.messages import CatchUp, Decided
 from paxospp.model import Ballot, Membership, NodeId, Slot
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 
 class LogRules:
@@ -32,17 +29,17 @@ class LogRules:
         """By who asks and who is asked: where its latest catch-ups began."""
         self._installed: dict[NodeId, Ballot] = {}
 
-    def on_load(self, host: SimulatedHost) -> None:
+    def on_load(self, host: ObservedHost) -> None:
         """A boot begins. What the one before asked may still be answered, until its peers have heard of this one."""
         self._installed.pop(host.name, None)
 
-    def on_catch_up(self, host: SimulatedHost, to: NodeId, wanted: CatchUp) -> None:
+    def on_catch_up(self, host: ObservedHost, to: NodeId, wanted: CatchUp) -> None:
         """``host`` asks ``to`` for decided slots."""
         former = self._asked.get((host.name, to), ())
         if former[-1:] != (wanted.start,):
             self._asked[host.name, to] = (*former, wanted.start)
 
-    def on_decided(self, host: SimulatedHost, to: NodeId, decided: Decided) -> None:
+    def on_decided(self, host: ObservedHost, to: NodeId, decided: Decided) -> None:
         """``host`` answers; an answer without entries has to say why there are none."""
         if decided.entries or host.parts is None:
             return
@@ -53,17 +50,17 @@ class LogRules:
                 "rule 4", f"{host.name} has applied {asked[-1]}, and tells {to} neither it nor of a snapshot"
             )
 
-    def on_installed(self, host: SimulatedHost, ballot: Ballot) -> None:
+    def on_installed(self, host: ObservedHost, ballot: Ballot) -> None:
         """``host`` installs a snapshot whose slots were decided under ballots up to this one."""
         self._installed[host.name] = ballot
 
-    def on_own_promise(self, host: SimulatedHost, ballot: Ballot) -> None:
+    def on_own_promise(self, host: ObservedHost, ballot: Ballot) -> None:
         """``host`` counts its own promise to ``ballot``."""
         synced = host.disk.image.promised
         if synced is None or synced < ballot:
             raise RuleBroken("rule 1", f"{host.name} counts its own promise to {ballot} while {synced} is synced")
 
-    def after_event(self, host: SimulatedHost, founded: Membership | None) -> None:
+    def after_event(self, host: ObservedHost, founded: Membership | None) -> None:
         """``host`` is done with an event, and has read what it needs of its disk."""
         assert host.parts is not None
         protocol = host.parts.replica.protocol
@@ -84,7 +81,7 @@ class LogRules:
             self._check_end(host)
 
     @staticmethod
-    def _check_damage(host: SimulatedHost) -> None:
+    def _check_damage(host: ObservedHost) -> None:
         assert host.parts is not None
         protocol = host.parts.replica.protocol
         for slots in protocol.log.faulty:
@@ -93,7 +90,7 @@ class LogRules:
                 raise RuleBroken("rule 5", f"{host.name} holds slot {held} and takes it for damaged")
 
     @staticmethod
-    def _check_end(host: SimulatedHost) -> None:
+    def _check_end(host: ObservedHost) -> None:
         assert host.parts is not None
         protocol = host.parts.replica.protocol
         is_known = not host.disk.image.lost_since_load and not protocol.writes.out
@@ -101,7 +98,7 @@ class LogRules:
             raise RuleBroken("rule 5", f"{host.name} has taken its damage to end, and did not write that down")
 
     @staticmethod
-    def _check_covered(host: SimulatedHost) -> None:
+    def _check_covered(host: ObservedHost) -> None:
         assert host.parts is not None
         protocol = host.parts.replica.protocol
         covered = protocol.learning.covered

@@ -19,17 +19,16 @@ Reference: Ongaro's thesis, 6.4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.pending_reads import ReadRequester
 from paxospp.messages import HeartbeatAnswer
 from paxospp.model import Ballot, NodeId, Slot
+from paxospp.testing.simulation.judges.chosen_values import ChosenValues
+from paxospp.testing.simulation.judges.leader_rules import LeaderRules
+from paxospp.testing.simulation.judges.led_ballots import LedBallots
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.judges.invariants import Invariants
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,8 +44,10 @@ class _Asked:
 class ReadRules:
     """Remembers when every voter last spoke for a ballot, and what had been chosen when it was led under."""
 
-    def __init__(self, invariants: Invariants) -> None:
-        self._invariants = invariants
+    def __init__(self, chosen: ChosenValues, led: LedBallots, leader_rules: LeaderRules) -> None:
+        self._chosen = chosen
+        self._led = led
+        self._leader_rules = leader_rules
         self._waiting: dict[tuple[NodeId, ReadRequester], list[_Asked]] = {}
         """Reads that a node has taken in; copies of one question are answered in their order."""
         self._spoke: dict[Ballot, dict[NodeId, float]] = {}
@@ -55,12 +56,12 @@ class ReadRules:
 
     # What is said.
 
-    def on_answer(self, host: SimulatedHost, answer: HeartbeatAnswer) -> None:
+    def on_answer(self, host: ObservedHost, answer: HeartbeatAnswer) -> None:
         """``host`` says what it has promised."""
-        if answer.promised is not None and self._invariants.has_vote(host):
+        if answer.promised is not None and self._chosen.has_vote((host.name, host.sender.incarnation)):
             self._spoke.setdefault(answer.promised, {})[host.name] = host.world.clock.now
 
-    def on_round(self, host: SimulatedHost, round: int) -> None:
+    def on_round(self, host: ObservedHost, round: int) -> None:
         """``host`` begins a round of heartbeats, or is asking on."""
         assert host.parts is not None
         for peer, answered in host.parts.replica.protocol.heartbeats.rounds.answers.items():
@@ -76,23 +77,23 @@ class ReadRules:
         """Somebody takes the lead."""
         self._begin(leading.ballot)
 
-    def on_load(self, host: SimulatedHost) -> None:
+    def on_load(self, host: ObservedHost) -> None:
         """A node starts, and has forgotten the reads it took in."""
         self._waiting = {key: copies for key, copies in self._waiting.items() if key[0] != host.name}
 
-    def on_taken(self, host: SimulatedHost, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
+    def on_taken(self, host: ObservedHost, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
         """The leader of ``ballot`` takes in a read."""
-        highest = self._invariants.of_roles.highest
+        highest = self._led.highest
         asked = _Asked(host.world.clock.now, next_slot, highest is not None and highest > ballot)
         self._waiting.setdefault((host.name, asker), []).append(asked)
 
-    def on_given_up(self, host: SimulatedHost, asker: ReadRequester) -> None:
+    def on_given_up(self, host: ObservedHost, asker: ReadRequester) -> None:
         """A leader says that it cannot confirm this read."""
         if copies := self._waiting.get((host.name, asker)):
             copies.pop()
 
     def on_confirmed(
-        self, host: SimulatedHost, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool
+        self, host: ObservedHost, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool
     ) -> None:
         """A leader confirms a read: the one that just came, if by its lease, or the oldest copy of it."""
         assert host.parts is not None
@@ -106,12 +107,12 @@ class ReadRules:
             self._check_confirmed(host, copies.pop(-1 if by_lease else 0), slot, leading, by_lease=by_lease)
 
     def _begin(self, ballot: Ballot) -> None:
-        chosen = self._invariants.chosen
+        chosen = self._chosen
         below = (slot for slot, under in chosen.under.items() if under < ballot and slot <= chosen.up_to)
         self._chosen_below[ballot] = max(below, default=Slot(0))
 
     def _check_confirmed(
-        self, host: SimulatedHost, asked: _Asked, slot: Slot, leading: Leading, *, by_lease: bool
+        self, host: ObservedHost, asked: _Asked, slot: Slot, leading: Leading, *, by_lease: bool
     ) -> None:
         ballot = leading.ballot
         if asked.is_late:
@@ -122,9 +123,9 @@ class ReadRules:
             raise RuleBroken(
                 "B31", f"{host.name} reads at slot {slot}; {self._chosen_below[ballot]} was chosen before it led"
             )
-        if not self._invariants.of_leaders.has_clean(leading, asked.next_slot):
+        if not self._leader_rules.has_clean(leading, asked.next_slot):
             raise RuleBroken("B20", f"{host.name} confirms a read, and slot {asked.next_slot} may hold what was chosen")
         spoke = self._spoke.get(ballot, {})
         names = {host.name, *(name for name, at in spoke.items() if at >= asked.at)}
-        if not by_lease and not self._invariants.chosen.are_quorum(names):
+        if not by_lease and not self._chosen.are_quorum(names):
             raise RuleBroken("B32", f"{host.name} confirms a read that nobody but {sorted(names)} has spoken for since")

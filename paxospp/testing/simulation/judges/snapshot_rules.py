@@ -10,14 +10,10 @@ it again: nothing unsafe happens, and the fault does not show. What is judged he
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from paxospp.messages import SnapshotChunk
 from paxospp.model import Slot, SnapshotMeta
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 _RENAMED = "-2"
 """What ends the name of a snapshot that takes the place of itself, because it was damaged where it is."""
@@ -43,7 +39,7 @@ class SnapshotRules:
         elif whole != data:
             raise RuleBroken("10", f"{meta.id} of slot {meta.slot} is staged as something else than was taken")
 
-    def on_chunk(self, host: SimulatedHost, chunk: SnapshotChunk) -> None:
+    def on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
         """``host`` sends a piece of a snapshot."""
         whole = self._find(chunk.id)
         if whole is not None and chunk.last and chunk.offset + len(chunk.data) != len(whole):
@@ -53,7 +49,7 @@ class SnapshotRules:
                 f"{chunk.offset + len(chunk.data)} of {len(whole)} bytes",
             )
 
-    def on_installed(self, host: SimulatedHost, slot: Slot) -> None:
+    def on_installed(self, host: ObservedHost, slot: Slot) -> None:
         """``host`` takes the state of a peer as of ``slot``, and gives up its own."""
         assert host.parts is not None
         delivered = host.parts.replica.delivered

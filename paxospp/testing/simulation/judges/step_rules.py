@@ -21,19 +21,19 @@ those of ``paxospp/engine/README.md``:
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import DRIFT_BOUND
 from paxospp.engine.rules.promises import PromiseReport
 from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, Sender, SnapshotChunk
 from paxospp.model import Ballot, NodeId, Slot
-from paxospp.testing.simulation.judges.chosen_values import Life
+from paxospp.testing.simulation.judges.chosen_values import ChosenValues, Life
+from paxospp.testing.simulation.judges.leader_rules import LeaderRules
+from paxospp.testing.simulation.judges.led_ballots import LedBallots
+from paxospp.testing.simulation.judges.log_rules import LogRules
+from paxospp.testing.simulation.judges.observed import ObservedHost
+from paxospp.testing.simulation.judges.snapshot_rules import SnapshotRules
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.judges.invariants import Invariants
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 _SECOND_US = 1_000_000
 _TICK_S = 1e-6
@@ -44,8 +44,19 @@ _Answer = tuple[Slot, Slot, tuple[range, ...], dict[Slot, Ballot]]
 class StepRules:
     """Remembers what was said, and judges what is concluded from it."""
 
-    def __init__(self, invariants: Invariants) -> None:
-        self._chosen = invariants.chosen
+    def __init__(
+        self,
+        chosen: ChosenValues,
+        led: LedBallots,
+        leader_rules: LeaderRules,
+        log_rules: LogRules,
+        snapshot_rules: SnapshotRules,
+    ) -> None:
+        self._chosen = chosen
+        self._led = led
+        self._leader_rules = leader_rules
+        self._log_rules = log_rules
+        self._snapshot_rules = snapshot_rules
         self._answers: dict[tuple[Life, int, int, Ballot], _Answer] = {}
         """By life, boot, number and ballot."""
         self._blocked: dict[NodeId, tuple[Ballot, int, float]] = {}
@@ -65,7 +76,7 @@ class StepRules:
 
     # What is said.
 
-    def on_promise(self, host: SimulatedHost, promise: Promise) -> None:
+    def on_promise(self, host: ObservedHost, promise: Promise) -> None:
         """``host`` says one part of an answer."""
         key = (_life(host), host.sender.boot, promise.answer, promise.ballot)
         answer = self._answers.get(key)
@@ -73,7 +84,7 @@ class StepRules:
             answer = self._answers[key] = (promise.decided, promise.first, promise.faulty, {})
         answer[3].update((entry.slot, entry.ballot) for entry in promise.entries)
 
-    def on_heartbeat_answer(self, host: SimulatedHost, to: NodeId, answer: HeartbeatAnswer) -> None:
+    def on_heartbeat_answer(self, host: ObservedHost, to: NodeId, answer: HeartbeatAnswer) -> None:
         """``host`` answers a round of ``to``, and says whether its disk answers (rule 5)."""
         assert host.parts is not None
         writes, clock = host.parts.replica.protocol.writes, host.parts.replica.active_time
@@ -82,11 +93,11 @@ class StepRules:
             raise RuleBroken("rule 5", f"{host.name} says that its disk answers, and a write has been out for a window")
         self._beats[to, answer.nonce, answer.round].add((host.sender.incarnation, answer))
 
-    def on_round(self, host: SimulatedHost, round: int) -> None:
+    def on_round(self, host: ObservedHost, round: int) -> None:
         """``host`` begins a round of heartbeats."""
         self._rounds[host.name][round] = host.boot_time()
 
-    def on_announcement(self, host: SimulatedHost, ballot: Ballot, decided_up_to: Slot) -> None:
+    def on_announcement(self, host: ObservedHost, ballot: Ballot, decided_up_to: Slot) -> None:
         """``host`` announces under ``ballot``: all of it was chosen under ballots up to that one (rule 4)."""
         self._check_leads_rightly(host, ballot)
         under = self._chosen.highest_under(decided_up_to)
@@ -96,7 +107,7 @@ class StepRules:
                 f"{host.name} announces {decided_up_to} under {ballot}, of which a part was chosen under {under}",
             )
 
-    def on_accept(self, host: SimulatedHost, accept: Accept) -> None:
+    def on_accept(self, host: ObservedHost, accept: Accept) -> None:
         """``host`` proposes, or does so again."""
         self.on_announcement(host, accept.ballot, accept.decided_up_to)
         membership = self._chosen.membership
@@ -106,12 +117,12 @@ class StepRules:
                 "rule 7", f"{host.name} proposes slot {accept.slot} and knows {host.parts.replica.decided} decided"
             )
 
-    def on_heartbeat(self, host: SimulatedHost, heartbeat: Heartbeat) -> None:
+    def on_heartbeat(self, host: ObservedHost, heartbeat: Heartbeat) -> None:
         """``host`` says that it leads, or not."""
         if heartbeat.leading is not None:
             self.on_announcement(host, heartbeat.leading, heartbeat.decided_up_to)
 
-    def on_decided(self, host: SimulatedHost, decided: Decided) -> None:
+    def on_decided(self, host: ObservedHost, decided: Decided) -> None:
         """``host`` teaches entries, each with a ballot that covers it (rule 4)."""
         for entry in decided.entries:
             under = self._chosen.under.get(entry.slot)
@@ -120,18 +131,18 @@ class StepRules:
                     "rule 4", f"{host.name} teaches slot {entry.slot} under {entry.ballot}; chosen under {under}"
                 )
 
-    def on_chunk(self, host: SimulatedHost, chunk: SnapshotChunk) -> None:
+    def on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
         """``host`` sends a part of a snapshot."""
         if chunk.ballot is not None:
             self.check_covers(host, chunk.slot, chunk.ballot)
 
-    def on_accused(self, host: SimulatedHost, reason: str) -> None:
+    def on_accused(self, host: ObservedHost, reason: str) -> None:
         """``host`` hears somebody no more; nobody is accused who has done nothing (rule 8)."""
         plan = host.world.plan
         if reason.startswith(("rolled back", "a clone")) and not plan.rolls_back and "D13" not in plan.faults.families:
             raise RuleBroken("rule 8", f"{host.name} says of a peer whose disk is its own: {reason}")
 
-    def check_covers(self, host: SimulatedHost, slot: Slot, ballot: Ballot | None) -> None:
+    def check_covers(self, host: ObservedHost, slot: Slot, ballot: Ballot | None) -> None:
         """A snapshot up to ``slot`` says that nothing it covers was decided under a ballot above this one (rule 4)."""
         under = self._chosen.highest_under(slot)
         if under is not None and (ballot is None or ballot < under):
@@ -139,7 +150,7 @@ class StepRules:
                 "rule 4", f"the snapshot {host.name} has up to {slot} names {ballot}; chosen under {under}"
             )
 
-    def _check_leads_rightly(self, host: SimulatedHost, ballot: Ballot) -> None:
+    def _check_leads_rightly(self, host: ObservedHost, ballot: Ballot) -> None:
         assert host.parts is not None
         met = self._met.get(host.name)
         if met is not None and met > ballot:
@@ -153,11 +164,11 @@ class StepRules:
     # What is concluded.
 
     def on_counted_promise(
-        self, host: SimulatedHost, sender: Sender, number: int, ballot: Ballot, report: PromiseReport
+        self, host: ObservedHost, sender: Sender, number: int, ballot: Ballot, report: PromiseReport
     ) -> None:
         """``host`` takes all parts of an answer for in (rule 2)."""
         if sender.node == host.name:
-            host.world.invariants.of_logs.on_own_promise(host, ballot)
+            self._log_rules.on_own_promise(host, ballot)
             return  # nobody else heard it; what it says is judged as what it holds
         answer = self._answers.get(((sender.node, sender.incarnation), sender.boot, number, ballot))
         if answer is None:
@@ -170,7 +181,7 @@ class StepRules:
         if self._lives.setdefault((ballot, sender.node), sender.incarnation) != sender.incarnation:
             raise RuleBroken("rule 9", f"{host.name} counts promises of two incarnations of {sender.node} to {ballot}")
 
-    def on_learned(self, host: SimulatedHost, slot: Slot, ballot: Ballot) -> None:
+    def on_learned(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
         """``host`` takes ``slot`` for decided, as it was told under a ballot up to this one (rule 4)."""
         under = self._chosen.under.get(slot)
         if under is None:
@@ -184,21 +195,21 @@ class StepRules:
         if met is None or ballot > met:
             self._met[host.name] = ballot
 
-    def has_learned(self, host: SimulatedHost, slot: Slot) -> bool:
+    def has_learned(self, host: ObservedHost, slot: Slot) -> bool:
         """Whether ``host`` was told, or counted, that ``slot`` is decided."""
         if host.parts is not None and slot <= host.parts.replica.decided:
             return True
         return slot in self._learned.get(host.name, ())
 
-    def on_installed(self, host: SimulatedHost, slot: Slot, ballot: Ballot) -> None:
+    def on_installed(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
         """``host`` takes every slot up to ``slot`` for decided, as a snapshot says."""
         self.check_covers(host, slot, ballot)
-        host.world.invariants.of_logs.on_installed(host, ballot)
-        host.world.invariants.of_snapshots.on_installed(host, slot)
+        self._log_rules.on_installed(host, ballot)
+        self._snapshot_rules.on_installed(host, slot)
         self._covered[host.name] = max(slot, self._covered.get(host.name, Slot(0)))
         self._met[host.name] = max(ballot, self._met.get(host.name, ballot))
 
-    def on_decided_up_to(self, host: SimulatedHost, before: int, decided: Slot) -> None:
+    def on_decided_up_to(self, host: ObservedHost, before: int, decided: Slot) -> None:
         """``host`` has moved over slots: every one was learned with a ballot (rule 4)."""
         learned, covered = self._learned.get(host.name, {}), self._covered.get(host.name, Slot(0))
         for number in range(max(before, covered) + 1, decided + 1):
@@ -207,14 +218,14 @@ class StepRules:
                     "rule 4", f"{host.name} takes slot {number} for decided, and was told so under no ballot"
                 )
 
-    def on_load(self, host: SimulatedHost, decided: Slot) -> None:
+    def on_load(self, host: ObservedHost, decided: Slot) -> None:
         """A boot begins: what its disk says it knows decided, it need not be told."""
         self._learned[host.name] = {}
         self._rounds[host.name] = {}
         self._covered[host.name] = decided
         self._met.pop(host.name, None)
 
-    def on_closed_damage(self, host: SimulatedHost, bound: Slot, held: dict[Slot, Ballot]) -> None:
+    def on_closed_damage(self, host: ObservedHost, bound: Slot, held: dict[Slot, Ballot]) -> None:
         """``host`` takes nothing above ``bound`` for damaged any more: it never held anything there (rule 5)."""
         assert host.parts is not None
         log, decided = host.parts.replica.protocol.log, host.parts.replica.decided
@@ -225,7 +236,7 @@ class StepRules:
                 )
 
     def on_counted_grant(
-        self, host: SimulatedHost, peer: SimulatedHost, until: float, granted: tuple[Ballot, float] | None
+        self, host: ObservedHost, peer: ObservedHost, until: float, granted: tuple[Ballot, float] | None
     ) -> None:
         """``host`` counts on a lease of ``peer`` until that boot time of its own (rule 6)."""
         if granted is None:
@@ -243,7 +254,7 @@ class StepRules:
 
     # Who leads, and who campaigns.
 
-    def working(self, host: SimulatedHost, *, after: float | None = None, since_round: int = 0) -> set[NodeId]:
+    def working(self, host: ObservedHost, *, after: float | None = None, since_round: int = 0) -> set[NodeId]:
         """Voters with working disks that answered ``host`` after that active time, in that round or a later one.
 
         Each answer that it keeps has to be one that was given, by the incarnation that it is kept for.
@@ -259,7 +270,7 @@ class StepRules:
                 working.add(peer)
         return working
 
-    def check_is_quorum_connected(self, host: SimulatedHost, leading: Leading, ticked_at: float) -> None:
+    def check_is_quorum_connected(self, host: ObservedHost, leading: Leading, ticked_at: float) -> None:
         """17: when it ticks, a quorum of voters with working disks has answered within two windows (rule 5)."""
         assert host.parts is not None
         config, protocol = host.world.plan.config_of(host.index), host.parts.replica.protocol
@@ -274,7 +285,7 @@ class StepRules:
                 "17", f"{host.name} leads, and within two windows none but {sorted(names)} has answered it"
             )
 
-    def check_gets_on(self, host: SimulatedHost, leading: Leading, ticked_at: float) -> None:
+    def check_gets_on(self, host: ObservedHost, leading: Leading, ticked_at: float) -> None:
         """17: a leader that does not reach what its promises reported is not one for long (rule 5)."""
         assert host.parts is not None
         window_s = host.world.plan.config_of(host.index).election_timeout_s
@@ -286,7 +297,7 @@ class StepRules:
             )
         self._check_is_not_blocked(host, leading, ticked_at, 3 * window_s)
 
-    def _check_is_not_blocked(self, host: SimulatedHost, leading: Leading, ticked_at: float, bound_s: float) -> None:
+    def _check_is_not_blocked(self, host: ObservedHost, leading: Leading, ticked_at: float, bound_s: float) -> None:
         """Nor does it lead on where it does not see the end of the log, or have back what it has lost."""
         assert host.parts is not None
         protocol = host.parts.replica.protocol
@@ -298,7 +309,7 @@ class StepRules:
         if blocked_by and ticked_at - former[2] > bound_s and len(voters.names) > 1:
             raise RuleBroken("17", f"{host.name} leads under {leading.ballot}, and does not get past slot {blocked_by}")
 
-    def check_may_campaign(self, host: SimulatedHost, asked_in: int, asked_at: float) -> None:
+    def check_may_campaign(self, host: ObservedHost, asked_in: int, asked_at: float) -> None:
         """A quorum of voters with working disks has answered a round it began when its window was over (rule 5).
 
         And after ``asked_at``, in active time: of two answers to one round one may be a minute older.
@@ -311,19 +322,18 @@ class StepRules:
         if not self._chosen.are_quorum(names):
             raise RuleBroken("rule 5", f"{host.name} campaigns; with working disks only {sorted(names)} answered")
 
-    def check_room(self, host: SimulatedHost, leading: Leading) -> None:
+    def check_room(self, host: ObservedHost, leading: Leading) -> None:
         """Where there is room for new values, nothing is chosen under a lower ballot (rules 2 and 7)."""
         assert host.parts is not None
-        invariants = host.world.invariants
         start = leading.next_slot
         room = host.parts.replica.proposable
         # Whatever is not damaged is clean from some slot on, so the first, the next and the last one tell.
         for number in sorted({start, start + 1, start + room - 1}):
-            if start <= number < start + room and not invariants.of_leaders.has_clean(leading, Slot(number)):
+            if start <= number < start + room and not self._leader_rules.has_clean(leading, Slot(number)):
                 raise RuleBroken(
                     "16", f"{host.name} has room for slot {number}, of which no quorum says that it is clean"
                 )
-        if leading.ballot != invariants.of_roles.highest:
+        if leading.ballot != self._led.highest:
             return  # deposed, and does not know it: others may have chosen there since
         for number in range(start, start + room):
             under = self._chosen.under.get(Slot(number))
@@ -331,7 +341,7 @@ class StepRules:
                 raise RuleBroken("rule 2", f"{host.name} has room for slot {number}, where {under} has chosen a value")
 
 
-def _life(host: SimulatedHost) -> Life:
+def _life(host: ObservedHost) -> Life:
     return host.name, host.sender.incarnation
 
 

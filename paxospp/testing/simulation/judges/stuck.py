@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from paxospp.model import Membership, Slot
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.world.disk import StoredImage
-from paxospp.testing.simulation.world.host import SimulatedHost
 
 
-def founding_is_stuck(hosts: Sequence[SimulatedHost]) -> bool:
+def founding_is_stuck(hosts: Sequence[ObservedHost]) -> bool:
     """Whether nobody can found: not everybody says *none* of slot 1, and no founding value can be confirmed.
 
     To confirm one takes clean answers of a quorum of the lives that stand in it. Who was wiped since then is another
@@ -31,7 +31,7 @@ def founding_is_stuck(hosts: Sequence[SimulatedHost]) -> bool:
     return 2 * len(listed) <= len(members.members)
 
 
-def stuck_slot(core: Sequence[SimulatedHost], quorum: int) -> Slot | None:
+def stuck_slot(core: Sequence[ObservedHost], quorum: int) -> Slot | None:
     """A slot that nobody of ``core`` can tell and that a quorum of it cannot call clean, if there is one."""
     if len(core) < quorum:
         return Slot(0)

@@ -8,13 +8,9 @@ word.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from paxospp.model import Ballot, Slot
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 
 class VouchRules:
@@ -24,13 +20,13 @@ class VouchRules:
         self._highest: dict[Ballot, tuple[Slot, str]] = {}
         self._vouched: dict[Ballot, Slot] = {}
 
-    def on_synced(self, host: SimulatedHost, slot: Slot, ballot: Ballot) -> None:
+    def on_synced(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
         """``host``, whose storage votes, has synced an acceptance."""
         highest = self._highest.get(ballot)
         if highest is None or slot > highest[0]:
             self._highest[ballot] = (slot, host.name)
 
-    def on_vouched(self, host: SimulatedHost, ballot: Ballot, bound: Slot) -> None:
+    def on_vouched(self, host: ObservedHost, ballot: Ballot, bound: Slot) -> None:
         """``host``, leading under ``ballot``, says that nothing was accepted above ``bound``; 0: it does not say."""
         if not bound:
             return

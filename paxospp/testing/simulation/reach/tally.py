@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.reach.markers import known_markers
 from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs, pair
 from paxospp.testing.simulation.reach.states import STATES
 
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
-
-_ASKED: Mapping[str, tuple[tuple[str, Callable[[SimulatedHost], bool]], ...]] = {
+_ASKED: Mapping[str, tuple[tuple[str, Callable[[ObservedHost], bool]], ...]] = {
     marker: tuple((pair(marker, state), STATES[state]) for state in states) for marker, states in PAIRS.items()
 }
 """Marker → the names of its pairs, with the question that each asks."""
@@ -35,7 +33,7 @@ class RunReach:
     def __init__(self) -> None:
         self.hits: Counter[str] = Counter()
 
-    def reached(self, host: SimulatedHost, marker: str) -> None:
+    def reached(self, host: ObservedHost, marker: str) -> None:
         """``host`` reached ``marker`` just now; before there is a replica it is in no state."""
         self.hits[marker] += 1
         if host.parts is None:

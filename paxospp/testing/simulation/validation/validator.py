@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from paxospp.engine.output import Output
 from paxospp.engine.replica import Replica
@@ -23,6 +22,7 @@ from paxospp.messages import Message, Nack, SnapshotChunk
 from paxospp.messages import Prepare as EnginePrepare
 from paxospp.messages import Promise as EnginePromise
 from paxospp.model import NodeId
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.validation.followed import RULE, Followed, describe
 from paxospp.testing.simulation.validation.mapping import ActionsOf
@@ -36,13 +36,10 @@ from paxospp.testing.simulation.validation.projecting import (
 )
 from paxospp.testing.simulation.validation.records import Boot, Records
 from paxospp.testing.simulation.validation.watched import ReplicaCall
+from paxospp.testing.simulation.world.disk import StoredImage
 from paxospp.testing.specification import damage, disk, snapshots
 from paxospp.testing.specification.messages import Accepted, Name, Offer, Prepare
 from paxospp.testing.specification.state import Acceptor, Campaigning, Leading, Node, Snapshot
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.disk import StoredImage
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 _SECOND = 1_000_000
 
@@ -74,11 +71,11 @@ class Validator:
 
     # What the host tells.
 
-    def on_load(self, host: SimulatedHost, identity: Identity) -> None:
+    def on_load(self, host: ObservedHost, identity: Identity) -> None:
         """A storage was loaded; the boot begins with the replica's first call, if nothing comes in between."""
         self._starts[host.name] = _Start(identity, host.disk.image.copy())
 
-    def on_written(self, host: SimulatedHost, token: int) -> None:
+    def on_written(self, host: ObservedHost, token: int) -> None:
         """Write ``token`` of this boot and all earlier ones have returned."""
         self.system.on_written(host.name, token)
 
@@ -89,7 +86,7 @@ class Validator:
         ActionsOf(self.system, self._records, replica, call, output).go(self._clock(replica.identity.name))
         self._compare(replica, call)
 
-    def on_send(self, host: SimulatedHost, message: Message) -> None:
+    def on_send(self, host: ObservedHost, message: Message) -> None:
         """A message leaves: what says something of the disk has to be there."""
         node, said = self.system.nodes[host.name], self.system.said[host.name]
         match message:
@@ -113,12 +110,12 @@ class Validator:
             case _:
                 pass
 
-    def _leaves_too_early(self, host: SimulatedHost, message: Message) -> RuleBroken:
+    def _leaves_too_early(self, host: ObservedHost, message: Message) -> RuleBroken:
         node = self.system.nodes[host.name]
         what = "say: what is said of the disk waits for it"
         return RuleBroken(RULE, f"{host.name} sends {message}, and may not: {what}\n{describe(node)}")
 
-    def _on_chunk(self, host: SimulatedHost, chunk: SnapshotChunk) -> None:
+    def _on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
         if not chunk.id:
             return
         node = self.system.nodes[host.name]

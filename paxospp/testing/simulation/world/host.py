@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from paxospp.engine.rules.lease import DRIFT_BOUND
 from paxospp.errors import (
@@ -31,15 +31,15 @@ from paxospp.node.parts import Parts
 from paxospp.node.snapshots.restoring import restore_current
 from paxospp.state_machine import prepare
 from paxospp.storage.contract import DurableState
+from paxospp.testing.simulation.faults.disk_faults import DiskFaults
+from paxospp.testing.simulation.judges.observed import LifeRecord
 from paxospp.testing.simulation.world.disk import SimulatedDisk
+from paxospp.testing.simulation.world.node_host import CommandFaults, NodeWorld
 from paxospp.testing.simulation.world.observer import HostObserver
 from paxospp.testing.simulation.world.parts import LoadedNode, WatchedExecutor, virtual_parts
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
 from paxospp.testing.simulation.world.virtual_time import VirtualLoop
-from paxospp.testing.simulation.world.virtual_writer import DiskFaults, virtual_writer
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.world import SimulatedWorld
+from paxospp.testing.simulation.world.virtual_writer import virtual_writer
 
 LOAD_S = 0.01
 _ROUNDS_S = (0.001, 0.01, 0.03)
@@ -56,12 +56,40 @@ class NodeKilled(BaseException):
     """The node was killed in the middle of what it did."""
 
 
+class StartFaults(CommandFaults, Protocol):
+    """What may go wrong while a node starts."""
+
+    def on_load(self, host: SimulatedHost) -> None:
+        """Raise InjectedError if the storage does not load this time."""
+
+    def on_start(self, host: SimulatedHost) -> None:
+        """Note that ``host`` has come up."""
+
+
+class HostWorld(NodeWorld, Protocol):
+    """The world, as a host sees it."""
+
+    @property
+    def addresses(self) -> dict[NodeId, str]: ...
+
+    @property
+    def injector(self) -> StartFaults: ...
+
+    def on_event(self, host: SimulatedHost, event: Event) -> None: ...
+
+    def on_failed(self, host: SimulatedHost, cause: Exception) -> None: ...
+
+    def on_down(self, host: SimulatedHost) -> None: ...
+
+    def wall_clock(self, host: SimulatedHost) -> int: ...
+
+
 class SimulatedHost:
     """One node, up or down."""
 
     killed = NodeKilled
 
-    def __init__(self, world: SimulatedWorld, index: int, name: NodeId) -> None:
+    def __init__(self, world: HostWorld, index: int, name: NodeId) -> None:
         self.world = world
         self.index = index
         self.name = name
@@ -100,11 +128,7 @@ class SimulatedHost:
         # What the invariants remember of this life.
         self.began_at = 0.0
         """When it last began to take part, in the world's time."""
-        self.promised: Any = None
-        self.decided = 0
-        self.applied = Slot(0)
-        self.role: object = None
-        self.round = 0
+        self.record = LifeRecord()
         self.usurps = False
         """Whether it campaigns without having asked whether it may."""
         self.taught: set[Slot] = set()
@@ -118,6 +142,16 @@ class SimulatedHost:
     def has_vote(self) -> bool:
         """Whether its storage is one that votes, as far as that is settled."""
         return self.world.invariants.has_vote(self)
+
+    @property
+    def decided(self) -> int:
+        """Every slot up to this one was known decided here when the judges looked last."""
+        return self.record.decided
+
+    @property
+    def applied(self) -> Slot:
+        """The last slot that was applied here when the judges looked last."""
+        return self.record.applied
 
     @property
     def is_up(self) -> bool:
@@ -156,7 +190,7 @@ class SimulatedHost:
             rate=self._clock_rate,
             offset_s=self._clock_offset_s,
         )
-        self.promised, self.decided, self.applied, self.role, self.round = None, 0, Slot(0), None, 0
+        self.record = LifeRecord()
         self.world.clock.after(LOAD_S * self._chance.random() * self.slow_disk, self._load, self.loop)
 
     def _load(self, life: VirtualLoop) -> None:
@@ -164,8 +198,8 @@ class SimulatedHost:
             return
         self.world.clock.trace(self.index * 256 + 3)
         try:
-            self.world.troubles.on_load(self)
-            storage = VirtualStorage(self.disk, self.world.invariants.of_snapshots)
+            self.world.injector.on_load(self)
+            storage = VirtualStorage(self.disk, self.world.invariants.snapshot_rules)
             storage.on_write = lambda: self.disk_faults.on_write(self)
             self._storage = storage
             if self.disk.image.copy_is_rotten:
@@ -181,7 +215,10 @@ class SimulatedHost:
         except (StorageError, ConfigError, ReplicaStoppedError) as error:
             self.fail(error)
             return
-        self.world.invariants.on_load(self, identity, state)
+        self.sender = self.sender._replace(
+            incarnation=identity.incarnation, boot=identity.boot, nonce=identity.nonce, cluster_id=b""
+        )
+        self.world.invariants.on_load(self, state)
         if self.world.validator is not None:
             self.world.validator.on_load(self, identity)
         delay_s = self.disk_faults.write_s(self)
@@ -217,7 +254,7 @@ class SimulatedHost:
         self.parts = virtual_parts(self, what, writer)
         self.began_at = self.world.clock.now
         self.sender = self.parts.replica.sender
-        self.world.troubles.on_start(self)
+        self.world.injector.on_start(self)
         self.take(life, self.parts.start, ())
 
     def _on_persisted(self, token: int) -> None:

@@ -14,53 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from paxospp.messages import Message, Sender, SnapshotChunk
+from paxospp.messages import Message, SnapshotChunk
 from paxospp.model import NodeId
 from paxospp.testing.simulation.faults.families import Faults
-from paxospp.testing.simulation.faults.link_rules import Interference, LinkRule
+from paxospp.testing.simulation.faults.interference import Interference
 from paxospp.testing.simulation.faults.mangled_frames import Mangler
+from paxospp.testing.simulation.judges.observed import ObservedHost
+from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.path import Packet, Path
 from paxospp.testing.simulation.world.virtual_time import Clock
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 KEEP_ALIVE_S = 8.0
 """After so long keep-alive has found a link dead, and it is dialled anew."""
-
-Packet = tuple["Path", Sender, "Message | bytes"]
-
-
-class Path:
-    """The link from one node to another."""
-
-    __slots__ = (
-        "arrived_at",
-        "base_s",
-        "clogged",
-        "code",
-        "cut",
-        "dead_until",
-        "held",
-        "rules",
-        "source",
-        "target",
-        "under_way",
-    )
-
-    def __init__(self, source: SimulatedHost, target: SimulatedHost, base_s: float) -> None:
-        self.source = source
-        self.target = target
-        self.base_s = base_s
-        self.cut = False
-        self.clogged = False
-        self.dead_until = 0.0
-        self.held: list[Packet] = []
-        self.rules: tuple[LinkRule, ...] = ()
-        self.under_way = 0
-        self.arrived_at = 0.0
-        self.code = (source.index * 16 + target.index) * 16
 
 
 class SimulatedNetwork:
@@ -72,7 +39,7 @@ class SimulatedNetwork:
         clock: Clock,
         faults: Faults,
         *,
-        watch: Callable[[SimulatedHost, NodeId, Message], None],
+        watch: Callable[[ObservedHost, NodeId, Message], None],
         coverage: Counter[str],
     ) -> None:
         self.faults = faults
@@ -147,7 +114,7 @@ class SimulatedNetwork:
 
     # Messages.
 
-    def send(self, source: SimulatedHost, to: NodeId, message: Message) -> None:
+    def send(self, source: ObservedHost, to: NodeId, message: Message) -> None:
         """``source`` says ``message``: look at it, and let it go."""
         if type(message) is SnapshotChunk and source.name in self.older:
             message = replace(message, ballot=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from paxospp.engine.rules.pending_reads import ReadRequester
 from paxospp.engine.rules.promises import PromiseReport
@@ -12,15 +11,13 @@ from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
 from paxospp.node.observer import NodeObserver
 from paxospp.testing.simulation.judges.bounds import check_log
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.node_host import NodeHost
 
 
 class HostObserver(NodeObserver):
     """Tells the invariants of a run what one host does."""
 
-    def __init__(self, host: SimulatedHost) -> None:
+    def __init__(self, host: NodeHost) -> None:
         self._host = host
         self._reach = host.world.reach
         self._invariants = host.world.invariants
@@ -31,43 +28,45 @@ class HostObserver(NodeObserver):
         self._reach.reached(self._host, marker)
 
     def counted_acceptance(self, ballot: Ballot, slot: Slot, node: NodeId, incarnation: int) -> None:
-        self._invariants.of_leaders.on_counted(self._host, ballot, slot, node)
+        self._invariants.leader_rules.on_counted(self._host, ballot, slot, node)
 
     def reported(self, answer: int) -> None:
-        self._invariants.of_memory.on_reported(self._host, answer)
+        self._invariants.answer_memory.on_reported(self._host, answer)
 
     def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: PromiseReport) -> None:
-        self._invariants.of_steps.on_counted_promise(self._host, sender, answer, ballot, report)
+        self._invariants.step_rules.on_counted_promise(self._host, sender, answer, ballot, report)
         if sender.node == self._host.name:
-            self._invariants.of_leaders.on_own_promise(self._host, ballot, report)
+            self._invariants.leader_rules.on_own_promise(self._host, ballot, report)
 
     def counted_grant(self, peer: NodeId, until: float) -> None:
         granter = self._host.world.host(peer)
-        self._invariants.of_steps.on_counted_grant(self._host, granter, until, self._invariants.of_leases.granted(peer))
+        self._invariants.step_rules.on_counted_grant(
+            self._host, granter, until, self._invariants.lease_rules.granted(peer)
+        )
 
     def learned(self, slot: Slot, ballot: Ballot) -> None:
-        self._invariants.of_steps.on_learned(self._host, slot, ballot)
+        self._invariants.step_rules.on_learned(self._host, slot, ballot)
 
     def installed(self, slot: Slot, ballot: Ballot) -> None:
-        self._invariants.of_steps.on_installed(self._host, slot, ballot)
+        self._invariants.step_rules.on_installed(self._host, slot, ballot)
 
     def campaigns(self, asked_in: int | None) -> None:
-        self._invariants.of_roles.on_campaign(self._host, asked_in)
+        self._invariants.role_rules.on_campaign(self._host, asked_in)
 
     def leads_on(self, now: float) -> None:
-        self._invariants.of_roles.on_leads_on(self._host, now)
+        self._invariants.role_rules.on_leads_on(self._host, now)
 
     def closed_damage(self, bound: Slot, ballot: Ballot) -> None:
         self._invariants.on_closed_damage(self._host, bound)
 
     def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
-        self._invariants.of_reads.on_taken(self._host, asker, ballot, next_slot)
+        self._invariants.read_rules.on_taken(self._host, asker, ballot, next_slot)
 
     def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
-        self._invariants.of_reads.on_confirmed(self._host, asker, ballot, slot, by_lease=by_lease)
+        self._invariants.read_rules.on_confirmed(self._host, asker, ballot, slot, by_lease=by_lease)
 
     def gave_up_read(self, asker: ReadRequester) -> None:
-        self._invariants.of_reads.on_given_up(self._host, asker)
+        self._invariants.read_rules.on_given_up(self._host, asker)
 
     def asked(self, requests: Sequence[bytes]) -> None:
         for request in requests:

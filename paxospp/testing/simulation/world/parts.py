@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Identity
@@ -27,12 +27,10 @@ from paxospp.storage.contract import DurableState
 from paxospp.testing.machine_checks.comparison import disturb_sets
 from paxospp.testing.simulation.clients.watched_caller import WatchedCaller
 from paxospp.testing.simulation.validation.watched import WatchedReplica
+from paxospp.testing.simulation.world.node_host import NodeHost
 from paxospp.testing.simulation.world.rebirth import loosen
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
 from paxospp.testing.simulation.world.virtual_time import VirtualLoop
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
 
 
 class LoadedNode(NamedTuple):
@@ -46,7 +44,7 @@ class LoadedNode(NamedTuple):
     restored_bytes: int
 
 
-def virtual_parts(host: SimulatedHost, loaded: LoadedNode, writer: Writer) -> Parts:
+def virtual_parts(host: NodeHost, loaded: LoadedNode, writer: Writer) -> Parts:
     """What a node is made of, on virtual time, links and disks."""
     assert host.loop is not None
     validator = host.world.validator
@@ -76,7 +74,7 @@ def virtual_parts(host: SimulatedHost, loaded: LoadedNode, writer: Writer) -> Pa
 class WatchedExecutor(Executor):
     """The executor, with everything it does looked at."""
 
-    def __init__(self, host: SimulatedHost, machine: StateMachine) -> None:
+    def __init__(self, host: NodeHost, machine: StateMachine) -> None:
         super().__init__(machine, host.observer, around=self._around)
         self._host = host
         self._rebirth = host.world.plan.rebirth
@@ -89,7 +87,7 @@ class WatchedExecutor(Executor):
             host = self._host
             host.executed += 1
             if not is_own:
-                host.world.troubles.on_command(host)
+                host.world.injector.on_command()
             return apply(payload, context)
 
         return counted
@@ -108,7 +106,7 @@ class WatchedExecutor(Executor):
         # Equal sets need not iterate alike, and a machine must not depend on it: let it show.
         disturb_sets(getattr(self.machine, "__dict__", {}), Random(f"{self._host.world.seed} sets {self.applied}"))
         self._host.world.history.on_restored(self._host, self)
-        self._host.applied = self.applied
+        self._host.record.applied = self.applied
 
     def answer(self, request: bytes) -> bytes:
         history = self._host.world.history
@@ -133,7 +131,7 @@ class WatchedExecutor(Executor):
 class VirtualLinks(PeerLinks):
     """Says what the node says into the virtual network."""
 
-    def __init__(self, host: SimulatedHost) -> None:
+    def __init__(self, host: NodeHost) -> None:
         # Not the base's: nothing is dialled.
         self.dropped = Counter()
         self._host = host

@@ -7,28 +7,19 @@ the batch there or not; and what a disk does wrong, it does here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
-from typing import TYPE_CHECKING
 
-from paxospp.errors import StorageError
 from paxospp.node.writer import Worker, Writer
 from paxospp.testing.simulation.rule_broken import RuleBroken
+from paxospp.testing.simulation.world.node_host import NodeHost
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
 
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
-
 Told = tuple[Callable[..., None], tuple[object, ...]]
-
-
-class InjectedError(StorageError):
-    """A disk failed because the simulation said so."""
 
 
 class VirtualWorker(Worker):
     """Takes a job, does it at once, and tells of it when its time is over."""
 
-    def __init__(self, host: SimulatedHost, storage: VirtualStorage) -> None:
+    def __init__(self, host: NodeHost, storage: VirtualStorage) -> None:
         # Not the base's: there is no thread.
         self._host = host
         self._storage = storage
@@ -100,7 +91,7 @@ class ReadingWorker(VirtualWorker):
 class BesideWorker(VirtualWorker):
     """Does what runs beside writes and reads: the steps of a snapshot, in the order in which they are put."""
 
-    def __init__(self, host: SimulatedHost, storage: VirtualStorage) -> None:
+    def __init__(self, host: NodeHost, storage: VirtualStorage) -> None:
         super().__init__(host, storage)
         self._free_at = 0.0
 
@@ -123,7 +114,7 @@ class BesideWorker(VirtualWorker):
         host.take(self._life, *told)
 
 
-def virtual_writer(host: SimulatedHost, storage: VirtualStorage, on_persisted: Callable[[int], None]) -> Writer:
+def virtual_writer(host: NodeHost, storage: VirtualStorage, on_persisted: Callable[[int], None]) -> Writer:
     """The writer of one life of ``host``, over a storage that is open and loaded."""
     storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
 
@@ -139,72 +130,3 @@ def virtual_writer(host: SimulatedHost, storage: VirtualStorage, on_persisted: C
         make_worker=make_worker,
         observer=host.observer,
     )
-
-
-class DiskFaults:
-    """Draws what goes wrong with each operation, one random stream per family."""
-
-    def __init__(self, seed: str, write_s: float) -> None:
-        self._write_s = write_s
-        self.write_returns_at = 0.0
-        """When the last write that began returns, if the node lives on."""
-        self._speed = Random(f"{seed} disk speed")
-        self._random = {
-            family: Random(f"{seed} {family} operations")
-            for family in ("D3", "D4", "D5", "D8", "D9", "D14", "D17", "P2")
-        }
-
-    def write_s(self, host: SimulatedHost) -> float:
-        """How long a write takes."""
-        slower = host.slow_disk
-        return self._speed.expovariate(1 / self._write_s) * slower
-
-    def read_s(self, host: SimulatedHost) -> float:
-        return 0.0002 + 0.001 * self._speed.random() * host.slow_disk
-
-    def on_write(self, host: SimulatedHost) -> Exception | None:
-        """What goes wrong with the write that just began; the error it ends in, if it ends in one."""
-        faults, disk, draw = host.faults, host.disk, self._random
-        if faults.sync_error and draw["D3"].random() < faults.sync_error:
-            disk.fail(draw["D3"], survives=False)
-            host.world.coverage["fsync failed"] += 1
-            return InjectedError("fsync: EIO")
-        if host.full_until > host.world.clock.now or (faults.write_error and draw["D4"].random() < faults.write_error):
-            disk.fail(draw["D4"], survives=draw["D4"].random() < 0.5)
-            host.world.coverage["write failed"] += 1
-            return InjectedError("write: ENOSPC or EIO")
-        pending = disk.pending[-1]
-        batch = pending.batch
-        if host.may_be_damaged and batch.accepted and not batch.meta and batch.snapshot is None and batch.trim is None:
-            if faults.lost_write and draw["D9"].random() < faults.lost_write:
-                pending.lost = True
-                host.world.coverage["lost write"] += 1
-            elif faults.misdirect and draw["D8"].random() < faults.misdirect:
-                pending.misdirected = True
-                host.world.coverage["misdirected write"] += 1
-        return None
-
-    def on_read(self, host: SimulatedHost) -> Exception | None:
-        """The error a read ends in."""
-        faults, random = host.faults, self._random["D5"]
-        if faults.read_error and host.may_be_damaged and random.random() < faults.read_error:
-            host.world.coverage["read failed"] += 1
-            return InjectedError("read: EIO")
-        return None
-
-    def on_snapshot(self, host: SimulatedHost) -> None:
-        """A step on a snapshot may end in an error, which is no end of the node."""
-        chance = host.faults.snapshot_error
-        if chance and self._random["D14"].random() < chance:
-            host.world.coverage["a step on a snapshot failed"] += 1
-            raise InjectedError("snapshot: EIO")
-
-    def dies_at_snapshot(self, host: SimulatedHost) -> bool:
-        """Whether the node is killed between two steps of a snapshot (D17)."""
-        chance = host.faults.crash_at_snapshot
-        return chance > 0.0 and self._random["D17"].random() < chance
-
-    def dies_here(self, host: SimulatedHost) -> bool:
-        """Whether the node is killed exactly between two operations of its storage (P2)."""
-        chance = host.faults.crash_at_write
-        return chance > 0.0 and self._random["P2"].random() < chance

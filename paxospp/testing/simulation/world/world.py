@@ -8,44 +8,82 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from random import Random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from paxospp.errors import ConfigError, CorruptedError
 from paxospp.events import Event, FaultFound, LeaderChanged, SnapshotInstalled
 from paxospp.messages import Message
 from paxospp.model import NodeId
-from paxospp.testing.simulation.clients.watchers import Watcher
-from paxospp.testing.simulation.faults.injector import FaultInjector
+from paxospp.testing.simulation.faults.disk_faults import InjectedError
 from paxospp.testing.simulation.judges.call_history import CallHistory
 from paxospp.testing.simulation.judges.invariants import Invariants
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.reach.tally import RunReach
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.validation.validator import Validator
-from paxospp.testing.simulation.world.host import LocalFaultError, SimulatedHost
+from paxospp.testing.simulation.world.host import LocalFaultError, SimulatedHost, StartFaults
 from paxospp.testing.simulation.world.network import SimulatedNetwork
 from paxospp.testing.simulation.world.virtual_time import Clock
-from paxospp.testing.simulation.world.virtual_writer import InjectedError
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.clients.embedded import Clients
 
 _NUMBER = re.compile(r"\d+")
 
 
-class SimulatedWorld:
-    """Everything there is in one run."""
+class WorldFaults(StartFaults, Protocol):
+    """The injector of faults, as the world sees it."""
 
-    def __init__(self, plan: RunPlan) -> None:
+    @property
+    def swapped(self) -> Sequence[tuple[SimulatedHost, SimulatedHost]]:
+        """Nodes that have each other's disk now."""
+
+    def on_leader(self, host: SimulatedHost) -> None:
+        """Note that ``host`` leads from now on."""
+
+    def restart_later(self, host: SimulatedHost) -> None:
+        """Start ``host`` again after a while."""
+
+    def wall_clock(self, host: SimulatedHost) -> int:
+        """Return what the wall clock of ``host`` says, in microseconds since 1970."""
+
+
+class HostWatcher(Protocol):
+    """Something that follows hosts: the clients, or the reader of a change feed."""
+
+    def on_down(self, host: SimulatedHost) -> None:
+        """Note that the process of ``host`` is gone."""
+
+
+class Callers(HostWatcher, Protocol):
+    """The clients, as faults see them."""
+
+    def call_at_once(self, host: SimulatedHost, count: int, *, writes: bool = False) -> None:
+        """Make ``count`` calls on ``host`` now, each by a client of its own."""
+
+    def set_lease(self, host: SimulatedHost, duration_us: int) -> None:
+        """Set the length of leases, by a call on ``host``."""
+
+
+class SimulatedWorld:
+    """Everything there is in one run.
+
+    ``make_injector`` makes what injects faults; clients and watchers are added by who runs the world.
+    """
+
+    def __init__(self, plan: RunPlan, make_injector: Callable[[SimulatedWorld], WorldFaults]) -> None:
         self.plan = plan
         self.seed = plan.seed
         self.clock = Clock()
         self.coverage: Counter[str] = Counter()
         self.reach = RunReach()
         self.invariants = Invariants(self.coverage)
-        self.history = CallHistory(plan.machine(), self.coverage, plan.invariant, lambda: self.clock.now)
+        self.history = CallHistory(
+            plan.machine(),
+            self.coverage,
+            plan.invariant,
+            lambda: self.clock.now,
+            self.invariants.step_rules.check_covers,
+        )
         self.network = SimulatedNetwork(
             str(plan.seed), self.clock, plan.faults, watch=self._on_send, coverage=self.coverage
         )
@@ -55,14 +93,14 @@ class SimulatedWorld:
         self.addresses = {name: f"{name}:1" for name in names}
         self.hosts = [SimulatedHost(self, index, name) for index, name in enumerate(names)]
         self.network.connect(self.hosts)
-        self.troubles = FaultInjector(self)
-        self.clients: Clients | None = None
-        self.watchers = [Watcher(self, Random(f"{plan.seed} watcher {number}")) for number in range(plan.watchers)]
+        self.injector = make_injector(self)
+        self.clients: Callers | None = None
+        self.watchers: Sequence[HostWatcher] = ()
         self.leader_changes = 0
 
     # What hosts report.
 
-    def _on_send(self, host: SimulatedHost, to: NodeId, message: Message) -> None:
+    def _on_send(self, host: ObservedHost, to: NodeId, message: Message) -> None:
         self.invariants.on_send(host, to, message)
         if self.validator is not None:
             self.validator.on_send(host, message)
@@ -71,19 +109,19 @@ class SimulatedWorld:
         if isinstance(event, LeaderChanged):
             if event.leader == host.name:
                 self.leader_changes += 1
-                self.troubles.of_leaders.on_leader(host)
+                self.injector.on_leader(host)
         elif isinstance(event, SnapshotInstalled):
             self.coverage["a peer's snapshot was installed"] += 1
         elif isinstance(event, FaultFound):
             if event.peer is not None:
-                self.invariants.of_steps.on_accused(host, event.reason)
+                self.invariants.step_rules.on_accused(host, event.reason)
             self.coverage["a fault was found: " + _NUMBER.sub("#", event.reason.split(":")[0])] += 1
 
     def on_failed(self, host: SimulatedHost, cause: Exception) -> None:
         """A node stopped by itself: right, if the simulation gave it a reason to."""
         if any(isinstance(reason, InjectedError | LocalFaultError) for reason in _chain(cause)):
             self.coverage["a node stopped by itself"] += 1
-        elif isinstance(cause, ConfigError) and self.troubles.swapped:
+        elif isinstance(cause, ConfigError) and self.injector.swapped:
             self.coverage["a swapped disk was refused"] += 1
         elif host.disk.image.unreadable is not None:
             self.coverage["a damaged promise was refused"] += 1
@@ -95,7 +133,7 @@ class SimulatedWorld:
             raise RuleBroken("a node stopped", f"{host.name}: {type(cause).__name__}: {cause}") from cause
 
     def on_down(self, host: SimulatedHost) -> None:
-        self.troubles.restart_later(host)
+        self.injector.restart_later(host)
         if self.clients is not None:
             self.clients.on_down(host)
         for watcher in self.watchers:
@@ -104,7 +142,7 @@ class SimulatedWorld:
     # What hosts ask.
 
     def wall_clock(self, host: SimulatedHost) -> int:
-        return self.troubles.wall_clock(host)
+        return self.injector.wall_clock(host)
 
     # Looking.
 
