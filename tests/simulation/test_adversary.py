@@ -1,4 +1,4 @@
-"""What makes runs reach bad states soon: settings past the limits, rules that stick to links, and duels."""
+"""What makes runs reach bad states soon: settings past the limits, rules on links, and contested elections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from paxospp.config import NodeConfig
 from paxospp.messages import Accept, Heartbeat, Prepare, SnapshotChunk
 from paxospp.model import Slot
-from paxospp.testing.simulation.faults.families import draws_duels
+from paxospp.testing.simulation.faults.families import draws_contests
 from paxospp.testing.simulation.faults.interference import Interference
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, GROUPS, LinkRule
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
@@ -97,7 +97,7 @@ def test_every_kind_of_message_is_in_one_group() -> None:
 
 
 @pytest.mark.long
-def test_duels_reach_what_random_faults_hardly_ever_do() -> None:
+def test_contested_elections_reach_what_random_faults_hardly_ever_do() -> None:
     least = {
         "a node was made to campaign": 100,
         "what was chosen was damaged at a member of the next quorum": 5,
@@ -109,7 +109,7 @@ def test_duels_reach_what_random_faults_hardly_ever_do() -> None:
         "protocol: the promise of a campaign that was given up becomes durable": 1,
     }
     seen: Counter[str] = Counter()
-    for seed in [seed for seed in range(200) if draws_duels(seed)][:60]:
+    for seed in [seed for seed in range(200) if draws_contests(seed)][:60]:
         run = SimulationRun(RunPlan.draw(seed, machine=Ledger, workload=ledger_calls))
         run.go()
         seen.update(run.world.reach.hits)

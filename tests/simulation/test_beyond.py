@@ -141,7 +141,7 @@ def test_two_snapshots_are_two_writes() -> None:
 def founded(seed: int, slots: int, pacing: Pacing = PACING) -> SimulatedWorld:
     """Three nodes that have applied so many slots, and have nothing more to do."""
     plan = RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(families=(), nodes=3))
-    run = SimulationRun(replace(plan, config=NodeConfig(), differing={}, pacing=pacing, drill=""))
+    run = SimulationRun(replace(plan, config=NodeConfig(), differing={}, pacing=pacing, profile=""))
     world = run.world
     for host in world.hosts:
         host.start()

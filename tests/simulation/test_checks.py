@@ -47,7 +47,7 @@ def plans(**settings: object) -> Iterator[RunPlan]:
             config=ORDINARY,
             differing={},
             pacing=PACING,
-            drill="",
+            profile="",
             older=frozenset(),
             clients=6,
             pace_s=0.02,

@@ -1,4 +1,4 @@
-"""Rehearsals: what their plans say, and that each reaches what it is told for."""
+"""Scripted faults: what their plans say, and that each script reaches what it is written for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import count, islice
 
 import pytest
 
-from paxospp.testing.simulation.faults.profiles import draw_drill
-from paxospp.testing.simulation.faults.scripted_profiles import SCRIPTED_PROFILES, SHARE, draw_rehearsal
-from paxospp.testing.simulation.faults.targeted_profiles import draw_ambush
+from paxospp.testing.simulation.faults.profiles import PROFILES
+from paxospp.testing.simulation.faults.scripted_profiles import SCRIPTED_PROFILES
+from paxospp.testing.simulation.faults.targeted_profiles import TARGETED_PROFILES
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import SimulationRun
 from paxospp.testing.simulation.plan import Overrides, RunPlan
 
-TOLD_FOR = {
+WRITTEN_FOR = {
     "founders die while they found": {
         "founding: a founding value that was found is proposed again [it restarted lately]",
         "protocol: a founder completes a founding with another alpha than its own",
@@ -44,26 +44,30 @@ def draw(seed: int, **overrides: object) -> RunPlan:
     return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(**overrides))  # type: ignore[arg-type]
 
 
-def seeds_of(rehearsal: str) -> Iterator[int]:
-    return (seed for seed in count() if draw_rehearsal(seed) == rehearsal and draw(seed).drill == rehearsal)
+def seeds_of(profile: str) -> Iterator[int]:
+    return (seed for seed in count() if SCRIPTED_PROFILES.draw(seed) == profile and draw(seed).profile == profile)
 
 
-def test_every_rehearsal_is_drawn_about_as_often_and_only_where_nothing_else_is() -> None:
-    seeds = [seed for seed in range(6_000) if not draw_drill(seed) and not draw_ambush(seed)]
-    drawn = Counter(draw_rehearsal(seed) for seed in seeds)
-    rehearsals = sum(drawn.values()) - drawn[""]
+def test_every_scripted_profile_is_about_as_frequent_and_never_replaces_another_profile() -> None:
+    seeds = [seed for seed in range(6_000) if not PROFILES.draw(seed) and not TARGETED_PROFILES.draw(seed)]
+    drawn = Counter(SCRIPTED_PROFILES.draw(seed) for seed in seeds)
+    having = sum(drawn.values()) - drawn[""]
 
-    assert 0.7 * SHARE < rehearsals / sum(drawn.values()) < 1.3 * SHARE
-    assert all(drawn[rehearsal] > 0.5 * rehearsals / len(SCRIPTED_PROFILES) for rehearsal in SCRIPTED_PROFILES)
+    assert 0.7 * SCRIPTED_PROFILES.share < having / sum(drawn.values()) < 1.3 * SCRIPTED_PROFILES.share
+    assert all(
+        drawn[profile] > 0.5 * having / len(SCRIPTED_PROFILES.profiles) for profile in SCRIPTED_PROFILES.profiles
+    )
     assert not any(
-        draw(seed).drill in SCRIPTED_PROFILES for seed in range(300) if draw_drill(seed) or draw_ambush(seed)
+        draw(seed).profile in SCRIPTED_PROFILES.profiles
+        for seed in range(300)
+        if PROFILES.draw(seed) or TARGETED_PROFILES.draw(seed)
     )
 
 
-@pytest.mark.parametrize("rehearsal", sorted(SCRIPTED_PROFILES))
-def test_a_rehearsal_reaches_what_it_is_told_for(rehearsal: str) -> None:
-    missing = set(TOLD_FOR[rehearsal])
-    for seed in islice(seeds_of(rehearsal), 12):
+@pytest.mark.parametrize("profile", sorted(SCRIPTED_PROFILES.profiles))
+def test_a_script_reaches_what_it_is_for(profile: str) -> None:
+    missing = set(WRITTEN_FOR[profile])
+    for seed in islice(seeds_of(profile), 12):
         run = SimulationRun(draw(seed))
         run.go()
         missing -= run.world.reach.hits.keys() | run.world.coverage.keys()
@@ -72,9 +76,9 @@ def test_a_rehearsal_reaches_what_it_is_told_for(rehearsal: str) -> None:
     assert not missing
 
 
-def test_where_the_family_is_switched_off_nothing_is_rehearsed() -> None:
+def test_no_script_runs_where_the_family_is_switched_off() -> None:
     seed = next(seeds_of("two lead under leases"))
     run = SimulationRun(draw(seed, families=(), seconds=1.0))
     run.go()
 
-    assert not TOLD_FOR["two lead under leases"] & run.world.reach.hits.keys()
+    assert not WRITTEN_FOR["two lead under leases"] & run.world.reach.hits.keys()

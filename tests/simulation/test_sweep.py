@@ -131,8 +131,8 @@ def test_in_a_seventh_of_all_seeds_one_leader_after_another_is_lost() -> None:
     ]
 
     assert 0.1 < len(churning) / 400 < 0.2
-    assert all(plan.faults.depose_s > 0 for plan in churning if not plan.drill)
-    assert all(plan.clients >= 5 for plan in churning if not plan.drill)
+    assert all(plan.faults.depose_s > 0 for plan in churning if not plan.profile)
+    assert all(plan.clients >= 5 for plan in churning if not plan.profile)
 
 
 def test_switching_a_family_off_leaves_the_draws_of_the_others() -> None:

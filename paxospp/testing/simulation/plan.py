@@ -14,25 +14,28 @@ from typing import Any
 from paxospp.config import NodeConfig
 from paxospp.node.pacing import Pacing
 from paxospp.state_machine import StateMachine
-from paxospp.testing.simulation.faults.families import Faults, draw_faults, draws_churn, draws_duels
-from paxospp.testing.simulation.faults.profiles import PROFILES, ROLLED_BACK, Profile, draw_drill
-from paxospp.testing.simulation.faults.scripted_profiles import SCRIPTED_PROFILES, draw_rehearsal
-from paxospp.testing.simulation.faults.targeted_profiles import TARGETED_PROFILES, draw_ambush
+from paxospp.testing.simulation.faults.families import Faults, draw_faults, draws_churn, draws_contests
+from paxospp.testing.simulation.faults.profiles import PROFILES, ROLLED_BACK, Profile
+from paxospp.testing.simulation.faults.scripted_profiles import SCRIPTED_PROFILES
+from paxospp.testing.simulation.faults.targeted_profiles import TARGETED_PROFILES
 from paxospp.testing.simulation.machines import Ledger
 from paxospp.testing.simulation.node_settings import UncheckedConfig, draw_configs, draw_pacing
 
 SIZES = (1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7)
 
 _SAFETY_S = (1.0, 2.0, 4.0, 8.0)
-_DUEL_S = (2.0, 3.0, 4.0)
+_CONTEST_S = (2.0, 3.0, 4.0)
 """For how long, among three nodes, everything may go wrong."""
 
 _LEASES = (0, 0, 100_000, 1_000_000, 1_500_000)
-_DUEL_LEASES = (0, 0, 0, 50_000, 300_000)
+_CONTEST_LEASES = (0, 0, 0, 50_000, 300_000)
 """How long leases are, in microseconds."""
 
 _VALIDATED = 0.2
 """The share of runs that are held against the executable specification, which take nearly twice as long."""
+
+_PROFILE_SETS = (PROFILES, TARGETED_PROFILES, SCRIPTED_PROFILES)
+_PROFILES = {name: profile for known in _PROFILE_SETS for name, profile in known.profiles.items()}
 
 Workload = Callable[[Random], tuple[Any, ...]]
 Invariant = Callable[[Any], None]
@@ -78,9 +81,9 @@ class RunPlan:
     differing: Mapping[int, NodeConfig]
     """The settings of those that differ from it, by their place among the nodes."""
     pacing: Pacing
-    drill: str
+    profile: str
     """The name of the drill that this is; empty where it is none."""
-    ambush: str
+    targeted_state: str
     """The state in which nodes are struck; empty where none is waited for."""
     older: frozenset[int]
     """Places of nodes of a version whose snapshot chunks do not name the ballot."""
@@ -131,23 +134,23 @@ class RunPlan:
         overrides: Overrides = Overrides(),
     ) -> RunPlan:
         rolls_back = Random(f"{seed} rollback").random() < 0.02
-        name = "" if rolls_back else draw_drill(seed) or draw_ambush(seed) or draw_rehearsal(seed)
-        drill = PROFILES.get(name) or TARGETED_PROFILES.get(name) or SCRIPTED_PROFILES.get(name) or Profile()
+        name = "" if rolls_back else next(filter(None, (known.draw(seed) for known in _PROFILE_SETS)), "")
+        profile = _PROFILES.get(name, Profile())
         faults = draw_faults(seed)
         if name:
-            faults = drill.faults_of(seed, faults)
+            faults = profile.faults_of(seed, faults)
         if overrides.families is not None:
             faults = faults.only(overrides.families)
 
         def stream(name: str) -> Random:
             return Random(f"{seed} {name}")
 
-        drilled = drill.plan_of(seed)
-        nodes = drilled.pop("nodes", None) or stream("nodes").choice(SIZES)
+        replaced = profile.plan_of(seed)
+        nodes = replaced.pop("nodes", None) or stream("nodes").choice(SIZES)
         nodes = overrides.nodes or nodes
-        churns, duels = draws_churn(seed), draws_duels(seed)
+        churns, contests = draws_churn(seed), draws_contests(seed)
         drawn = enumerate(draw_configs(seed, nodes))
-        configs = tuple(_over(config, drill.settings_of(seed, index)) for index, config in drawn)
+        configs = tuple(_over(config, profile.settings_of(seed, index)) for index, config in drawn)
         is_ours = machine is Ledger
         rolls_back = rolls_back and nodes >= 3
         if rolls_back:
@@ -161,23 +164,23 @@ class RunPlan:
             faults=faults,
             config=configs[0],
             differing={index: config for index, config in enumerate(configs) if config != configs[0]},
-            pacing=replace(draw_pacing(seed), **drill.pacing_of(seed)),
-            drill=ROLLED_BACK if rolls_back else name,
-            ambush="",
+            pacing=replace(draw_pacing(seed), **profile.pacing_of(seed)),
+            profile=ROLLED_BACK if rolls_back else name,
+            targeted_state="",
             older=frozenset(index for index in range(nodes) if stream(f"version of {index}").random() < 0.1),
             # Traffic grows with the square of the nodes; a run is to stay small.
             safety_s=overrides.seconds
-            or stream("seconds").choice(_DUEL_S if duels else _SAFETY_S) * min(1.0, 3 / nodes),
-            write_s=stream("write_s").choice((0.0003, 0.002) if duels else (0.0003, 0.002, 0.01)),
-            founds_first=rolls_back or stream("founds_first").random() < (0.7 if duels else 0.8),
+            or stream("seconds").choice(_CONTEST_S if contests else _SAFETY_S) * min(1.0, 3 / nodes),
+            write_s=stream("write_s").choice((0.0003, 0.002) if contests else (0.0003, 0.002, 0.01)),
+            founds_first=rolls_back or stream("founds_first").random() < (0.7 if contests else 0.8),
             clients=stream("clients").randint(5 if churns else 1, 8 if churns else 6),
-            pace_s=0.01 if churns else 0.05 if duels else stream("pace").choice((0.02, 0.1, 0.3)),
+            pace_s=0.01 if churns else 0.05 if contests else stream("pace").choice((0.02, 0.1, 0.3)),
             damages_all=stream("double fault").random() < 0.1,
             rebirth=stream("rebirth").choice((0.0, 0.02, 0.2)),
             rolls_back=rolls_back,
             # Most outlast an election's window: a lease that is over before anybody campaigns proves nothing.
             # Where somebody campaigns all the time, they would only stop that.
-            lease_us=stream("lease").choice(_DUEL_LEASES if duels else _LEASES) if is_ours else 0,
+            lease_us=stream("lease").choice(_CONTEST_LEASES if contests else _LEASES) if is_ours else 0,
             own_calls=stream("own calls").choice((0.0, 0.0, 0.1)) if is_ours else 0.0,
             weak_reads=stream("weak reads").choice((0.0, 0.3, 0.6)),
             watchers=stream("watchers").choice((0, 0, 1, 2)),
@@ -185,8 +188,8 @@ class RunPlan:
             cold_start=stream("cold start").random() < 0.25,
         )
         if overrides.seconds is not None:
-            drilled.pop("safety_s", None)
-        return replace(plan, **drilled)
+            replaced.pop("safety_s", None)
+        return replace(plan, **replaced)
 
 
 def _over(config: NodeConfig, settings: Mapping[str, Any]) -> NodeConfig:

@@ -39,21 +39,21 @@ class Clients(ClientContext):
         for client in self.everyone:
             client.rest()
         faults = self.world.plan.faults
-        for rate, strike in (
+        for rate, act in (
             (faults.client_crash_rate, self._crash_one),
             (faults.burst_rate, self._burst),
             (faults.hostile_rate, self._be_hostile),
         ):
             if rate:
-                self._again((rate, strike))
+                self._harm_later((rate, act))
 
-    def _again(self, what: tuple[float, Callable[[], None]]) -> None:
-        self.world.clock.after(self.harm.expovariate(what[0]), self._strike, what)
+    def _harm_later(self, what: tuple[float, Callable[[], None]]) -> None:
+        self.world.clock.after(self.harm.expovariate(what[0]), self._harm, what)
 
-    def _strike(self, what: tuple[float, Callable[[], None]]) -> None:
+    def _harm(self, what: tuple[float, Callable[[], None]]) -> None:
         if self.on:
             what[1]()
-            self._again(what)
+            self._harm_later(what)
 
     def _crash_one(self) -> None:
         """K2: a client is gone, with what it was waiting for."""

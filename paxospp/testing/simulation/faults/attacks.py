@@ -43,7 +43,7 @@ from paxospp.testing.simulation.faults.link_rules import (
     Kinds,
     LinkRule,
 )
-from paxospp.testing.simulation.faults.targeted_damage import lose, strike
+from paxospp.testing.simulation.faults.targeted_damage import damage_chosen, lose_end
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Path
 
@@ -65,12 +65,12 @@ class Attacks:
             return 0.0
         return self._random.choice(
             (
-                self._twins,
+                self._share_a_round,
                 self._depose_a_learner,
-                self._tear_answers,
-                self._make_a_hole,
-                self._strike_behind,
-                self._keep_heartbeats,
+                self._lose_parts_of_answers,
+                self._leave_a_gap,
+                self._damage_behind_laggard,
+                self._replay_heartbeats,
             )
         )(up)
 
@@ -84,7 +84,7 @@ class Attacks:
 
     # Twins.
 
-    def _twins(self, up: list[SimulatedHost]) -> float:
+    def _share_a_round(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random
         following = [host for host in up if host not in adversary.world.leaders]
         if len(following) < 2:
@@ -116,12 +116,10 @@ class Attacks:
             self._adversary.after(delay_s, lambda: adversary.call(random.choice((lower, higher)), 1))
         follows_s = 0.05 + 0.05 * random.random()
         asked = [lower, higher, *accepting, *(host for host in between if host not in accepting)]
-        self._adversary.after(
-            follows_s, lambda: self._ask_twins(asked[: max(adversary.enough + 1, 2 + len(accepting))])
-        )
+        self._adversary.after(follows_s, lambda: self._ask_both(asked[: max(adversary.enough + 1, 2 + len(accepting))]))
         return follows_s + 0.05 + 0.1 * random.random()
 
-    def _ask_twins(self, asked: list[SimulatedHost]) -> None:
+    def _ask_both(self, asked: list[SimulatedHost]) -> None:
         """Whoever campaigns next hears of both, mostly of the lower one's value first."""
         adversary, random = self._adversary, self._random
         lower = asked[0]
@@ -204,7 +202,7 @@ class Attacks:
 
     # A laggard leads where the log has lost its end.
 
-    def _strike_behind(self, up: list[SimulatedHost]) -> float:
+    def _damage_behind_laggard(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random
         laggard = adversary.laggard(up)
         others = [host for host in up if host is not laggard]
@@ -213,12 +211,12 @@ class Attacks:
         lags_s = 0.07 + 0.06 * random.random()
         # As many lag as the others can do without, so that those left know as little as the next leader.
         self._let_lag(laggard, others, len(adversary.world.hosts) - adversary.enough - 2)
-        self._adversary.after(lags_s, lambda: strike(adversary, others, laggard, laggard.decided + 1))
+        self._adversary.after(lags_s, lambda: damage_chosen(adversary, others, laggard, laggard.decided + 1))
         return lags_s + 0.15 + 0.2 * random.random()
 
     # An old heartbeat.
 
-    def _keep_heartbeats(self, up: list[SimulatedHost]) -> float:
+    def _replay_heartbeats(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random
         leaders = [host for host in adversary.world.leaders if host in up]
         fragile = [host for host in up if host.may_be_damaged and host not in leaders]
@@ -236,11 +234,11 @@ class Attacks:
     def _lose_what_was_accepted(self, victim: SimulatedHost, since: int) -> None:
         """The end of its log is lost, and its next boot hears nothing but what was said to the one before."""
         self._link(lambda source, target: _NOTHING if victim in (source, target) else EVERYTHING)
-        lose(self._adversary, victim, victim, since)
+        lose_end(self._adversary, victim, victim, since)
 
     # Torn answers.
 
-    def _tear_answers(self, up: list[SimulatedHost]) -> float:
+    def _lose_parts_of_answers(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random
         leader = random.choice([host for host in adversary.world.leaders if host in up] or up)
         adversary.starved = frozenset()
@@ -248,22 +246,22 @@ class Attacks:
         adversary.campaign_unless_leading(leader)
         for delay_s in (0.005, 0.015, 0.025, 0.035):
             self._adversary.after(delay_s, lambda: adversary.call(leader, 1))
-        candidate, torn = (
+        candidate, partial = (
             random.sample([host for host in up if host is not leader], 2) if len(up) > 3 else (random.sample(up, 2))
         )
-        self._adversary.after(0.05, lambda: self._tear(candidate, torn))
+        self._adversary.after(0.05, lambda: self._lose_parts(candidate, partial))
         return 0.15 + 0.1 * random.random()
 
-    def _tear(self, candidate: SimulatedHost, torn: SimulatedHost) -> None:
-        """``candidate`` leads with the promises of others; from ``torn`` it hears parts of two answers."""
+    def _lose_parts(self, candidate: SimulatedHost, partial: SimulatedHost) -> None:
+        """``candidate`` leads with the promises of others; from ``partial`` it hears parts of two answers."""
         adversary = self._adversary
         again, parts = LinkRule(frozenset({Prepare}), copies=1.0), LinkRule(frozenset({Promise}), loss=0.5)
 
         def rules_of(path: Path) -> tuple[LinkRule, ...]:
             rules = [all_but(EVERYTHING - {Accepted} - FETCHES)]
-            if path.target is torn and path.source is candidate:
+            if path.target is partial and path.source is candidate:
                 rules.append(again)
-            elif path.source is torn and path.target is candidate:
+            elif path.source is partial and path.target is candidate:
                 rules.append(parts)
             return tuple(rules)
 
@@ -273,7 +271,7 @@ class Attacks:
 
     # A hole.
 
-    def _make_a_hole(self, up: list[SimulatedHost]) -> float:
+    def _leave_a_gap(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random
         chosen = adversary.world.invariants.chosen
         assert chosen.membership is not None
@@ -282,7 +280,7 @@ class Attacks:
         if chosen.membership.alpha == 1 or not fragile:
             return 0.0
         asked = adversary.ask(leader, random.choice(fragile))
-        hole = chosen.up_to + random.choice((1, 1, 2))
+        gap = chosen.up_to + random.choice((1, 1, 2))
         adversary.starved = frozenset()
 
         def passing(source: SimulatedHost, target: SimulatedHost) -> Kinds:
@@ -290,12 +288,12 @@ class Attacks:
             told = PHASE_1 | HEARTBEATS | FETCHES | CALLS
             return told | (PHASE_2 if pair & set(asked) else _NOTHING) if leader in pair else _NOTHING
 
-        self._link(passing, LinkRule(frozenset({Accept}), loss=1.0, slot=hole))
+        self._link(passing, LinkRule(frozenset({Accept}), loss=1.0, slot=gap))
         adversary.campaign_unless_leading(leader)
         for delay_s in (0.0, 0.01, 0.02, 0.03):
             self._adversary.after(delay_s, lambda: adversary.call(leader, 1))
         follows_s = 0.05 + 0.05 * random.random()
         left = [host for host in up if host is not leader and host not in asked]
         lagging = random.choice(left) if left else None
-        self._adversary.after(follows_s, lambda: strike(adversary, asked, lagging, hole + 1))
+        self._adversary.after(follows_s, lambda: damage_chosen(adversary, asked, lagging, gap + 1))
         return follows_s + 0.15 + 0.2 * random.random()

@@ -30,7 +30,7 @@ from paxospp.testing.simulation.faults.link_rules import (
     Kinds,
     LinkRule,
 )
-from paxospp.testing.simulation.faults.targeted_damage import strike
+from paxospp.testing.simulation.faults.targeted_damage import damage_chosen
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Path
 
@@ -40,7 +40,7 @@ _PASS_OUTSIDE = {PHASE_1: 0.05, PHASE_2: 0.1, HEARTBEATS: 0.2, FETCHES: 0.35, SN
 """Chance that messages of these kinds pass between nodes of which neither is asked by the other."""
 _PASS_INSIDE = {HEARTBEATS: 0.7, FETCHES: 0.6, SNAPSHOTS: 0.6, CALLS: 0.5}
 """Chance of the same between a candidate and those it asks."""
-_PLAYS = 0.4
+_ATTACKS = 0.4
 """Share of the rounds that are plays."""
 
 
@@ -53,18 +53,18 @@ class ContestedElections:
         self._world = injector.world
         self._faults = injector.faults
         self._random = self._adversary.random
-        self._plays = Attacks(self._adversary)
+        self._attacks = Attacks(self._adversary)
 
     def begin(self) -> None:
         """Let the first round begin soon."""
-        if self._faults.duel_s:
-            self._world.clock.after(self._random.expovariate(1 / self._faults.duel_s), self._next)
+        if self._faults.contest_s:
+            self._world.clock.after(self._random.expovariate(1 / self._faults.contest_s), self._next)
 
     def _next(self, _: object) -> None:
-        """One round: peace, a play, a strike, or a duel of one or two candidates."""
+        """One round: peace, a play, a damage_chosen, or a duel of one or two candidates."""
         if not self._injector.is_on:
             return
-        random, adversary, mean_s = self._random, self._adversary, self._faults.duel_s
+        random, adversary, mean_s = self._random, self._adversary, self._faults.contest_s
         up = adversary.up
         length_s = random.expovariate(1 / mean_s) + 0.01
         losses, chosen_loss = adversary.losses, self._faults.chosen_loss
@@ -73,17 +73,17 @@ class ContestedElections:
         if not up or random.random() < 0.25:
             adversary.set_rules(lambda path: ())
             length_s *= 3
-        elif random.random() < _PLAYS and (play_s := self._plays.begin()):
-            length_s = play_s
-        elif chosen_loss and losses.random() < chosen_loss and strike(adversary):
+        elif random.random() < _ATTACKS and (attack_s := self._attacks.begin()):
+            length_s = attack_s
+        elif chosen_loss and losses.random() < chosen_loss and damage_chosen(adversary):
             length_s = max(length_s, 0.1 + 0.3 * random.random())
         else:
-            self._duel(up)
+            self._contest(up)
         self._world.clock.after(length_s, self._next)
 
     def on_leader(self, host: SimulatedHost) -> None:
         """``host`` has taken the lead: somebody calls it, so that it has something to propose."""
-        if self._faults.duel_s and self._random.random() < 0.7:
+        if self._faults.contest_s and self._random.random() < 0.7:
             self._world.clock.after(0.001, self._call, host)
 
     def _call(self, host: SimulatedHost) -> None:
@@ -99,7 +99,7 @@ class ContestedElections:
             return last
         return random.choice(up)
 
-    def _duel(self, up: list[SimulatedHost]) -> None:
+    def _contest(self, up: list[SimulatedHost]) -> None:
         random, adversary = self._random, self._adversary
         first = adversary.candidate = self._choose_candidate(up)
         candidates = [first]
@@ -114,7 +114,7 @@ class ContestedElections:
         """Its own promise comes late; perhaps it campaigns once more before that is on disk."""
         random = self._random
         if random.random() < 0.2:
-            candidate.stall(random.expovariate(1 / self._faults.duel_s))
+            candidate.stall(random.expovariate(1 / self._faults.contest_s))
             if random.random() < 0.6:
                 self._world.clock.after(0.03 * random.random(), self._campaign_again, (candidate, candidate.loop))
 

@@ -55,16 +55,16 @@ class Faults:
 
     interference_rate: float = 0.0
     """N11: for an interval, links lose, hold, double or delay some kinds of messages in one direction."""
-    duel_s: float = 0.0
+    contest_s: float = 0.0
     """N12: mean length of the rounds in which somebody campaigns at once and reaches some of the others; 0: none."""
 
-    whisper_s: float = 0.0
+    fetch_only_s: float = 0.0
     """N13: mean of the times between which one node hears of entries and snapshots only; 0: never."""
 
-    ambush_s: float = 0.0
+    targeted_s: float = 0.0
     """N14: mean time between two looks for a node in the state that is waited for, in which it is struck; 0: none."""
 
-    rehearsal_s: float = 0.0
+    script_s: float = 0.0
     """N15: mean time after which the story of a rehearsal begins again; 0: never."""
 
     # The processes.
@@ -80,7 +80,7 @@ class Faults:
     """P4: a node that starts is killed again before it has come up, or right after."""
     slowness_s: float = 0.0
     """P5: what each event costs one slow node."""
-    trouble: float = 0.0
+    local_fault: float = 0.0
     """P6: a command meets trouble of this machine only (MemoryError, an OSError)."""
 
     # The disks.
@@ -184,16 +184,16 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "N9": ("mangle", "forge_rate"),
     "N10": ("capacity",),
     "N11": ("interference_rate",),
-    "N12": ("duel_s",),
-    "N13": ("whisper_s",),
-    "N14": ("ambush_s",),
-    "N15": ("rehearsal_s",),
+    "N12": ("contest_s",),
+    "N13": ("fetch_only_s",),
+    "N14": ("targeted_s",),
+    "N15": ("script_s",),
     "P1": ("crash_rate", "crash_all"),
     "P2": ("crash_at_write",),
     "P3": ("pause_rate",),
     "P4": ("crash_in_recovery",),
     "P5": ("slowness_s",),
-    "P6": ("trouble",),
+    "P6": ("local_fault",),
     "D1": ("lose_unsynced",),
     "D2": ("torn",),
     "D3": ("sync_error",),
@@ -247,7 +247,7 @@ _DRAWS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
     "P3": {"pause_rate": _share(0.05, 0.5)},
     "P4": {"crash_in_recovery": lambda random: random.choice((0.1, 0.4))},
     "P5": {"slowness_s": _share(0.0005, 0.01)},
-    "P6": {"trouble": _share(0.0002, 0.005)},
+    "P6": {"local_fault": _share(0.0002, 0.005)},
     "D1": {"lose_unsynced": lambda random: True},
     "D2": {"torn": lambda random: True},
     "D3": {"sync_error": _share(0.0002, 0.01)},
@@ -287,9 +287,9 @@ _CHURN: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
 }
 """One leader after another is lost with work in hand."""
 
-_DUELS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
+_CONTESTS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
     "N11": {"interference_rate": _share(0.3, 3.0)},
-    "N12": {"duel_s": _share(0.02, 0.15)},
+    "N12": {"contest_s": _share(0.02, 0.15)},
     "D18": {"chosen_loss": lambda random: random.choice((0.15, 0.4))},
     "K3": {"burst_rate": _share(0.3, 1.5)},
 }
@@ -299,7 +299,7 @@ _ALWAYS = ("N4", "N12")
 """Without these there is no churn, and there are no duels."""
 
 
-def draws_duels(seed: int) -> bool:
+def draws_contests(seed: int) -> bool:
     """Whether under ``seed`` an adversary decides who campaigns when; see ``duels``."""
     return 0.15 <= Random(f"{seed} swarm").random() < 0.7
 
@@ -317,13 +317,13 @@ def draw_faults(seed: int) -> Faults:
     shows where recovery follows recovery.
     """
     half = Random(f"{seed} swarm").random() >= 0.83
-    share = 0.45 if half else 0.06 if draws_duels(seed) else 0.12
+    share = 0.45 if half else 0.06 if draws_contests(seed) else 0.12
     drawn: dict[str, float | int | bool] = {}
     for family, draws in _DRAWS.items():
         random = Random(f"{seed} {family}")
         if random.random() < share:
             drawn.update({name: draw(random) for name, draw in draws.items()})
-    special = _CHURN if draws_churn(seed) else _DUELS if draws_duels(seed) else {}
+    special = _CHURN if draws_churn(seed) else _CONTESTS if draws_contests(seed) else {}
     for family, draws in special.items():
         random = Random(f"{seed} {family} churn")
         if family in _ALWAYS or random.random() < 0.6:

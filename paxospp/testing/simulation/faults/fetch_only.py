@@ -22,7 +22,7 @@ class FetchOnlyRounds:
     def __init__(self, injector: Injection) -> None:
         self._injector = injector
         self._world = injector.world
-        self._mean_s = injector.faults.whisper_s
+        self._mean_s = injector.faults.fetch_only_s
         self._random = Random(f"{self._world.seed} N13 whispers")
 
     def begin(self) -> None:
@@ -53,9 +53,9 @@ class FetchOnlyRounds:
         for _ in range(random.randint(2, 4)):
             others = [other for other in self._others(host) if other not in self._world.leaders]
             clock.after(0.03 * random.random(), self._campaign, random.choice(others or self._others(host)))
-        clock.after(0.03 + 0.12 * random.random(), self._whisper, host)
+        clock.after(0.03 + 0.12 * random.random(), self._let_fetch, host)
 
-    def _whisper(self, host: SimulatedHost) -> None:
+    def _let_fetch(self, host: SimulatedHost) -> None:
         random = self._random
         # Slowly at times, so that a leader gets on and never gets there.
         delay_s = self._world.plan.config_of(host.index).election_timeout_s * random.choice((0.0, 0.0, 0.3))

@@ -43,11 +43,11 @@ class FaultInjector(Injection):
         self._set_clocks()
         self._links = LinkFaults(self)
         self.leader_faults = LeaderFaults(self)
-        self.duels = ContestedElections(self)
-        self._whispers = FetchOnlyRounds(self)
-        self._ambush = TargetedFaults(self)
-        self._rehearsal = ScriptedFaults(self)
-        self._losses = SoleCopyLosses(self)
+        self.contested_elections = ContestedElections(self)
+        self._fetch_only = FetchOnlyRounds(self)
+        self._targeted = TargetedFaults(self)
+        self._scripted = ScriptedFaults(self)
+        self._sole_copy_losses = SoleCopyLosses(self)
         world.network.older = frozenset(host.name for host in world.hosts if host.index in world.plan.older)
 
     def _set_clocks(self) -> None:
@@ -68,7 +68,7 @@ class FaultInjector(Injection):
         if faults.slowness_s:
             self.stream("P5").choice(self.world.hosts).slowness_s = faults.slowness_s
         links = self._links
-        for family, rate, strike in (
+        for family, rate, inject in (
             ("N4", faults.partition_rate, links.partition),
             ("N5", faults.one_way_rate, links.one_way),
             ("N6", faults.partial_rate, links.partial),
@@ -86,23 +86,23 @@ class FaultInjector(Injection):
             ("C2", faults.clock_step_rate, self._step_clock),
         ):
             if rate:
-                self._again(family, rate, strike)
+                self._inject_later(family, rate, inject)
         self.leader_faults.begin()
-        self.duels.begin()
-        self._whispers.begin()
-        self._ambush.begin()
-        self._rehearsal.begin()
-        self._losses.begin()
+        self.contested_elections.begin()
+        self._fetch_only.begin()
+        self._targeted.begin()
+        self._scripted.begin()
+        self._sole_copy_losses.begin()
 
-    def _again(self, family: str, rate: float, strike: Callable[[Random], None]) -> None:
-        self.world.clock.after(self.stream(family).expovariate(rate), self._strike, (family, rate, strike))
+    def _inject_later(self, family: str, rate: float, inject: Callable[[Random], None]) -> None:
+        self.world.clock.after(self.stream(family).expovariate(rate), self._inject, (family, rate, inject))
 
-    def _strike(self, what: tuple[str, float, Callable[[Random], None]]) -> None:
+    def _inject(self, what: tuple[str, float, Callable[[Random], None]]) -> None:
         if not self.is_on:
             return
-        family, rate, strike = what
-        strike(self.stream(family))
-        self._again(family, rate, strike)
+        family, rate, inject = what
+        inject(self.stream(family))
+        self._inject_later(family, rate, inject)
 
     def end(self) -> None:
         """Nothing new goes wrong; what is wrong stays so."""
@@ -156,7 +156,7 @@ class FaultInjector(Injection):
     def on_leader(self, host: SimulatedHost) -> None:
         """``host`` leads from now on."""
         self.world.network.interference.on_change()
-        self.duels.on_leader(host)
+        self.contested_elections.on_leader(host)
         self.leader_faults.on_leader(host)
 
     def on_load(self, host: SimulatedHost) -> None:
@@ -169,7 +169,7 @@ class FaultInjector(Injection):
 
     def on_command(self) -> None:
         """A command may meet trouble that only this machine has (P6)."""
-        chance = self.faults.trouble
+        chance = self.faults.local_fault
         if self.is_on and chance and self.stream("P6").random() < chance:
             self.world.coverage["trouble of one machine"] += 1
             raise LocalFaultError("simulated")
@@ -209,7 +209,7 @@ class FaultInjector(Injection):
         if not self.wipeable:
             return
         host = random.choice(self.wipeable)
-        if self.world.invariants.chosen.membership is None and self.world.plan.drill and not self.swapped:
+        if self.world.invariants.chosen.membership is None and self.world.plan.profile and not self.swapped:
             self.wipe(host)
             self.world.clock.after(0.1 * random.random(), self.restart, host)
             self.world.coverage["a founder's disk was wiped"] += 1

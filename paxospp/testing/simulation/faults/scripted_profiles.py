@@ -24,12 +24,8 @@ Reference: Zhou et al., "FoundationDB" (2021), section 4.2; Lamport, "Paxos Made
 from __future__ import annotations
 
 from collections.abc import Mapping
-from random import Random
 
-from paxospp.testing.simulation.faults.profiles import Draw, Profile, between, choice
-
-SHARE = 0.1
-"""This share of the seeds that are neither a drill nor an ambush rehearses."""
+from paxospp.testing.simulation.faults.profiles import Draw, Profile, ProfileSet, between, choice
 
 LATE_PROMISES = "late promises meet damage"
 TWO_LEADERS = "two lead under leases"
@@ -44,77 +40,86 @@ _LONG: Mapping[str, Draw] = {
     "lease_us": choice(0),  # nobody is bound not to promise
 }
 
-SCRIPTED_PROFILES: Mapping[str, Profile] = {
-    LATE_PROMISES: Profile(
-        faults={"rehearsal_s": _OFTEN},
-        settings={
-            "alpha": choice(8, 64),
-            "batch_bytes_max": choice(1),
-            "tail_bytes_max": choice(32 << 20),
-            "kept_log_slots_max": choice(100_000),
-            "resend_interval_s": choice(0.02, 0.05),
-        },
-        plan={**_LONG, "clients": choice(6), "write_s": choice(0.002, 0.01), "damages_all": choice(True, True, False)},
-    ),
-    TWO_LEADERS: Profile(
-        faults={"rehearsal_s": _OFTEN, "torn": choice(True)},
-        settings={
-            "heartbeat_interval_s": choice(0.02),
-            "election_timeout_s": choice(0.4),
-            "session_expiry_s": choice(3600),
-        },
-        plan={
-            "nodes": choice(5),
-            "safety_s": choice(4.0),
-            "pace_s": choice(0.05),
-            "clients": choice(4),
-            "lease_us": choice(50_000, 100_000),
-            "weak_reads": choice(0.6),
-        },
-    ),
-    "what only its leader knew is lost again and again": Profile(
-        faults={"sole_loss_s": between(0.05, 0.1)},
-        settings={
-            "snapshot_log_slots_max": choice(2, 4),
-            "snapshot_log_bytes_max": choice(8 << 20),
-            "kept_log_slots_max": choice(1),
-            "chunk_bytes_max": choice(64, 1 << 10),
-            "alpha": choice(4, 8),
-            "batch_bytes_max": choice(1),
-            "resend_interval_s": choice(0.02, 0.05),
-        },
-        plan={**_LONG, "clients": choice(3), "damages_all": choice(True)},
-    ),
-    FOUNDERS: Profile(
-        faults={"rehearsal_s": _OFTEN, "delay_s": choice(0.0, 0.003), "loss": choice(0.0, 0.1)},
-        settings={"resend_interval_s": choice(0.02, 0.05), "election_timeout_s": choice(0.4)},
-        each={"alpha": choice(1, 2, 8, 64)},
-        plan={"nodes": choice(3, 5), "safety_s": choice(2.0), "founds_first": choice(False)},
-    ),
-    TORN: Profile(
-        faults={"rehearsal_s": _OFTEN, "torn": choice(True), "lose_unsynced": choice(True, False)},
-        settings={"alpha": choice(2, 8), "resend_interval_s": choice(0.05, 0.2)},
-        plan={**_LONG, "clients": choice(3), "safety_s": choice(2.0), "write_s": choice(0.002, 0.01)},
-    ),
-    STAR: Profile(
-        faults={"rehearsal_s": _OFTEN},
-        settings={
-            "election_timeout_s": choice(0.1, 0.2),
-            "heartbeat_interval_s": choice(0.02),
-            "snapshot_log_bytes_max": choice(8 << 20),
-            "snapshot_log_slots_max": choice(100_000),
-            "kept_log_slots_max": choice(1),
-            "batch_bytes_max": choice(1),
-            "alpha": choice(8),
-            "resend_interval_s": choice(0.02),
-        },
-        plan={**_LONG, "nodes": choice(5), "safety_s": choice(6.0), "clients": choice(2), "damages_all": choice(True)},
-    ),
-}
-"""By what they tell."""
-
-
-def draw_rehearsal(seed: int) -> str:
-    """The name of the rehearsal that ``seed`` is; empty where it is none."""
-    random = Random(f"{seed} the rehearsal")
-    return random.choice(sorted(SCRIPTED_PROFILES)) if random.random() < SHARE else ""
+SCRIPTED_PROFILES = ProfileSet(
+    "the rehearsal",
+    0.1,
+    {
+        LATE_PROMISES: Profile(
+            faults={"script_s": _OFTEN},
+            settings={
+                "alpha": choice(8, 64),
+                "batch_bytes_max": choice(1),
+                "tail_bytes_max": choice(32 << 20),
+                "kept_log_slots_max": choice(100_000),
+                "resend_interval_s": choice(0.02, 0.05),
+            },
+            plan={
+                **_LONG,
+                "clients": choice(6),
+                "write_s": choice(0.002, 0.01),
+                "damages_all": choice(True, True, False),
+            },
+        ),
+        TWO_LEADERS: Profile(
+            faults={"script_s": _OFTEN, "torn": choice(True)},
+            settings={
+                "heartbeat_interval_s": choice(0.02),
+                "election_timeout_s": choice(0.4),
+                "session_expiry_s": choice(3600),
+            },
+            plan={
+                "nodes": choice(5),
+                "safety_s": choice(4.0),
+                "pace_s": choice(0.05),
+                "clients": choice(4),
+                "lease_us": choice(50_000, 100_000),
+                "weak_reads": choice(0.6),
+            },
+        ),
+        "what only its leader knew is lost again and again": Profile(
+            faults={"sole_loss_s": between(0.05, 0.1)},
+            settings={
+                "snapshot_log_slots_max": choice(2, 4),
+                "snapshot_log_bytes_max": choice(8 << 20),
+                "kept_log_slots_max": choice(1),
+                "chunk_bytes_max": choice(64, 1 << 10),
+                "alpha": choice(4, 8),
+                "batch_bytes_max": choice(1),
+                "resend_interval_s": choice(0.02, 0.05),
+            },
+            plan={**_LONG, "clients": choice(3), "damages_all": choice(True)},
+        ),
+        FOUNDERS: Profile(
+            faults={"script_s": _OFTEN, "delay_s": choice(0.0, 0.003), "loss": choice(0.0, 0.1)},
+            settings={"resend_interval_s": choice(0.02, 0.05), "election_timeout_s": choice(0.4)},
+            each={"alpha": choice(1, 2, 8, 64)},
+            plan={"nodes": choice(3, 5), "safety_s": choice(2.0), "founds_first": choice(False)},
+        ),
+        TORN: Profile(
+            faults={"script_s": _OFTEN, "torn": choice(True), "lose_unsynced": choice(True, False)},
+            settings={"alpha": choice(2, 8), "resend_interval_s": choice(0.05, 0.2)},
+            plan={**_LONG, "clients": choice(3), "safety_s": choice(2.0), "write_s": choice(0.002, 0.01)},
+        ),
+        STAR: Profile(
+            faults={"script_s": _OFTEN},
+            settings={
+                "election_timeout_s": choice(0.1, 0.2),
+                "heartbeat_interval_s": choice(0.02),
+                "snapshot_log_bytes_max": choice(8 << 20),
+                "snapshot_log_slots_max": choice(100_000),
+                "kept_log_slots_max": choice(1),
+                "batch_bytes_max": choice(1),
+                "alpha": choice(8),
+                "resend_interval_s": choice(0.02),
+            },
+            plan={
+                **_LONG,
+                "nodes": choice(5),
+                "safety_s": choice(6.0),
+                "clients": choice(2),
+                "damages_all": choice(True),
+            },
+        ),
+    },
+)
+"""Drawn for seeds that have no other profile; each is named after its script."""

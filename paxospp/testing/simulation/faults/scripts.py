@@ -24,40 +24,40 @@ class ScriptedFaults:
     def __init__(self, injector: Injection) -> None:
         self._adversary = Adversary(injector)
         self._world = injector.world
-        self._mean_s = injector.faults.rehearsal_s
+        self._mean_s = injector.faults.script_s
         self._random = Random(f"{self._world.seed} N15 rehearsal")
-        plays: Mapping[str, Callable[[list[SimulatedHost]], float]] = {
+        scripts: Mapping[str, Callable[[list[SimulatedHost]], float]] = {
             LATE_PROMISES: self._delay_a_promise,
             TWO_LEADERS: self._split,
             FOUNDERS: self._kill_a_founder,
             TORN: self._tear_a_write,
             STAR: self._lose_a_snapshot,
         }
-        self._play = plays.get(self._world.plan.drill)
+        self._script = scripts.get(self._world.plan.profile)
         self._next_slot = 0
         """Once this is decided, a story that is about slots may begin again."""
 
     def begin(self) -> None:
         """Let the first one begin soon."""
-        if self._mean_s and self._play is not None:
+        if self._mean_s and self._script is not None:
             # What is founded is founded: that story has to begin before anybody else does.
-            self._world.clock.after(0.005 if self._world.plan.drill == FOUNDERS else self._mean_s, self._next)
+            self._world.clock.after(0.005 if self._world.plan.profile == FOUNDERS else self._mean_s, self._next)
 
     def _rest(self) -> None:
         self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._next)
 
     def _next(self, _: object) -> None:
-        if not self._adversary.injector.is_on or self._play is None:
+        if not self._adversary.injector.is_on or self._script is None:
             return
         up = self._adversary.up
-        length_s = self._play(up) if len(up) > 2 else 0.0
+        length_s = self._script(up) if len(up) > 2 else 0.0
         if length_s:
             self._world.clock.after(length_s, self._end)
         else:
             self._rest()
 
     def _end(self, _: object) -> None:
-        if self._world.plan.drill != FOUNDERS:  # where it would have founded before the next time
+        if self._world.plan.profile != FOUNDERS:  # where it would have founded before the next time
             self._adversary.set_rules(lambda path: ())
         self._rest()
 
@@ -170,8 +170,8 @@ class ScriptedFaults:
             wiped = random.choice(wipeable)
             others = [host for host in holders or up if host is not wiped]
             if others:
-                story = self._wipe_a_member if holders else self._wipe_a_founder
-                return story(random.choice(others), wiped, unheard)
+                script = self._wipe_a_member if holders else self._wipe_a_founder
+                return script(random.choice(others), wiped, unheard)
         first, second = random.sample(up, 2)
         adversary.set_rules(lambda path: (unheard,))
         adversary.campaign(first)

@@ -35,9 +35,9 @@ class SoleCopyLosses:
             self._look_at_snapshots(None)
 
     def _next(self, _: object) -> None:
-        self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._strike)
+        self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._begin_loss)
 
-    def _strike(self, _: object) -> None:
+    def _begin_loss(self, _: object) -> None:
         if not self._injector.is_on:
             return
         leaders = self._world.leaders

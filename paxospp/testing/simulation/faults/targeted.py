@@ -30,18 +30,18 @@ class TargetedFaults:
         self._adversary = Adversary(injector)
         self._injector = injector
         self._world = injector.world
-        self._mean_s = injector.faults.ambush_s
+        self._mean_s = injector.faults.targeted_s
         self._random = Random(f"{self._world.seed} N14 ambush")
 
     def begin(self) -> None:
         """Begin to look."""
-        if self._mean_s and self._world.plan.ambush:
+        if self._mean_s and self._world.plan.targeted_state:
             self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._look)
 
     def _look(self, _: object) -> None:
         if not self._injector.is_on:
             return
-        random, is_there = self._random, STATES[self._world.plan.ambush]
+        random, is_there = self._random, STATES[self._world.plan.targeted_state]
         found = [host for host in self._adversary.up if is_there(host)]
         if found:
             leading = [host for host in found if host in self._world.leaders]

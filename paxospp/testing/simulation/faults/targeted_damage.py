@@ -16,7 +16,7 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Path
 
 
-def strike(
+def damage_chosen(
     adversary: Adversary, among: list[SimulatedHost] | None = None, lagging: SimulatedHost | None = None, start: int = 0
 ) -> bool:
     """Damage what was chosen at members of the quorum that a lagging node will ask; False if there are none.
@@ -41,7 +41,7 @@ def strike(
     _link(adversary, {lagging, *asked})
     for host in asked:
         if host is victim or (host in fragile and host.decided > lagging.decided and random.random() < 0.7):
-            lose(adversary, host, lagging, start if random.random() < 0.8 else 0)
+            lose_end(adversary, host, lagging, start if random.random() < 0.8 else 0)
     adversary.candidate = lagging
     for delay_s in (0.03, 0.08, 0.15):
         adversary.world.clock.after(delay_s * (0.5 + random.random()), adversary.campaign_unless_leading, lagging)
@@ -55,7 +55,7 @@ def _may_lose(host: SimulatedHost) -> bool:
     return host.may_be_damaged and image.unreadable is None and max(image.entries, default=0) >= image.floor
 
 
-def lose(adversary: Adversary, victim: SimulatedHost, lagging: SimulatedHost, start: int) -> None:
+def lose_end(adversary: Adversary, victim: SimulatedHost, lagging: SimulatedHost, start: int) -> None:
     """Kill ``victim``, take the end of its log, from ``start`` or what ``lagging`` lacks on, and start it again."""
     random = adversary.losses
     victim.crash()

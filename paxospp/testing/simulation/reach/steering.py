@@ -33,16 +33,16 @@ PLAIN = 4
 """One run in so many takes the next seed as it comes: what was never reached has no features yet."""
 EXPLORING = 4
 """While something was never reached, one run in so many is the drill of which the fewest runs have been made."""
-_DRILL = "drill="
-_NO_DRILL = _DRILL
+_PROFILE = "profile="
+_NO_PROFILE = _PROFILE
 _SUPPORT = 8
 """In fewer runs than this a feature says nothing."""
 _DOUBT = 4.0
 """So many runs in which a marker comes with every feature as often as not are added to those that were seen."""
 _LIFT_MAX = 4.0
 """By how much one feature may change what a plan promises, as a factor."""
-_DRILL_LIFT_MAX = 64.0
-"""The same for a drill, which is made for what hardly ever happens without it."""
+_PROFILE_LIFT_MAX = 64.0
+"""The same for a profile, which is made for what hardly ever happens without it."""
 
 Draw = Callable[[int], RunPlan]
 Features = tuple[str, ...]
@@ -122,16 +122,16 @@ class Steering:
         """Drills of which few runs were made, if something was never reached."""
         if all(self._hits[marker] for marker in self._wanted):
             return []
-        runs = Counter({feature: self._having[feature] for feature in self._having if feature.startswith(_DRILL)})
-        drills: dict[int, str] = {}
+        runs = Counter({feature: self._having[feature] for feature in self._having if feature.startswith(_PROFILE)})
+        profiles: dict[int, str] = {}
         for seed in fresh:
-            drill = next((feature for feature in self._plans[seed] if feature.startswith(_DRILL)), None)
-            if drill is not None and drill != _NO_DRILL:
-                drills[seed] = drill
+            profile = next((feature for feature in self._plans[seed] if feature.startswith(_PROFILE)), None)
+            if profile is not None and profile != _NO_PROFILE:
+                profiles[seed] = profile
         chosen: list[int] = []
-        while drills and len(chosen) < size:
-            seed = min(drills, key=lambda seed: (runs[drills[seed]], seed))
-            runs[drills.pop(seed)] += 1
+        while profiles and len(chosen) < size:
+            seed = min(profiles, key=lambda seed: (runs[profiles[seed]], seed))
+            runs[profiles.pop(seed)] += 1
             chosen.append(seed)
         return chosen
 
@@ -164,7 +164,7 @@ class Steering:
 
     def _lift(self, share: float, feature: str) -> float:
         """Logarithm of how much more often something comes with ``feature`` than without looking at it."""
-        most = math.log(_DRILL_LIFT_MAX if feature.startswith(_DRILL) else _LIFT_MAX)
+        most = math.log(_PROFILE_LIFT_MAX if feature.startswith(_PROFILE) else _LIFT_MAX)
         return max(-most, min(most, math.log(max(share, 1e-9) / self._usual(feature))))
 
     def _usual(self, feature: str) -> float:
