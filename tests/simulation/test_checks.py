@@ -141,7 +141,7 @@ def test_queries_that_are_held_and_not_counted_or_counted_and_not_held_are_found
     monkeypatch.setattr(Queries, "leave", leak_if_timed_out)
     broken = first_broken(plans(faults=replace(CHURN, impatience=0.5)))
     assert broken.rule == "18"
-    assert "queries as open, and holds" in str(broken)
+    assert "open queries and holds" in str(broken)
 
 
 def test_a_read_of_an_older_state_is_held_against_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:

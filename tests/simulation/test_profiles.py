@@ -1,4 +1,4 @@
-"""Drills: what they lay over a plan, what stays, and that steering tries them all."""
+"""Profiles: what they replace in a plan, what stays, and that steering tries them all."""
 
 from __future__ import annotations
 

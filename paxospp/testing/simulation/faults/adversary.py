@@ -1,6 +1,7 @@
-"""What the rounds of an adversary share: who may campaign, who starves, and what passes on which link.
+"""What the rounds of the adversary share: who campaigns, who is starved, and what passes on which link.
 
-See ``duels`` for the rounds, ``plays`` for those of several steps, and ``strikes`` for damage.
+The adversary chooses the worst schedule it can: see ``contested_elections`` for its rounds, ``attacks`` for rounds of
+several steps, and ``targeted_damage`` for damage.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Path
 
 STARVING = LinkRule(frozenset({Accept, Decided, SnapshotChunk}), loss=1.0)
-"""A node hears who leads, and nothing of what is decided."""
+"""A starved node hears who leads, and nothing of what is decided."""
 CHUNKS_AGAIN = (
     LinkRule(frozenset({SnapshotChunk}), copies=0.3),
     LinkRule(frozenset({SnapshotChunk}), copies=0.5, delay_s=0.005),
 )
-"""Pieces of snapshots come once more, in a moment or when the lead has changed hands."""
+"""Chunks of snapshots arrive a second time, soon or after the lead has changed hands."""
 
 
 class Adversary:
-    """Looks at the cluster, never at the code under test."""
+    """Looks at the cluster, never at the code under test, and acts on nodes and links."""
 
     def __init__(self, injector: Injection) -> None:
         self.injector = injector
@@ -33,30 +34,30 @@ class Adversary:
         self.random = Random(f"{self.world.seed} N12 duels")
         self.losses = Random(f"{self.world.seed} D18 strikes")
         self.starved: frozenset[SimulatedHost] = frozenset()
-        """Those who hear who leads, and nothing of what is decided."""
+        """The nodes that hear who leads, and nothing of what is decided."""
         self.candidate: SimulatedHost | None = None
-        """Who campaigned last."""
+        """The latest candidate."""
 
-    # Who.
+    # Nodes.
 
     @property
     def up(self) -> list[SimulatedHost]:
-        """The nodes that run."""
+        """Return the nodes that run."""
         return [host for host in self.world.hosts if host.parts is not None and not host.asleep]
 
     def starve(self) -> None:
-        """Choose who hears nothing of what is decided from now on; nobody in a third of all cases."""
+        """Choose the node to starve from now on; none, in a third of all cases."""
         hosts = self.world.hosts
         starves = len(hosts) > 2 and self.random.random() < 0.67
         self.starved = frozenset({self.random.choice(hosts)}) if starves else frozenset()
 
     def laggard(self, among: Iterable[SimulatedHost]) -> SimulatedHost:
-        """The node that knows least; of several the one that starves, or one that does not lead."""
+        """Return the node that knows the fewest decided slots; of several, a starved one, or one that does not lead."""
         leaders = self.world.leaders
         return min(among, key=lambda host: (host.decided, host not in self.starved, host in leaders))
 
     def ask(self, candidate: SimulatedHost, first: SimulatedHost | None = None) -> list[SimulatedHost]:
-        """Whom ``candidate`` reaches: all of them before there is a cluster, else just enough or one more."""
+        """Return the nodes that ``candidate`` reaches: all before the founding, else just enough or one more."""
         others = [host for host in self.world.hosts if host is not candidate]
         self.random.shuffle(others)
         if self.world.invariants.chosen.membership is None:
@@ -68,35 +69,35 @@ class Adversary:
 
     @property
     def enough(self) -> int:
-        """How many others make a quorum with one node."""
+        """Return how many other nodes make a quorum with one node."""
         return len(self.world.hosts) // 2
 
-    # What they do.
+    # Actions.
 
     def campaign(self, host: SimulatedHost) -> None:
-        """Make it campaign at once, if it is up."""
+        """Make ``host`` campaign at once, if it runs."""
         if self.injector.is_on and host.parts is not None and host.loop is not None and not host.asleep:
             self.world.coverage["a node was made to campaign"] += 1
             host.take(host.loop, host.usurp, ())
 
     def campaign_unless_leading(self, host: SimulatedHost) -> None:
-        """The same, if it does not lead."""
+        """Make ``host`` campaign at once, if it runs and does not lead."""
         if host.parts is not None and not host.parts.replica.leading:
             self.campaign(host)
 
     def call(self, host: SimulatedHost, count: int) -> None:
-        """Have clients call ``host``, so that it has something to propose once it leads."""
+        """Make clients call ``host``, so that it has something to propose once it leads."""
         if self.world.clients is not None and self.injector.is_on:
             self.world.clients.call_at_once(host, count, writes=True)
 
     def take_snapshots(self, hosts: Iterable[SimulatedHost]) -> None:
-        """Have somebody ask these nodes for a snapshot each, behind which they trim their logs."""
+        """Make these nodes take a snapshot each, behind which they trim their logs."""
         for host in hosts:
             if host.parts is not None and host.loop is not None and not host.asleep:
                 host.take(host.loop, host.parts.snapshots.take, ())
 
     def after(self, delay_s: float, step: Callable[[], object]) -> None:
-        """Do the next step of a story in a while, if things still go wrong by then."""
+        """Call ``step`` after this time, if faults are still injected by then."""
         self.world.clock.after(delay_s, self._step, step)
 
     def _step(self, step: Callable[[], object]) -> None:
@@ -106,18 +107,18 @@ class Adversary:
     # Links.
 
     def set_rules(self, rules_of: Callable[[Path], tuple[LinkRule, ...]]) -> None:
-        """Put rules on every link; nodes that starve go on starving."""
+        """Set the rules of every link; starved nodes stay starved."""
         for path in self.world.network.paths:
             starving = (STARVING,) if path.target in self.starved else ()
             path.rules = (*rules_of(path), *starving)
 
     def stopping(self, kinds: Kinds) -> LinkRule:
-        """Lost, or held, link by link."""
+        """Return a rule that loses these kinds, or holds them back."""
         if self.random.random() < 0.25:
             return LinkRule(kinds - HEARTBEATS, hold=0.5, loss=0.5)
         return LinkRule(kinds, loss=1.0)
 
 
 def all_but(passing: Kinds) -> LinkRule:
-    """Nothing but these kinds passes."""
+    """Return a rule that loses everything but these kinds."""
     return LinkRule(EVERYTHING - passing, loss=1.0)

@@ -1,18 +1,19 @@
-"""Rounds of several steps, each along a line of the argument by which Paxos is proved.
+"""Attacks of several steps, each on one step of the proof of Paxos.
 
-* *Twins*: two nodes campaign in one round, and the ballot of one is the higher one by its name only. Each proposes
-  something of its own in the same slot; then somebody asks those who accepted both (Paxos Made Simple, 2.2: of the
-  values reported the one of the *highest* ballot).
-* *A deposed leader learns*: a node that lags takes the lead and asks for what it lacks. What it is told comes after
-  somebody else has taken the lead, and nothing else comes (rule 1: what is decided brings a ballot as well).
-* *A laggard leads*: one node hears nothing while the others decide. A member of their quorum loses what they decided,
-  and the laggard leads with it (rule 5: damage ends only where the leader has seen the end of the log).
-* *An old heartbeat*: what a leader said before an acceptor accepted more arrives when that one has lost its end and
-  started again (rule 5: of the ballot that it booted with only an answer to its present boot counts).
-* *Torn answers*: nobody hears who has accepted what, so several slots are open. Somebody takes the lead; of what one
-  acceptor answers some parts are lost, and a second copy of the Prepare reaches it when it has accepted from that
-  leader (rule 2: a report is one answer, whole).
-* *A hole*: one slot is accepted by nobody but its proposer, and those above it by a quorum. One of these loses the
+* *Two ballots of one round*: two nodes campaign in one round, and only the name makes one ballot higher. Each proposes
+  a value of its own in the same slot; then a third candidate asks those that accepted them ("Paxos Made Simple", 2.2:
+  of the reported values, that of the *highest* ballot is proposed).
+* *A deposed leader learns*: a lagging node takes the lead and asks for what it lacks. The answers arrive after another
+  node has taken the lead, and nothing else arrives (rule 1: what is decided brings a ballot as well).
+* *A lagging node leads*: one node hears nothing while the others decide. A member of their quorum loses what they
+  decided, and the lagging node leads with it (rule 5: damage ends only where the leader has seen the end of the log).
+* *An old heartbeat*: a heartbeat that the leader sent before an acceptor accepted more arrives when that acceptor has
+  lost the end of its log and restarted (rule 5: under the ballot that a node booted with, only an answer to its present
+  boot counts).
+* *Parts of two answers*: acceptances are lost, so several slots are open. Another node takes the lead; some parts of
+  one acceptor's answer are lost, and a second copy of the Prepare reaches the acceptor after it has accepted from that
+  leader (rule 2: a report is one whole answer).
+* *A gap*: one slot is accepted by its proposer only, and those above it by a quorum. A member of that quorum loses the
   end of its log, and the next leader asks it (rule 2: each slot needs clean answers of its own).
 """
 
@@ -52,14 +53,14 @@ _LEARNING = FETCHES | SNAPSHOTS
 
 
 class Attacks:
-    """Begins them; what follows is on the clock."""
+    """Begins attacks; their further steps are scheduled on the clock."""
 
     def __init__(self, adversary: Adversary) -> None:
         self._adversary = adversary
         self._random = adversary.random
 
     def begin(self) -> float:
-        """Begin one of them, and say how long it takes; 0 if there are too few nodes for it now."""
+        """Begin one attack and return its length in seconds; 0 if there are too few nodes for it now."""
         up = self._adversary.up
         if len(up) < 3 or self._adversary.world.invariants.chosen.membership is None:
             return 0.0
@@ -75,14 +76,14 @@ class Attacks:
         )(up)
 
     def _link(self, passing: Callable[[SimulatedHost, SimulatedHost], Kinds], *rules: LinkRule) -> None:
-        """Between two nodes nothing but these kinds passes, and of that what the rules let."""
+        """Let only these kinds pass between two nodes, and subject them to ``rules``."""
 
         def rules_of(path: Path) -> tuple[LinkRule, ...]:
             return (all_but(passing(path.source, path.target)), *rules)
 
         self._adversary.set_rules(rules_of)
 
-    # Twins.
+    # Two ballots of one round.
 
     def _share_a_round(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random
@@ -93,7 +94,7 @@ class Attacks:
         others = [host for host in up if host is not lower and host is not higher]
         between = random.sample(others, min(len(others), adversary.enough))
         accepting = random.sample(between, random.randint(0, len(between)))
-        # Mostly it does not hear that its value is chosen.
+        # Mostly the candidate does not hear that its value is chosen.
         told = PHASE_1 | (PHASE_2 if random.random() < 0.2 else {Accept})
         adversary.starved = frozenset()
 
@@ -120,13 +121,13 @@ class Attacks:
         return follows_s + 0.05 + 0.1 * random.random()
 
     def _ask_both(self, asked: list[SimulatedHost]) -> None:
-        """Whoever campaigns next hears of both, mostly of the lower one's value first."""
+        """Let a candidate hear of both values, mostly of the lower ballot's first."""
         adversary, random = self._adversary, self._random
         lower = asked[0]
         self._link(lambda source, target: EVERYTHING if {source, target} <= set(asked) else _NOTHING)
         adversary.candidate = lower
         if random.random() < 0.6:
-            # It does not know yet that it leads no more; its next boot reports to itself first.
+            # It does not know yet that it is deposed; its next boot reports to itself first.
             lower.crash()
             adversary.injector.restart(lower)
             self._adversary.after(0.02, lambda: adversary.campaign(lower))
@@ -152,7 +153,7 @@ class Attacks:
         return lags_s + held_s + 0.1 + 0.25 * random.random()
 
     def _let_lag(self, learner: SimulatedHost, others: list[SimulatedHost], company: int = 0) -> None:
-        """The others decide, and the learner does not hear of it, nor do so many beside it."""
+        """Let the others decide while the learner, and ``company`` nodes beside it, do not hear of it."""
         adversary = self._adversary
         leader = next((host for host in adversary.world.leaders if host is not learner), others[0])
         beside = sorted((host for host in others if host is not leader), key=lambda host: host.decided)
@@ -163,7 +164,7 @@ class Attacks:
             self._adversary.after(delay_s, lambda: adversary.call(leader, 1))
 
     def _raise_learner(self, learner: SimulatedHost, others: list[SimulatedHost]) -> None:
-        """It campaigns, and what it asks for, or is told, is held until the lead has changed hands."""
+        """Make the learner campaign; hold its requests, or the answers, until the lead has changed hands."""
         adversary, random = self._adversary, self._random
         asked = random.sample(others, min(len(others), adversary.enough))
         adversary.starved, adversary.candidate = frozenset(), learner
@@ -174,7 +175,7 @@ class Attacks:
         if held:
             rules.append(LinkRule(held, hold=1.0))
         if random.random() < 0.3:
-            # It stays a candidate meanwhile, and wins by what was promised before.
+            # It stays a candidate meanwhile, and wins by these promises later.
             rules.append(LinkRule(frozenset({Promise}), hold=1.0))
         inside = PHASE_1 | _LEARNING | random.choice((HEARTBEATS, PHASE_2, HEARTBEATS | PHASE_2))
 
@@ -186,7 +187,7 @@ class Attacks:
         adversary.campaign(learner)
 
     def _depose(self, learner: SimulatedHost, others: list[SimulatedHost]) -> None:
-        """The others elect somebody and decide; the learner is told what is decided and nothing else."""
+        """Let the others elect a leader and decide; the learner hears what is decided, and nothing else."""
         adversary, random = self._adversary, self._random
         outward = HEARTBEATS if random.random() < 0.3 else _NOTHING
 
@@ -200,7 +201,7 @@ class Attacks:
         adversary.campaign(leader)
         self._adversary.after(0.03, lambda: adversary.campaign_unless_leading(leader))
 
-    # A laggard leads where the log has lost its end.
+    # A lagging node leads where the log has lost its end.
 
     def _damage_behind_laggard(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random
@@ -209,7 +210,7 @@ class Attacks:
         if not any(host.may_be_damaged for host in others):
             return 0.0
         lags_s = 0.07 + 0.06 * random.random()
-        # As many lag as the others can do without, so that those left know as little as the next leader.
+        # Let as many lag as the others can do without, so that those that remain know as little as the next leader.
         self._let_lag(laggard, others, len(adversary.world.hosts) - adversary.enough - 2)
         self._adversary.after(lags_s, lambda: damage_chosen(adversary, others, laggard, laggard.decided + 1))
         return lags_s + 0.15 + 0.2 * random.random()
@@ -232,11 +233,11 @@ class Attacks:
         return 0.2 + 0.1 * random.random()
 
     def _lose_what_was_accepted(self, victim: SimulatedHost, since: int) -> None:
-        """The end of its log is lost, and its next boot hears nothing but what was said to the one before."""
+        """Lose the end of the victim's log; its next boot hears only what was sent to the former one."""
         self._link(lambda source, target: _NOTHING if victim in (source, target) else EVERYTHING)
         lose_end(self._adversary, victim, victim, since)
 
-    # Torn answers.
+    # Parts of two answers.
 
     def _lose_parts_of_answers(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random
@@ -253,7 +254,7 @@ class Attacks:
         return 0.15 + 0.1 * random.random()
 
     def _lose_parts(self, candidate: SimulatedHost, partial: SimulatedHost) -> None:
-        """``candidate`` leads with the promises of others; from ``partial`` it hears parts of two answers."""
+        """Let ``candidate`` lead with the promises of others, and hear from ``partial`` parts of two answers."""
         adversary = self._adversary
         again, parts = LinkRule(frozenset({Prepare}), copies=1.0), LinkRule(frozenset({Promise}), loss=0.5)
 
@@ -269,7 +270,7 @@ class Attacks:
         adversary.candidate = candidate
         adversary.campaign(candidate)
 
-    # A hole.
+    # A gap.
 
     def _leave_a_gap(self, up: list[SimulatedHost]) -> float:
         adversary, random = self._adversary, self._random

@@ -1,13 +1,13 @@
-"""An adversary that decides, round after round, who campaigns, whom it reaches, and what is lost meanwhile.
+"""Contested elections: an adversary decides, in rounds, who campaigns, whom it reaches, and what is lost meanwhile.
 
-It looks at the cluster before each round (who leads, who lags, what is held where), and never at the code under
-test. A round makes one node campaign at once, or two; some quorum may answer, and of that quorum some may accept
-what is proposed then; other messages pass by groups of kinds, are lost, or are held until the lead has changed
-hands. One node at a time is starved: it hears who leads and nothing of what is decided, so it falls behind. Between
-rounds there is peace, in which the others decide more. Some rounds are ``plays`` of several steps, or ``strikes``.
+Before each round it looks at the cluster (who leads, who lags, who holds what), never at the code under test. A round
+makes one or two nodes campaign at once. Some quorum may answer, and some of that quorum may accept what is then
+proposed. Other messages pass by groups of kinds, are lost, or are held until the lead has changed hands. One node at a
+time is starved: it hears who leads and nothing of what is decided, so it falls behind. In some rounds nothing is
+disturbed, and the others decide more. Some rounds are ``attacks`` of several steps, or damage what was chosen.
 
-The rounds follow the argument by which Paxos is proved: a value is chosen by one quorum while the next leader asks
-another (Lamport, "Paxos Made Simple", 2.2).
+The rounds follow the proof of Paxos: a value is chosen by one quorum while the next leader asks another (Lamport,
+"Paxos Made Simple", 2.2).
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from paxospp.testing.simulation.world.path import Path
 _PARTIAL = (LinkRule(frozenset({Promise}), loss=0.4), LinkRule(frozenset({Prepare}), copies=0.7))
 _ANSWERS_HELD = LinkRule(frozenset({Accepted}), hold=1.0)
 _PASS_OUTSIDE = {PHASE_1: 0.05, PHASE_2: 0.1, HEARTBEATS: 0.2, FETCHES: 0.35, SNAPSHOTS: 0.35, CALLS: 0.2}
-"""Chance that messages of these kinds pass between nodes of which neither is asked by the other."""
+"""Chance that messages of these kinds pass between nodes that do not ask each other."""
 _PASS_INSIDE = {HEARTBEATS: 0.7, FETCHES: 0.6, SNAPSHOTS: 0.6, CALLS: 0.5}
-"""Chance of the same between a candidate and those it asks."""
+"""Chance that messages of these kinds pass between a candidate and the nodes that it asks."""
 _ATTACKS = 0.4
-"""Share of the rounds that are plays."""
+"""Share of the rounds that are attacks."""
 
 
 class ContestedElections:
-    """The rounds of one run, one after another."""
+    """Runs the rounds of one run, one after another."""
 
     def __init__(self, injector: Injection) -> None:
         self._adversary = Adversary(injector)
@@ -56,12 +56,12 @@ class ContestedElections:
         self._attacks = Attacks(self._adversary)
 
     def begin(self) -> None:
-        """Let the first round begin soon."""
+        """Schedule the first round."""
         if self._faults.contest_s:
             self._world.clock.after(self._random.expovariate(1 / self._faults.contest_s), self._next)
 
     def _next(self, _: object) -> None:
-        """One round: peace, a play, a damage_chosen, or a duel of one or two candidates."""
+        """Begin a round: an undisturbed one, an attack, damage to what was chosen, or one or two candidates."""
         if not self._injector.is_on:
             return
         random, adversary, mean_s = self._random, self._adversary, self._faults.contest_s
@@ -82,7 +82,7 @@ class ContestedElections:
         self._world.clock.after(length_s, self._next)
 
     def on_leader(self, host: SimulatedHost) -> None:
-        """``host`` has taken the lead: somebody calls it, so that it has something to propose."""
+        """Have clients call ``host``, which has taken the lead, so that it has something to propose."""
         if self._faults.contest_s and self._random.random() < 0.7:
             self._world.clock.after(0.001, self._call, host)
 
@@ -90,7 +90,7 @@ class ContestedElections:
         self._adversary.call(host, self._random.randint(1, 2))
 
     def _choose_candidate(self, up: list[SimulatedHost]) -> SimulatedHost:
-        """A node that lags, one that led just before, or anybody."""
+        """Return a node that lags, the latest candidate, or any node."""
         random, last = self._random, self._adversary.candidate
         draw = random.random()
         if draw < 0.35:
@@ -111,7 +111,7 @@ class ContestedElections:
             adversary.campaign(candidate)
 
     def _disturb_disk(self, candidate: SimulatedHost) -> None:
-        """Its own promise comes late; perhaps it campaigns once more before that is on disk."""
+        """Delay the candidate's own promise; perhaps make it campaign again before that is on disk."""
         random = self._random
         if random.random() < 0.2:
             candidate.stall(random.expovariate(1 / self._faults.contest_s))
@@ -126,7 +126,7 @@ class ContestedElections:
     # Links.
 
     def _link(self, asked: dict[SimulatedHost, list[SimulatedHost]]) -> None:
-        """Candidates reach those they ask, for phase 1; of these, some for phase 2."""
+        """Let candidates reach the nodes they ask for phase 1, and some of these for phase 2."""
         random, adversary = self._random, self._adversary
         accepting = {candidate: self._accepting(others) for candidate, others in asked.items()}
         inside = frozenset().union(*(group for group, chance in _PASS_INSIDE.items() if random.random() < chance))
@@ -145,7 +145,7 @@ class ContestedElections:
         adversary.set_rules(rules_of)
 
     def _accepting(self, asked: list[SimulatedHost]) -> Collection[SimulatedHost]:
-        """Whose acceptances may be asked for."""
+        """Return the nodes that may be asked to accept."""
         draw = self._random.random()
         if draw < 0.3:
             return ()

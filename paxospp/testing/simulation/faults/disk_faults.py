@@ -1,4 +1,4 @@
-"""What goes wrong with single operations of a disk: writes, reads, steps on snapshots, and crashes between them."""
+"""Faults of single disk operations: writes, reads, steps on snapshots, and crashes between operations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paxospp.testing.simulation.world.virtual_time import Clock
 
 
 class DiskWorld(Protocol):
-    """The part of the world that faults of disks need."""
+    """The part of the world that disk faults need."""
 
     @property
     def clock(self) -> Clock: ...
@@ -23,7 +23,7 @@ class DiskWorld(Protocol):
 
 
 class DiskHost(Protocol):
-    """The part of a host that faults of its disk need."""
+    """The part of a host that disk faults need."""
 
     @property
     def world(self) -> DiskWorld: ...
@@ -45,16 +45,16 @@ class DiskHost(Protocol):
 
 
 class InjectedError(StorageError):
-    """A disk failed because the simulation said so."""
+    """An error of a disk that the simulation injects."""
 
 
 class DiskFaults:
-    """Draws what goes wrong with each operation, one random stream per family."""
+    """Draws what goes wrong with each operation, from one random stream per family."""
 
     def __init__(self, seed: str, write_s: float) -> None:
         self._write_s = write_s
         self.write_returns_at = 0.0
-        """When the last write that began returns, if the node lives on."""
+        """When the latest write returns, if the node lives until then."""
         self._speed = Random(f"{seed} disk speed")
         self._random = {
             family: Random(f"{seed} {family} operations")
@@ -62,7 +62,7 @@ class DiskFaults:
         }
 
     def write_s(self, host: DiskHost) -> float:
-        """How long a write takes."""
+        """Draw the duration of a write."""
         slower = host.slow_disk
         return self._speed.expovariate(1 / self._write_s) * slower
 
@@ -70,7 +70,7 @@ class DiskFaults:
         return 0.0002 + 0.001 * self._speed.random() * host.slow_disk
 
     def on_write(self, host: DiskHost) -> Exception | None:
-        """What goes wrong with the write that just began; the error it ends in, if it ends in one."""
+        """Draw what goes wrong with the write that just began; return the error it ends in, if any."""
         faults, disk, draw = host.faults, host.disk, self._random
         if faults.sync_error and draw["D3"].random() < faults.sync_error:
             disk.fail(draw["D3"], survives=False)
@@ -92,7 +92,7 @@ class DiskFaults:
         return None
 
     def on_read(self, host: DiskHost) -> Exception | None:
-        """The error a read ends in."""
+        """Draw the error that a read ends in, if any."""
         faults, random = host.faults, self._random["D5"]
         if faults.read_error and host.may_be_damaged and random.random() < faults.read_error:
             host.world.coverage["read failed"] += 1
@@ -100,18 +100,18 @@ class DiskFaults:
         return None
 
     def on_snapshot(self, host: DiskHost) -> None:
-        """A step on a snapshot may end in an error, which is no end of the node."""
+        """Perhaps fail a step on a snapshot, which does not stop the node."""
         chance = host.faults.snapshot_error
         if chance and self._random["D14"].random() < chance:
             host.world.coverage["a step on a snapshot failed"] += 1
             raise InjectedError("snapshot: EIO")
 
     def dies_at_snapshot(self, host: DiskHost) -> bool:
-        """Whether the node is killed between two steps of a snapshot (D17)."""
+        """Return whether the node is killed between two steps of a snapshot (D17)."""
         chance = host.faults.crash_at_snapshot
         return chance > 0.0 and self._random["D17"].random() < chance
 
     def dies_here(self, host: DiskHost) -> bool:
-        """Whether the node is killed exactly between two operations of its storage (P2)."""
+        """Return whether the node is killed exactly between two operations of its storage (P2)."""
         chance = host.faults.crash_at_write
         return chance > 0.0 and self._random["P2"].random() < chance

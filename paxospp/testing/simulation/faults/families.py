@@ -1,13 +1,12 @@
-"""What may go wrong: one frozen value of chances and rates, drawn per seed, family by family.
+"""The families of faults, and how much of each a seed draws.
 
-Names and ranges follow the fault model of *FAULTS.md (b)*. A family is one letter and number
-(``N1`` message loss, ``D6`` rotten slots ...) and owns the fields that say how much of it there
-is; ``without`` puts them back to nothing. Every family draws from a random stream of its own, so
-that switching one off leaves the others' draws as they were: that is what makes a failing seed
-shrink.
+A family is a letter and a number (``N1`` message loss, ``D6`` damaged slots); ``README.md`` lists what is expected of
+the cluster under each. A family owns the fields of ``Faults`` that say how much of it there is. Every family draws from
+a random stream of its own, so switching one off leaves the draws of the others as they were: so a failing seed can be
+shrunk.
 
-Reference: Groce et al., "Swarm Testing" (2012): half of all runs have few faults, for too many at
-once hide the deep states.
+Reference: Groce et al., "Swarm Testing" (2012): half of all runs have few faults, for too many at once hide the deep
+states.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from random import Random
 class Faults:
     """Chances are per message, operation or command; rates are per virtual second, over all nodes."""
 
-    # The network.
+    # Network.
     loss: float = 0.0
     """N1: a message is lost."""
     duplicate: float = 0.0
@@ -35,39 +34,39 @@ class Faults:
     partition_rate: float = 0.0
     """N4: the nodes fall into two parts."""
     depose_s: float = 0.0
-    """N4: mean time after which whoever took the lead is cut off, with fewer than half; 0: never."""
+    """N4: mean time after which a new leader is cut off, with fewer than half of the nodes; 0: never."""
     usurp: float = 0.0
-    """N4: chance that somebody of those left campaigns at once then, however far behind."""
+    """N4: chance that one of the remaining nodes campaigns at once then, however far behind."""
     one_way_rate: float = 0.0
     """N5: some links carry messages in one direction only."""
     partial_rate: float = 0.0
     """N6: a bridge, a chain, or one node that alone reaches a quorum."""
     clog_rate: float = 0.0
-    """N7: a link holds back what it carries, and lets it go later."""
+    """N7: a link holds back what it carries, and releases it later."""
     half_open: float = 0.0
-    """N8: after a restart of its peer a link swallows everything until keep-alive finds out."""
+    """N8: after a restart of its peer, a link loses everything until keep-alive finds out."""
     mangle: float = 0.0
-    """N9: a frame arrives with a flipped bit, cut, too long, or for somebody else."""
+    """N9: a frame arrives with a flipped bit, cut, too long, or addressed to another node."""
     forge_rate: float = 0.0
     """N9: frames of another cluster, group, unknown node or unknown kind arrive."""
     capacity: int = 0
-    """N10: no more than this many messages are under way on one link; 0 for no bound."""
+    """N10: greatest number of messages under way on one link; 0: no bound."""
 
     interference_rate: float = 0.0
     """N11: for an interval, links lose, hold, double or delay some kinds of messages in one direction."""
     contest_s: float = 0.0
-    """N12: mean length of the rounds in which somebody campaigns at once and reaches some of the others; 0: none."""
+    """N12: mean length of the rounds of contested elections; 0: none."""
 
     fetch_only_s: float = 0.0
-    """N13: mean of the times between which one node hears of entries and snapshots only; 0: never."""
+    """N13: mean time between rounds in which one node hears only entries and snapshots; 0: never."""
 
     targeted_s: float = 0.0
-    """N14: mean time between two looks for a node in the state that is waited for, in which it is struck; 0: none."""
+    """N14: mean time between two looks for a node in the state that faults are aimed at; 0: never."""
 
     script_s: float = 0.0
-    """N15: mean time after which the story of a rehearsal begins again; 0: never."""
+    """N15: mean time after which the script of the profile begins again; 0: never."""
 
-    # The processes.
+    # Processes.
     crash_rate: float = 0.0
     """P1: a node is killed."""
     crash_all: float = 0.0
@@ -79,15 +78,15 @@ class Faults:
     crash_in_recovery: float = 0.0
     """P4: a node that starts is killed again before it has come up, or right after."""
     slowness_s: float = 0.0
-    """P5: what each event costs one slow node."""
+    """P5: time that each event costs one slow node."""
     local_fault: float = 0.0
-    """P6: a command meets trouble of this machine only (MemoryError, an OSError)."""
+    """P6: a command fails on one machine only (MemoryError, an OSError)."""
 
-    # The disks.
+    # Disks.
     lose_unsynced: bool = False
-    """D1: a crash takes some of what was not synced; else the disk keeps all it was given."""
+    """D1: a crash takes some of what was not synced; otherwise the disk keeps all it was given."""
     torn: bool = False
-    """D2: the write under way at a crash is never there; else it may be."""
+    """D2: the write under way at a crash is never there; otherwise it may be."""
     sync_error: float = 0.0
     """D3: a write ends in an error, and what it wrote is gone."""
     write_error: float = 0.0
@@ -103,19 +102,19 @@ class Faults:
     misdirect: float = 0.0
     """D8: a write goes to another slot's place; both are damaged."""
     lost_write: float = 0.0
-    """D9: a write that returned never reached the platter, and the anchor shows it."""
+    """D9: a write that returned never reached the disk, and the anchor shows it."""
     lost_end: float = 0.0
-    """D9: who was cut off beside its leader is killed, and what it wrote last never reached the platter."""
+    """D9: a follower that was cut off with its leader is killed, and its latest writes never reached the disk."""
     copy_rot_rate: float = 0.0
     """D10: one of the two copies of the promise is damaged, and repaired from the other."""
     both_rot: float = 0.0
-    """D11: at a crash both copies of the promise are damaged: that storage does not load any more."""
+    """D11: at a crash both copies of the promise are damaged, and the storage does not load any more."""
     wipe_rate: float = 0.0
     """D12: a node comes back with an empty disk."""
     founder_wipe: float = 0.0
-    """D12: chance, every now and then, that a node loses its disk that has just promised to who founds the cluster."""
+    """D12: chance, now and then, that a node which has just promised to a founder loses its disk."""
     swap_rate: float = 0.0
-    """D13: two nodes come back with each other's disk, until somebody notices."""
+    """D13: two nodes come back with each other's disk, until this is noticed."""
     snapshot_error: float = 0.0
     """D14: an operation on a snapshot, staged or read, ends in an error."""
     snapshot_rot: float = 0.0
@@ -125,36 +124,36 @@ class Faults:
     stall_rate: float = 0.0
     """D16: a disk hangs for up to two minutes."""
     stall_s: float = 0.0
-    """D16: mean time for which it does, if not that long; 0: from one second on."""
+    """D16: mean time for which a disk hangs; 0: drawn from one second to two minutes."""
     slow_disk: float = 1.0
-    """D16: one disk is so many times slower."""
+    """D16: factor by which one disk is slower."""
     crash_at_snapshot: float = 0.0
     """D17: the node dies between two steps of taking, sending or installing a snapshot."""
     chosen_loss: float = 0.0
-    """D18: chance that a round of N12 damages what was chosen, and makes a node that lags lead."""
+    """D18: chance that a round of N12 damages what was chosen, and makes a lagging node lead."""
 
     sole_loss_s: float = 0.0
     """D19: mean time after which a leader loses what nobody else knows decided, and leads again; 0: never."""
 
-    # The clocks.
+    # Clocks.
     drift: float = 0.0
     """C1: clocks run faster or slower by up to this share, and differ by up to an hour."""
     clock_step_rate: float = 0.0
     """C2: a wall clock jumps by up to an hour, or stands still."""
 
-    # The clients.
+    # Clients.
     impatience: float = 0.0
-    """K1: chance that a client waits only milliseconds, and goes on with another node."""
+    """K1: chance that a client waits only milliseconds and goes on with another node."""
     client_crash_rate: float = 0.0
-    """K2: a client is gone, and an old copy of its runs comes again from elsewhere."""
+    """K2: a client is gone, and old copies of its runs arrive again from elsewhere."""
     burst_rate: float = 0.0
     """K3: many calls at once."""
     hostile_rate: float = 0.0
-    """K4: calls too large or of no sense."""
+    """K4: calls that are too large or make no sense."""
 
     @property
     def families(self) -> tuple[str, ...]:
-        """The families that do something here."""
+        """Return the families of which there is any here."""
         nothing = Faults()
         return tuple(
             family
@@ -163,12 +162,12 @@ class Faults:
         )
 
     def without(self, *families: str) -> Faults:
-        """The same with these families switched off."""
+        """Return these faults with some families switched off."""
         nothing = Faults()
         return replace(self, **{name: getattr(nothing, name) for family in families for name in FAMILIES[family]})
 
     def only(self, families: Collection[str]) -> Faults:
-        """The same with all others switched off."""
+        """Return these faults with all other families switched off."""
         return self.without(*(family for family in FAMILIES if family not in families))
 
 
@@ -220,13 +219,13 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "K3": ("burst_rate",),
     "K4": ("hostile_rate",),
 }
-"""Who owns which fields."""
+"""The fields that each family owns."""
 
 assert {name for names in FAMILIES.values() for name in names} == {field.name for field in fields(Faults)}
 
 
 def _share(low: float, high: float) -> Callable[[Random], float]:
-    """Small values are as likely as large ones: uniform in the exponent."""
+    """Return a draw that is uniform in the exponent: small values are as likely as large ones."""
     return lambda random: low * (high / low) ** random.random()
 
 
@@ -293,28 +292,28 @@ _CONTESTS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = 
     "D18": {"chosen_loss": lambda random: random.choice((0.15, 0.4))},
     "K3": {"burst_rate": _share(0.3, 1.5)},
 }
-"""An adversary decides who campaigns, and whom it reaches."""
+"""An adversary decides who campaigns and whom it reaches."""
 
 _ALWAYS = ("N4", "N12")
-"""Without these there is no churn, and there are no duels."""
+"""Families that are never left out of churn and contested elections."""
 
 
 def draws_contests(seed: int) -> bool:
-    """Whether under ``seed`` an adversary decides who campaigns when; see ``duels``."""
+    """Return whether an adversary decides who campaigns under ``seed``; see ``contested_elections``."""
     return 0.15 <= Random(f"{seed} swarm").random() < 0.7
 
 
 def draws_churn(seed: int) -> bool:
-    """Whether under ``seed`` the lead changes hands all the time."""
+    """Return whether the lead changes hands all the time under ``seed``."""
     return 0.7 <= Random(f"{seed} swarm").random() < 0.83
 
 
 def draw_faults(seed: int) -> Faults:
-    """What goes wrong under ``seed``, apart from its drill.
+    """Return the faults under ``seed``, apart from its profile.
 
-    A seventh of all seeds has few families, and a sixth about half of them. In the others few families join an
-    adversary that decides who campaigns, or faults that cost one leader after another: what is wrong with recovery
-    shows where recovery follows recovery.
+    A seventh of all seeds has few families, and a sixth about half of them. The others combine few families with
+    contested elections, or with faults that cost one leader after another: faults in recovery show where one recovery
+    follows another.
     """
     half = Random(f"{seed} swarm").random() >= 0.83
     share = 0.45 if half else 0.06 if draws_contests(seed) else 0.12

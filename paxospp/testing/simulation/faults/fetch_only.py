@@ -1,9 +1,10 @@
-"""Whispers: for a moment one node hears nothing but what it asks of its peers, entries and snapshots.
+"""For a moment, one node hears only what it fetches from its peers: entries and snapshots.
 
-First it falls behind and knows it. Then everything else it would hear is lost, somebody else takes the lead, and
-what it fetches may be the first it hears of that leader's ballot. It may itself be campaigning or leading then.
+First the node falls behind and knows it. Then everything else that it would hear is lost, another node takes the lead,
+and what the node fetches may be the first it hears of that leader's ballot. The node may be campaigning or leading
+then.
 
-Reference: rule 1 of ``paxospp/engine/README.md``, for whatever tells that something is decided.
+Reference: rule 1 of ``paxospp/engine/README.md``, for every message that says something is decided.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 
 
 class FetchOnlyRounds:
-    """The rounds of one run, one after another."""
+    """Runs the rounds of one run, one after another."""
 
     def __init__(self, injector: Injection) -> None:
         self._injector = injector
@@ -26,12 +27,12 @@ class FetchOnlyRounds:
         self._random = Random(f"{self._world.seed} N13 whispers")
 
     def begin(self) -> None:
-        """Let the first round begin soon."""
+        """Schedule the first round."""
         if self._mean_s and len(self._world.hosts) > 2:
             self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._starve)
 
     def _starve(self, _: object) -> None:
-        """A node that does not lead hears who leads, and nothing of what is decided."""
+        """Starve a node that does not lead: it hears who leads, and nothing of what is decided."""
         if not self._injector.is_on:
             return
         host = self._random.choice([host for host in self._world.hosts if host not in self._world.leaders])
@@ -39,13 +40,13 @@ class FetchOnlyRounds:
         self._world.clock.after(0.05 + self._random.expovariate(1 / self._mean_s), self._promote, host)
 
     def _promote(self, host: SimulatedHost) -> None:
-        """Perhaps it takes the lead as it is; what it lacks is still kept from it."""
+        """Perhaps make the starved node campaign."""
         if self._random.random() < 0.6:
             self._campaign(host)
         self._world.clock.after(0.005 + 0.02 * self._random.random(), self._isolate, host)
 
     def _isolate(self, host: SimulatedHost) -> None:
-        """It hears nothing, and somebody else takes the lead and goes on."""
+        """Let the node hear nothing while another one takes the lead and decides."""
         self._set(host, LinkRule(EVERYTHING, loss=1.0))
         random, clock = self._random, self._world.clock
         if random.random() < 0.4:
@@ -57,7 +58,7 @@ class FetchOnlyRounds:
 
     def _let_fetch(self, host: SimulatedHost) -> None:
         random = self._random
-        # Slowly at times, so that a leader gets on and never gets there.
+        # Slowly at times, so that a leader makes progress and never gets all of it.
         delay_s = self._world.plan.config_of(host.index).election_timeout_s * random.choice((0.0, 0.0, 0.3))
         lost = EVERYTHING - FETCHES - SNAPSHOTS if random.random() < 0.8 else HEARTBEATS
         self._set(host, LinkRule(lost, loss=1.0), *([LinkRule(FETCHES, delay_s=delay_s)] if delay_s else []))
@@ -74,7 +75,7 @@ class FetchOnlyRounds:
         return [other for other in self._world.hosts if other is not host]
 
     def _set(self, host: SimulatedHost, *rules: LinkRule) -> None:
-        """These and no others hold on the links to ``host``."""
+        """Set the rules of the links to ``host``."""
         for path in self._world.network.paths:
             if path.target is host:
                 path.rules = rules

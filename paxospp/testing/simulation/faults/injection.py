@@ -11,9 +11,9 @@ from paxospp.testing.simulation.world.network import KEEP_ALIVE_S
 from paxospp.testing.simulation.world.world import SimulatedWorld
 
 RESTART_S = 1.0
-"""Mean time after which whoever runs a node starts it again."""
+"""Mean time after which an operator restarts a node."""
 RESTART_SOON_S = 0.1
-"""The same once nothing new goes wrong, exactly."""
+"""Exact time after which a node restarts once no new faults are injected."""
 
 
 class Injection:
@@ -44,7 +44,7 @@ class Injection:
         return random
 
     def victim(self, random: Random, hosts: list[SimulatedHost]) -> SimulatedHost:
-        """One of ``hosts``: often whoever leads, for that is where it hurts."""
+        """Return one of ``hosts``: in half of all cases a leader, for faults of leaders do the most harm."""
         leaders = [host for host in self.world.leaders if host in hosts]
         return random.choice(leaders if leaders and random.random() < 0.5 else hosts)
 
@@ -57,7 +57,7 @@ class Injection:
         self.world.clock.after(down_s, self.restart, host)
 
     def restart(self, host: SimulatedHost) -> None:
-        """It is started again, if it is down and may be."""
+        """Start ``host`` again, if it is down and may be started."""
         if host.loop is not None or not host.wants_up:
             return
         if host.disk.image.unreadable is not None:
@@ -69,7 +69,7 @@ class Injection:
         host.start()
 
     def half_open(self, host: SimulatedHost) -> None:
-        """Links to a node that was away may be dead without knowing it (N8)."""
+        """Perhaps make links to a restarted node half-open: their senders do not notice that they are dead (N8)."""
         faults, random = self.faults, self.stream("N8")
         if not faults.half_open or not self.is_on:
             return
@@ -78,7 +78,7 @@ class Injection:
                 path.dead_until = self.world.clock.now + random.random() * KEEP_ALIVE_S
 
     def wipe(self, host: SimulatedHost) -> None:
-        """It comes back with an empty disk."""
+        """Kill ``host`` and give it an empty disk."""
         host.crash()
         host.disk = SimulatedDisk()
         host.sender = host.sender._replace(incarnation=0)

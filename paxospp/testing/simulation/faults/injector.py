@@ -1,10 +1,9 @@
-"""Makes things go wrong: who is killed, cut off, paused, damaged, and when.
+"""Injects the faults of a run: kills, pauses and damages nodes, and begins what the other modules inject.
 
-Every family is a process of its own on the clock, with its own random stream, from ``begin`` to
-``end``; faults of single operations and messages are drawn where these happen. Lasting damage is
-kept to so many disks that the cluster can still go on (``may_be_damaged``), except where the plan
-says that waiting may be right. What is done to links stands in ``link_troubles``, and
-what is done to leaders in ``leader_troubles``.
+Every family is scheduled by itself, with its own random stream, from ``begin`` to ``end``. Faults of single operations
+and messages are drawn where these happen. Lasting damage is limited to so many disks that the cluster can go on
+(``may_be_damaged``), unless the plan says that it may get stuck. Faults of links are in ``link_faults``, and those of
+leaders in ``leader_faults``.
 
 Reference: Kingsbury's nemesis (Jepsen).
 """
@@ -34,12 +33,12 @@ YEAR_2026 = 1_770_000_000
 
 
 class FaultInjector(Injection):
-    """The faults of one run."""
+    """Injects the faults of one run."""
 
     def __init__(self, world: SimulatedWorld) -> None:
         super().__init__(world)
         self._wall: dict[NodeId, tuple[float, float]] = {}
-        """Per node what its wall clock is ahead, and the virtual second at which it stopped, or 0."""
+        """By node: how far its wall clock is ahead, and the virtual second at which it stopped, or 0."""
         self._set_clocks()
         self._links = LinkFaults(self)
         self.leader_faults = LeaderFaults(self)
@@ -60,7 +59,7 @@ class FaultInjector(Injection):
     # Beginning and ending.
 
     def begin(self) -> None:
-        """From now on things go wrong."""
+        """Inject faults from now on."""
         self.is_on = True
         faults = self.faults
         if faults.slow_disk > 1:
@@ -105,11 +104,11 @@ class FaultInjector(Injection):
         self._inject_later(family, rate, inject)
 
     def end(self) -> None:
-        """Nothing new goes wrong; what is wrong stays so."""
+        """Inject no new faults; existing ones stay."""
         self.is_on = False
         self.world.network.interference.release_all()
 
-    # The processes.
+    # Processes.
 
     def _up(self) -> list[SimulatedHost]:
         return [host for host in self.world.hosts if host.loop is not None]
@@ -143,7 +142,7 @@ class FaultInjector(Injection):
             image.unreadable = "both copies of the promise are damaged"
 
     def on_start(self, host: SimulatedHost) -> None:
-        """A node came up; it may be killed in its recovery (P4)."""
+        """Note that a node came up; perhaps kill it while it recovers (P4)."""
         self.world.network.interference.on_change()
         chance, random = self.faults.crash_in_recovery, self.stream("P4")
         if self.is_on and chance and random.random() < chance:
@@ -154,13 +153,13 @@ class FaultInjector(Injection):
             self.world.coverage["killed in its recovery"] += 1
 
     def on_leader(self, host: SimulatedHost) -> None:
-        """``host`` leads from now on."""
+        """Note that ``host`` leads from now on."""
         self.world.network.interference.on_change()
         self.contested_elections.on_leader(host)
         self.leader_faults.on_leader(host)
 
     def on_load(self, host: SimulatedHost) -> None:
-        """A load may end in an error, which is gone the next time (D5, D15)."""
+        """Perhaps raise an error that is gone at the next load (D5, D15)."""
         if not self.is_on:
             return
         chance = max(self.faults.refuse_load, self.faults.read_error if host.may_be_damaged else 0.0)
@@ -168,7 +167,7 @@ class FaultInjector(Injection):
             raise InjectedError("load: EIO")
 
     def on_command(self) -> None:
-        """A command may meet trouble that only this machine has (P6)."""
+        """Perhaps fail a command on this machine only (P6)."""
         chance = self.faults.local_fault
         if self.is_on and chance and self.stream("P6").random() < chance:
             self.world.coverage["trouble of one machine"] += 1
@@ -180,7 +179,7 @@ class FaultInjector(Injection):
             self.victim(random, up).sleep(min(0.1 * 600 ** random.random(), 60.0))
             self.world.coverage["paused"] += 1
 
-    # The disks.
+    # Disks.
 
     def _is_founded(self, host: SimulatedHost) -> bool:
         return Slot(1) in self.world.invariants.chosen.values
@@ -217,7 +216,7 @@ class FaultInjector(Injection):
         if not self._is_founded(host) or not self.world.invariants.has_vote(host):
             return
         if any(host in pair for pair in self.swapped):
-            return  # the disk in it is that of one whose disk may have to last
+            return  # the disk in it belongs to a node whose disk may have to last
         self.wipe(host)
 
     def _swap(self, random: Random) -> None:
@@ -237,7 +236,7 @@ class FaultInjector(Injection):
         self.world.clock.after(0.2 + random.random(), self.swap_back)
 
     def swap_back(self, _: object = None) -> None:
-        """Whoever mixed the disks up puts them back."""
+        """Swap the disks back, as the operator who swapped them would."""
         for one, other in self.swapped:
             one.crash()
             other.crash()
@@ -246,7 +245,7 @@ class FaultInjector(Injection):
             self.restart_later(other)
         self.swapped.clear()
 
-    # The clocks.
+    # Clocks.
 
     def _step_clock(self, random: Random) -> None:
         host = random.choice(self.world.hosts)
@@ -257,6 +256,6 @@ class FaultInjector(Injection):
             self._wall[host.name] = (ahead + random.uniform(-3600, 3600), 0.0)
 
     def wall_clock(self, host: SimulatedHost) -> int:
-        """Microseconds since 1970, as the clock of ``host`` has it."""
+        """Return what the wall clock of ``host`` says, in microseconds since 1970."""
         ahead, stopped_at = self._wall[host.name]
         return int((YEAR_2026 + ahead + (stopped_at or self.world.clock.now)) * 1_000_000)

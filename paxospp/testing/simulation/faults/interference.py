@@ -1,4 +1,4 @@
-"""Applies the rules of links to messages, and keeps the messages that a rule holds back."""
+"""Applies the rules of links to messages, and keeps the messages that are held back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HELD_FOR = (1, 1, 2, 3)
 
 
 class Interference:
-    """Applies rules to messages, and keeps those that are held."""
+    """Applies rules to messages, and keeps those that are held back."""
 
     def __init__(self, seed: str, clock: Clock, arrive: Callable[[Packet], None], coverage: Counter[str]) -> None:
         self._clock = clock
@@ -26,7 +26,7 @@ class Interference:
         self._changes = 0
 
     def takes(self, packet: Packet, kind: type[Any]) -> bool:
-        """Whether the rules of its link keep ``packet`` from going its usual way."""
+        """Return whether a rule of its link stops ``packet``: it is lost, held, or delayed."""
         path, random = packet[0], self._random
         for rule in path.rules:
             if kind not in rule.kinds or (rule.slot and packet[2].slot != rule.slot):  # type: ignore[union-attr]
@@ -56,7 +56,7 @@ class Interference:
         self._held.append((self._changes + self._random.choice(_HELD_FOR), packet))
 
     def on_change(self) -> None:
-        """The lead has changed hands, or a node has started: what was held until now arrives."""
+        """Release what was held until now: the lead has changed hands, or a node has started."""
         self._changes += 1
         due = [packet for until, packet in self._held if until <= self._changes]
         if due:
@@ -64,7 +64,7 @@ class Interference:
             self._release(due)
 
     def release_all(self) -> None:
-        """Let everything that is held arrive."""
+        """Release everything that is held."""
         due = [packet for _, packet in self._held]
         self._held.clear()
         self._release(due)

@@ -1,15 +1,14 @@
-"""What hurts most: leaders that are lost with work in hand, and who comes after them.
+"""Faults of leaders: a leader is lost while it has work in hand, and a candidate that lags may follow it.
 
-Whoever took the lead is cut off before long, alone or with company. The company has accepted what
-its leader proposed and nobody else has; where disks lose writes (D9), it is killed then, and what
-it accepted never reached its platter. Of those left, somebody may lead who is far behind: he is
-made to campaign, without asking first whether anybody is ahead.
+A new leader is cut off before long, alone or with some followers. They have accepted what the leader proposed, and
+nobody else has. Where disks lose writes (D9), these followers are killed, and what they accepted is lost. One of the
+remaining nodes may be made to campaign without asking whether it may, even if it is far behind.
 
-Before there is a cluster, a node that is about to found one is cut off at once; it loses the
-founding value it accepted (D7), or one that had promised it comes back with an empty disk (D12).
+Before the founding, a node that is about to found the cluster is cut off at once; it loses the founding value that it
+accepted (D7), or a node that had promised to it comes back with an empty disk (D12).
 
-References: FAULTS N4, D7, D9, D12, B16, B20; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
-Storage" (2018).
+References: families N4, D7, D9 and D12; bugs B16 and B20; Alagappan et al., "Protocol-Aware Recovery for
+Consensus-Based Storage" (2018).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _WIPED_FOUNDERS = 0.5
 
 
 class LeaderFaults:
-    """The part of a run's troubles that looks for leaders."""
+    """Looks for leaders, and injects faults there."""
 
     def __init__(self, injector: Injection) -> None:
         self._injector = injector
@@ -43,16 +42,16 @@ class LeaderFaults:
         self._founders = Random(f"{seed} D7 founders troubles")
 
     def begin(self) -> None:
-        """From now on leaders are looked for."""
+        """Look for leaders from now on."""
         if self._faults.depose_s:
             self._depose(None)
         if self._faults.founder_wipe:
             self._look_for_founders(None)
 
-    # Cut off.
+    # Leaders that are cut off.
 
     def _depose(self, leader: SimulatedHost | None) -> None:
-        """Cut ``leader`` off if it still leads; then look for the next, who reached most of the others."""
+        """Cut ``leader`` off if it still leads; then look for the next leader that reaches most of the others."""
         if not self._injector.is_on:
             return
         world, random = self._world, self._random
@@ -69,7 +68,7 @@ class LeaderFaults:
             world.clock.after(_LOOK_S, self._depose, None)
 
     def _cut_off(self, *hosts: SimulatedHost) -> None:
-        """These hear each other and nobody else."""
+        """Cut these nodes off from all others."""
         side = {host.name for host in hosts}
         names = [host.name for host in self._world.hosts]
         self._world.network.cut((a, b) for a in names for b in names if (a in side) != (b in side))
@@ -83,7 +82,7 @@ class LeaderFaults:
         )
         return reached >= len(self._world.hosts) // 2
 
-    # What becomes of the company.
+    # Followers that are cut off with a leader.
 
     def _kill_with_loss(self, company: Iterable[SimulatedHost]) -> None:
         chance, random = self._faults.lost_end, self._losses
@@ -94,7 +93,7 @@ class LeaderFaults:
                 self._world.clock.after(random.random() * _SOON_S, self._lose_end, (host, host.loop))
 
     def _lose_end(self, what: tuple[SimulatedHost, VirtualLoop | None]) -> None:
-        """Kill it; what is not known to be decided had returned and never reached the platter, and nothing names it."""
+        """Kill the node; entries that it does not know decided are lost, and their slots cannot be named."""
         host, life = what
         image = host.disk.image
         if (
@@ -109,7 +108,7 @@ class LeaderFaults:
         self._world.coverage["the end of a log was lost beside its leader"] += 1
         self._world.clock.after(self._losses.random() * _SOON_S, self._injector.restart, host)
 
-    # Who comes next.
+    # Candidates that lag.
 
     def _raise_usurper(self, gone: set[SimulatedHost]) -> None:
         chance, random = self._faults.usurp, self._usurpers
@@ -121,10 +120,10 @@ class LeaderFaults:
             assert usurper.loop is not None
             usurper.take(usurper.loop, usurper.usurp, ())
 
-    # Before there is a cluster.
+    # Before the founding.
 
     def on_leader(self, host: SimulatedHost) -> None:
-        """``host`` leads from now on."""
+        """Perhaps inject faults into the founding: ``host`` leads before there is a cluster."""
         faults, random, clock = self._faults, self._founders, self._world.clock
         if not self._injector.is_on or self._world.invariants.chosen.membership is not None:
             return
@@ -138,7 +137,7 @@ class LeaderFaults:
             clock.after(random.random() * _FOUNDING_S, lambda _: self._world.network.cut(()))
 
     def _look_for_founders(self, _: object) -> None:
-        """Somebody campaigns to found the cluster; one that promises loses its disk, and the others hear nothing."""
+        """Make a node campaign to found the cluster; one that promises loses its disk, and the others hear nothing."""
         world, random = self._world, self._founders
         world.network.cut(())
         if not self._injector.is_on or world.invariants.chosen.membership is not None:
@@ -156,14 +155,14 @@ class LeaderFaults:
             world.clock.after(0.02, self._look_for_founders, None)
 
     def _wipe_founder(self, host: SimulatedHost) -> None:
-        """It has promised the founding leader, who is cut off and counts on this life of its storage."""
+        """Wipe a node that has promised to the founder, which is cut off and counts on this incarnation."""
         if self._injector.is_on and self._world.invariants.chosen.membership is None and not self._injector.swapped:
             self._injector.wipe(host)
             self._world.clock.after(self._founders.random() ** 3 * _SOON_S, self._injector.restart, host)
             self._world.coverage["a founder's disk was wiped"] += 1
 
     def _lose_founding(self, what: tuple[SimulatedHost, VirtualLoop, float]) -> None:
-        """Kill it once it has accepted its founding value, which nobody else has."""
+        """Kill the founder once it has accepted its founding value, which no other node has, and damage the value."""
         host, life, until = what
         clock = self._world.clock
         if host.loop is not life or clock.now > until or not self._injector.is_on:

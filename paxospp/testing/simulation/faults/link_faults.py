@@ -1,6 +1,6 @@
-"""What goes wrong with links: who cannot hear whom, in which direction, and for how long.
+"""Faults of links: which nodes cannot hear which, in which direction, and for how long.
 
-The names N4 to N11 are those of ``faults``.
+The names N4 to N11 are those of ``families``.
 
 References: Kingsbury's nemesis (Jepsen); FoundationDB's swizzle-clogging (N7).
 """
@@ -18,7 +18,7 @@ from paxospp.testing.simulation.world.path import Path
 
 
 class LinkFaults:
-    """The part of a run's troubles that is about links."""
+    """Injects faults of links."""
 
     def __init__(self, injector: Injection) -> None:
         self._injector = injector
@@ -36,7 +36,7 @@ class LinkFaults:
             self._world.network.cut(())
 
     def partition(self, random: Random) -> None:
-        """The nodes fall into two parts (N4)."""
+        """Split the nodes into two parts (N4)."""
         names = [host.name for host in self._world.hosts]
         if random.random() < 0.5:
             side = {self._injector.victim(random, self._world.hosts).name}
@@ -48,7 +48,7 @@ class LinkFaults:
         self._mend_later(random)
 
     def one_way(self, random: Random) -> None:
-        """Some links carry messages in one direction only (N5)."""
+        """Let some links carry messages in one direction only (N5)."""
         pairs = self._pairs(lambda a, b: True)
         victim = self._injector.victim(random, self._world.hosts).name
         match random.randrange(3):
@@ -62,11 +62,11 @@ class LinkFaults:
         self._mend_later(random)
 
     def partial(self, random: Random) -> None:
-        """Only one node reaches the others, or they are a chain, or two halves with a bridge (N6)."""
+        """Connect the nodes partially: a star, a chain, or two halves with one bridge (N6)."""
         names = [host.name for host in self._world.hosts]
         random.shuffle(names)
         match random.randrange(3):
-            case 0:  # only one node reaches the others
+            case 0:  # a star: one node reaches the others
                 linked = {(names[0], name) for name in names}
             case 1:  # a chain
                 linked = set(pairwise(names))
@@ -80,9 +80,9 @@ class LinkFaults:
         self._mend_later(random)
 
     def clog(self, random: Random) -> None:
-        """Some links hold back what they carry (N7)."""
+        """Hold back what some links carry (N7)."""
         paths = list(self._world.network.paths)
-        if random.random() < 0.3:  # all that one node would hear, or all that it says
+        if random.random() < 0.3:  # everything that one node would hear, or everything that it sends
             victim, inward = self._injector.victim(random, self._world.hosts), random.random() < 0.5
             paths = [path for path in paths if (path.target if inward else path.source) is victim]
         else:
@@ -92,7 +92,7 @@ class LinkFaults:
             self._world.clock.after(random.expovariate(1.0), self._world.network.unclog, path)
 
     def interfere(self, random: Random) -> None:
-        """For a while some kinds of messages fare badly on some links, all in one direction of one node or not."""
+        """Set a rule on some links for a while: on random ones, or on those to or from one node (N11)."""
         paths = list(self._world.network.paths)
         if not paths:
             return
@@ -114,7 +114,7 @@ class LinkFaults:
             path.rules = tuple(other for other in path.rules if other is not rule)
 
     def forge(self, random: Random) -> None:
-        """A frame arrives that nobody of the cluster sent (N9)."""
+        """Let a frame arrive that no node of the cluster sent (N9)."""
         network = self._world.network
         paths = [path for path in network.paths if path.target.parts is not None and path.source.sender.cluster_id]
         paths = [path for path in paths if path.target.sender.cluster_id]

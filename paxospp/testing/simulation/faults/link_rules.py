@@ -1,9 +1,8 @@
-"""Rules that stick to a link for a while: what becomes of some kinds of messages in one direction.
+"""Rules of links: what happens to some kinds of messages in one direction, for an interval.
 
-Loss that strikes every message alike starves nobody. A rule names a link, a direction and the kinds that it
-is about, and lasts for an interval: heartbeats are lost while fetches pass, promises arrive in part, acceptances
-wait. A message that is *held* stays in the network until the lead has changed hands once or twice, or a node
-has started again, and arrives then.
+Loss that hits all messages alike does not starve any kind. A rule names a link, a direction and kinds: heartbeats are
+lost while fetches pass, promises arrive in part, acceptances wait. A message that is *held* stays in the network until
+the lead has changed hands once or twice, or a node has restarted; then it arrives.
 
 References: Kingsbury's nemesis (Jepsen); Ozkan et al., "Randomized Testing of Distributed Systems with
 Probabilistic Guarantees" (2018), on schedulers that choose the order of messages.
@@ -41,28 +40,28 @@ FETCHES: Kinds = frozenset({CatchUp, Decided})
 SNAPSHOTS: Kinds = frozenset({SnapshotRequest, SnapshotChunk})
 CALLS: Kinds = frozenset({ForwardRuns, ReadRequest, ReadAnswer})
 GROUPS: tuple[Kinds, ...] = (PHASE_1, PHASE_2, HEARTBEATS, FETCHES, SNAPSHOTS, CALLS)
-"""All kinds, in groups that do one thing."""
+"""All kinds, grouped by their purpose."""
 
 EVERYTHING: Kinds = frozenset().union(*GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
 class LinkRule:
-    """What becomes of messages of these kinds on one link; chances are per message."""
+    """What happens to messages of these kinds on one link; chances are per message."""
 
     kinds: Kinds
     loss: float = 0.0
     hold: float = 0.0
     copies: float = 0.0
-    """Chance that it arrives, and a copy of it is held; with a delay, the copy comes so much later instead."""
+    """Chance that a copy of the message is held; with ``delay_s``, the copy arrives after the delay instead."""
     delay_s: float = 0.0
     """Mean of an exponential delay."""
     slot: int = 0
-    """Of messages about a slot, those about this one only; 0: all of them."""
+    """Of messages about slots, only those about this one; 0: all of them."""
 
 
 def draw_rule(random: Random) -> LinkRule:
-    """A rule about one group of kinds, two groups, or one kind alone."""
+    """Draw a rule about one group of kinds, two groups, or one kind alone."""
     kinds = frozenset().union(*random.sample(GROUPS, random.randint(1, 2)))
     if random.random() < 0.3:
         kinds = frozenset({random.choice(sorted(kinds, key=lambda kind: kind.__name__))})

@@ -1,6 +1,6 @@
-"""Frames that arrive otherwise than they left, and frames nobody of the cluster sent (N9).
+"""Frames that arrive damaged, and frames that no node of the cluster sent (N9).
 
-Uses the real wire codec: what it lets through that it should not, the invariants find.
+They go through the real codec: the judges find what it should not have let through.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Mangler:
         self._random = Random(f"{seed} N9 frames")
 
     def frame(self, sender: Sender, to: NodeId, message: Message) -> bytes:
-        """The frame that carries ``message``, as it arrives."""
+        """Return the frame that carries ``message``, as it arrives."""
         random = self._random
         data = encode_frame(sender, to, [message])
         if random.random() >= self.faults.mangle:
@@ -42,7 +42,7 @@ class Mangler:
                 return data[:start] + bytes(min(16, len(data) - start)) + data[start + 16 :]
 
     def forged(self, sender: Sender, to: NodeId) -> bytes:
-        """A well-formed frame that says something enormous, from somebody who has no say here, or not about that."""
+        """Return a frame with an enormous claim, of a stranger or under a ballot of another node; or random bytes."""
         random = self._random
         stranger = Sender(
             random.randbytes(16), sender.group, sender.node, sender.incarnation, sender.boot, sender.nonce

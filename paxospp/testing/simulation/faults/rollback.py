@@ -1,10 +1,10 @@
-"""Disks that come back older than they were: a run of its own, that asks only whether it is noticed.
+"""Disks that are rolled back: a run of its own, which checks only that a peer notices.
 
-A whole image put back takes with it every record that it ever was newer; no storage can tell, and no
-replica that loads it. A peer that remembers more can, and must say so. What else happens in such a
-run proves nothing, because one copy of acknowledged state is gone.
+An older image of a disk lacks every record that it was ever newer, so neither the storage nor the replica can tell. A
+peer that remembers more can, and must say so. Nothing else is checked in such a run, because one copy of acknowledged
+state is gone.
 
-References: FAULTS D13, B17, B18; DESIGN section 5, rule 8.
+References: family D13; bugs B17 and B18; rule 8 of ``paxospp/engine/README.md``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOTICE_S = 5.0
 
 
 def roll_back(world: SimulatedWorld, begin_calls: Callable[[], None]) -> None:
-    """Let a follower work, put an older image of its disk back, and see that a peer refuses it."""
+    """Let a follower work, put an older image of its disk back, and check that a peer refuses it."""
     random = Random(f"{world.seed} rollback")
     begin_calls()
     clock = world.clock
@@ -32,13 +32,13 @@ def roll_back(world: SimulatedWorld, begin_calls: Callable[[], None]) -> None:
     image = host.disk.image.copy()
     before = host.disk.image.boot_record
     if random.random() < 0.5:
-        # Started once from this image already: the second time it is a clone of that boot.
+        # Started from this image once already: the second start is a clone of that boot.
         host.crash()
         host.start()
     remembered = _accepted(host)
     clock.run_until(clock.now + _WORK_S)
     if _accepted(host) == remembered and host.disk.image.boot_record == before:
-        return  # nothing was acknowledged since: the image is not older in any way that shows
+        return  # nothing was acknowledged since, so it does not show that the image is older
     host.crash()
     host.disk.image = image
     world.invariants.forgive(host)
@@ -50,7 +50,7 @@ def roll_back(world: SimulatedWorld, begin_calls: Callable[[], None]) -> None:
         if other.parts is not None
         for reason in other.parts.replica.dropped
     ):
-        raise RuleBroken("D13", f"{host.name} came back with an older disk and nobody noticed")
+        raise RuleBroken("D13", f"{host.name} came back with an older disk and no peer noticed")
     world.coverage[NOTICED] += 1
 
 

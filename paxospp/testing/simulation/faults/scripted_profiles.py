@@ -1,24 +1,26 @@
-"""Rehearsals: one story each, of several steps, again and again in the same run; ``rehearsing`` tells them.
+"""The profiles of scripted faults: one script of several steps, repeated throughout the run.
 
-``drills`` make a situation likely, ``plays`` are drawn one after another from all that there are. What needs four steps
-in a row and then the right moment stays rare in both. Some seeds therefore rehearse one such story from their beginning
-to their end, with other nodes, slots and delays each time:
+Other profiles make a situation likely, and ``attacks`` are drawn at random. What takes four steps in a row and then the
+right moment stays rare in both. So some seeds repeat one script (``scripts``), with other nodes, slots and delays each
+time:
 
-* *Late promises*: a slot of which a candidate asks a quorum is damaged in its own log and was never accepted at the
-  other member. It leads, and before it can propose there, the late answer of somebody else reports a value (rule 2:
-  clean answers are counted slot by slot). Below lies a gap, which is filled while that damage is still there.
-* *Two leaders*: leases go off and on, a minority keeps its leader, and the others elect theirs when the leases that
-  they granted are over. The former one still counts what its minority grants (rule 6: by its own clock and the round).
-  Or somebody grants the new one a lease, loses the promise that came with it, and hears the former one next.
-* *Sole knowledge*: what only its leader knows decided is lost there, again and again (rule 4).
-* *Founders*: they are killed while a founding value is on its way, and those that hold it begin again (rule 9: it is
-  proposed again); or one loses its disk between its promise and the founding, or while others hold what names it.
-* *A star*: all nodes are linked to one that lags. Another one knows more and has lost the snapshot of it, so that it
-  can neither help nor lead (rule 5: who knows more goes first, and not for ever).
-* *Torn writes*: an acceptor hears of a leader by its first value, so that one write raises its promise and holds the
-  value; the power goes while it is made (rule 3: both are on disk or neither).
+* *Late promises*: a candidate asks a quorum about a slot that is damaged in its own log and was never accepted at the
+  other member. It leads, and before it can propose there, the late answer of a third node reports a value (rule 2:
+  clean answers are counted slot by slot). Below is a gap, which is filled while the damage is still there.
+* *Two leaders*: leases are switched off and on, a minority keeps its leader, and the others elect another one when
+  their leases have ended. The former leader still counts grants of its minority (rule 6: by its own clock and the
+  round). Or a node grants the new leader a lease, loses the promise that came with it, and hears the former leader
+  next.
+* *Sole copies*: what only its leader knows decided is lost there, again and again (rule 4).
+* *Founders*: they are killed while a founding value is being accepted, and its holders begin again (rule 9: it is
+  proposed again); or a node loses its disk between its promise and the founding, or while others hold a founding value
+  that lists it.
+* *A star*: all nodes are linked to one that lags. Another node knows more and has lost the snapshot of it, so that it
+  can neither help nor lead (rule 5: a node that knows more goes first, but not forever).
+* *Torn writes*: an acceptor hears of a leader by its first value, so one write raises the promise and holds the value;
+  the power fails during that write (rule 3: both are on disk or neither).
 
-Reference: Zhou et al., "FoundationDB" (2021), section 4.2; Lamport, "Paxos Made Simple" (2001), section 2.5, for gaps.
+References: Zhou et al., "FoundationDB" (2021), section 4.2; Lamport, "Paxos Made Simple" (2001), section 2.5, for gaps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tells the story that a run rehearses; ``rehearsals`` says which ones there are, and what they are for."""
+"""Runs the script that the plan names; ``scripted_profiles`` lists the scripts and what each is for."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Path
 
 _NOTHING = all_but(frozenset())
-"""Nothing passes."""
+"""A rule that loses everything."""
 
 
 class ScriptedFaults:
-    """The story of one run, told once more whenever it has ended."""
+    """Runs the script of one run again and again."""
 
     def __init__(self, injector: Injection) -> None:
         self._adversary = Adversary(injector)
@@ -35,12 +35,12 @@ class ScriptedFaults:
         }
         self._script = scripts.get(self._world.plan.profile)
         self._next_slot = 0
-        """Once this is decided, a story that is about slots may begin again."""
+        """The script begins again once this slot is decided, if it is about slots."""
 
     def begin(self) -> None:
-        """Let the first one begin soon."""
+        """Schedule the first time."""
         if self._mean_s and self._script is not None:
-            # What is founded is founded: that story has to begin before anybody else does.
+            # A cluster is founded once: that script has to begin before any node founds one.
             self._world.clock.after(0.005 if self._world.plan.profile == FOUNDERS else self._mean_s, self._next)
 
     def _rest(self) -> None:
@@ -57,7 +57,7 @@ class ScriptedFaults:
             self._rest()
 
     def _end(self, _: object) -> None:
-        if self._world.plan.profile != FOUNDERS:  # where it would have founded before the next time
+        if self._world.plan.profile != FOUNDERS:  # where the cluster would be founded before the next time
             self._adversary.set_rules(lambda path: ())
         self._rest()
 
@@ -67,13 +67,13 @@ class ScriptedFaults:
         return self._random.choice(leaders) if leaders else None
 
     def _separate(self, group: Collection[SimulatedHost]) -> None:
-        """Nothing passes between these nodes and the others."""
+        """Let nothing pass between these nodes and the others."""
         self._adversary.set_rules(lambda path: (_NOTHING,) if (path.source in group) != (path.target in group) else ())
 
     # Late promises.
 
     def _delay_a_promise(self, up: list[SimulatedHost]) -> float:
-        """Nobody hears who has accepted what; one slot is accepted by its proposer alone, and the last ones by two."""
+        """Lose all acceptances; let one slot be accepted by its proposer alone, and the last ones by two nodes."""
         adversary, random = self._adversary, self._random
         leader = self._leader()
         fragile = [host for host in up if host.may_be_damaged and host is not leader]
@@ -82,7 +82,7 @@ class ScriptedFaults:
         candidate = random.choice(fragile)
         known = max(host.decided for host in up)
         if known < self._next_slot:
-            return 0.0  # what the last time left open is not decided yet
+            return 0.0  # what the former time left open is not decided yet
         self._next_slot = known + 3
         hole, damaged = known + random.choice((1, 2)), known + random.choice((3, 4))
         unheard = [LinkRule(frozenset({Accept}), loss=1.0, slot=slot) for slot in range(damaged, damaged + 6)]
@@ -98,7 +98,7 @@ class ScriptedFaults:
         return 0.25 + 0.1 * random.random()
 
     def _lose_and_lead(self, candidate: SimulatedHost, leader: SimulatedHost, damaged: Slot) -> None:
-        """``candidate`` loses the end of its log, and leads by the promise of another one; the leader's comes late."""
+        """Lose the end of the log of ``candidate``, and let it lead; the promise of the former leader comes late."""
         adversary = self._adversary
         if candidate.parts is None:
             return
@@ -118,7 +118,7 @@ class ScriptedFaults:
     # Two leaders.
 
     def _split(self, up: list[SimulatedHost]) -> float:
-        """The leader keeps one companion; the others try to elect somebody until the leases that bind them are over."""
+        """Leave the leader one companion; the others try to elect another until the leases that bind them end."""
         leader, random, clients = self._leader(), self._random, self._world.clients
         if leader is None or len(up) < 5 or clients is None:
             return 0.0
@@ -138,7 +138,7 @@ class ScriptedFaults:
             self._adversary.after(0.02 + 0.04 * number, lambda: self._adversary.campaign_unless_leading(left[0]))
 
     def _forget_a_grant(self, former: SimulatedHost, others: list[SimulatedHost]) -> float:
-        """``former`` hears nobody, and all but one elect somebody; that one comes to it when its disk hangs."""
+        """Isolate ``former``; the others elect a leader, and one of them comes to ``former`` while its disk hangs."""
         adversary = self._adversary
         forgets, left = others[0], set(others[1:])
         adversary.set_rules(lambda path: () if {path.source, path.target} <= left else (_NOTHING,))
@@ -161,7 +161,7 @@ class ScriptedFaults:
     # Founders.
 
     def _kill_a_founder(self, up: list[SimulatedHost]) -> float:
-        """Nobody hears that a founding value was accepted; who holds it is killed, and campaigns again."""
+        """Hide that a founding value was accepted; kill a node that holds it, and make it campaign again."""
         adversary, random = self._adversary, self._random
         unheard = LinkRule(frozenset({Accepted}), loss=1.0)
         holders = [host for host in up if 1 in host.disk.image.entries]
@@ -186,7 +186,7 @@ class ScriptedFaults:
             self._adversary.after(delay_s, lambda: self._adversary.campaign_unless_leading(founder))
 
     def _wipe_a_founder(self, candidate: SimulatedHost, wiped: SimulatedHost, unheard: LinkRule) -> float:
-        """A node that has promised loses its disk, and promises again before all others have."""
+        """Wipe a node that has promised, so that it promises again before all others have."""
         adversary, injector = self._adversary, self._adversary.injector
         late, again = LinkRule(frozenset({Promise}), loss=1.0), LinkRule(frozenset({Prepare}), copies=1.0, delay_s=0.07)
 
@@ -203,7 +203,7 @@ class ScriptedFaults:
         return 0.2 + 0.1 * self._random.random()
 
     def _wipe_a_member(self, candidate: SimulatedHost, wiped: SimulatedHost, unheard: LinkRule) -> float:
-        """``candidate`` holds a founding value; the only named node that answers has lost its disk."""
+        """Let only a wiped node answer ``candidate``, which holds a founding value."""
         adversary = self._adversary
         pair = {candidate, wiped}
         adversary.set_rules(lambda path: (unheard,) if {path.source, path.target} == pair else (_NOTHING,))
@@ -220,7 +220,7 @@ class ScriptedFaults:
     # Torn writes.
 
     def _tear_a_write(self, up: list[SimulatedHost]) -> float:
-        """Somebody takes the lead without an acceptor that hears of nothing but its values."""
+        """Let a node take the lead without an acceptor, which hears nothing but the values of that leader."""
         adversary, random = self._adversary, self._random
         leader, acceptor = random.sample(up, 2)
         only_values = all_but(frozenset({Accept}))
@@ -246,7 +246,7 @@ class ScriptedFaults:
     # A star.
 
     def _lose_a_snapshot(self, up: list[SimulatedHost]) -> float:
-        """Two others accept what ``leader`` decides, and do not hear of that; it trims its log behind a snapshot."""
+        """Let two others accept what ``leader`` decides and not hear so; it trims its log behind a snapshot."""
         adversary, random = self._adversary, self._random
         leader = self._leader()
         if leader is None or len(up) < 5:

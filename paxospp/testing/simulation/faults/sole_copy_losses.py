@@ -1,7 +1,7 @@
-"""Losses that hurt most: what only its holder knows, and what has just taken the place of everything else.
+"""Loss of the only copy: of what only one node knows decided, and of snapshots that have just replaced a log.
 
-A leader that nobody hears any more decides on what its peers have accepted before, loses that, and leads again. A
-node that has installed a peer's snapshot, and forgotten its log, loses the snapshot.
+A leader that nobody hears any more decides on what its peers accepted before, loses that, and leads again. A node that
+has installed a peer's snapshot and trimmed its log loses the snapshot.
 
 Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018).
 """
@@ -18,7 +18,7 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 
 
 class SoleCopyLosses:
-    """The losses of one run, one after another."""
+    """Injects the losses of one run, one after another."""
 
     def __init__(self, injector: Injection) -> None:
         self._adversary = Adversary(injector)
@@ -29,7 +29,7 @@ class SoleCopyLosses:
         self._looked_at: set[tuple[SimulatedHost, SnapshotMeta]] = set()
 
     def begin(self) -> None:
-        """Let the first loss come soon."""
+        """Schedule the first loss."""
         if self._mean_s and len(self._world.hosts) > 1:
             self._next(None)
             self._look_at_snapshots(None)
@@ -42,14 +42,14 @@ class SoleCopyLosses:
             return
         leaders = self._world.leaders
         if len(leaders) == 1 and leaders[0].may_be_damaged:
-            # So that some of it is accepted, and not decided yet, when nobody hears its leader any more.
+            # So that some values are accepted but not decided yet when the leader is cut off.
             self._adversary.call(leaders[0], self._random.randint(0, 4))
             self._world.clock.after(0.003 * self._random.random(), self._silence, leaders[0])
         else:
             self._next(None)
 
     def _silence(self, leader: SimulatedHost) -> None:
-        """What ``leader`` says from now on is lost, so that nobody else knows of what it decides next."""
+        """Lose what ``leader`` sends from now on, so that nobody else knows what it decides next."""
         for path in self._world.network.paths:
             path.rules = (LinkRule(EVERYTHING, loss=1.0),) if path.source is leader else ()
         if self._random.random() < 0.5:
@@ -57,7 +57,7 @@ class SoleCopyLosses:
         self._world.clock.after(0.07 + 0.08 * self._random.random(), self._lose, leader)
 
     def _lose(self, host: SimulatedHost) -> None:
-        """Damage what only ``host`` knows decided, its snapshot included, and have it lead again."""
+        """Damage what only ``host`` knows decided, its snapshot included, and make it lead again."""
         for path in self._world.network.paths:
             path.rules = ()
         random, clock, image = self._random, self._world.clock, host.disk.image
@@ -74,7 +74,7 @@ class SoleCopyLosses:
         clock.after(0.3 + 0.4 * random.random(), self._next)
 
     def _look_at_snapshots(self, _: object) -> None:
-        """Damage a snapshot that was just installed, of which its source has the other copy."""
+        """Damage a snapshot that a node just installed, of which its source has the other copy."""
         random, hosts = self._random, self._world.hosts
         if not self._injector.is_on:
             return

@@ -1,8 +1,8 @@
-"""Ambushes: an adversary that waits until a node is in a certain state, and acts then.
+"""Targeted faults: wait until a node is in a certain state, and inject a fault then.
 
-Duels and drills make a state likely and hope that something happens while it lasts. Where it lasts for milliseconds
-that is rare: the machine of a leader is busy, a log is damaged and not repaired yet. Here the plan names the state
-(``reach.states``). A node found in it is deposed, cut off or killed, its disk hangs, or it campaigns.
+Other profiles make a state likely, and a random fault may hit it. That is rare if the state lasts for milliseconds: the
+machine of a leader is busy, or a log is damaged and not repaired yet. Here the plan names the state (``reach.states``).
+A node found in it is deposed, cut off or killed, its disk hangs, or it campaigns.
 
 Reference: Lu et al., "CrashTuner: Detecting Crash-Recovery Bugs in Cloud Systems via Meta-Info Analysis" (2019), for
 faults at the moment in which the state of a node makes them matter.
@@ -20,11 +20,11 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Path
 
 _AGAIN_S = 0.04
-"""Mean time between two acts."""
+"""Mean time between two faults."""
 
 
 class TargetedFaults:
-    """Polls the nodes of one run, and acts on a node that is in the state the plan names."""
+    """Polls the nodes of one run, and injects a fault into a node that is in the state the plan names."""
 
     def __init__(self, injector: Injection) -> None:
         self._adversary = Adversary(injector)
@@ -34,7 +34,7 @@ class TargetedFaults:
         self._random = Random(f"{self._world.seed} N14 ambush")
 
     def begin(self) -> None:
-        """Begin to look."""
+        """Begin to poll."""
         if self._mean_s and self._world.plan.targeted_state:
             self._world.clock.after(self._random.expovariate(1 / self._mean_s), self._look)
 
@@ -69,7 +69,7 @@ class TargetedFaults:
             self._world.clock.after(0.1 * random.random(), self._injector.restart, host)
 
     def _cut_off(self, host: SimulatedHost, others: list[SimulatedHost]) -> None:
-        """It hears nothing of some kinds, or says nothing of them, while somebody else takes the lead."""
+        """Stop some kinds of messages to the node, or from it, while another node takes the lead."""
         random, adversary = self._random, self._adversary
         passing = frozenset().union(
             *(group for group in (PHASE_1, PHASE_2, HEARTBEATS, FETCHES, SNAPSHOTS) if random.random() < 0.3)

@@ -1,7 +1,7 @@
-"""Damage that strikes what was chosen, where the next leader asks.
+"""Damage to what was chosen, at the nodes that the next leader asks.
 
-A member of a quorum loses the end of its log, what it knew decided included; the others that hold it are away; and
-the node that lags campaigns with the damaged one.
+A member of a quorum loses the end of its log, with what it knew decided; the other members that hold it are cut off;
+and a lagging node campaigns with the damaged one.
 
 Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018), 2.3.
 """
@@ -19,9 +19,9 @@ from paxospp.testing.simulation.world.path import Path
 def damage_chosen(
     adversary: Adversary, among: list[SimulatedHost] | None = None, lagging: SimulatedHost | None = None, start: int = 0
 ) -> bool:
-    """Damage what was chosen at members of the quorum that a lagging node will ask; False if there are none.
+    """Damage what was chosen at members of the quorum that a lagging node will ask; return whether there are any.
 
-    One of them is of ``among``, the node ``lagging``, and the damage begins at ``start``, where these are given.
+    If given, the victim is one of ``among``, the lagging node is ``lagging``, and the damage begins at ``start``.
     """
     random, up = adversary.losses, adversary.up
     fragile = [host for host in (up if among is None else among) if host in up and _may_lose(host)]
@@ -36,7 +36,7 @@ def damage_chosen(
     adversary.starved = frozenset()
     asked = adversary.ask(lagging, victim)
     if random.random() < 0.7:
-        # With those who lag as well, as far as that goes.
+        # With other nodes that lag, as far as possible.
         asked = [victim, *sorted(others, key=lambda host: host.decided)[1 : adversary.enough]]
     _link(adversary, {lagging, *asked})
     for host in asked:
@@ -56,7 +56,7 @@ def _may_lose(host: SimulatedHost) -> bool:
 
 
 def lose_end(adversary: Adversary, victim: SimulatedHost, lagging: SimulatedHost, start: int) -> None:
-    """Kill ``victim``, take the end of its log, from ``start`` or what ``lagging`` lacks on, and start it again."""
+    """Kill ``victim``, damage its log from ``start`` on, or from what ``lagging`` lacks on, and start it again."""
     random = adversary.losses
     victim.crash()
     image = victim.disk.image
@@ -72,8 +72,8 @@ def lose_end(adversary: Adversary, victim: SimulatedHost, lagging: SimulatedHost
         start = missing[0] if random.random() < 0.6 else random.choice(missing)
         gaps = [slot for slot in slots if slot > image.floor and slot - 1 not in image.entries]
         if gaps and random.random() < 0.5:
-            start = random.choice(gaps)  # of the slot below it is known that nothing was accepted there
-        # What was written last need not lie highest: the slot below may have been empty.
+            start = random.choice(gaps)  # nothing was accepted in the slot below, and the node knows that
+        # The latest write need not be the highest slot: the slot below may have been empty.
         image.lose_end(Slot(start + 1) if start < slots[-1] and random.random() < 0.2 else start)
     adversary.world.coverage["what was chosen was damaged at a member of the next quorum"] += 1
     adversary.world.clock.after(0.02 * random.random(), adversary.injector.restart, victim)
@@ -82,7 +82,7 @@ def lose_end(adversary: Adversary, victim: SimulatedHost, lagging: SimulatedHost
 def _link(adversary: Adversary, members: set[SimulatedHost]) -> None:
     random = adversary.losses
     inside: Kinds = EVERYTHING if random.random() < 0.6 else EVERYTHING - FETCHES - SNAPSHOTS
-    # Those away may tell what is decided before they are gone.
+    # Nodes that are cut off may still send what is decided.
     outside = frozenset({Decided}) | FETCHES if random.random() < 0.4 else frozenset()
 
     def rules_of(path: Path) -> tuple[LinkRule, ...]:

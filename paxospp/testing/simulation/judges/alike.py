@@ -1,4 +1,4 @@
-"""What counts as the same on two replicas: the text of an exception may hold an address of one machine."""
+"""What counts as equal on two replicas: the text of an exception may contain a memory address, so it does not count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RAISED_TAG = bytes([OUTCOME_RAISED])
 
 
 def hash_of_state(reader: SnapshotReader) -> bytes:
-    """A hash over the sessions and the machine's part of a snapshot; of an exception only that it is one."""
+    """Return a hash of a snapshot's sessions and machine state; exceptions are hashed without their texts."""
     hashed = blake2b(digest_size=16)
     for session in reader.sessions():
         replies = [_RAISED_TAG if reply[:1] == _RAISED_TAG else reply for reply in session.replies]
@@ -27,5 +27,5 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def are_alike(ours: bytes, theirs: bytes) -> bool:
-    """Whether two outcomes are alike; an exception's text may hold an address of one machine."""
+    """Return whether two outcomes are equal, apart from the texts of exceptions."""
     return ours == theirs or (ours[:1] == theirs[:1] == _RAISED_TAG)

@@ -1,7 +1,7 @@
-"""Answer memory: whatever a life of a storage ever told its peers, it still holds, or it knows that it lost it.
+"""Answer memory: an incarnation still holds all that it ever told its peers, or knows that it lost it.
 
-The numbers of what is broken: 5, a slot's accepted ballot never drops; 6, what is said is on disk; 7, no answer is
-silent about what an earlier one told, across restarts.
+It checks three invariants. 5: the accepted ballot of a slot never drops. 6: what a node says is on its disk. 7: an
+answer names everything that an earlier one named, across restarts.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from paxospp.testing.simulation.judges.step_rules import StepRules
 from paxospp.testing.simulation.rule_broken import RuleBroken
 
 _Answer = tuple[NodeId, int, int]
-"""An acceptor's answer to a Prepare: whose, in which boot, and its number there."""
+"""One answer to a Prepare: the acceptor, its boot, and the number of the answer in that boot."""
 
 
 @dataclass(slots=True)
 class _Said:
-    """What one life of a storage ever told its peers."""
+    """What one incarnation ever told its peers."""
 
     promised: Ballot | None = None
     accepted: dict[Slot, Ballot] = field(default_factory=dict)
 
 
 class AnswerMemory:
-    """Remembers every promise and every acceptance that was told, and what each storage held."""
+    """Remembers every promise and acceptance that was sent, and what each storage held."""
 
     def __init__(self, step_rules: StepRules) -> None:
         self._step_rules = step_rules
         self._held: dict[Life, dict[Slot, Ballot]] = {}
-        """Per slot the ballot under which a life of a storage held it last."""
+        """By incarnation and slot: the ballot under which its storage held the slot last."""
         self._faulty: dict[NodeId, list[range]] = {}
         self._said: dict[Life, _Said] = {}
         self._partial: dict[_Answer, set[Slot]] = {}
-        """The slots that the parts of an answer have mentioned so far."""
+        """The slots that the parts of an answer have named so far."""
         self._held_at: dict[_Answer, set[Slot]] = {}
-        """What was on disk when an answer was made."""
+        """The slots that were on disk when an answer was made."""
 
     def held(self, host: ObservedHost) -> dict[Slot, Ballot]:
-        """Per slot the ballot under which the storage of ``host`` held it last, damaged since or not."""
+        """Return by slot the ballot under which the storage of ``host`` held it last, whether damaged since or not."""
         return self._held.setdefault(_life(host), {})
 
     def _said_by(self, host: ObservedHost) -> _Said:
@@ -54,18 +54,18 @@ class AnswerMemory:
         return said
 
     def forgive(self, host: ObservedHost) -> None:
-        """What was ever said from the disk of ``host`` is not asked of it any more: an older one was put in."""
+        """Forget all that was sent from the disk of ``host``: an older image was put in its place."""
         self._said.pop(_life(host), None)
         self._held.pop(_life(host), None)
 
-    # What is said.
+    # What is sent.
 
     def on_reported(self, host: ObservedHost, answer: int) -> None:
-        """``host`` answers a Prepare with what it holds now; the answer leaves once the promise is on disk."""
+        """Note what ``host`` holds now, when it makes an answer; the answer leaves once the promise is on disk."""
         self._held_at[_answer(host, answer)] = set(self.held(host))
 
     def on_promise(self, host: ObservedHost, promise: Promise) -> None:
-        """``host`` says one part of an answer; with the last one it has told all that it ever said it accepted."""
+        """Note one part of an answer of ``host``; with the last part, check that the answer is complete."""
         said = self._said_by(host)
         if said.promised is None or promise.ballot > said.promised:
             said.promised = promise.ballot
@@ -75,12 +75,12 @@ class AnswerMemory:
             self._check_complete(host, promise, mentioned, said)
 
     def _check_complete(self, host: ObservedHost, promise: Promise, mentioned: set[Slot], said: _Said) -> None:
-        """7, in this very answer."""
+        """Check 7 in this answer: it names every slot that the node holds or ever said it accepted."""
         floor = max(promise.decided + 1, promise.first)
         answer = _answer(host, promise.answer)
         before = self._held_at.get(answer, ())
-        # What was written under this very ballot may have come after the answer, and was written before it left. So may
-        # what was learned to be decided meanwhile.
+        # Slots accepted under this very ballot, and slots learned to be decided, may have been written between the
+        # making of the answer and its leaving.
         held = {slot: ballot for slot, ballot in self.held(host).items() if ballot < promise.ballot}
         for slot, ballot in (held | said.accepted).items():
             if slot < floor or slot in mentioned or ballot > promise.ballot:
@@ -90,23 +90,25 @@ class AnswerMemory:
             if not any(slot in slots for slots in promise.faulty):
                 raise RuleBroken(
                     "7",
-                    f"{host.name} promises {promise.ballot} and is silent about slot {slot}, accepted under {ballot}",
+                    f"{host.name} promises {promise.ballot} and does not name slot {slot}, accepted under {ballot}",
                 )
         del self._partial[answer]
         self._held_at.pop(answer, None)
 
     def on_accepted(self, host: ObservedHost, accepted: Accepted) -> None:
-        """``host`` says that it accepted."""
+        """Check that what ``host`` says it accepted is on its disk."""
         slot, ballot = accepted.slot, accepted.ballot
         held = host.disk.known.get(slot)
         if held is None or held < ballot:
-            raise RuleBroken("6", f"{host.name} says that it accepted slot {slot} under {ballot}; synced is {held}")
+            raise RuleBroken(
+                "6", f"{host.name} says that it accepted slot {slot} under {ballot}; its disk holds {held}"
+            )
         self._said_by(host).accepted[slot] = ballot
 
     # What is on disk, and in memory.
 
     def on_synced(self, host: ObservedHost, entry: Entry) -> None:
-        """``entry`` is synced on the disk of ``host``."""
+        """Note ``entry``, which is synced on the disk of ``host`` now, and check that its ballot did not drop."""
         held, accepted = self.held(host), self._said_by(host).accepted
         former = held.get(entry.slot)
         if former is not None and entry.ballot < former and not _was_lost(host, entry.slot):
@@ -116,7 +118,7 @@ class AnswerMemory:
         held[entry.slot] = entry.ballot
 
     def on_load(self, host: ObservedHost, state: DurableState) -> None:
-        """A node starts: what its storage loaded is at least what was ever said from it (7)."""
+        """Check 7 at a start: the storage still holds all that was ever sent from it."""
         said = self._said.get(_life(host))
         if said is None:
             return
@@ -136,7 +138,7 @@ class AnswerMemory:
                 raise RuleBroken("7", f"{host.name} accepted slot {slot} under {ballot} and came back with {held}")
 
     def after_event(self, host: ObservedHost) -> None:
-        """``host`` is done with an event."""
+        """Check the memory of ``host`` after an event in which its damage changed."""
         assert host.parts is not None
         faulty = host.parts.replica.protocol.log.faulty
         if faulty != self._faulty.get(host.name):
@@ -144,12 +146,12 @@ class AnswerMemory:
             self._check_remembers(host)
 
     def _check_remembers(self, host: ObservedHost) -> None:
-        """7, in memory: whatever it said it accepted, it holds or knows to be damaged, until that is decided."""
+        """Check 7 in memory: the node holds each undecided slot that it said it accepted, or knows it is damaged."""
         assert host.parts is not None
         log = host.parts.replica.protocol.log
         for slot in self._said_by(host).accepted:
             if slot > host.record.decided and slot >= log.first and log.get(slot) is None and not log.is_faulty(slot):
-                raise RuleBroken("7", f"{host.name} does not know any more that it accepted slot {slot}")
+                raise RuleBroken("7", f"{host.name} has forgotten that it accepted slot {slot}")
 
 
 def _life(host: ObservedHost) -> Life:
@@ -161,5 +163,5 @@ def _answer(host: ObservedHost, number: int) -> _Answer:
 
 
 def _was_lost(host: ObservedHost, slot: Slot) -> bool:
-    """Whether the slot was damaged, or could not be read: it is learned anew under the ballot it was chosen under."""
+    """Return whether the slot was damaged or unreadable: it may be learned again under the ballot of its choice."""
     return slot in host.disk.healed or host.world.plan.faults.read_error > 0

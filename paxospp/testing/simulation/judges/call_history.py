@@ -1,14 +1,13 @@
-"""What was called, what was applied, and whether the one explains the other.
+"""The history of all calls: what was called, what was applied, and whether one explains the other.
 
-The simulation knows the chosen log, so linearizability is checked by a witness and needs no
-search (FAULTS (d), layer 1): every acknowledged call stands at one index of the log with the
-result that a sequential machine gives there, and of two calls of which one ended before the other
-began, it stands first. Reads carry the index they were served at; one that may be older by some
-seconds is held against what had ended that long ago. ``reference`` is the sequential machine,
-``sessions`` says anew which runs take effect.
+The simulation knows the chosen log, so it checks linearizability with a witness and needs no search. Each acknowledged
+call has one index in the log, and the result that a sequential machine gives at that index. If one of two calls ended
+before the other began, its index is lower. Reads carry the index at which they were served; a read that may be some
+seconds old is compared with the calls that had ended that long ago. ``reference`` is the sequential machine;
+``session_rules`` decides a second time which runs take effect.
 
-Checked here, in the numbers of FAULTS (e): 10 snapshots, 11 exactly once, 12 acknowledged means
-applied, 13 reads, 14 equal state at equal index.
+It checks these invariants of ``README.md``: 10 snapshots, 11 exactly once, 12 acknowledged calls are applied, 13
+reads, 14 equal states at equal slots.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 
 _TICK_S = 1e-6
 Number = tuple[bytes, int]
-"""The random part of a session, and a request's number in it."""
+"""The random part of a session, and the number of a request in it."""
 
 
 @dataclass(slots=True, eq=False)
 class TrackedCall:
-    """One call of one client."""
+    """One call of one client, from its begin to its end."""
 
     client: str
     payload: bytes
     is_read: bool
     floor: int
-    """The highest index at which a call stands that had ended when this one began, or when it may be as of."""
+    """The highest index of a call that had ended when this one began; for a weak read, as long ago as it may be old."""
     is_weak: bool = False
-    """Whether it is a read that may be of an older state: others need not see what it saw."""
+    """Whether it is a read of a state that may be old, whose index does not bind later calls."""
     number: Number | None = None
     ended: bool = False
     answered: bool = False
@@ -55,7 +54,7 @@ class TrackedCall:
 
 
 class CallHistory:
-    """All calls, and the one log that explains them."""
+    """All calls, and the log that explains them."""
 
     def __init__(
         self,
@@ -67,15 +66,15 @@ class CallHistory:
     ) -> None:
         self.coverage = coverage
         self.log: list[Entry] = []
-        """Every entry applied anywhere, by slot."""
+        """Every entry that was applied anywhere, in the order of slots."""
         self.digests: list[bytes] = [bytes(16)]
-        """By slot, from 0."""
+        """By slot, from 0: the digest of the log."""
         self.operations: dict[object, TrackedCall] = {}
-        """By the token under which the caller waits; only those that have not ended."""
+        """Calls that have not ended, by the token under which the caller waits."""
         self.reads: dict[int, tuple[TrackedCall, deque[int] | None, bytes]] = {}
-        """By the identity of the request; for a remote one, where to note the slots it is answered at."""
+        """Reads by the identity of the request; for a remote one, also a queue of the slots at which it is answered."""
         self.remote_read: tuple[TrackedCall, deque[int]] | None = None
-        """What a node is just being asked from outside."""
+        """The read of a remote client that a node is taking in now."""
         self.ended: Counter[str] = Counter()
         self.floor = 0
         self.reference = Reference(machine)
@@ -85,13 +84,13 @@ class CallHistory:
         self._rules = SessionRules()
         self._expiry_us = 0
         self._horizons = [self._rules.horizon]
-        """By slot: which sessions had expired."""
+        """By slot: the horizon before which sessions had expired."""
         self._now = now
         self._check_covers = check_covers
         self._floors: list[tuple[float, int]] = []
-        """When ``floor`` rose, and to what."""
+        """The times at which ``floor`` rose, and the new floors."""
         self._effects: list[tuple[float, list[tuple[int, bytes]]]] = [(0.0, [])]
-        """By slot: the time its commands saw, and those of the user's that took effect, by position."""
+        """By slot: the time that its commands saw, and the user's commands that took effect, with their positions."""
         self._outcomes: list[Sequence[RunOutcome]] = [()]
         self._executed: list[int] = [0]
         self._unknown: set[Number] = set()
@@ -101,7 +100,7 @@ class CallHistory:
     # Calls.
 
     def begin(self, client: str, payload: bytes, *, is_read: bool, age_s: float | None = None) -> TrackedCall:
-        """A call begins now; a read may be of a state that is ``age_s`` old."""
+        """Note that a call begins now; a read may see a state that is ``age_s`` seconds old."""
         if age_s is None:
             operation = TrackedCall(client, payload, is_read, self.floor)
         else:
@@ -115,7 +114,7 @@ class CallHistory:
         return self._floors[place - 1][1] if place else 0
 
     def on_numbered(self, random: bytes, first: int, tokens: Sequence[object], payloads: Sequence[bytes]) -> None:
-        """These calls got these numbers."""
+        """Note the numbers that calls of one session were given, from ``first`` on."""
         for number, (token, payload) in enumerate(zip(tokens, payloads, strict=True), first):
             self._payloads[random, number] = payload
             operation = self.operations.get(token)
@@ -127,7 +126,7 @@ class CallHistory:
                 operation.number = (random, number)
 
     def on_answered(self, token: object, outcome: bytes) -> None:
-        """The caller of ``token`` is told ``outcome`` now (12)."""
+        """Check ``outcome``, which the caller of ``token`` receives now (12)."""
         operation = self.operations.pop(token, None)
         if operation is None or operation.ended:
             return
@@ -138,21 +137,21 @@ class CallHistory:
             raise RuleBroken("12", f"{operation.client} is answered for {number}, which was never applied")
         if not are_alike(self._replies[number], outcome):
             raise RuleBroken(
-                "12", f"{operation.client} is told {outcome!r} for {number}; it was {self._replies[number]!r}"
+                "12", f"{operation.client} receives {outcome!r} for {number}; the result was {self._replies[number]!r}"
             )
         self._end(operation, index, strictly=True)
 
     def on_read(self, request: bytes, executor: Executor, answer: bytes | None) -> None:
-        """A linearizable read is answered now, from what ``executor`` has applied (13).
+        """Check the answer of a read that ``executor`` gives now, from what it has applied (13).
 
-        The read is known by its request, the very object: who makes it keeps it to himself.
+        The read is found by the identity of the request object, which only its caller holds.
         """
         read = self.reads.pop(id(request), None)
         if read is None:
             return
         operation, answers, _ = read
         if answers is not None:
-            answers.append(executor.applied)  # it ends when the answer has reached the client
+            answers.append(executor.applied)  # the read ends when the answer has reached the client
         elif operation.ended:
             return
         else:
@@ -166,7 +165,7 @@ class CallHistory:
 
     @contextmanager
     def asking(self, read: tuple[TrackedCall, deque[int]] | None) -> Iterator[None]:
-        """Within the block a node takes in this read of a remote client, or none."""
+        """Within the block, a node takes in this read of a remote client; None: a request that is not a read."""
         self.remote_read = read
         try:
             yield
@@ -174,20 +173,20 @@ class CallHistory:
             self.remote_read = None
 
     def on_asked(self, request: bytes) -> None:
-        """A node's query room was given ``request``, the very object that its executor will answer."""
+        """Note that a node took in ``request``, the very object that its executor will answer."""
         if self.remote_read is not None:
-            self.reads[id(request)] = (*self.remote_read, request)  # held, or its identity would be another's
+            self.reads[id(request)] = (*self.remote_read, request)  # kept, so that no other object gets its identity
 
     def check_fresh(self, name: NodeId, slot: Slot, time: float) -> None:
-        """``name`` takes a state with ``slot`` applied for one as of ``time``: it lacks nothing that ended before."""
-        floor = self._floor_at(time - _TICK_S)  # what ends in the same moment may end after it
+        """Check that the state of ``name`` at ``slot`` lacks no call that had ended at ``time``."""
+        floor = self._floor_at(time - _TICK_S)  # a call that ends in the same moment may end later
         if slot < floor:
             raise RuleBroken(
                 "13", f"{name} takes slot {slot} for all that had ended {self._now() - time:.3f} s ago; {floor} had"
             )
 
     def on_remote_read(self, operation: TrackedCall, index: int) -> None:
-        """The answer that was given at slot ``index`` has reached its client."""
+        """Note that the answer that was given at slot ``index`` has reached its client."""
         if not operation.ended:
             self._end(operation, index, strictly=False)
 
@@ -206,7 +205,7 @@ class CallHistory:
             self._floors.append((self._now(), index))
 
     def give_up(self, operation: TrackedCall, outcome: str) -> None:
-        """A call ends without an answer: *unknown*, or *not sent* and then never applied."""
+        """Note that a call ends without an answer: *unknown*, or *not sent* and then never applied."""
         self.reads.pop(id(operation.payload), None)
         if operation.ended:
             return
@@ -217,7 +216,7 @@ class CallHistory:
         number = operation.number
         if outcome == "not sent":
             if number is not None:
-                raise RuleBroken("12", f"{operation.client} is told that nothing was sent, and {number} was")
+                raise RuleBroken("12", f"{operation.client} is told that nothing was sent, but {number} was")
         elif number is not None:
             if number in self._applied_at:
                 self.coverage["an unknown outcome had been applied"] += 1
@@ -227,13 +226,13 @@ class CallHistory:
     # The log.
 
     def on_applied(self, host: ObservedHost, executor: Executor, entry: Entry, outcomes: Sequence[RunOutcome]) -> None:
-        """A replica has applied ``entry``; the first to do so tells all others what it means."""
+        """Check ``entry``, which a replica has applied; the first one to apply a slot sets what all others must do."""
         slot = entry.slot
         if slot == len(self.log) + 1:
             self._first_to_apply(host, entry, executor, outcomes)
         else:
             if self.digests[slot] != executor.digest:
-                raise RuleBroken("divergence", f"{host.name} has another digest than others at slot {slot}")
+                raise RuleBroken("divergence", f"{host.name} has another digest at slot {slot} than other replicas")
             if self._executed[slot] != host.executed:
                 raise RuleBroken(
                     "11", f"{host.name} executed {host.executed} commands of slot {slot}, others {self._executed[slot]}"
@@ -243,7 +242,7 @@ class CallHistory:
             self._call_invariant(host.name, executor.machine, slot)
 
     def on_restored(self, host: ObservedHost, executor: Executor) -> None:
-        """A replica has its state from a snapshot (10): it is the state of that slot, as everybody knows it."""
+        """Check the state that a replica restored from a snapshot (10)."""
         slot = executor.applied
         if slot > len(self.log):
             raise RuleBroken("10", f"{host.name} restores a snapshot of slot {slot}; applied is up to {len(self.log)}")
@@ -251,13 +250,15 @@ class CallHistory:
             raise RuleBroken("10", f"{host.name} restores a snapshot of slot {slot} with another digest")
 
     def on_snapshot(self, host: ObservedHost, meta: SnapshotMeta, data: bytes) -> None:
-        """A snapshot is current on the disk of ``host`` (10); two of one slot are equal."""
+        """Check the snapshot that is current on the disk of ``host`` now (10); two snapshots of one slot are equal."""
         slot = meta.slot
         head = SnapshotReader([data]).head
         if head.applied != slot or slot > len(self.log) or head.digest != self.digests[slot]:
             raise RuleBroken("10", f"{host.name} publishes a snapshot that says it is of slot {head.applied}")
         if head.horizon != self._horizons[slot]:
-            raise RuleBroken("10", f"{host.name} publishes a snapshot of slot {slot} in which others have expired")
+            raise RuleBroken(
+                "10", f"in the snapshot of slot {slot} that {host.name} publishes, other sessions have expired"
+            )
         if self._check_covers is not None:
             self._check_covers(host, slot, head.ballot)
         state = hash_of_state(SnapshotReader([data]))
@@ -265,9 +266,9 @@ class CallHistory:
             raise RuleBroken("divergence", f"{host.name} has another state in its snapshot of slot {slot} than others")
 
     def changes(self, start: Slot, stop: Slot) -> list[Change]:
-        """What the change feed has to tell of the slots from ``start`` to before ``stop``, all of them applied."""
+        """Return what the change feed has to give for the applied slots from ``start`` to before ``stop``."""
         if stop > len(self.log) + 1:
-            raise RuleBroken("watch", f"slot {stop - 1} is told of before it was applied anywhere")
+            raise RuleBroken("watch", f"a change feed gives slot {stop - 1}, which was applied nowhere")
         return [
             Change(Slot(slot), position, time, *unpack_call(payload))
             for slot in range(start, stop)
@@ -322,7 +323,9 @@ class CallHistory:
         for run, outcome in zip(commands.runs, outcomes, strict=True):
             judged = self._rules.judge(run)
             if (outcome.status, outcome.expected) != judged[:2]:
-                raise RuleBroken("11", f"{host.name} answers {outcome} in slot {slot}; by the rules it is {judged}")
+                raise RuleBroken(
+                    "11", f"{host.name} answers {outcome} in slot {slot}; the rules of sessions say {judged}"
+                )
             if outcome.status is RunStatus.APPLIED:
                 if outcome.first != judged.first:
                     raise RuleBroken(
@@ -341,7 +344,7 @@ class CallHistory:
     def _check_run(
         self, run: Run, applied: int, slot: Slot, position: int, run_command: Callable[[int, bytes], bytes]
     ) -> int:
-        """Run what is new on the reference; how many commands had an effect."""
+        """Run the new commands on the reference, and return how many had an effect."""
         executed = 0
         for number, payload in enumerate(run.payloads, run.first):
             if number <= applied:
@@ -352,7 +355,9 @@ class CallHistory:
             if payload != VOID and sent != payload:
                 raise RuleBroken("3", f"slot {slot} holds {payload!r} as {key}, which nobody sent")
             if key in self._applied_at:
-                raise RuleBroken("11", f"{key} takes effect in slot {slot}, and did in slot {self._applied_at[key]}")
+                raise RuleBroken(
+                    "11", f"{key} takes effect in slot {slot}, and already did in slot {self._applied_at[key]}"
+                )
             self._applied_at[key] = slot
             if key in self._unknown:
                 self.coverage["an unknown outcome was applied later"] += 1

@@ -1,10 +1,11 @@
-"""What is chosen, and who may choose it: counted from synced disks alone, before any replica knows.
+"""The chosen values, and the incarnations that may choose: counted from synced disks, before any replica knows.
 
-A value is chosen in a slot once a quorum of the lives that vote holds it under one ballot (FAULTS,
-invariant 1). The lives that vote are those of the founding membership, from the moment it is chosen.
+A value is chosen in a slot once a quorum of the voting incarnations holds it under one ballot (invariant 1). The voters
+are those of the founding membership, from the moment it is chosen.
 
-A slot may be chosen under several ballots, and not in their order: the write of a deposed leader may return after its
-successor has had the same value accepted. Each of them covers the slot in the sense of rule 4, so the lowest counts.
+A slot may be chosen under several ballots, and not in the order of the ballots: the write of a deposed leader may
+return after its successor has had the same value accepted. Each of these ballots covers the slot in the sense of rule
+4, so the lowest one counts.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 
 Value = tuple[Kind, bytes]
 Life = tuple[NodeId, int]
-"""A name and an incarnation."""
+"""One incarnation of a node: its name, and the number of the incarnation."""
 
 
 class ChosenValues:
-    """Slots and their values; an acceptance costs as much as it changes."""
+    """The chosen value of each slot; to count an acceptance takes constant time."""
 
     def __init__(self) -> None:
         self.values: dict[Slot, Value] = {}
         self.under: dict[Slot, Ballot] = {}
-        """The lowest ballot under which a slot is chosen."""
+        """The lowest ballot under which each slot is chosen."""
         self._highest: list[Ballot | None] = [None]
-        """Per slot, as far as it is known: the highest ballot in ``under`` of this slot or one below."""
+        """By slot, as far as computed: the highest ballot in ``under`` of this slot and all slots below."""
         self.up_to = Slot(0)
         """Every slot up to this one is chosen."""
         self.membership: Membership | None = None
         self._voters: dict[Life, int] = {}
-        """A bit per life that votes."""
+        """One bit per voting incarnation."""
         self._quorum = 0
         self._proposed: dict[tuple[Slot, Ballot], Value] = {}
         self._holders: dict[tuple[Slot, Ballot], int] = {}
@@ -42,15 +43,15 @@ class ChosenValues:
     # Values.
 
     def proposed(self, slot: Slot, ballot: Ballot, value: Value) -> Value:
-        """The value of that ballot there: ``value`` if none was known before."""
+        """Return the value proposed under ``ballot`` in ``slot``: ``value``, if none was known before."""
         return self._proposed.setdefault((slot, ballot), value)
 
     def is_proposed(self, slot: Slot, ballot: Ballot, value: Value) -> bool:
-        """Whether that is the value of that ballot there."""
+        """Return whether ``value`` was proposed under ``ballot`` in ``slot``."""
         return self._proposed.get((slot, ballot)) == value
 
     def highest_under(self, slot: Slot) -> Ballot | None:
-        """The highest of the ballots under which the slots up to ``slot`` are chosen, as far as they all are."""
+        """Return the highest ballot under which a slot up to ``slot`` is chosen, without slots above ``up_to``."""
         known = self._highest
         while len(known) <= self.up_to:
             here, before = self.under[Slot(len(known))], known[-1]
@@ -60,25 +61,25 @@ class ChosenValues:
     # Votes.
 
     def has_vote(self, life: Life) -> bool:
-        """Whether that life of a storage votes, as far as that is settled."""
+        """Return whether ``life`` votes, as far as that is settled."""
         return self.membership is None or life in self._voters
 
     def would_vote(self, life: Life, ballot: Ballot) -> bool:
-        """Whether that life stands in the founding that was proposed under ``ballot``."""
+        """Return whether the founding value that was proposed under ``ballot`` lists ``life``."""
         return any(
             life == (member.name, member.incarnation)
             for member in Membership.from_bytes(self._proposed[Slot(1), ballot][1]).members
         )
 
     def are_quorum(self, names: Iterable[NodeId]) -> bool:
-        """Whether so named nodes are enough."""
+        """Return whether the named nodes are a quorum of the voters."""
         bits = 0
         for name in names:
             bits |= self._bit_of(name)
         return bits.bit_count() >= self._quorum
 
     def has_accepted(self, name: NodeId, slot: Slot, ballot: Ballot) -> bool:
-        """Whether a life of ``name`` that votes has accepted there, on its disk."""
+        """Return whether a voting incarnation of ``name`` has the value of ``ballot`` in ``slot`` on its disk."""
         if slot == 1:
             return any(holder == name for holder, _ in self._founding_holders.get(ballot, ()))
         return bool(self._holders.get((slot, ballot), 0) & self._bit_of(name))
@@ -89,7 +90,7 @@ class ChosenValues:
     # Counting.
 
     def count(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
-        """``host`` holds the value of ``ballot`` in ``slot``; once a quorum does, it is chosen (1)."""
+        """Note that ``host`` holds the value of ``ballot`` in ``slot``; once a quorum holds it, it is chosen."""
         life = (host.name, host.sender.incarnation)
         if slot == 1:
             self._count_founding(life, ballot)

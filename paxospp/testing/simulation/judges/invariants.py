@@ -1,9 +1,9 @@
-"""What must hold after every event, seen from where all nodes and all disks are seen.
+"""The invariants of the protocol, checked after every event with all nodes, disks and messages in view.
 
-The numbers are those of FAULTS (e). Everything is kept incrementally: an event costs as much as
-it changed. What is chosen is counted in ``chosen``; what is asked of a node's memory stands in ``answer_memory``, of
-its role in ``roles``, of leaders in ``leaders``, of reads in ``reads``, of leases in ``leases``, of snapshots on their
-way in ``snapshot_rules``, and of calls, results and states (10 to 14) in ``history``.
+The numbers are those of ``README.md`` in the folder above. Everything is kept incrementally: a check costs as much as
+the event changed. This module checks messages, synced writes and applied slots, and passes them on to the other
+judges: ``chosen_values``, ``answer_memory``, the modules named after their rules, and ``bounds``. Calls, results and
+states (10 to 14) are checked in ``call_history``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 
 
 class Invariants:
-    """Looks at every message said, every write synced, every slot applied, and every node after every event."""
+    """Checks every message that is sent, every write that is synced, every slot that is applied, and every event."""
 
     def __init__(self, coverage: Counter[str]) -> None:
         self.coverage = coverage
@@ -63,7 +63,7 @@ class Invariants:
             self.chosen, led, self.step_rules, self.leader_rules, self.read_rules, self.lease_rules, coverage
         )
         self.longest_value = 0
-        """Bytes of the longest value that was proposed."""
+        """Size of the longest value that was proposed."""
         self._boots: dict[Ballot, int] = {}
         self._proposed: set[tuple[Slot, Ballot]] = set()
         self._checks: Mapping[type[Any], Callable[[ObservedHost, Any], None]] = {
@@ -78,7 +78,7 @@ class Invariants:
             SnapshotChunk: self._on_chunk,
         }
 
-    # What is said. Called at the moment of emission.
+    # Messages, when they are sent.
 
     def on_send(self, host: ObservedHost, to: NodeId, message: Message) -> None:
         if type(message) is HeartbeatAnswer:
@@ -102,8 +102,9 @@ class Invariants:
         ballot = promise.ballot
         self._check_promised(host, ballot, "Promise")
         if promise.start != 1 or (promise.decided and not self._is_unaware(host)):
-            # Before it knows of a cluster it may promise whoever founds one, and may learn of it while that is written.
-            # It may also have known, and come up again without its slot 1, which rotted: it says *decided* then.
+            # A node that knows of no cluster may promise to any founder, and may learn of a cluster while that promise
+            # is written. It may also have known of one, and have started again with a damaged slot 1: then it reports
+            # *decided*.
             self._check_votes(host, "promises")
         if promise.start < promise.first:
             self.coverage["a prepare began below the floor of a log"] += 1
@@ -117,7 +118,7 @@ class Invariants:
         self._check_promised(host, ballot, "Accepted")
         self._check_votes(host, "accepts")
         if slot == 1 and not self.chosen.would_vote((host.name, host.sender.incarnation), ballot):
-            raise RuleBroken("15", f"{host.name} accepts a founding in which this life of its storage does not stand")
+            raise RuleBroken("15", f"{host.name} accepts a founding value that does not list its incarnation")
         self.answer_memory.on_accepted(host, accepted)
         # One write may have merged this acceptance with a later one of the same slot.
         self.chosen.count(host, slot, ballot)
@@ -138,9 +139,9 @@ class Invariants:
         if slot != 1 or not self._is_unaware(host):
             self._check_votes(host, "proposes")
         chosen, membership = self.chosen.values.get(slot), self.chosen.membership
-        # A deposed leader may; whoever leads above what was chosen may not.
+        # A deposed leader may do so; a leader whose ballot is above that of the choice may not.
         if chosen is not None and chosen != value and ballot > self.chosen.under[slot]:
-            raise RuleBroken("1", f"{host.name} proposes another value in slot {slot}, where one is chosen already")
+            raise RuleBroken("1", f"{host.name} proposes another value in slot {slot} than was chosen there")
         if membership is None:
             if slot != 1:
                 raise RuleBroken("15", f"{host.name} proposes slot {slot} before the cluster is founded")
@@ -149,7 +150,8 @@ class Invariants:
         if slot > self.chosen.up_to + membership.alpha:
             raise RuleBroken(
                 "15",
-                f"{host.name} proposes slot {slot} while {self.chosen.up_to + 1} is open; alpha is {membership.alpha}",
+                f"{host.name} proposes slot {slot} while slot {self.chosen.up_to + 1} is undecided; "
+                f"alpha is {membership.alpha}",
             )
         self.leader_rules.on_proposal(host, accept)
         if accept.kind is Kind.NOOP:
@@ -159,10 +161,10 @@ class Invariants:
         assert host.parts is not None
         for entry in decided.entries:
             if entry.slot > host.parts.replica.decided:
-                raise RuleBroken("9", f"{host.name} tells that slot {entry.slot} is decided, and does not know it")
+                raise RuleBroken("9", f"{host.name} sends slot {entry.slot} as decided and does not know it decided")
             if self.chosen.values.get(entry.slot) != (entry.kind, entry.value):
                 raise RuleBroken(
-                    "1", f"{host.name} tells that slot {entry.slot} is decided as what was not chosen there"
+                    "1", f"{host.name} sends another value for the decided slot {entry.slot} than was chosen there"
                 )
         self.step_rules.on_decided(host, decided)
 
@@ -191,7 +193,7 @@ class Invariants:
                 self._check_owner(host, heartbeat.leading)
 
     def _on_round(self, host: ObservedHost, round: int) -> None:
-        """Once for each that ``host`` asks."""
+        """Check ``host`` once for each round of heartbeats that it begins."""
         assert host.parts is not None
         self.read_rules.on_round(host, round)
         self.step_rules.on_round(host, round)
@@ -203,41 +205,42 @@ class Invariants:
     def _check_promised(self, host: ObservedHost, ballot: Ballot, what: str) -> None:
         synced = host.disk.image.promised
         if synced is None or synced < ballot:
-            raise RuleBroken("6", f"{host.name} says {what} with {ballot} while {synced} is synced")
+            raise RuleBroken("6", f"{host.name} sends {what} with {ballot} while its disk holds the promise {synced}")
 
     def _check_owner(self, host: ObservedHost, ballot: Ballot) -> None:
-        """2: one owner per ballot, and one boot of it."""
+        """Check 2: one owner per ballot, and one boot of the owner."""
         sender = host.sender
         if (ballot.node, ballot.incarnation) != (sender.node, sender.incarnation):
-            raise RuleBroken("2", f"{host.name} speaks under {ballot}, which is not its own")
+            raise RuleBroken("2", f"{host.name} uses {ballot}, which is not its own")
         if self._boots.setdefault(ballot, sender.boot) != sender.boot:
             raise RuleBroken("2", f"{host.name} uses {ballot} again after a restart")
 
     def _check_votes(self, host: ObservedHost, what: str) -> None:
         if not self.has_vote(host):
-            raise RuleBroken("15", f"{host.name} {what} in a life of its storage that has no vote")
+            raise RuleBroken("15", f"{host.name} {what}, and its incarnation has no vote")
 
     def _is_unaware(self, host: ObservedHost) -> bool:
-        """A new life that has not heard of a founding answers whoever asks for one, in a message of long ago too;
-        and it may propose anew what it is told to have been accepted.
+        """Return whether ``host`` does not know that a cluster was founded, and so may answer any founder.
 
-        Rule 9 asks every named node in its present life; what was founded is told by the others. A founding that it
-        proposes anew may be what tells it, where it has heard before that slot 1 is decided: what it says then leaves
-        within the event in which it learns who votes.
+        The Prepare may be an old one. The host may also propose again a founding value that was reported to it. Rule 9
+        The Prepare may be an old one. The host may also propose again a founding value that was reported to it. Rule
+        9 keeps this safe: a founder asks every named node in its present incarnation, and the others report a value
+        that was
+        and the messages of that event leave within the event.
         """
         if host.parts is None:
             return False
         return host.parts.replica.membership is None or host.record.decided < FOUNDING_SLOT
 
     def forgive(self, host: ObservedHost) -> None:
-        """What was ever said from the disk of ``host`` is not asked of it any more: an older one was put in."""
+        """Forget all that was sent from the disk of ``host``: an older image was put in its place."""
         self.answer_memory.forgive(host)
         self._boots = {ballot: boot for ballot, boot in self._boots.items() if ballot.node != host.name}
 
-    # What is on disk.
+    # Writes, when they are synced.
 
     def on_synced(self, host: ObservedHost, batch: WriteBatch) -> None:
-        """``batch`` is synced on the disk of ``host``."""
+        """Check ``batch``, which is synced on the disk of ``host`` now."""
         image = host.disk.image
         promised = image.promised
         if batch.trim is not None:
@@ -245,10 +248,12 @@ class Invariants:
         for entry in batch.accepted:
             value = (entry.kind, entry.value)
             if self.chosen.proposed(entry.slot, entry.ballot, value) != value:
-                raise RuleBroken("2", f"two values under {entry.ballot} in slot {entry.slot}; {host.name} holds one")
+                raise RuleBroken(
+                    "2", f"two values under {entry.ballot} in slot {entry.slot}; {host.name} holds one of them"
+                )
             if promised is None or entry.ballot > promised:
                 raise RuleBroken(
-                    "5", f"{host.name} holds slot {entry.slot} under {entry.ballot} and promised {promised}"
+                    "5", f"{host.name} holds slot {entry.slot} under {entry.ballot}, above its promise {promised}"
                 )
             self.answer_memory.on_synced(host, entry)
             if self.has_vote(host):
@@ -256,42 +261,42 @@ class Invariants:
             self.chosen.count(host, entry.slot, entry.ballot)
 
     def _check_trim(self, host: ObservedHost, trim: Slot) -> None:
-        """10: what is given back is in a snapshot, and everything in that was decided."""
+        """Check 10: trimmed slots are covered by the snapshot, and every slot in the snapshot was chosen."""
         snapshot = host.disk.image.snapshot
         floor = Slot(0) if snapshot is None else snapshot[0].slot
         if trim > floor + 1 or floor > self.chosen.up_to:
-            raise RuleBroken("10", f"{host.name} trims below {trim} with a snapshot of slot {floor}")
+            raise RuleBroken("10", f"{host.name} trims its log below {trim} with a snapshot of slot {floor}")
         self.coverage["a log was trimmed"] += 1
 
     def on_load(self, host: ObservedHost, state: DurableState) -> None:
-        """A node starts, from what its storage loaded."""
+        """Check what the storage of ``host`` loaded, at a start."""
         self.read_rules.on_load(host)
         self.step_rules.on_load(host, state.decided)
         self.log_rules.on_load(host)
         self.answer_memory.on_load(host, state)
 
     def on_closed_damage(self, host: ObservedHost, bound: Slot) -> None:
-        """``host`` is told that nothing above ``bound`` can have been accepted by it before its end was damaged."""
+        """Check that ``host``, told that it accepted nothing above ``bound`` in its damaged end, held nothing there."""
         self.step_rules.on_closed_damage(host, bound, self.answer_memory.held(host))
 
     def has_vote(self, host: ObservedHost) -> bool:
-        """Whether the storage of ``host`` is one that votes, as far as that is settled."""
+        """Return whether the present incarnation of ``host`` votes, as far as that is settled."""
         return self.chosen.has_vote((host.name, host.sender.incarnation))
 
-    # What is applied.
+    # Slots, when they are applied.
 
     def on_apply(self, host: ObservedHost, entry: Entry) -> None:
-        """``host`` applies ``entry`` next."""
+        """Check ``entry``, which ``host`` is about to apply."""
         chosen = self.chosen.values.get(entry.slot)
         if chosen is None:
-            raise RuleBroken("1", f"{host.name} applies slot {entry.slot}, which no quorum holds")
+            raise RuleBroken("1", f"{host.name} applies slot {entry.slot}, which no quorum has accepted")
         if chosen != (entry.kind, entry.value):
             raise RuleBroken("1", f"{host.name} applies another value in slot {entry.slot} than was chosen")
         if entry.slot != host.record.applied + 1:
             raise RuleBroken("9", f"{host.name} applies slot {entry.slot} after {host.record.applied}")
         host.record.applied = entry.slot
 
-    # Each node after each of its events.
+    # Nodes, after each of their events.
 
     def after_event(self, host: ObservedHost) -> None:
         parts = host.parts
@@ -300,7 +305,7 @@ class Invariants:
         promised = protocol.acceptor.promised
         if promised is not host.record.promised:
             if host.record.promised is not None and (promised is None or promised < host.record.promised):
-                raise RuleBroken("4", f"{host.name} had promised {host.record.promised} and now {promised}")
+                raise RuleBroken("4", f"the promise of {host.name} dropped from {host.record.promised} to {promised}")
             host.record.promised = promised
         decided = protocol.learning.learner.decided
         if decided != host.record.decided:

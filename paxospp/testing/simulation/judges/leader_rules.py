@@ -1,17 +1,17 @@
-"""What a leader does with what others told it, judged as it does it.
+"""What a leader concludes from the answers of others, checked when it does so.
 
-Each of these is a step of the proof that one value is chosen per slot; those for reads stand in ``reads``.
-A rule that is broken here seldom harms at once: a value has to be chosen elsewhere, or a call to end,
-between two messages. What is judged is the step, so a run shows it where it happens.
+Each check is a step of the proof that one value is chosen per slot; those for reads are in ``read_rules``. A broken
+step seldom does harm at once: a value has to be chosen elsewhere, or a call to end, between two messages. The check
+of the step itself shows the fault where it happens.
 
-* A leader counts promises to its own ballot only, of a quorum of members (FAULTS B6, B7), each in the life that
-  has the vote: what a wiped disk says counts for nothing, here and below (D12).
+* A leader counts only promises to its own ballot, of a quorum of members (bugs B6, B7), each of the incarnation that
+  votes. Reports of a wiped disk count for nothing (D12).
 * It has found every slot that was chosen under a lower ballot, or waits for clean answers there (8).
-* Whom it counts for a slot has accepted there, under this ballot (B6).
-* It proposes in a slot after clean answers, accepted or none, of a quorum (16).
-* What it proposes is what some quorum of these promises calls for: the value of the highest ballot
-  that any of them accepted in the slot (Paxos Made Simple, P2c).
-* Once all it recovered is decided and nothing hinders it, it may propose.
+* A node that it counts for a slot has accepted there under this ballot (B6).
+* It proposes in a slot only after clean answers (accepted or none) of a quorum (16).
+* It proposes what some quorum of these promises calls for: the value of the highest ballot that any of them accepted in
+  the slot ("Paxos Made Simple", P2c).
+* Once all that it recovered is decided and nothing hinders it, it has room to propose.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 
 @dataclass(slots=True)
 class _Report:
-    """What one acceptor said, once, in answer to one ballot."""
+    """What one acceptor reported in one answer to a Prepare."""
 
     life: Life
     decided: Slot
@@ -41,11 +41,11 @@ class _Report:
     accepted: dict[Slot, Ballot]
 
     def is_clean(self, slot: Slot) -> bool:
-        """Whether it says accepted or none."""
+        """Return whether the report says *accepted* or *none* of ``slot``."""
         return slot > self.decided and slot >= self.first and not any(slot in slots for slots in self.faulty)
 
     def allows(self, slot: Slot, ballot: Ballot | None) -> bool:
-        """Whether it is a clean answer that names nothing above ``ballot``; None: nothing at all."""
+        """Return whether the report is clean and names no ballot above ``ballot`` in ``slot``; None: no ballot."""
         if not self.is_clean(slot):
             return False
         accepted = self.accepted.get(slot)
@@ -53,7 +53,7 @@ class _Report:
 
 
 class LeaderRules:
-    """Remembers every promise that was said."""
+    """Remembers every promise that was sent, and checks what leaders do with promises."""
 
     def __init__(self, chosen: ChosenValues, coverage: Counter[str]) -> None:
         self._chosen = chosen
@@ -62,7 +62,7 @@ class LeaderRules:
         self._parts: dict[tuple[Ballot, NodeId], dict[Slot, Ballot]] = {}
 
     def on_promise(self, host: ObservedHost, promise: Promise) -> None:
-        """``host`` says one part of a promise; the parts of one answer are said together."""
+        """Note one part of a promise of ``host``; the parts of one answer are sent together."""
         key = (promise.ballot, host.name)
         accepted = self._parts.setdefault(key, {})
         if promise.part == 0:
@@ -74,13 +74,13 @@ class LeaderRules:
             self._reports.setdefault(promise.ballot, {}).setdefault(host.name, []).append(report)
 
     def on_own_promise(self, host: ObservedHost, ballot: Ballot, report: PromiseReport) -> None:
-        """``host`` counts its own promise, which no message says; a later one says less of slots decided meanwhile."""
+        """Note the promise that ``host`` makes to itself; a later one leaves out slots decided meanwhile."""
         accepted = {entry.slot: entry.ballot for entry in report.entries.values()}
         said = _Report((host.name, report.incarnation), report.decided, report.first, report.faulty, accepted)
         self._reports.setdefault(ballot, {}).setdefault(host.name, []).append(said)
 
     def on_leading(self, host: ObservedHost, leading: Leading) -> None:
-        """``host`` takes the lead: whom it counts promised, under this ballot, and is a quorum."""
+        """Check the promises with which ``host`` takes the lead: given, under this ballot, and by a quorum."""
         said = self._reports.get(leading.ballot, {})
         reports = leading.promises.reports
         for name in reports:
@@ -93,13 +93,13 @@ class LeaderRules:
             voted = [name for name, report in reports.items() if chosen.has_vote((name, report.incarnation))]
             if not self._are_quorum(voted):
                 raise RuleBroken(
-                    "B7", f"{host.name} leads under {leading.ballot} with promises of {sorted(voted)} alone"
+                    "B7", f"{host.name} leads under {leading.ballot} with the promises of {sorted(voted)} alone"
                 )
         if self._chosen.membership is not None:
             self._check_complete(host, leading)
 
     def _check_complete(self, host: ObservedHost, leading: Leading) -> None:
-        """8: it has found every chosen slot, or waits for it."""
+        """Check 8: the leader has found every chosen slot, or waits for clean answers there."""
         assert host.parts is not None
         chosen, coverage = self._chosen, self._coverage
         decided_above = host.parts.replica.protocol.learning.learner.decided_above
@@ -109,12 +109,12 @@ class LeaderRules:
             slot = Slot(number)
             value = chosen.values.get(slot)
             if value is None and slot in decided_above:
-                raise RuleBroken("1", f"{host.name} takes slot {slot} for decided, which no quorum holds")
+                raise RuleBroken("1", f"{host.name} takes slot {slot} for decided, which no quorum has accepted")
             if value is None:
                 coverage["a leader found a slot that was not chosen"] += 1
                 continue
             if slot <= leading.promises.decided_up_to or chosen.under[slot] >= leading.ballot:
-                continue  # told, or chosen by who deposed it before its promises were in
+                continue  # reported as decided, or chosen by a leader that deposed it before it counted its promises
             entry = leading.promises.choose(slot, voters)
             if entry is None:
                 coverage["a leader waits for clean answers"] += 1
@@ -124,7 +124,7 @@ class LeaderRules:
                 )
 
     def _check_founds(self, host: ObservedHost, leading: Leading) -> None:
-        """16, before there is a cluster: everybody says *none* of slot 1, or a quorum of it is clean."""
+        """Check 16 before the founding: every node says *none* of slot 1, or a quorum is clean there."""
         reports = leading.promises.reports.values()
         clean = [report for report in reports if report.is_clean(FOUNDING_SLOT)]
         everybody = len(host.world.hosts)
@@ -136,9 +136,9 @@ class LeaderRules:
             raise RuleBroken("16", f"{host.name} founds under {leading.ballot} after {len(clean)} clean answers")
 
     def on_founding(self, host: ObservedHost, accept: Accept) -> None:
-        """``host`` proposes a founding: what it found is proposed again, and nothing else beside it (rule 9).
+        """Check the founding value that ``host`` proposes: if one was reported, it is that one (rule 9).
 
-        Its alpha bounds what the founder proposes from now on (rule 7).
+        The alpha in the value bounds what the founder proposes from now on (rule 7).
         """
         assert host.parts is not None
         leading = host.parts.replica.protocol.leading
@@ -147,13 +147,15 @@ class LeaderRules:
         reports = leading.promises.reports.values()
         found = [report.entries[FOUNDING_SLOT] for report in reports if FOUNDING_SLOT in report.entries]
         if found and max(found, key=lambda entry: entry.ballot).value != accept.value:
-            raise RuleBroken("8", f"{host.name} founds anew under {accept.ballot}, and was told of a founding value")
+            raise RuleBroken(
+                "8", f"{host.name} founds anew under {accept.ballot}, though a founding value was reported to it"
+            )
         alpha = Membership.from_bytes(accept.value).alpha
         if leading.alpha != alpha:
             raise RuleBroken("rule 7", f"{host.name} founds with alpha {alpha}, and leads with {leading.alpha}")
 
     def on_proposal(self, host: ObservedHost, accept: Accept) -> None:
-        """``host`` proposes for the first time in a slot: some quorum of what it was told calls for that value."""
+        """Check the first proposal of ``host`` in a slot: some quorum of the promises calls for that value."""
         assert host.parts is not None
         protocol, slot = host.parts.replica.protocol, accept.slot
         said = self._reports.get(accept.ballot, {})
@@ -187,7 +189,7 @@ class LeaderRules:
             raise RuleBroken("8", f"{host.name} proposes {what} in slot {slot} that no quorum of promises calls for")
 
     def has_clean(self, leading: Leading, slot: Slot) -> bool:
-        """Whether a quorum of those whom it counts has ever said accepted or none of ``slot``, under its ballot."""
+        """Return whether a quorum of the counted promises said *accepted* or *none* of ``slot``, under this ballot."""
         said = self._reports.get(leading.ballot, {})
         return self._are_quorum(
             name
@@ -196,7 +198,7 @@ class LeaderRules:
         )
 
     def check_has_room(self, host: ObservedHost, leading: Leading) -> None:
-        """All it recovered is decided, and neither damage nor what is in flight hinders it."""
+        """Check that a leader has room to propose, unless recovery, damage or the window hinders it."""
         assert host.parts is not None
         decided, voters = host.parts.replica.decided, host.parts.replica.protocol.cluster.voters
         hindered = (
@@ -208,21 +210,21 @@ class LeaderRules:
             or not leading.promises.is_clean(leading.next_slot, voters)
         )
         if not hindered and leading.room(decided, voters) == 0:
-            raise RuleBroken("liveness", f"{host.name} leads, and has no room for slot {leading.next_slot}")
+            raise RuleBroken("liveness", f"{host.name} leads and has no room for slot {leading.next_slot}")
 
     def on_counted(self, host: ObservedHost, ballot: Ballot, slot: Slot, node: NodeId) -> None:
-        """``host`` counts ``node`` for a slot that it accepted under ``ballot``."""
+        """Check that ``node``, which ``host`` counts for ``slot``, accepted there under ``ballot``, the host's own."""
         assert host.parts is not None
         leading = host.parts.replica.protocol.leading
         if leading is None or leading.ballot != ballot:
             raise RuleBroken(
-                "B6", f"{host.name} counts what {node} accepted in slot {slot} under {ballot}, not its own"
+                "B6", f"{host.name} counts an acceptance of {node} in slot {slot} under {ballot}, not its own ballot"
             )
         if not self._chosen.has_accepted(node, slot, ballot):
-            raise RuleBroken("B6", f"{host.name} counts {node} for slot {slot}, accepted under another ballot")
+            raise RuleBroken("B6", f"{host.name} counts {node} for slot {slot}, which it accepted under another ballot")
 
     def _counted(self, reports: Iterable[_Report]) -> Iterator[_Report]:
-        """Those of lives that have the vote."""
+        """Yield the reports of voting incarnations."""
         return (report for report in reports if self._chosen.has_vote(report.life))
 
     def _are_quorum(self, names: Iterable[NodeId]) -> bool:

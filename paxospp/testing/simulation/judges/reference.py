@@ -1,7 +1,6 @@
-"""One machine that runs every command once, in the order of the log: no replica, no session table, no executor.
+"""The reference: one machine that runs every command once, in the order of the log, without replicas or sessions.
 
-Beside it stand the instances of ``decide``, as they do on every node; what is called ``paxospp.…``
-goes there.
+Beside it are the instances of ``decide``, as on every node; commands named ``paxospp.…`` go there.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 
 
 class Reference:
-    """What every result is held against."""
+    """The machine with which every result is compared."""
 
     def __init__(self, machine: StateMachine) -> None:
         self.machine = machine
         self.unix_time = 0
-        """Microseconds of the wall clock, as the commands of the slot begun last see it."""
+        """Wall clock in microseconds, as the commands of the current slot see it."""
         self._own = Instances()
         self._values: dict[str, bytes] = {}
-        """What every instance was decided to be first, whatever became of it."""
+        """The value that each instance was decided to be first."""
         self._cluster_id = b""
 
     def found(self, cluster_id: bytes) -> None:
         self._cluster_id = cluster_id
 
     def begin(self, commands: Commands, slot: Slot) -> Callable[[int, bytes], bytes]:
-        """How the commands of a value are run, by position."""
+        """Return a function that runs the command at a position of the value in ``slot``."""
         self.unix_time = max(self.unix_time, commands.unix_time)
         time = self.unix_time / 1_000_000
         machine = self.machine
@@ -52,13 +51,13 @@ class Reference:
         return run
 
     def _apply_own(self, payload: bytes, context: Context) -> bytes:
-        """Run it, and hold the instances against what they were: theirs is the code of the nodes, faults and all."""
+        """Run the command, and check that decided instances keep their value: the nodes run this code, too."""
         result = self._own.apply(own_call(payload), context)
         for name, value in self._own.chosen.items():
             first = self._values.setdefault(name, value)
             if first != value:
                 raise RuleBroken(
-                    "agreement", f"the instance {name!r} is decided as {value!r}, and was as {first!r} before"
+                    "agreement", f"the instance {name!r} is decided as {value!r}, and was decided as {first!r} before"
                 )
         return result
 

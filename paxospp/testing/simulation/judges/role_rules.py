@@ -1,7 +1,7 @@
-"""Who may take a role, and keep it: judged when a replica changes its role, and when a leader ticks.
+"""Which replica may take a role and keep it: checked when a replica changes its role, and when a leader ticks.
 
-A campaign and a tick are judged in the middle of the event that they are part of, by the answers that were in by then:
-after a pause one event holds many messages, and those behind it were not known.
+A campaign and a tick are checked in the middle of their event, with the answers known by then: after a pause, one event
+holds many messages, and the later ones are not known yet.
 
 Rules 1 and 5 of ``paxospp/engine/README.md``.
 """
@@ -24,7 +24,7 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 
 
 class RoleRules:
-    """Remembers under which ballots anybody has led."""
+    """Checks changes of role, and notes the ballots of leaders."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class RoleRules:
         self._coverage = coverage
 
     def after_event(self, host: ObservedHost, role: object) -> None:
-        """``host`` is done with an event, and has this role now."""
+        """Check the role of ``host`` after an event."""
         if role is not host.record.role:
             self._on_role(host, role)
             host.record.role = role
@@ -57,13 +57,13 @@ class RoleRules:
             self._coverage["a campaign was given up"] += 1
 
     def on_campaign(self, host: ObservedHost, asked_in: int | None) -> None:
-        """B41, B45: nobody who answered the round it asked in leads with a quorum, or hears such a leader."""
+        """Check that no node which answered the round leads with a quorum, or hears such a leader (bugs B41, B45)."""
         if host.usurps:
             return
         assert host.parts is not None
         protocol, voters = host.parts.replica.protocol, host.parts.replica.protocol.cluster.voters
         if protocol.cluster.membership is None:
-            # Who holds a founding value asks the lives in it; what another life of a member says counts for nothing.
+            # A holder of a founding value asks the incarnations in it; other incarnations of a member do not count.
             voters = voters_to_found(protocol.log.get(FOUNDING_SLOT), voters)
         if asked_in is None:
             raise RuleBroken("rule 5", f"{host.name} campaigns and has asked nobody")
@@ -72,10 +72,10 @@ class RoleRules:
         self._step_rules.check_may_campaign(host, asked_in, asked_at)
         for peer, answer in protocol.heartbeats.rounds.since(asked_in, asked_at, voters).items():
             if answer.quorum_connected:
-                raise RuleBroken("B45", f"{host.name} campaigns although {peer} is served")
+                raise RuleBroken("B45", f"{host.name} campaigns although {peer} has a leader with a quorum")
 
     def on_leads_on(self, host: ObservedHost, ticked_at: float) -> None:
-        """17, B47: when it ticks, a quorum has answered and its disk too, both within two windows."""
+        """Check 17 and bug B47 at a tick: a quorum and the disk have answered the leader within two windows."""
         assert host.parts is not None
         protocol, config = host.parts.replica.protocol, host.world.plan.config_of(host.index)
         leading = protocol.leading
@@ -88,7 +88,7 @@ class RoleRules:
             raise RuleBroken("B47", f"{host.name} leads, and its disk has not answered for two windows")
 
     def _on_leading(self, host: ObservedHost, leading: Leading) -> None:
-        """17: a new leader is the only one of its ballot."""
+        """Check 17: a ballot has one leader."""
         if not self._led.add(leading.ballot):
             raise RuleBroken("17", f"{leading.ballot} leads a second time, now {host.name}")
         self._leader_rules.on_leading(host, leading)

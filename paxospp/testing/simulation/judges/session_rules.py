@@ -1,11 +1,10 @@
-"""Which run takes effect, judged a second time: the rules of sessions, written down anew and as plainly as they go.
+"""The rules of sessions, written a second time and as simply as possible: which run takes effect.
 
-Every decided run is judged here as well as by each replica's own table, and the two must agree:
-a session that was born again after it expired, expired too early, or took a number twice, shows
-in the slot where it happens. There is no bound on sessions or replies here; a run never comes near
-those of the table.
+Every decided run is judged here and by the session table of each replica, and the two must agree. A session that
+revives after it expired, that expires too early, or that uses a number twice shows in the slot where it happens. There
+is no bound on sessions or replies here; runs do not come near the bounds of the table.
 
-References: DESIGN section 7; FAULTS (e), 11, and B34, B35.
+References: invariant 11 of ``README.md``; bugs B34 and B35.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from paxospp.sessions.table import RunStatus
 
 
 class RunJudgement(NamedTuple):
-    """What a run has to come to; ``applied`` is how far its session was before it.
+    """The correct outcome of a run; ``applied`` is the highest number of its session that was applied before.
 
-    ``first`` is the number from which on it is answered: its caller has the replies below.
+    ``first`` is the number from which on the run is answered: its caller already has the replies below.
     """
 
     status: RunStatus
@@ -37,22 +36,22 @@ class _Known:
 
 
 class SessionRules:
-    """Every session that lives after the value looked at last."""
+    """The sessions that are alive after the latest value."""
 
     def __init__(self) -> None:
         self.expired = 0
-        """How many sessions were dropped."""
+        """How many sessions have expired."""
         self._log_time = 0
         self._horizon = -1
         self._known: dict[SessionId, _Known] = {}
 
     @property
     def horizon(self) -> int:
-        """Nobody lives who was silent since this time of the log, or was opened before it."""
+        """Return the time of the log before which a session is dead if it was silent since, or opened."""
         return self._horizon
 
     def advance(self, log_time: int, expiry_us: int) -> None:
-        """A value with this stamp comes next."""
+        """Begin the next value, with this time stamp."""
         if log_time <= self._log_time:
             return
         self._log_time = log_time
@@ -63,7 +62,7 @@ class SessionRules:
             del self._known[session]
 
     def judge(self, run: Run) -> RunJudgement:
-        """What becomes of the next run of that value."""
+        """Return the correct outcome of the next run of that value."""
         known = self._known.get(run.session)
         if known is None:
             if not self._horizon < run.opened <= self._log_time:

@@ -1,11 +1,11 @@
-"""Snapshots on their way, judged piece by piece: what is staged under a name is what its maker wrote.
+"""Snapshots in transfer, checked piece by piece: what is staged under a name is what the maker of the snapshot wrote.
 
-Checksums find a snapshot that was put together wrongly only when all of it is there, and a node that finds one fetches
-it again: nothing unsafe happens, and the fault does not show. What is judged here is the step.
+Checksums find a wrongly assembled snapshot only once it is complete, and the node then fetches it again: nothing unsafe
+happens, and the fault would not show. So each step is checked.
 
-* What is staged under the name of a snapshot is, byte by byte from its beginning, what the node that took it staged.
-* A chunk is called the last one where the snapshot ends, and nowhere else.
-* A snapshot is installed only above everything that was handed out for applying.
+* The bytes staged under the name of a snapshot equal, from the beginning, the bytes that its maker staged.
+* A chunk is marked as the last one exactly where the snapshot ends.
+* A snapshot is installed only above everything that was handed to the machine.
 """
 
 from __future__ import annotations
@@ -16,41 +16,43 @@ from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
 
 _RENAMED = "-2"
-"""What ends the name of a snapshot that takes the place of itself, because it was damaged where it is."""
+"""Suffix of a snapshot that replaces a damaged copy of itself."""
 
 
 class SnapshotRules:
-    """Remembers every snapshot that was ever staged whole."""
+    """Remembers every snapshot that was ever staged completely."""
 
     def __init__(self) -> None:
         self._whole: dict[str, bytes] = {}
 
     def on_staged(self, meta: SnapshotMeta, offset: int, data: bytes) -> None:
-        """The next piece of ``meta`` is staged somewhere."""
+        """Check the next piece of ``meta`` that some node stages."""
         whole = self._find(meta.id)
         if whole is not None and whole[offset : offset + len(data)] != data:
-            raise RuleBroken("10", f"what is staged as {meta.id} of slot {meta.slot} from {offset} on is not of it")
+            raise RuleBroken(
+                "10", f"what is staged as {meta.id} of slot {meta.slot} from byte {offset} on is not of it"
+            )
 
     def on_committed(self, meta: SnapshotMeta, data: bytes) -> None:
-        """All of ``meta`` is staged somewhere: by the node that takes it, or by one that fetched it."""
+        """Check the complete snapshot ``meta``, staged by its maker or by a node that fetched it."""
         whole = self._find(meta.id)
         if whole is None:
             self._whole[meta.id] = data
         elif whole != data:
-            raise RuleBroken("10", f"{meta.id} of slot {meta.slot} is staged as something else than was taken")
+            raise RuleBroken("10", f"{meta.id} of slot {meta.slot} is staged as something else than its maker wrote")
 
     def on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
-        """``host`` sends a piece of a snapshot."""
+        """Check a piece of a snapshot that ``host`` sends."""
         whole = self._find(chunk.id)
         if whole is not None and chunk.last and chunk.offset + len(chunk.data) != len(whole):
             raise RuleBroken(
                 "10",
-                f"{host.name} calls a chunk of {chunk.id} the last one, which ends at "
+                f"{host.name} marks a chunk of {chunk.id} as the last one, which ends at "
                 f"{chunk.offset + len(chunk.data)} of {len(whole)} bytes",
             )
 
     def on_installed(self, host: ObservedHost, slot: Slot) -> None:
-        """``host`` takes the state of a peer as of ``slot``, and gives up its own."""
+        """Check that ``host`` replaces its state by a peer's state of ``slot`` only if that is newer."""
         assert host.parts is not None
         delivered = host.parts.replica.delivered
         if slot <= delivered:

@@ -1,21 +1,21 @@
-"""Steps of the proof, each judged when a replica takes it, with all disks and all messages in view.
+"""Steps of the proof, each checked when a replica takes it, with all disks and messages in view.
 
-A broken rule seldom harms at once: a value has to be chosen elsewhere, or a message to be lost, before two
-replicas differ. What is judged here is the step itself, so a run shows it where it happens. The rules are
-those of ``paxospp/engine/README.md``:
+A broken rule seldom does harm at once: a value has to be chosen elsewhere, or a message to be lost, before two
+replicas differ. The step itself is checked here, so a run shows the fault where it happens. The rules are those of
+``paxospp/engine/README.md``:
 
-* Rule 1: what a replica says as a leader, it says under a ballot that is no lower than anything it has
-  promised, and than anything under which it has learned that a slot is decided.
-* Rule 2: a promise is counted as one answer that was given, whole; and *none* is never said of a slot that
-  this incarnation has accepted and that is not covered.
-* Rule 4: a slot is taken for decided only together with a ballot, and only when it was chosen under that one
-  or a lower one. The same holds for what is announced, taught, or covered by a snapshot.
-* Rule 5: a leader leads on, and a candidate campaigns, only if voters with working disks answered it, and are
-  a quorum; an answer counts for the incarnation that gave it. Damage is closed only where nothing was accepted.
-* Rule 6: a grant that a leader counts on ends no later than it does for the one who granted it, and is counted
-  from the beginning of the round that it answers.
-* Rule 7: a proposal lies at most alpha slots above what its proposer knows decided; and there is room for a
-  new value only where nothing is chosen under a lower ballot, after clean answers of a quorum.
+* Rule 1: the ballot of a leader is no lower than any ballot that it has promised, or under which it has learned that a
+  slot is decided.
+* Rule 2: a promise is counted as one whole answer that was given; a replica never reports *none* for a slot that its
+  incarnation has accepted and that is not covered.
+* Rule 4: a replica takes a slot for decided only together with a ballot, and only if the slot was chosen under that
+  ballot or a lower one. The same holds for slots that are announced, sent to others, or covered by a snapshot.
+* Rule 5: a leader keeps leading, and a candidate campaigns, only if a quorum of voters with working disks has answered;
+  an answer counts for the incarnation that gave it. Damage is closed only where nothing was accepted.
+* Rule 6: a grant that a leader relies on ends no later than for the node that gave it, and is counted from the
+  beginning of the round that it answers.
+* Rule 7: a proposal is at most alpha slots above what its proposer knows decided. There is room for a new value only
+  after clean answers of a quorum, and only where nothing is chosen under a lower ballot.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 _SECOND_US = 1_000_000
 _TICK_S = 1e-6
 _Answer = tuple[Slot, Slot, tuple[range, ...], dict[Slot, Ballot]]
-"""What one answer to a Prepare said: decided, first, faulty, and the ballots of what was accepted."""
+"""The content of one answer to a Prepare: decided, first, faulty, and the ballots of accepted slots."""
 
 
 class StepRules:
-    """Remembers what was said, and judges what is concluded from it."""
+    """Remembers what was said, and checks what replicas conclude from it."""
 
     def __init__(
         self,
@@ -58,26 +58,26 @@ class StepRules:
         self._log_rules = log_rules
         self._snapshot_rules = snapshot_rules
         self._answers: dict[tuple[Life, int, int, Ballot], _Answer] = {}
-        """By life, boot, number and ballot."""
+        """By incarnation, boot, number and ballot."""
         self._blocked: dict[NodeId, tuple[Ballot, int, float]] = {}
-        """Which slot a leader does not get past, under which ballot, and since when in its active time."""
+        """The slot that a leader is blocked by, its ballot, and since when in its active time."""
         self._beats: defaultdict[tuple[NodeId, int, int], set[tuple[int, HeartbeatAnswer]]] = defaultdict(set)
-        """What was answered to a round of a boot, which is known by its nonce, with the answerer's incarnation."""
+        """Answers to each round of a boot, which its nonce names, with the incarnation of the answerer."""
         self._rounds: dict[NodeId, dict[int, float]] = {}
-        """When each round of a boot began, by the clock of its node that never stops."""
+        """When each round of a boot began, by the boot time of its node."""
         self._lives: dict[tuple[Ballot, NodeId], int] = {}
         """The incarnation whose promise to a ballot was counted for a node."""
         self._learned: dict[NodeId, dict[Slot, Ballot]] = {}
-        """What a boot has learned above what it came up with, with the ballots that it was told."""
+        """Slots that a boot has learned above those it started with, with the ballots it was told."""
         self._covered: dict[NodeId, Slot] = {}
-        """Up to where a boot needs no telling: its own hint, or a snapshot."""
+        """Up to where a boot needs no proof: the decided slot on its disk, or its snapshot."""
         self._met: dict[NodeId, Ballot] = {}
         """The highest ballot under which a boot has learned anything."""
 
     # What is said.
 
     def on_promise(self, host: ObservedHost, promise: Promise) -> None:
-        """``host`` says one part of an answer."""
+        """Note one part of an answer of ``host``."""
         key = (_life(host), host.sender.boot, promise.answer, promise.ballot)
         answer = self._answers.get(key)
         if answer is None:
@@ -85,30 +85,30 @@ class StepRules:
         answer[3].update((entry.slot, entry.ballot) for entry in promise.entries)
 
     def on_heartbeat_answer(self, host: ObservedHost, to: NodeId, answer: HeartbeatAnswer) -> None:
-        """``host`` answers a round of ``to``, and says whether its disk answers (rule 5)."""
+        """Note the answer of ``host``; check that its disk is not said to answer while a write is stuck (rule 5)."""
         assert host.parts is not None
         writes, clock = host.parts.replica.protocol.writes, host.parts.replica.active_time
         hangs = writes.oldest_age(clock) > host.world.plan.config_of(host.index).election_timeout_s
         if hangs and answer.disk_answers:
-            raise RuleBroken("rule 5", f"{host.name} says that its disk answers, and a write has been out for a window")
+            raise RuleBroken("rule 5", f"{host.name} says that its disk answers, but a write has waited for a window")
         self._beats[to, answer.nonce, answer.round].add((host.sender.incarnation, answer))
 
     def on_round(self, host: ObservedHost, round: int) -> None:
-        """``host`` begins a round of heartbeats."""
+        """Note that ``host`` begins a round of heartbeats."""
         self._rounds[host.name][round] = host.boot_time()
 
     def on_announcement(self, host: ObservedHost, ballot: Ballot, decided_up_to: Slot) -> None:
-        """``host`` announces under ``ballot``: all of it was chosen under ballots up to that one (rule 4)."""
+        """Check that all slots announced under ``ballot`` were chosen under ballots up to that one (rule 4)."""
         self._check_leads_rightly(host, ballot)
         under = self._chosen.highest_under(decided_up_to)
         if under is not None and under > ballot:
             raise RuleBroken(
                 "rule 4",
-                f"{host.name} announces {decided_up_to} under {ballot}, of which a part was chosen under {under}",
+                f"{host.name} announces {decided_up_to} under {ballot}, but some of it was chosen under {under}",
             )
 
     def on_accept(self, host: ObservedHost, accept: Accept) -> None:
-        """``host`` proposes, or does so again."""
+        """Check a value that ``host`` proposes, or proposes again."""
         self.on_announcement(host, accept.ballot, accept.decided_up_to)
         membership = self._chosen.membership
         assert host.parts is not None
@@ -118,32 +118,32 @@ class StepRules:
             )
 
     def on_heartbeat(self, host: ObservedHost, heartbeat: Heartbeat) -> None:
-        """``host`` says that it leads, or not."""
+        """Check what a leading ``host`` announces in a heartbeat."""
         if heartbeat.leading is not None:
             self.on_announcement(host, heartbeat.leading, heartbeat.decided_up_to)
 
     def on_decided(self, host: ObservedHost, decided: Decided) -> None:
-        """``host`` teaches entries, each with a ballot that covers it (rule 4)."""
+        """Check that each entry ``host`` sends carries a ballot that covers it (rule 4)."""
         for entry in decided.entries:
             under = self._chosen.under.get(entry.slot)
             if under is not None and entry.ballot < under:
                 raise RuleBroken(
-                    "rule 4", f"{host.name} teaches slot {entry.slot} under {entry.ballot}; chosen under {under}"
+                    "rule 4", f"{host.name} sends slot {entry.slot} under {entry.ballot}; it was chosen under {under}"
                 )
 
     def on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
-        """``host`` sends a part of a snapshot."""
+        """Check the ballot in a chunk that ``host`` sends."""
         if chunk.ballot is not None:
             self.check_covers(host, chunk.slot, chunk.ballot)
 
     def on_accused(self, host: ObservedHost, reason: str) -> None:
-        """``host`` hears somebody no more; nobody is accused who has done nothing (rule 8)."""
+        """Check that ``host`` rejects a peer only if the disk of that peer may have been replaced (rule 8)."""
         plan = host.world.plan
         if reason.startswith(("rolled back", "a clone")) and not plan.rolls_back and "D13" not in plan.faults.families:
-            raise RuleBroken("rule 8", f"{host.name} says of a peer whose disk is its own: {reason}")
+            raise RuleBroken("rule 8", f"{host.name} rejects a peer that has its own disk: {reason}")
 
     def check_covers(self, host: ObservedHost, slot: Slot, ballot: Ballot | None) -> None:
-        """A snapshot up to ``slot`` says that nothing it covers was decided under a ballot above this one (rule 4)."""
+        """Check that everything up to ``slot`` was chosen under ballots up to that of the snapshot (rule 4)."""
         under = self._chosen.highest_under(slot)
         if under is not None and (ballot is None or ballot < under):
             raise RuleBroken(
@@ -154,22 +154,20 @@ class StepRules:
         assert host.parts is not None
         met = self._met.get(host.name)
         if met is not None and met > ballot:
-            raise RuleBroken(
-                "rule 1", f"{host.name} speaks under {ballot}, and has learned what was decided under {met}"
-            )
+            raise RuleBroken("rule 1", f"{host.name} leads under {ballot} and has learned what was decided under {met}")
         promised = host.parts.replica.protocol.acceptor.promised
         if promised is not None and promised > ballot:
-            raise RuleBroken("rule 1", f"{host.name} speaks under {ballot}, and has promised {promised}")
+            raise RuleBroken("rule 1", f"{host.name} leads under {ballot} and has promised {promised}")
 
     # What is concluded.
 
     def on_counted_promise(
         self, host: ObservedHost, sender: Sender, number: int, ballot: Ballot, report: PromiseReport
     ) -> None:
-        """``host`` takes all parts of an answer for in (rule 2)."""
+        """Check an answer of which ``host`` counts all parts (rule 2)."""
         if sender.node == host.name:
             self._log_rules.on_own_promise(host, ballot)
-            return  # nobody else heard it; what it says is judged as what it holds
+            return  # this promise was sent to nobody; it is checked against the log
         answer = self._answers.get(((sender.node, sender.incarnation), sender.boot, number, ballot))
         if answer is None:
             raise RuleBroken(
@@ -177,15 +175,17 @@ class StepRules:
             )
         counted = (report.decided, report.first, report.faulty, _ballots(report))
         if counted != answer:
-            raise RuleBroken("rule 2", f"{host.name} counts {counted} for what {sender.node} answered: {answer}")
+            raise RuleBroken(
+                "rule 2", f"{host.name} counts {counted} as the answer of {sender.node}, which was {answer}"
+            )
         if self._lives.setdefault((ballot, sender.node), sender.incarnation) != sender.incarnation:
             raise RuleBroken("rule 9", f"{host.name} counts promises of two incarnations of {sender.node} to {ballot}")
 
     def on_learned(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
-        """``host`` takes ``slot`` for decided, as it was told under a ballot up to this one (rule 4)."""
+        """Check that ``slot``, which ``host`` takes for decided, was chosen under ``ballot`` or below (rule 4)."""
         under = self._chosen.under.get(slot)
         if under is None:
-            raise RuleBroken("rule 4", f"{host.name} takes slot {slot} for decided, which no quorum holds")
+            raise RuleBroken("rule 4", f"{host.name} takes slot {slot} for decided, which no quorum has accepted")
         if under > ballot:
             raise RuleBroken(
                 "rule 4", f"{host.name} takes slot {slot} for decided under {ballot}; it was chosen under {under}"
@@ -196,13 +196,13 @@ class StepRules:
             self._met[host.name] = ballot
 
     def has_learned(self, host: ObservedHost, slot: Slot) -> bool:
-        """Whether ``host`` was told, or counted, that ``slot`` is decided."""
+        """Return whether ``host`` was told that ``slot`` is decided, or counted it."""
         if host.parts is not None and slot <= host.parts.replica.decided:
             return True
         return slot in self._learned.get(host.name, ())
 
     def on_installed(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
-        """``host`` takes every slot up to ``slot`` for decided, as a snapshot says."""
+        """Check that a snapshot covers every slot up to ``slot``, which ``host`` takes for decided by it."""
         self.check_covers(host, slot, ballot)
         self._log_rules.on_installed(host, ballot)
         self._snapshot_rules.on_installed(host, slot)
@@ -210,7 +210,7 @@ class StepRules:
         self._met[host.name] = max(ballot, self._met.get(host.name, ballot))
 
     def on_decided_up_to(self, host: ObservedHost, before: int, decided: Slot) -> None:
-        """``host`` has moved over slots: every one was learned with a ballot (rule 4)."""
+        """Check that ``host`` learned every slot that it now knows decided with a ballot (rule 4)."""
         learned, covered = self._learned.get(host.name, {}), self._covered.get(host.name, Slot(0))
         for number in range(max(before, covered) + 1, decided + 1):
             if learned.pop(Slot(number), None) is None:
@@ -219,14 +219,14 @@ class StepRules:
                 )
 
     def on_load(self, host: ObservedHost, decided: Slot) -> None:
-        """A boot begins: what its disk says it knows decided, it need not be told."""
+        """Begin a boot: it needs no proof for slots that its disk says are decided."""
         self._learned[host.name] = {}
         self._rounds[host.name] = {}
         self._covered[host.name] = decided
         self._met.pop(host.name, None)
 
     def on_closed_damage(self, host: ObservedHost, bound: Slot, held: dict[Slot, Ballot]) -> None:
-        """``host`` takes nothing above ``bound`` for damaged any more: it never held anything there (rule 5)."""
+        """Check that ``host`` held nothing above ``bound``, where it no longer takes its log for damaged (rule 5)."""
         assert host.parts is not None
         log, decided = host.parts.replica.protocol.log, host.parts.replica.decided
         for slot in held:
@@ -238,9 +238,9 @@ class StepRules:
     def on_counted_grant(
         self, host: ObservedHost, peer: ObservedHost, until: float, granted: tuple[Ballot, float] | None
     ) -> None:
-        """``host`` counts on a lease of ``peer`` until that boot time of its own (rule 6)."""
+        """Check a lease of ``peer`` that ``host`` relies on until that boot time of its own (rule 6)."""
         if granted is None:
-            raise RuleBroken("B33", f"{host.name} counts on a lease that {peer.name} has not granted")
+            raise RuleBroken("B33", f"{host.name} relies on a lease that {peer.name} has not granted")
         assert host.parts is not None
         answer = host.parts.replica.protocol.heartbeats.rounds.answers[peer.name].answer
         began_at = self._rounds[host.name][answer.round]
@@ -248,16 +248,18 @@ class StepRules:
             raise RuleBroken("B33", f"{host.name} counts a lease of {peer.name} from after round {answer.round} began")
         leader, ends = granted
         if leader.node != host.name:
-            return  # since then it was granted to another leader; this one will learn that it is deposed
+            return  # it was granted to another leader since, and this one will learn that it is deposed
         if host.world_time_of(until) > peer.world_time_of(ends):
-            raise RuleBroken("B33", f"{host.name} counts on a lease of {peer.name} for longer than that one does")
+            raise RuleBroken(
+                "B33", f"{host.name} relies on a lease of {peer.name} for longer than {peer.name} keeps it"
+            )
 
-    # Who leads, and who campaigns.
+    # Leaders and candidates.
 
     def working(self, host: ObservedHost, *, after: float | None = None, since_round: int = 0) -> set[NodeId]:
-        """Voters with working disks that answered ``host`` after that active time, in that round or a later one.
+        """Return the voters with working disks that answered ``host`` after that active time, in that round or later.
 
-        Each answer that it keeps has to be one that was given, by the incarnation that it is kept for.
+        Check too that each answer the host keeps was given, by the incarnation that it is kept for.
         """
         assert host.parts is not None
         working: set[NodeId] = set()
@@ -271,7 +273,7 @@ class StepRules:
         return working
 
     def check_is_quorum_connected(self, host: ObservedHost, leading: Leading, ticked_at: float) -> None:
-        """17: when it ticks, a quorum of voters with working disks has answered within two windows (rule 5)."""
+        """Check 17 at a tick: a quorum of voters with working disks has answered within two windows (rule 5)."""
         assert host.parts is not None
         config, protocol = host.world.plan.config_of(host.index), host.parts.replica.protocol
         before = ticked_at - 2 * config.election_timeout_s
@@ -281,12 +283,10 @@ class StepRules:
         if protocol.writes.oldest_age(ticked_at) <= config.election_timeout_s and host.has_vote:
             names.add(host.name)
         if not self._chosen.are_quorum(names):
-            raise RuleBroken(
-                "17", f"{host.name} leads, and within two windows none but {sorted(names)} has answered it"
-            )
+            raise RuleBroken("17", f"{host.name} leads, and within two windows only {sorted(names)} answered it")
 
     def check_gets_on(self, host: ObservedHost, leading: Leading, ticked_at: float) -> None:
-        """17: a leader that does not reach what its promises reported is not one for long (rule 5)."""
+        """Check 17: a leader that cannot decide what its promises reported steps down (rule 5)."""
         assert host.parts is not None
         window_s = host.world.plan.config_of(host.index).election_timeout_s
         if host.parts.replica.decided < leading.recovered_up_to and ticked_at - leading.progressed_at > 2 * window_s:
@@ -298,7 +298,7 @@ class StepRules:
         self._check_is_not_blocked(host, leading, ticked_at, 3 * window_s)
 
     def _check_is_not_blocked(self, host: ObservedHost, leading: Leading, ticked_at: float, bound_s: float) -> None:
-        """Nor does it lead on where it does not see the end of the log, or have back what it has lost."""
+        """Check that a leader steps down if it does not see the end of the log, or does not get back what it lost."""
         assert host.parts is not None
         protocol = host.parts.replica.protocol
         voters, lost = protocol.cluster.voters, protocol.learning.lost
@@ -310,9 +310,10 @@ class StepRules:
             raise RuleBroken("17", f"{host.name} leads under {leading.ballot}, and does not get past slot {blocked_by}")
 
     def check_may_campaign(self, host: ObservedHost, asked_in: int, asked_at: float) -> None:
-        """A quorum of voters with working disks has answered a round it began when its window was over (rule 5).
+        """Check that a quorum of voters with working disks has answered the round that ``host`` began (rule 5).
 
-        And after ``asked_at``, in active time: of two answers to one round one may be a minute older.
+        The answers must be later than ``asked_at``, in active time: of two answers to one round, one may be a minute
+        older.
         """
         if self._chosen.membership is None or host.parts is None or host.parts.replica.membership is None:
             return
@@ -320,21 +321,21 @@ class StepRules:
         if host.has_vote:
             names.add(host.name)
         if not self._chosen.are_quorum(names):
-            raise RuleBroken("rule 5", f"{host.name} campaigns; with working disks only {sorted(names)} answered")
+            raise RuleBroken("rule 5", f"{host.name} campaigns, but with working disks only {sorted(names)} answered")
 
     def check_room(self, host: ObservedHost, leading: Leading) -> None:
-        """Where there is room for new values, nothing is chosen under a lower ballot (rules 2 and 7)."""
+        """Check that nothing is chosen under a lower ballot where a leader has room for values (rules 2 and 7)."""
         assert host.parts is not None
         start = leading.next_slot
         room = host.parts.replica.proposable
-        # Whatever is not damaged is clean from some slot on, so the first, the next and the last one tell.
+        # All slots above the damaged ones are clean alike, so it is enough to check the first, the next and the last.
         for number in sorted({start, start + 1, start + room - 1}):
             if start <= number < start + room and not self._leader_rules.has_clean(leading, Slot(number)):
                 raise RuleBroken(
                     "16", f"{host.name} has room for slot {number}, of which no quorum says that it is clean"
                 )
         if leading.ballot != self._led.highest:
-            return  # deposed, and does not know it: others may have chosen there since
+            return  # deposed without knowing it: others may have chosen there since
         for number in range(start, start + room):
             under = self._chosen.under.get(Slot(number))
             if under is not None and under < leading.ballot:

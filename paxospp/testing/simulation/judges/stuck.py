@@ -1,8 +1,8 @@
-"""When a cluster cannot go on, so that waiting is right: the only excuse for not coming back after the faults.
+"""When a cluster cannot go on: the only excuse for not recovering after the faults.
 
-A slot that no node of the core can tell, and for which a quorum of it cannot say *accepted* or *none* (``stuck_slot``).
-Before there is a cluster (``founding_is_stuck``) everybody has to say *none* of slot 1, unless somebody holds a
-founding value and a quorum of the lives in it can confirm it (rule 9).
+It is stuck at a slot that no node of the core can send, and that a quorum of the core cannot report as *accepted* or
+*none* (``stuck_slot``). Before the founding (``founding_is_stuck``), every node has to report *none* of slot 1, unless
+a node holds a founding value that a quorum of the incarnations in it can confirm (rule 9).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from paxospp.testing.simulation.world.disk import StoredImage
 
 
 def founding_is_stuck(hosts: Sequence[ObservedHost]) -> bool:
-    """Whether nobody can found: not everybody says *none* of slot 1, and no founding value can be confirmed.
+    """Return whether no node can found a cluster: some report damage in slot 1, and no founding value can be confirmed.
 
-    To confirm one takes clean answers of a quorum of the lives that stand in it. Who was wiped since then is another
-    life, and what the life before it accepted may have founded the cluster with what is damaged elsewhere.
+    To confirm a value takes clean answers of a quorum of the incarnations in it. A node that was wiped since is another
+    incarnation; what the former one accepted may have founded the cluster, together with what is damaged elsewhere.
     """
     founding = Slot(1)
     clean = [host for host in hosts if not host.disk.image.is_faulty(founding) and not host.finds_faulty(founding)]
@@ -32,7 +32,7 @@ def founding_is_stuck(hosts: Sequence[ObservedHost]) -> bool:
 
 
 def stuck_slot(core: Sequence[ObservedHost], quorum: int) -> Slot | None:
-    """A slot that nobody of ``core`` can tell and that a quorum of it cannot call clean, if there is one."""
+    """Return a slot that no node of ``core`` can send and a quorum of it cannot call clean; None if there is none."""
     if len(core) < quorum:
         return Slot(0)
     top = max(_last_in_doubt(host.disk.image) for host in core)
@@ -59,6 +59,6 @@ def stuck_slot(core: Sequence[ObservedHost], quorum: int) -> Slot | None:
 
 
 def _last_in_doubt(image: StoredImage) -> int:
-    """The highest slot that this disk holds or knows decided, or may have lost: of a lost end the first one."""
+    """Return the highest slot that this disk holds, knows decided, or may have lost; of a lost end, the first slot."""
     open_from = image.open_from if image.open_from < sys.maxsize else 0
     return max([image.decided, open_from, *image.entries, *image.faulty])

@@ -1,9 +1,8 @@
-"""What a leader vouches for: that nobody has accepted anything above the slot it names (rule 5).
+"""What a leader vouches for: that nothing was accepted above the slot it names (rule 5).
 
-``engine/damaged_end`` proves the claim from its premises. Here the claim itself is judged whenever a leader
-makes it, with all disks in view: no storage that votes has ever synced an acceptance above that slot, under the
-leader's ballot or a lower one. So a leader that vouches too early is found also where nobody's damage ends on its
-word.
+``paxospp.engine.rules.log`` proves the claim from its premises. Here the claim itself is checked when a leader makes
+it, with all disks in view: no storage that votes has ever synced an acceptance above that slot, under the leader's
+ballot or a lower one. So a leader that vouches too early is found even where no damage ends because of it.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ class VouchRules:
         self._vouched: dict[Ballot, Slot] = {}
 
     def on_synced(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
-        """``host``, whose storage votes, has synced an acceptance."""
+        """Note an acceptance that is synced on the disk of ``host``, which votes."""
         highest = self._highest.get(ballot)
         if highest is None or slot > highest[0]:
             self._highest[ballot] = (slot, host.name)
 
     def on_vouched(self, host: ObservedHost, ballot: Ballot, bound: Slot) -> None:
-        """``host``, leading under ``ballot``, says that nothing was accepted above ``bound``; 0: it does not say."""
+        """Check the claim of ``host``, leading under ``ballot``, that nothing lies above ``bound``; 0: no claim."""
         if not bound:
             return
         faulty = () if host.parts is None else host.parts.replica.protocol.log.faulty

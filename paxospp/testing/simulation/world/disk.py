@@ -1,16 +1,15 @@
-"""Virtual disks: what a storage holds, what a power cut may take from it, and what rots.
+"""Simulated disks: what a storage holds, what a power cut may take from it, and what is damaged.
 
-A disk keeps the contract's word (``paxospp.storage.contract``): batches are there whole or not at
-all (C1), synced ones always (C2), and of the others a prefix (C3). It knows which part of it is
-synced, which nobody else does, and which of it is damaged: damage shows as ``faulty`` or as an
-error, as C8 and the anchor promise, never as absence. The anchor is modelled by its effect: what a
-batch that returned has lost is reported, named by slot or open-ended, and the promise is known
-from its copies unless both rot.
+A disk keeps the storage contract (``paxospp.storage.contract``): a batch is there whole or not at all (C1), synced
+batches are always there (C2), and of the others a prefix (C3). The disk knows what is synced, which nothing else does,
+and what is damaged: damage shows as ``faulty`` or as an error, as C8 and the anchor promise, never as absence. The
+anchor is modelled by its effect: what a returned batch has lost is reported, by slot or as an open end, and the promise
+is known from its two copies unless both are damaged.
 
-It keeps no time. ``storage.VirtualStorage`` says when a write begins, and the writer when it returned
+A disk has no time. ``VirtualStorage`` says when a write begins, and the virtual writer when it has returned
 (``returned``).
 
-References: FAULTS (b), D1 to D17; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
+References: families D1 to D17 of ``README.md``; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
 Storage" (2018).
 """
 
@@ -28,19 +27,19 @@ from paxospp.storage.contract import DurableState, WriteBatch
 
 @dataclass(slots=True)
 class _Pending:
-    """A batch that is not synced; ``returned`` once its ``persist`` is done."""
+    """A batch that is not synced; ``returned`` once its ``persist`` has returned."""
 
     batch: WriteBatch
     returned: bool = False
     lost: bool = False
-    """It will return, and will not be there (D9)."""
+    """Whether it returns and is lost (D9)."""
     misdirected: bool = False
-    """It will return, and one of its entries will be in another's place (D8)."""
+    """Whether it returns and one of its entries is in the place of another (D8)."""
 
 
 @dataclass(slots=True)
 class StoredImage:
-    """Everything on one platter."""
+    """The synced content of one disk."""
 
     promised: Ballot | None = None
     decided: Slot = Slot(0)
@@ -52,17 +51,17 @@ class StoredImage:
     faulty: set[Slot] = field(default_factory=set)
     """Slots whose records are there and cannot be read."""
     open_from: int = sys.maxsize
-    """From here on everything that is not in ``entries`` is faulty."""
+    """From this slot on, every slot that is not in ``entries`` is faulty."""
     lost_since_load: bool = False
-    """Whether something was damaged that the store which wrote here last does not know of."""
+    """Whether something was damaged since the last load, so that the store does not know of it."""
     copy_is_rotten: bool = False
-    """One of the two copies of the promise is damaged; the next load, or write of a promise, mends it."""
+    """Whether one of the two copies of the promise is damaged; the next load or promise repairs it."""
     unreadable: str | None = None
-    """Why it can never be loaded again."""
+    """Why the disk can never be loaded again; None if it can."""
 
     @property
     def boot_record(self) -> bytes:
-        """What says how often this disk was started from."""
+        """Return the record that counts how often this disk was started from."""
         return self.meta.get("boot", b"")
 
     def copy(self) -> StoredImage:
@@ -96,7 +95,7 @@ class StoredImage:
         return tuple(ranges)
 
     def damage(self, slots: Iterable[Slot]) -> None:
-        """These slots are there and cannot be read."""
+        """Damage the records of these slots, so that they cannot be read."""
         for slot in slots:
             if self.entries.pop(slot, None) is not None:
                 self.faulty.add(slot)
@@ -104,14 +103,14 @@ class StoredImage:
 
     @property
     def floor(self) -> Slot:
-        """The lowest slot that the log alone tells of: those below are in the snapshot, or found the cluster."""
+        """Return the lowest slot that only the log holds: lower ones are in the snapshot, or are the founding."""
         return Slot(max(self.first, 2, 0 if self.snapshot is None else self.snapshot[0].slot + 1))
 
     def lose_end(self, start: Slot | None = None) -> None:
-        """What was written last never reached the platter, and its slots cannot be named (D9).
+        """Lose the last writes, which returned and never reached the disk, and whose slots cannot be named (D9).
 
-        Everything from ``start`` on is in doubt, by default from the lowest undecided slot on; what was written
-        beside it about slots that are decided is lost with it.
+        Everything from ``start`` on is in doubt; by default, from the lowest undecided slot on. What was written with
+        it about decided slots is lost too.
         """
         start = Slot(self.decided + 1) if start is None else max(start, self.floor)
         self.decided = min(self.decided, Slot(start - 1))
@@ -120,9 +119,9 @@ class StoredImage:
         self.lost_since_load = True
 
     def end_damage(self, start: Slot) -> None:
-        """Make the slots empty that the last load called faulty, from ``start`` on and above ``decided``."""
+        """Empty the slots from ``start`` on that the last load reported as faulty and that are above ``decided``."""
         if self.lost_since_load:
-            return  # it cannot be told apart here from what was lost since, and may be reported on
+            return  # what the load reported cannot be told apart from what was lost since, so all of it stays faulty
         start = max(start, Slot(self.decided + 1))
         self.faulty = {slot for slot in self.faulty if slot < start}
         self.faulty |= {Slot(slot) for slot in range(self.open_from, start) if slot not in self.entries}
@@ -130,40 +129,40 @@ class StoredImage:
 
 
 class SimulatedDisk:
-    """One disk. It outlives its node, and can be taken out and put into another."""
+    """One disk. It outlives its node, and may be moved to another node."""
 
     def __init__(self) -> None:
         self.image = StoredImage()
         """What is synced."""
         self.known: dict[Slot, Ballot] = {}
-        """Per slot the ballot of what this life of the node has synced or found, rotten since or not."""
+        """By slot: the ballot of what this life of the node has synced or found, whether damaged since or not."""
         self.pending: list[_Pending] = []
         self.in_use = False
         self.healed: list[Slot] = []
-        """Slots that were damaged and are written anew; whoever looks takes them out."""
+        """Slots that were damaged and are written again; the reader of this list empties it."""
         self.staged: dict[str, bytes] = {}
 
     # Writing.
 
     def begin(self, batch: WriteBatch, *, lost: bool = False, misdirected: bool = False) -> None:
-        """A write of ``batch`` is under way; all earlier ones returned."""
+        """Begin to write ``batch``; all earlier writes have returned."""
         self.pending.append(_Pending(batch, lost=lost, misdirected=misdirected))
 
     @property
     def under_way(self) -> WriteBatch | None:
-        """The batch that is being written now."""
+        """Return the batch that is being written now."""
         return self.pending[-1].batch if self.pending and not self.pending[-1].returned else None
 
     @property
     def snapshot(self) -> SnapshotMeta | None:
-        """The snapshot that is current once all writes are synced."""
+        """Return the snapshot that is current once all writes are synced."""
         named = [pending.batch.snapshot for pending in self.pending if pending.batch.snapshot is not None]
         if named:
             return named[-1]
         return None if self.image.snapshot is None else self.image.snapshot[0]
 
     def returned(self, random: Random) -> Sequence[WriteBatch]:
-        """The write under way returned; the batches that are synced by that."""
+        """Let the current write return, and return the batches that are synced by it."""
         last = self.pending[-1]
         last.returned = True
         if not last.batch.sync:
@@ -175,12 +174,12 @@ class SimulatedDisk:
         return synced
 
     def fail(self, random: Random, survives: bool) -> None:
-        """The write under way failed; nobody knows what of it is there (C4)."""
+        """Let the current write fail; it ``survives`` or not, which nobody is told (C4)."""
         if not survives:
             self.pending.pop()
 
     def cut_power(self, random: Random, *, lose: bool, torn: bool) -> None:
-        """Only what was synced is sure to be there, and any prefix of the rest may be."""
+        """Cut the power: what was synced stays, and of the rest any prefix."""
         pending = self.pending
         if torn and pending and not pending[-1].returned:
             pending.pop()
@@ -195,7 +194,7 @@ class SimulatedDisk:
     def _settle(self, pending: _Pending, random: Random) -> None:
         batch, image = pending.batch, self.image
         if batch.promised is not None:
-            image.promised = batch.promised  # also of a lost batch: the anchor repeats it
+            image.promised = batch.promised  # even of a lost batch: the anchor repeats it
             image.copy_is_rotten = False
         if pending.lost:
             self._lose(batch, random)
@@ -224,7 +223,7 @@ class SimulatedDisk:
             image.damage({here, there})
 
     def _lose(self, batch: WriteBatch, random: Random) -> None:
-        """A batch whose ``persist`` returned is not there; the anchor knows that it was (D9)."""
+        """Lose a batch whose ``persist`` has returned; the anchor knows that it existed (D9)."""
         self.image.lost_since_load = True
         for entry in batch.accepted:
             if entry.slot >= self.image.first:

@@ -1,9 +1,9 @@
-"""One node of a simulation: a disk that outlives it, and while it runs the real rooms of a node.
+"""One node of a simulation: a disk that outlives it, and, while it runs, the real parts of a node.
 
-What ``Node.start`` does before there are rooms is done here in the same order, each step in its
-time; the rooms stand in ``parts``.
+A *life* of the node lasts from a start to the next crash or stop. What ``Node.start`` does before the parts are made is
+done here in the same order, each step at its time; ``parts`` makes the parts.
 
-A node never starts itself again: the world does, as whoever runs a node would.
+A node never restarts itself: the world restarts it, as an operator would.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from paxospp.testing.simulation.world.virtual_writer import virtual_writer
 
 LOAD_S = 0.01
 _ROUNDS_S = (0.001, 0.01, 0.03)
-"""How long one round of the event loop takes where the machine is slow to apply."""
+"""Duration of one round of the event loop, where the machine is slow to apply."""
 _BOOT_DRIFT = DRIFT_BOUND / 2.04
-"""Of one clock against the world's, so that two differ by less than the bound."""
+"""Drift of one clock against the world's, so that two clocks drift apart by less than the bound."""
 
 
 class LocalFaultError(MemoryError):
-    """What only one machine suffers (P6)."""
+    """A fault that only one machine suffers (P6)."""
 
 
 class NodeKilled(BaseException):
-    """The node was killed in the middle of what it did."""
+    """The node was killed in the middle of an event."""
 
 
 class StartFaults(CommandFaults, Protocol):
@@ -102,9 +102,9 @@ class SimulatedHost:
         self.cause: Exception | None = None
         """Why it stopped, or did not start."""
         self.wants_up = True
-        """Whether somebody would start it again."""
+        """Whether an operator would start it again."""
         self.may_be_damaged = False
-        """Whether lasting damage may be done to its disk without making the cluster unable to go on."""
+        """Whether lasting damage to its disk leaves the cluster able to go on."""
         self.slow_disk = 1.0
         self.slowness_s = 0.0
         self._stalled = False
@@ -118,39 +118,39 @@ class SimulatedHost:
         self.rebirths = Random(f"{world.seed} {name} rebirths")
         self._is_slow_to_apply = world.plan.pacing.apply_slice_s == 0.0
         self._goes_on = False
-        """Whether the next round of its loop is due."""
+        """Whether the next round of its loop is scheduled."""
         self._rounds = Random(f"{world.seed} {name} rounds")
         self._round_s = self._rounds.choice(_ROUNDS_S)
         self._chance = Random(f"{world.seed} {name} node")
         self._clock_rate = self._boot_rate = 1.0
         self._clock_offset_s = 0.0
         self._storage: VirtualStorage | None = None
-        # What the invariants remember of this life.
+        # What the judges remember of this life.
         self.began_at = 0.0
-        """When it last began to take part, in the world's time."""
+        """When it last began to take part, in the time of the world."""
         self.record = LifeRecord()
         self.usurps = False
-        """Whether it campaigns without having asked whether it may."""
+        """Whether it is made to campaign without having asked whether it may."""
         self.taught: set[Slot] = set()
-        """Slots that peers have told it."""
+        """Slots that peers have sent it."""
         self.executed = 0
-        """Commands that the entry applied last has executed."""
+        """Number of commands that the entry applied last has executed."""
 
     # Life.
 
     @property
     def has_vote(self) -> bool:
-        """Whether its storage is one that votes, as far as that is settled."""
+        """Whether its incarnation votes, as far as that is settled."""
         return self.world.invariants.has_vote(self)
 
     @property
     def decided(self) -> int:
-        """Every slot up to this one was known decided here when the judges looked last."""
+        """The slot up to which all were known decided here after the latest event."""
         return self.record.decided
 
     @property
     def applied(self) -> Slot:
-        """The last slot that was applied here when the judges looked last."""
+        """The slot that was applied last here."""
         return self.record.applied
 
     @property
@@ -159,19 +159,19 @@ class SimulatedHost:
 
     @property
     def is_installing(self) -> bool:
-        """Whether a peer's snapshot is on its way into its machine."""
+        """Whether a peer's snapshot is being loaded into its machine."""
         return self.parts is not None and self.parts.driver.holding
 
     def boot_time(self) -> float:
-        """What CLOCK_BOOTTIME says here. Leases trust it to drift less than ``DRIFT_BOUND``, so it does (C3)."""
+        """Return CLOCK_BOOTTIME of this machine, which drifts less than ``DRIFT_BOUND``, as leases require (C1)."""
         return self.world.clock.now * self._boot_rate
 
     def world_time_of(self, boot_time: float) -> float:
-        """Undo that."""
+        """Return the time of the world at ``boot_time`` of this machine."""
         return boot_time / self._boot_rate
 
     def finds_faulty(self, slot: Slot) -> bool:
-        """Whether this life could not read ``slot`` (D5): that is damage to it, until it starts anew."""
+        """Return whether this life could not read ``slot`` (D5), which counts as damage until the next start."""
         return self.parts is not None and self.parts.replica.protocol.log.is_faulty(slot)
 
     def set_clock(self, rate: float, offset_s: float) -> None:
@@ -179,7 +179,7 @@ class SimulatedHost:
         self._boot_rate = 1 + max(-_BOOT_DRIFT, min(_BOOT_DRIFT, rate - 1))
 
     def start(self) -> None:
-        """Begin a life: open and load the storage, say which boot this is, and take part."""
+        """Begin a life: open and load the storage, write down which boot this is, and take part."""
         assert self.loop is None
         self.cause = None
         self._goes_on = False
@@ -227,7 +227,7 @@ class SimulatedHost:
         )
 
     def _restore(self, storage: VirtualStorage, state: DurableState) -> tuple[WatchedExecutor, int]:
-        """The executor this life begins with, and how large the snapshot was that it comes from."""
+        """Return the executor of this life, and the size of the snapshot it was restored from; 0 without one."""
         machine = self.world.plan.machine()
         prepare(machine)
         executor = WatchedExecutor(self, machine)
@@ -238,7 +238,7 @@ class SimulatedHost:
         except CorruptedError:
             if len(self.world.hosts) == 1 and state.first > 1:
                 raise
-            # Its state comes from a peer.
+            # The state comes from a peer.
             self.world.coverage["a damaged snapshot was found at a start"] += 1
             return executor, 0
         self.world.coverage["a node started from its snapshot"] += 1
@@ -268,25 +268,25 @@ class SimulatedHost:
         return self.parts
 
     def stall(self, seconds: float) -> None:
-        """The disk answers nothing for so long."""
+        """Let the disk hang for this time."""
         self._stalled = True
         self.world.clock.after(seconds, self.unstall)
 
     def unstall(self, _: object = None) -> None:
-        """The disk goes on with what it was asked."""
+        """Let the disk go on with what it was asked to do."""
         self._stalled = False
         waiting, self._on_disk = self._on_disk, []
         for handler, argument in waiting:
             handler(argument)
 
     def waits_for_disk(self, handler: Callable[[Any], None], argument: Any) -> bool:
-        """Whether the disk hangs; then ``handler(argument)`` is called when it does no more."""
+        """Return whether the disk hangs; if so, ``handler(argument)`` is called when it goes on."""
         if self._stalled:
             self._on_disk.append((handler, argument))
         return self._stalled
 
     def crash(self) -> None:
-        """Killed: nothing of it is left but its disk, and of that what a power cut leaves."""
+        """Kill the process and cut the power: only the disk is left, with what a power cut leaves on it."""
         if self.loop is None:
             return
         faults = self.faults
@@ -295,7 +295,7 @@ class SimulatedHost:
         self.world.on_down(self)
 
     def fail(self, cause: Exception) -> None:
-        """It stops by itself, and says so to its callers: the storage, the machine or a rule failed."""
+        """Stop because the storage, the machine or a rule failed, and tell the callers."""
         if self.loop is None:
             return
         self.cause = cause
@@ -303,13 +303,13 @@ class SimulatedHost:
         parts = self.parts
         if parts is not None:
             parts.end(lambda: UnavailableError(f"node {self.name} stopped: {cause}"))
-            # Its callers hear of it before it is gone.
+            # Its callers are told before it is gone.
             assert self.loop is not None
             ready = self.loop.ready
             while ready:
                 callback, arguments = ready.popleft()
                 callback(*arguments)
-        # The process ends without a power cut: what was written stays, what failed may be there.
+        # The process ends without a power cut: what was written stays, and a failed write may be there.
         self.disk.cut_power(self._chance, lose=False, torn=False)
         self._vanish()
         self.world.on_down(self)
@@ -325,7 +325,7 @@ class SimulatedHost:
             self._storage = None
 
     def dies_here(self) -> bool:
-        """Whether it is killed just now, between two operations of its storage; then it is done."""
+        """Return whether the node is killed just now, between two operations of its storage; if so, kill it."""
         if not self.disk_faults.dies_here(self):
             return False
         self.world.coverage["killed between two storage operations"] += 1
@@ -335,10 +335,10 @@ class SimulatedHost:
     def _draw(self, bits: int) -> int:
         return self._chance.getrandbits(bits)
 
-    # What comes to it.
+    # Events.
 
     def take(self, life: VirtualLoop | None, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        """One event of this life: do it, do what it made due at once, and let it all be looked at."""
+        """Handle one event of ``life``: run the callback and what it made due, and let the judges check the result."""
         if life is not self.loop or life is None:
             return
         if self.asleep:
@@ -366,13 +366,13 @@ class SimulatedHost:
                 self.sleep(self.slowness_s)
 
     def _go_on(self, life: VirtualLoop) -> None:
-        """The next round of its loop: what was called for soon; meanwhile other things have come."""
+        """Run the next round of the loop; other events may have come since the former round."""
         if self.loop is life:
             self._goes_on = False
             self.take(life, _nothing, ())
 
     def sleep(self, seconds: float) -> None:
-        """It does not run for so long; what comes meanwhile waits."""
+        """Pause the process for this time; events wait meanwhile."""
         self.asleep = True
         self.world.clock.after(seconds, self._wake, self.loop)
 
@@ -382,12 +382,12 @@ class SimulatedHost:
         self.asleep = False
         inbox = self.inbox
         if len(inbox) > 1 and not self.slowness_s and self._chance.random() < 0.5:
-            # As a loop does after a pause: what is due in the process first, then what came over links.
+            # After a pause, an event loop runs what was due in the process first, then what came over links.
             heard = [item for item in inbox if item[0] in (self.receive, self.receive_bytes)]
             due = [item for item in inbox if item[0] not in (self.receive, self.receive_bytes)]
             inbox = self.inbox = deque([*due, *heard])
         if len(inbox) > 1 and self._rounds.random() < 0.4:
-            # All of it in one round of the loop: what one calls for soon comes after the others.
+            # All of it runs in one round of the loop: what one callback schedules comes after the others.
             together, self.inbox = inbox, deque()
             self.take(life, self._do_together, (life, together))
             return
@@ -409,7 +409,7 @@ class SimulatedHost:
         self._parts.on_frame(frame)
 
     def usurp(self) -> None:
-        """Campaign at once, whoever leads and however far behind this node is."""
+        """Campaign at once, no matter who leads or how far behind this node is."""
         parts = self._parts
         self.usurps = True
         try:
@@ -418,7 +418,7 @@ class SimulatedHost:
             self.usurps = False
 
     def on_written(self) -> None:
-        """The write under way returned."""
+        """Let the current write return, and have the judges check what is synced."""
         for batch in self.disk.returned(self.random):
             self.world.invariants.on_synced(self, batch)
             if batch.snapshot is not None:
@@ -438,12 +438,12 @@ class SimulatedHost:
     # Time as users see it.
 
     def unix_time(self) -> int:
-        """Microseconds since 1970, as this machine's wall clock has it."""
+        """Return the wall clock of this machine, in microseconds since 1970."""
         return self.world.wall_clock(self)
 
 
 def _nothing() -> None:
-    """What a round of the loop begins with when nothing came in."""
+    """Stand in for the event of a round that only runs what is due."""
 
 
 def _first_entry(storage: VirtualStorage) -> Entry | None:

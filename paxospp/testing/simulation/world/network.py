@@ -1,11 +1,10 @@
-"""The virtual network: paths between nodes that lose, double, delay, hold back and mangle messages.
+"""The virtual network: paths between nodes that lose, duplicate, delay, hold back and damage messages.
 
-One ``Path`` per ordered pair of nodes. Without faults a path is what a gRPC stream is: nothing is
-lost while it stands, and nothing overtakes. Whether a message may be *said* is looked at before
-(``SimulatedNetwork.watch``); what it does where it arrives is the node's affair. Rules that stick to a link for a
-while stand in ``interference``.
+There is one ``Path`` for each ordered pair of nodes. Without faults, a path is like a gRPC stream: it loses nothing
+while it stands, and messages do not overtake each other. ``watch`` checks each message before it leaves; the node
+decides what to do with it when it arrives. Rules that apply to a link for a while are in ``faults.link_rules``.
 
-References: FAULTS (b), N1 to N10.
+Families N1 to N10 of ``README.md``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from paxospp.testing.simulation.world.path import Packet, Path
 from paxospp.testing.simulation.world.virtual_time import Clock
 
 KEEP_ALIVE_S = 8.0
-"""After so long keep-alive has found a link dead, and it is dialled anew."""
+"""Time after which keep-alive has found a dead link, which is then dialled again."""
 
 
 class SimulatedNetwork:
@@ -55,7 +54,7 @@ class SimulatedNetwork:
         self.mangler = Mangler(seed, faults)
         self.interference = Interference(seed, clock, self._arrive, coverage)
         self.older: frozenset[NodeId] = frozenset()
-        """Nodes of a version whose snapshot chunks name no ballot; the snapshot itself does."""
+        """Nodes of an older version, whose snapshot chunks do not name the ballot; the snapshot itself does."""
         self._is_plain = True
         self.set_faults(faults)
 
@@ -68,7 +67,7 @@ class SimulatedNetwork:
                     self._paths[source.name, target.name] = Path(source, target, base_s)
 
     def set_faults(self, faults: Faults) -> None:
-        """From now on these; what is cut or clogged stays so."""
+        """Replace the faults of messages; paths that are cut or clogged stay so."""
         self.faults = faults
         self.mangler.faults = faults
         self._is_plain = not (
@@ -81,7 +80,7 @@ class SimulatedNetwork:
             or faults.capacity
         )
 
-    # Cutting and mending.
+    # Cutting and healing.
 
     @property
     def paths(self) -> Iterable[Path]:
@@ -91,13 +90,13 @@ class SimulatedNetwork:
         return self._paths[source, target]
 
     def cut(self, pairs: Iterable[tuple[NodeId, NodeId]]) -> None:
-        """Exactly these ordered pairs hear nothing of each other from now on."""
+        """Cut exactly these ordered pairs of nodes."""
         cut = set(pairs)
         for pair, path in self._paths.items():
             path.cut = pair in cut
 
     def heal(self, among: Iterable[NodeId]) -> None:
-        """Every path between these nodes carries again."""
+        """Let every path between these nodes carry messages again."""
         names = set(among)
         for (source, target), path in self._paths.items():
             if source in names and target in names:
@@ -115,7 +114,7 @@ class SimulatedNetwork:
     # Messages.
 
     def send(self, source: ObservedHost, to: NodeId, message: Message) -> None:
-        """``source`` says ``message``: look at it, and let it go."""
+        """Check ``message`` of ``source``, and send it."""
         if type(message) is SnapshotChunk and source.name in self.older:
             message = replace(message, ballot=None)
         self._watch(source, to, message)
@@ -168,7 +167,7 @@ class SimulatedNetwork:
         return path, sender, self.mangler.frame(sender, path.target.name, message)
 
     def deliver(self, path: Path, data: bytes) -> None:
-        """Bytes that nobody of the cluster sent arrive over ``path``."""
+        """Let bytes arrive over ``path`` that no node of the cluster sent."""
         path.under_way += 1
         self._arrive((path, path.source.sender, data))
 

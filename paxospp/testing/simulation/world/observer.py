@@ -1,4 +1,4 @@
-"""Hears what one host says of itself: markers go to the tally, steps to the invariants that judge them."""
+"""The observer of one host: it counts markers, and passes on each step to the judges of that step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from paxospp.testing.simulation.world.node_host import NodeHost
 
 
 class HostObserver(NodeObserver):
-    """Tells the invariants of a run what one host does."""
+    """Reports to the judges of a run what one host does."""
 
     def __init__(self, host: NodeHost) -> None:
         self._host = host
         self._reach = host.world.reach
         self._invariants = host.world.invariants
         self._sharing: dict[bool, Sequence[object]] = {False: (), True: ()}
-        """Who shares the ticket that was drawn last, by round or by lease."""
+        """The queries that share the latest ticket, for those by a round and those by a lease."""
 
     def reached(self, marker: str) -> None:
         self._reach.reached(self._host, marker)
@@ -82,7 +82,7 @@ class HostObserver(NodeObserver):
 
     def confirmed(self, asked: Sequence[object], *, lease: bool) -> None:
         if asked != self._sharing[lease]:
-            raise RuleBroken("B32", f"{self._host.name} confirms a query by a ticket that was drawn before it came")
+            raise RuleBroken("B32", f"{self._host.name} confirms a query with a ticket that was drawn before it came")
 
     def knows_fresh(self, slot: Slot, begun_at: float) -> None:
         host = self._host

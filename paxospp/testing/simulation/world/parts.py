@@ -1,8 +1,9 @@
-"""The rooms of a simulated node: those of a real one, as far as they do not touch the world.
+"""The parts of a simulated node: those of a real one, as far as they do not touch the outside world.
 
-``Parts``, with its driver, front door, local, remote and query rooms, its executor and its replica, is the one that
-``paxospp.Node`` is made of. Other are only the event loop (``VirtualLoop``), the threads (``VirtualWorker``), the
-links (``VirtualLinks``), the clocks and chance, which are passed in, as is the observer; the server has no port.
+``Parts``, with its driver, its inbox, its local, remote and query calls, its executor and its replica, is what
+``paxospp.Node`` consists of. Only these are replaced: the event loop (``VirtualLoop``), the threads
+(``VirtualWorker``), the links (``VirtualLinks``), and the clocks, randomness and observer, which are passed in. The
+server has no port.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class LoadedNode(NamedTuple):
 
 
 def virtual_parts(host: NodeHost, loaded: LoadedNode, writer: Writer) -> Parts:
-    """What a node is made of, on virtual time, links and disks."""
+    """Return the parts of a node, on virtual time, links and disks."""
     assert host.loop is not None
     validator = host.world.validator
     return Parts(
@@ -72,7 +73,7 @@ def virtual_parts(host: NodeHost, loaded: LoadedNode, writer: Writer) -> Parts:
 
 
 class WatchedExecutor(Executor):
-    """The executor, with everything it does looked at."""
+    """The executor, which reports everything that it does to the judges."""
 
     def __init__(self, host: NodeHost, machine: StateMachine) -> None:
         super().__init__(machine, host.observer, around=self._around)
@@ -81,7 +82,7 @@ class WatchedExecutor(Executor):
         self._chance = host.rebirths
 
     def _around(self, apply: Apply, is_own: bool) -> Apply:
-        """Count commands; those of the machine beside the user's meet no trouble."""
+        """Count commands; faults hit the user's commands only, not those of the instances beside the machine."""
 
         def counted(payload: bytes, context: Context) -> bytes:
             host = self._host
@@ -103,7 +104,7 @@ class WatchedExecutor(Executor):
         return outcomes
 
     def on_restored(self) -> None:
-        # Equal sets need not iterate alike, and a machine must not depend on it: let it show.
+        # Equal sets may iterate in another order, and a machine must not depend on it: make the order differ.
         disturb_sets(getattr(self.machine, "__dict__", {}), Random(f"{self._host.world.seed} sets {self.applied}"))
         self._host.world.history.on_restored(self._host, self)
         self._host.record.applied = self.applied
@@ -119,7 +120,7 @@ class WatchedExecutor(Executor):
         return answer
 
     def live_again(self) -> None:
-        """Pass the whole state through a snapshot into a new machine, as a restart from one does."""
+        """Pass the whole state through a snapshot into a new machine, as a restart from a snapshot does."""
         snapshot = list(self.encode_snapshot())
         machine = self._host.world.plan.machine()
         Executor.__init__(self, machine, self._host.observer, around=self._around)
@@ -129,16 +130,16 @@ class WatchedExecutor(Executor):
 
 
 class VirtualLinks(PeerLinks):
-    """Says what the node says into the virtual network."""
+    """Links that send into the virtual network."""
 
     def __init__(self, host: NodeHost) -> None:
-        # Not the base's: nothing is dialled.
+        # The base class is not initialised: nothing is dialled.
         self.dropped = Counter()
         self._host = host
         self._network = host.world.network
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
-        """The network knows everybody."""
+        """Do nothing: the network knows all nodes."""
 
     def send(self, to: NodeId, message: Message) -> None:
         self._network.send(self._host, to, message)
@@ -147,4 +148,4 @@ class VirtualLinks(PeerLinks):
         return frozenset()
 
     def reset(self, peer: NodeId) -> None:
-        """Keep-alive does it."""
+        """Do nothing: keep-alive finds dead links."""

@@ -1,9 +1,8 @@
-"""States that pass through a snapshot, into a machine whose sets iterate in another order.
+"""Passing a state through a snapshot, into a machine whose sets iterate in another order.
 
-All replicas of a simulation share one interpreter, and so the order in which it would iterate
-over a small set of texts; in a cluster each has its own. A set rebuilt in a large table holds the
-same and iterates otherwise, so a machine in which that order shows differs between replicas here
-as it would there.
+All replicas of a simulation share one interpreter, so a small set of strings iterates in the same order on all of them;
+in a real cluster it need not. A set that is rebuilt in a large table has the same content and another order. So a
+machine that depends on the order of a set differs between replicas here, as it would in a cluster.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _FILLERS = range(1 << 50, (1 << 50) + 1024)
 
 
 def loosen(state: Any, depth: int = 0) -> Any:
-    """``state`` with every set in it, as far as it can be reached, rebuilt in a large table."""
+    """Return ``state`` with every set that can be reached from it rebuilt in a large table."""
     if depth > 8:
         return state
     if type(state) is set:
@@ -38,7 +37,7 @@ def loosen(state: Any, depth: int = 0) -> Any:
 
 
 def _loose(items: Iterable[Any]) -> set[Any]:
-    # A set's table grows with what is put in and does not shrink with what is taken out.
+    # The table of a set grows with what is added, and does not shrink with what is removed.
     loose: set[Any] = set(_FILLERS)
     loose.update(items)
     loose.difference_update(_FILLERS)

@@ -1,4 +1,4 @@
-"""The storage of a simulated node: the contract as the node's writer calls it, on a virtual disk."""
+"""The storage of a simulated node: the storage contract on a simulated disk."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from paxospp.testing.simulation.world.disk import SimulatedDisk, StoredImage
 
 
 class VirtualStorage(Storage):
-    """A disk, opened: the storage contract as the node's writer calls it.
+    """An open disk.
 
-    ``persist`` only begins a write, which returns when the disk is told so; ``refuse`` is the
-    error with which it ends at once instead.
+    ``persist`` only begins a write, which returns when the disk is told so. If ``on_write`` returns an error, the write
+    ends with it at once.
     """
 
     def __init__(self, disk: SimulatedDisk, rules: SnapshotRules) -> None:
-        """``rules`` judge what is staged."""
+        """``rules`` check what is staged."""
         if disk.in_use:
             raise LockedError("another node of this simulation")
         disk.in_use = True
         self._disk = disk
         self._rules = rules
         self._failed = False
-        """Whether an error came out of a write; this handle takes nothing more then."""
+        """Whether a write ended in an error; this handle accepts no more writes then."""
         self.last_failed = False
-        """Whether the write that began last ends in an error."""
+        """Whether the latest write ends in an error."""
         self.refused: str | None = None
-        """A request of the node that the contract forbids; None: there was none.
+        """A request of the node that the contract forbids; None if there was none.
 
         The error alone would not show it: the node may take it for a failure of the disk.
         """
         self._staging: _VirtualStaging | None = None
         self.on_write: Callable[[], Exception | None] = _nothing
-        """Called as a write begins; returns the error that it ends in, if it ends in one."""
+        """Called when a write begins; returns the error that the write ends in, if any."""
         self.on_snapshot: Callable[[], None] = _nothing
         """Called before each step on a snapshot; may raise."""
 
@@ -61,7 +61,7 @@ class VirtualStorage(Storage):
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
         staging, current = self._staging, self._disk.snapshot
         if staging is not None and staging.is_open:
-            self._refuse(f"{meta} is to be staged while {staging.meta} is")
+            self._refuse(f"{meta} is to be staged while {staging.meta} is being staged")
         if meta == current or meta.id in self._disk.staged:
             self._refuse(f"{meta} is to be staged, and is there already")
         self._staging = staging = _VirtualStaging(self._disk.staged, meta, self.on_snapshot, self._rules)
@@ -80,8 +80,8 @@ class VirtualStorage(Storage):
         if meta.id not in self._disk.staged:
             self._refuse(f"{meta} is to become current, and was not committed")
         if current is not None and meta.slot < current.slot:
-            # Damaged or not.
-            self._refuse(f"{meta} is to take the place of {current}")
+            # Whether that one is damaged or not.
+            self._refuse(f"{meta} is to replace the newer {current}")
 
     def _refuse(self, text: str) -> None:
         self.refused = text
@@ -132,14 +132,14 @@ class _VirtualReader(SnapshotReader):
         self._step()
         current = self._image.snapshot
         if self._image.snapshot_is_damaged and current is not None and current[0] == self._meta:
-            raise CorruptedError("the snapshot is not what was written")
+            raise CorruptedError("the snapshot is damaged")
         piece = self._data[self._at : self._at + size]
         self._at += len(piece)
         return piece
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a reader holds no resources."""
 
 
 def _nothing() -> None:
-    """No trouble."""
+    """Do nothing: no fault is injected."""

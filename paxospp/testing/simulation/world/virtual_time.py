@@ -1,9 +1,9 @@
-"""Virtual time: one heap of events for a whole world, and per node an event loop that lives on it.
+"""Virtual time: one queue of events for the whole world, and for each node an event loop on top of it.
 
-``Clock`` owns the only order there is: by time, then by the order in which things were asked for.
-It also keeps the running hash over everything that happened, by which two runs are compared.
-``VirtualLoop`` is what the real rooms of a node take for their event loop: it knows only what they
-use (time, ``call_soon``, ``call_later``, ``call_at``, futures). Its clock may run fast or slow.
+``Clock`` defines the order of events: by time, then by the order in which they were scheduled. It keeps the hash
+of everything that happened, with which two runs are compared. ``VirtualLoop`` replaces the event loop of the real parts
+of a node and has only what they use: time, ``call_soon``, ``call_later``, ``call_at``, futures. Its clock may run fast
+or slow.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _TRACE_MAX = 4096
 
 
 class Clock:
-    """Virtual seconds, and what is to happen when."""
+    """Virtual seconds, and the events to come."""
 
     def __init__(self) -> None:
         self.now = START_S
         self.events = 0
-        """What has happened so far: messages that arrived, timers, writes, calls."""
+        """Number of events so far: messages that arrived, timers, writes, calls."""
         self._heap: list[tuple[float, int, Handler, Any]] = []
         self._count = 0
         self._trace: list[float] = []
@@ -44,7 +44,7 @@ class Clock:
         self.at(self.now + delay_s, handler, argument)
 
     def run_until(self, time: float) -> None:
-        """Let happen what is due up to ``time``, and be there."""
+        """Handle every event that is due up to ``time``, and set the clock to it."""
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= time:
             self.now, _, handler, argument = pop(heap)
@@ -54,7 +54,7 @@ class Clock:
     # What happened.
 
     def trace(self, what: float) -> None:
-        """Put the time and ``what`` into the hash; whole numbers below 2**53 are exact."""
+        """Add the time and ``what`` to the hash; whole numbers below 2**53 are exact."""
         self.events += 1
         trace = self._trace
         trace.append(self.now)
@@ -63,7 +63,7 @@ class Clock:
             self._flush()
 
     def trace_bytes(self, data: bytes) -> None:
-        """Put bytes into the hash."""
+        """Add bytes to the hash."""
         self._flush()
         self._hash.update(data)
 
@@ -74,18 +74,18 @@ class Clock:
 
     @property
     def event_hash(self) -> str:
-        """One word for all that happened so far, equal for equal seeds."""
+        """Return the hash of everything that happened so far; equal for equal seeds."""
         self._flush()
         return self._hash.hexdigest()
 
 
 class _Timer(asyncio.TimerHandle):
-    """A timer of a VirtualLoop: lean, for a run makes many."""
+    """A timer of a VirtualLoop; small, because a run makes many."""
 
     __slots__ = ("arguments", "call", "loop", "off")
 
     def __init__(self, loop: VirtualLoop, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        # Not the base's: it would ask the loop for what a virtual one has not.
+        # The base class is not initialised: it would ask the loop for what a virtual one does not have.
         self.loop = loop
         self.call = call
         self.arguments = arguments
@@ -108,7 +108,7 @@ class _Timer(asyncio.TimerHandle):
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """The event loop of one life of one node; ``take(call, arguments)`` runs what is due, if the node can."""
+    """The event loop of one life of a node; ``take(call, arguments)`` runs what is due, if the node can."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return self._base + (self._clock.now - self._began) * self._rate
 
     def world_time(self, time: float) -> float:
-        """When this loop's clock says ``time``."""
+        """Return the time of the world at which the clock of this loop says ``time``."""
         return self._began + (time - self._base) / self._rate
 
     def call_soon(  # type: ignore[override]
@@ -150,7 +150,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         timer = _Timer(self, callback, args)
-        # A hair late, as any real timer is: whoever asks for the time then must not find it too early.
+        # A little late, as any real timer is: a callback that asks for the time must not find it too early.
         at = self.world_time(when) + 1e-6
         self._clock.at(max(at, self._clock.now), self._fire, timer)
         return timer
@@ -175,4 +175,4 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return True
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """A future whose error nobody fetched: its caller died with its node."""
+        """Ignore the error of a future that nobody fetched: its caller died with its node."""

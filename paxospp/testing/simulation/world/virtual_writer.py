@@ -1,7 +1,7 @@
-"""The node's own ``Writer`` on a virtual disk: group commit and fail-stop are the real ones.
+"""The node's own ``Writer`` on a simulated disk: group commit and fail-stop are the real ones.
 
-Only its threads are replaced. A write takes the time the disk takes; a crash in between leaves
-the batch there or not; and what a disk does wrong, it does here.
+Only its threads are replaced. A write takes as long as the disk takes, and a crash meanwhile leaves the batch there or
+not. The faults of the disk are injected here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Told = tuple[Callable[..., None], tuple[object, ...]]
 
 
 class VirtualWorker(Worker):
-    """Takes a job, does it at once, and tells of it when its time is over."""
+    """A worker that does a job at once, and reports the result when its time is over."""
 
     def __init__(self, host: NodeHost, storage: VirtualStorage) -> None:
-        # Not the base's: there is no thread.
+        # The base class is not initialised: it would start a thread.
         self._host = host
         self._storage = storage
         self._life = host.loop
@@ -34,12 +34,12 @@ class VirtualWorker(Worker):
         if self._storage.refused is not None:
             raise RuleBroken("10", f"{self._host.name}: {self._storage.refused}")
         told, self._told = self._told, None
-        assert told is not None, "every job tells what came of it"
+        assert told is not None, "every job reports its result"
         return told
 
 
 class WritingWorker(VirtualWorker):
-    """Does the ``persist`` calls of one life of one node."""
+    """Does the ``persist`` calls of one life of a node."""
 
     def put(self, job: Callable[[], None]) -> None:
         host = self._host
@@ -53,7 +53,7 @@ class WritingWorker(VirtualWorker):
     def _return(self, what: tuple[Told, bool]) -> None:
         host = self._host
         if host.loop is not self._life:
-            return  # the node died meanwhile; the disk was asked then
+            return  # the node died meanwhile; the power cut decided what is on the disk
         clock = host.world.clock
         if host.waits_for_disk(self._return, what):
             return
@@ -67,7 +67,7 @@ class WritingWorker(VirtualWorker):
 
 
 class ReadingWorker(VirtualWorker):
-    """Does the reads, beside the writes."""
+    """Reads the log, at the same time as writes."""
 
     def put(self, job: Callable[[], None]) -> None:
         host = self._host
@@ -89,7 +89,7 @@ class ReadingWorker(VirtualWorker):
 
 
 class BesideWorker(VirtualWorker):
-    """Does what runs beside writes and reads: the steps of a snapshot, in the order in which they are put."""
+    """Does the steps of snapshots, one after another, at the same time as writes and reads."""
 
     def __init__(self, host: NodeHost, storage: VirtualStorage) -> None:
         super().__init__(host, storage)
@@ -115,7 +115,7 @@ class BesideWorker(VirtualWorker):
 
 
 def virtual_writer(host: NodeHost, storage: VirtualStorage, on_persisted: Callable[[int], None]) -> Writer:
-    """The writer of one life of ``host``, over a storage that is open and loaded."""
+    """Return the writer of one life of ``host``, on a storage that is open and loaded."""
     storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
 
     def make_worker(role: str) -> Worker:

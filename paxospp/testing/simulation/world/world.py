@@ -1,7 +1,6 @@
-"""The world of one run: a clock, the hosts, the network between them, and who looks on.
+"""The world of one run: a clock, the hosts, the network between them, and the judges.
 
-It moves nothing by itself. ``troubles`` makes things go wrong, ``clients`` make calls, ``phases``
-says how long which of it goes on.
+It does nothing by itself. The injector causes faults, the clients make calls, and ``phases`` says for how long.
 """
 
 from __future__ import annotations
@@ -65,9 +64,9 @@ class Callers(HostWatcher, Protocol):
 
 
 class SimulatedWorld:
-    """Everything there is in one run.
+    """Everything that one run consists of.
 
-    ``make_injector`` makes what injects faults; clients and watchers are added by who runs the world.
+    ``make_injector`` makes the object that injects faults. The run adds clients and watchers.
     """
 
     def __init__(self, plan: RunPlan, make_injector: Callable[[SimulatedWorld], WorldFaults]) -> None:
@@ -89,7 +88,7 @@ class SimulatedWorld:
         )
         names = [NodeId(f"n{number}") for number in range(1, plan.nodes + 1)]
         self.validator = Validator(names, lambda name: self.host(name).boot_time()) if plan.validates else None
-        """Holds every step against the executable specification."""
+        """Compares every step with the executable specification, if the plan says so."""
         self.addresses = {name: f"{name}:1" for name in names}
         self.hosts = [SimulatedHost(self, index, name) for index, name in enumerate(names)]
         self.network.connect(self.hosts)
@@ -118,7 +117,7 @@ class SimulatedWorld:
             self.coverage["a fault was found: " + _NUMBER.sub("#", event.reason.split(":")[0])] += 1
 
     def on_failed(self, host: SimulatedHost, cause: Exception) -> None:
-        """A node stopped by itself: right, if the simulation gave it a reason to."""
+        """Check that ``host``, which stopped by itself, was given a reason to."""
         if any(isinstance(reason, InjectedError | LocalFaultError) for reason in _chain(cause)):
             self.coverage["a node stopped by itself"] += 1
         elif isinstance(cause, ConfigError) and self.injector.swapped:
@@ -144,11 +143,11 @@ class SimulatedWorld:
     def wall_clock(self, host: SimulatedHost) -> int:
         return self.injector.wall_clock(host)
 
-    # Looking.
+    # What others ask.
 
     @property
     def event_hash(self) -> str:
-        """One word for all that happened, and for all that was applied."""
+        """Return the hash of all events and of everything that was applied."""
         self.clock.trace_bytes(self.history.digests[-1])
         return self.clock.event_hash
 
@@ -161,7 +160,7 @@ class SimulatedWorld:
 
 
 def _chain(cause: BaseException | None) -> Iterator[BaseException]:
-    """``cause``, and what it came from."""
+    """Yield ``cause`` and the exceptions that it came from."""
     while cause is not None:
         yield cause
         cause = cause.__cause__
