@@ -1,9 +1,9 @@
 """Settings of the nodes of one run: half of all seeds draw ordinary ones, half draw extreme ones.
 
-Extreme settings lie past the limits of ``NodeConfig``: one byte per chunk, one slot in flight, a log of which
-memory holds nothing. They make a long history out of a short run: with an alpha of 2 a node that missed five
-slots is far behind, and with chunks of a few bytes every promise has several parts. In half of the extreme
-seeds the nodes also differ from each other, as nodes of a cluster do whose configuration is being changed.
+Extreme settings lie beyond the limits of ``NodeConfig``: one byte per chunk, one slot in flight, a log of which memory
+holds nothing. They make a long history of a short run: with an alpha of 2, a node that missed five slots is far behind,
+and with chunks of a few bytes every promise has several parts. In half of the extreme seeds the nodes also differ from
+each other, like the nodes of a cluster whose configuration is being changed.
 
 Reference: Zhou et al., "FoundationDB" (2021), section 4.2: BUGGIFY, which draws the tuning knobs as well.
 """
@@ -20,19 +20,19 @@ from paxospp.node.pacing import Pacing
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class UncheckedConfig(NodeConfig):
-    """Settings that no limit applies to. Only simulated nodes take them; a user's ``NodeConfig`` is checked."""
+    """Settings without limits. Only simulated nodes take them; a user's ``NodeConfig`` is checked."""
 
     def __post_init__(self) -> None:
-        """Accept every value: the simulator means to go past the limits."""
+        """Accept every value: the simulator goes beyond the limits on purpose."""
 
 
 def is_extreme(seed: int) -> bool:
-    """Whether the settings of ``seed`` may lie past the limits of the configuration."""
+    """Return whether the settings of ``seed`` may lie beyond the limits of the configuration."""
     return Random(f"{seed} extreme settings").random() < 0.5
 
 
 def draw_configs(seed: int, nodes: int) -> tuple[NodeConfig, ...]:
-    """The settings of each node under ``seed``."""
+    """Return the settings of each node under ``seed``."""
     random = Random(f"{seed} config")
     if not is_extreme(seed):
         return (_draw_ordinary(random),) * nodes
@@ -43,7 +43,7 @@ def draw_configs(seed: int, nodes: int) -> tuple[NodeConfig, ...]:
 
 
 def draw_pacing(seed: int) -> Pacing:
-    """How the nodes divide their work under ``seed``."""
+    """Return how the nodes divide their work under ``seed``."""
     random = Random(f"{seed} pacing")
     if not is_extreme(seed):
         return Pacing()
@@ -87,7 +87,7 @@ def _draw_extreme(random: Random) -> NodeConfig:
 
 
 def _vary(base: NodeConfig, random: Random) -> NodeConfig:
-    """Some of what every node may set for itself drawn again, and alpha, which only the founder's counts of."""
+    """Draw some settings again that each node may set for itself, and alpha, of which only the founder's counts."""
     return replace(base, **{name: draw(random) for name, draw in _OWN.items() if random.random() < 0.5})
 
 
@@ -101,7 +101,7 @@ _OWN: dict[str, Any] = {
     "kept_log_slots_max": lambda random: random.choice((1, 4, 100_000)),
     "snapshot_interval_s": lambda random: random.choice((0.05, 0.5, 3600.0, 3600.0)),
 }
-"""What is drawn per node, each from few values of which some lie past the limits."""
+"""Settings that each node draws for itself, from few values of which some lie beyond the limits."""
 
 _PACING: dict[str, Any] = {
     "apply_slice_s": lambda random: 0.0,
@@ -112,4 +112,4 @@ _PACING: dict[str, Any] = {
     "keep_asking_s": lambda random: random.choice((0.01, 0.1)),
     "ticket_age_max_s": lambda random: random.choice((0.05, 0.5)),
 }
-"""What nodes never set for themselves; a slice of no time applies one entry per turn."""
+"""Pacing, which nodes never set for themselves; with a slice of 0 s, one entry is applied per turn."""

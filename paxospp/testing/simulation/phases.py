@@ -1,13 +1,13 @@
 """One run in three phases: safety, liveness, quiet.
 
-*Safety*: everything the plan allows goes wrong while clients work; nothing unsafe may happen.
-*Liveness*: a random quorum is the core; it is healed and its faults end, and what is wrong with all
-others stays wrong for good. What waits on the core must end, and new calls must be answered in
-time. *Quiet*: everything heals, and all live replicas end with the same log and the same state.
+*Safety*: everything that the plan allows goes wrong while clients work, and nothing unsafe may happen. *Liveness*: a
+random quorum is the core. It is healed and its faults end; what is wrong with the other nodes stays wrong. Calls that
+wait on the core must end, and new calls must be answered in time. *Quiet*: everything heals, and all live replicas end
+with the same log and the same state.
 
-Not coming back is excused by what stands in ``stuck`` only.
+The only excuse for not recovering is that the cluster is stuck (``judges.stuck``).
 
-Reference: TigerBeetle's VOPR, whose shape this is.
+Reference: TigerBeetle's VOPR, for the phases.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from paxospp.testing.simulation.world.world import SimulatedWorld
 
 FOUNDING_S = 30.0
 LIVENESS_WINDOWS = 10
-"""Election time-outs within which a call on the healed core has to be answered."""
+"""Election timeouts within which a call on the healed core has to be answered."""
 CATCH_UP_S = 10.0
-"""What more it takes where one of the core has to ask for what it missed."""
+"""Extra time if a node of the core has to fetch what it missed."""
 PENDING_S = 20.0
-"""Within this all that waited on the core has ended, one way or another."""
+"""Time within which all calls that waited on the core have ended."""
 QUIET_S = 40.0
 CHUNK_S = 0.007
-"""What a chunk of a snapshot takes at most: to be asked for, read, carried over the slowest link and staged."""
+"""Longest time for one chunk of a snapshot: asked for, read, carried over the slowest link and staged."""
 _STEP_S = 0.05
 
 GENTLE = Faults()
 
 
 class SimulationRun:
-    """One run of one plan."""
+    """Runs one plan."""
 
     def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
@@ -64,7 +64,7 @@ class SimulationRun:
         return self.injector
 
     def go(self) -> None:
-        """All three phases; raises Broken."""
+        """Run all three phases. Raises RuleBroken."""
         self._found()
         if self.plan.rolls_back:
             roll_back(self.world, self.clients.begin)
@@ -86,7 +86,7 @@ class SimulationRun:
             return
         self._set_faults(GENTLE, world.hosts)
         if not self._wait(FOUNDING_S, lambda: world.invariants.chosen.membership is not None):
-            raise RuleBroken("liveness", f"no cluster was founded within {FOUNDING_S:g} s of peace")
+            raise RuleBroken("liveness", f"no cluster was founded within {FOUNDING_S:g} s without faults")
         self._set_faults(self.plan.faults, world.hosts)
 
     def _safety(self) -> None:
@@ -97,12 +97,12 @@ class SimulationRun:
         self.world.clock.run_until(self.world.clock.now + self.plan.safety_s)
 
     def _choose_core(self) -> list[SimulatedHost] | None:
-        """Who is to be well; None if there is nobody to choose, which ``stuck_slot`` has to excuse."""
+        """Choose the nodes to heal; None if the cluster is stuck, so that there is nothing to choose."""
         world = self.world
         self.injector.end()
         self.injector.swap_back()
         if world.invariants.chosen.membership is None:
-            # Founding needs everybody.
+            # The founding needs every node.
             world.coverage["not founded when the faults ended"] += 1
             return None if founding_is_stuck(world.hosts) else list(world.hosts)
         voters = [
@@ -135,11 +135,11 @@ class SimulationRun:
         grace_s = 1.0 if world.invariants.chosen.membership is not None else FOUNDING_S
         if any(self._is_behind(host) for host in core):
             grace_s += max(CATCH_UP_S, self._asking_s())
-        # What a burst has left comes first. Each call may be a value of its own, and a log that is full of what is not
-        # decided takes the next one only when that is sent again: once the last one is written, and known decided.
+        # The calls of a burst come first. Each may be a value of its own, and a log that is full of undecided slots
+        # takes the next value only after the former one was sent again, written and known decided.
         resend_s = max(self.plan.config_of(host.index).resend_interval_s for host in core)
         grace_s += len(self.clients.waiting) * (resend_s + 2 * self.plan.write_s)
-        # A write that a slow disk has begun takes its time, though the disk is well now.
+        # A write that a slow disk has begun still takes its time, though the disk is healed now.
         grace_s += max(self._writing_s(host) for host in core)
         bound_s = LIVENESS_WINDOWS * window_s + grace_s
         self.clients.end()
@@ -147,13 +147,13 @@ class SimulationRun:
 
         def late() -> list[str]:
             asked = [probe.home for probe in probes if not probe.is_done]
-            # A founding that was under way may have been completed with an earlier life of one of them.
+            # A founding under way may have been completed with an earlier incarnation of one of them.
             return [host.name for host in asked if host.has_vote and not self._has_lost_its_state(host)]
 
         if not self._wait(bound_s, lambda: not late()):
             raise RuleBroken(
                 "liveness",
-                f"calls on {', '.join(late())} of the core are not answered after {bound_s:g} s of its being well",
+                f"calls on {', '.join(late())} of the core are not answered {bound_s:g} s after it was healed",
             )
         world.coverage[WORST] = int((world.clock.now - began) / window_s)
         waiting = [
@@ -163,7 +163,7 @@ class SimulationRun:
             raise RuleBroken("liveness", f"calls of {', '.join(client.name for client in waiting)} do not end")
 
     def _is_behind(self, host: SimulatedHost) -> bool:
-        """Whether it has to catch up with what its disk alone does not tell it, or tells it no more."""
+        """Return whether it has to fetch something that its disk does not hold, or holds no more."""
         image = host.disk.image
         if image.decided < self.world.invariants.chosen.up_to:
             return True
@@ -173,30 +173,30 @@ class SimulationRun:
         return state_is_lost or any(slot <= image.decided for slot in image.faulty)
 
     def _asking_s(self) -> float:
-        """How long it takes to ask every peer twice: some are silent, others take a snapshot when they are asked."""
+        """Return the time to ask every peer twice: some are silent, others take a snapshot first."""
         return 2 * (len(self.world.hosts) - 1) * Settings().resend_interval_max_s
 
     def _writing_s(self, host: SimulatedHost) -> float:
-        """How long the write that is under way still takes."""
+        """Return how long the write under way still takes."""
         if host.disk.under_way is None:
             return 0.0
         return max(0.0, host.disk_faults.write_returns_at - self.world.clock.now)
 
     def _rested_at(self, host: SimulatedHost) -> float:
-        """When a node that rests because a snapshot failed goes on with snapshots."""
+        """Return when a node that pauses after a failed snapshot goes on with snapshots."""
         if host.parts is None or host.loop is None:
             return 0.0
         return host.loop.world_time(host.parts.snapshots.rests_until)
 
     def _carrying_s(self) -> float:
-        """How long the largest snapshot is on its way to a peer: one chunk at a time, of a single byte if so drawn."""
+        """Return the time to carry the largest snapshot to a peer, one chunk at a time."""
         images = (host.disk.image for host in self.world.hosts)
         size = max((len(image.snapshot[1]) for image in images if image.snapshot is not None), default=0)
         chunk = min(self.plan.config_of(host.index).chunk_bytes_max for host in self.world.hosts)
         return size / chunk * CHUNK_S
 
     def _has_lost_its_state(self, host: SimulatedHost) -> bool:
-        """Its snapshot is damaged, the log below is gone, and nobody has a snapshot that may take its place."""
+        """Return whether its snapshot is damaged, the log below is gone, and no peer has a snapshot to replace it."""
         image = host.disk.image
         if not image.snapshot_is_damaged or image.snapshot is None or image.first == 1:
             return False
@@ -208,7 +208,7 @@ class SimulationRun:
         )
 
     def _abandon(self, host: SimulatedHost, core: Iterable[SimulatedHost]) -> None:
-        """What is wrong with ``host`` stays so for good."""
+        """Leave ``host`` as it is for good: perhaps crashed, perhaps cut off in one direction."""
         network = self.world.network
         host.wants_up = False
         inward = outward = True
@@ -227,7 +227,7 @@ class SimulationRun:
                 network.path(host.name, other.name).cut |= outward
 
     def _quiet(self) -> bool:
-        """Whether it became quiet; if not, the cluster is excused, for it cannot go on."""
+        """Heal everything and return whether all became quiet; False if the cluster is stuck, which excuses it."""
         world = self.world
         self.clients.end()
         alive = [host for host in world.hosts if host.disk.image.unreadable is None]
@@ -247,7 +247,7 @@ class SimulationRun:
         return True
 
     def _cold_start(self) -> None:
-        """All nodes stop and come up from their disks to the same state."""
+        """Stop all nodes, and check that they come up from their disks with the same state."""
         world = self.world
         up = [host for host in world.hosts if host.is_up]
         voters = [host for host in up if world.invariants.has_vote(host)]
@@ -265,7 +265,7 @@ class SimulationRun:
             raise RuleBroken("cold start", "the log changed")
         self._compare_states(up)
 
-    # What they share.
+    # What the phases share.
 
     def _set_faults(self, faults: Faults, hosts: Iterable[SimulatedHost]) -> None:
         self.world.network.set_faults(faults)
@@ -273,7 +273,7 @@ class SimulationRun:
             host.faults = faults
 
     def _mend(self, hosts: list[SimulatedHost]) -> None:
-        """These nodes, their disks and the links between them are well from now on."""
+        """Heal these nodes, their disks and the links between them."""
         world = self.world
         self._set_faults(GENTLE, hosts)
         world.network.heal(host.name for host in hosts)
@@ -288,7 +288,7 @@ class SimulationRun:
                 host.start()
 
     def _wait(self, seconds: float, until: Callable[[], bool]) -> bool:
-        """Whether it came true within this time of peace; to carry a snapshot in tiny chunks takes more."""
+        """Wait without faults, and return whether ``until`` came true in time; small chunks of snapshots take more."""
         clock = self.world.clock
         began = clock.now
         while not until():
@@ -319,12 +319,12 @@ class SimulationRun:
         waiting = [client.name for client in self.clients.waiting]
         told = [watcher.next for watcher in self.watchers]
         return (
-            f"of {len(self.world.history.log)} slots the nodes have applied and decided, with the first they keep, "
+            f"of {len(self.world.history.log)} slots, the nodes have applied, decided and kept from: "
             f"{where}; waiting: {waiting}; watchers are at {told}"
         )
 
     def _compare_states(self, hosts: Iterable[SimulatedHost]) -> None:
-        """14, for the state itself and not only for what came out of it."""
+        """Check 14 for the states themselves, not only for results."""
         states = {}
         for host in hosts:
             if host.parts is None or host.parts.executor.applied < len(self.world.history.log):

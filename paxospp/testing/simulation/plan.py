@@ -1,7 +1,7 @@
-"""A run before it runs: everything that a seed decides, and what of it was overridden.
+"""The plan of a run: everything that a seed decides, and what was overridden.
 
-``RunPlan.draw`` gives every decision a random stream of its own, so that overriding one (fewer
-faults, fewer nodes, a shorter run) leaves the others as they were.
+``RunPlan.draw`` gives every decision a random stream of its own, so that overriding one (fewer faults, fewer nodes, a
+shorter run) leaves the others as they were.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ SIZES = (1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7)
 
 _SAFETY_S = (1.0, 2.0, 4.0, 8.0)
 _CONTEST_S = (2.0, 3.0, 4.0)
-"""For how long, among three nodes, everything may go wrong."""
+"""Length of the safety phase with contested elections, for three nodes."""
 
 _LEASES = (0, 0, 100_000, 1_000_000, 1_500_000)
 _CONTEST_LEASES = (0, 0, 0, 50_000, 300_000)
-"""How long leases are, in microseconds."""
+"""Length of leases with contested elections, in microseconds."""
 
 _VALIDATED = 0.2
-"""The share of runs that are held against the executable specification, which take nearly twice as long."""
+"""Share of the runs that are compared with the executable specification, which take nearly twice as long."""
 
 _PROFILE_SETS = (PROFILES, TARGETED_PROFILES, SCRIPTED_PROFILES)
 _PROFILES = {name: profile for known in _PROFILE_SETS for name, profile in known.profiles.items()}
 
 Workload = Callable[[Random], tuple[Any, ...]]
 Invariant = Callable[[Any], None]
-"""Called with a machine of the class under test, as its author annotates it."""
+"""Called with a machine of the class under test; annotated as the author of the machine likes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What is not as the seed says; None: as it says. These are the options of ``paxospp simulate``."""
+    """What to replace of what the seed decides; None: nothing. These are the options of ``paxospp simulate``."""
 
     families: tuple[str, ...] | None = None
     nodes: int | None = None
     seconds: float | None = None
     validates: bool = False
-    """Whether every run is held against the executable specification, and not only the share that is by itself."""
+    """Whether every run is compared with the executable specification, and not only a share of them."""
 
     def options(self) -> list[str]:
-        """As they are typed."""
+        """Return them as options of the command line."""
         options: list[str] = []
         if self.nodes is not None:
             options += ["--nodes", str(self.nodes)]
@@ -68,7 +68,7 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """One run."""
+    """Everything that is decided about one run."""
 
     seed: int
     machine: Callable[[], StateMachine]
@@ -79,48 +79,48 @@ class RunPlan:
     config: NodeConfig
     """The settings of every node that ``differing`` does not name."""
     differing: Mapping[int, NodeConfig]
-    """The settings of those that differ from it, by their place among the nodes."""
+    """Settings of nodes that differ from ``config``, by the index of the node."""
     pacing: Pacing
     profile: str
-    """The name of the drill that this is; empty where it is none."""
+    """The name of the profile of faults; empty if there is none."""
     targeted_state: str
-    """The state in which nodes are struck; empty where none is waited for."""
+    """The state of nodes at which faults are aimed; empty if there is none."""
     older: frozenset[int]
-    """Places of nodes of a version whose snapshot chunks do not name the ballot."""
+    """Indexes of nodes of an older version, whose snapshot chunks do not name the ballot."""
     safety_s: float
-    """How long everything may go wrong."""
+    """Length of the safety phase."""
     write_s: float
-    """Mean time of a write to disk."""
+    """Mean duration of a write to disk."""
     founds_first: bool
-    """Whether the cluster is founded before anything goes wrong."""
+    """Whether the cluster is founded before faults are injected."""
     clients: int
     pace_s: float
-    """Mean time a client rests between two calls."""
+    """Mean pause of a client between two calls."""
     damages_all: bool
-    """A double-fault run: slots of every disk may be damaged, so that waiting may be right."""
+    """Whether slots of every disk may be damaged, so that the cluster may get stuck."""
     rebirth: float
-    """Chance per applied slot that a replica's state passes through a snapshot."""
+    """Chance per applied slot that the state of a replica passes through a snapshot."""
     rolls_back: bool
-    """Whether this run does nothing but put an older disk back; see ``rollback``."""
+    """Whether this run only puts an older disk back; see ``faults.rollback``."""
     lease_us: int
-    """How long leases are when clients switch them on; 0 where nobody does."""
+    """Length of leases when clients switch them on, in microseconds; 0: nobody does."""
     own_calls: float
-    """Chance that a call is one of the instances beside the machine."""
+    """Chance that a call concerns an instance of ``decide`` beside the machine."""
     weak_reads: float
-    """Chance that a read may be of an older state, or by lease."""
+    """Chance that a read may see an older state, or uses a lease."""
     watchers: int
     validates: bool
-    """Whether every step is held against the executable specification; what happens is the same."""
+    """Whether every step is compared with the executable specification; the events are the same."""
     cold_start: bool
-    """Whether all nodes are stopped at the end and have to come up the same."""
+    """Whether all nodes are stopped at the end and have to come up with the same state."""
 
     def config_of(self, index: int) -> NodeConfig:
-        """The settings of one node."""
+        """Return the settings of one node."""
         return self.differing.get(index, self.config)
 
     @property
     def election_timeout_s(self) -> float:
-        """The longest window of any node."""
+        """Return the longest election timeout of any node."""
         return max(config.election_timeout_s for config in (self.config, *self.differing.values()))
 
     @classmethod
@@ -168,7 +168,7 @@ class RunPlan:
             profile=ROLLED_BACK if rolls_back else name,
             targeted_state="",
             older=frozenset(index for index in range(nodes) if stream(f"version of {index}").random() < 0.1),
-            # Traffic grows with the square of the nodes; a run is to stay small.
+            # Traffic grows with the square of the number of nodes, and a run has to stay small.
             safety_s=overrides.seconds
             or stream("seconds").choice(_CONTEST_S if contests else _SAFETY_S) * min(1.0, 3 / nodes),
             write_s=stream("write_s").choice((0.0003, 0.002) if contests else (0.0003, 0.002, 0.01)),
@@ -178,8 +178,8 @@ class RunPlan:
             damages_all=stream("double fault").random() < 0.1,
             rebirth=stream("rebirth").choice((0.0, 0.02, 0.2)),
             rolls_back=rolls_back,
-            # Most outlast an election's window: a lease that is over before anybody campaigns proves nothing.
-            # Where somebody campaigns all the time, they would only stop that.
+            # Most leases outlast an election timeout: a lease that ends before any node campaigns tests nothing. With
+            # contested elections, long leases would only prevent the elections.
             lease_us=stream("lease").choice(_CONTEST_LEASES if contests else _LEASES) if is_ours else 0,
             own_calls=stream("own calls").choice((0.0, 0.0, 0.1)) if is_ours else 0.0,
             weak_reads=stream("weak reads").choice((0.0, 0.3, 0.6)),
@@ -193,7 +193,7 @@ class RunPlan:
 
 
 def _over(config: NodeConfig, settings: Mapping[str, Any]) -> NodeConfig:
-    """``config`` with these settings instead, which may lie past the limits."""
+    """Return ``config`` with these settings instead, which may lie beyond the limits."""
     if not settings:
         return config
     drawn = {field.name: getattr(config, field.name) for field in fields(config)}

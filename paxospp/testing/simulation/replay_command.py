@@ -14,19 +14,19 @@ from paxospp.testing.simulation.plan import Invariant, Overrides, Workload
 
 
 @dataclass(frozen=True, slots=True)
-class TestedMachine:
-    """What is simulated."""
+class SimulatedMachine:
+    """The machine that a simulation runs, with its workload and its invariant."""
 
     machine: Callable[[], StateMachine]
     workload: Workload
     invariant: Invariant | None = None
     given_workload: Workload | None = None
-    """None where the workload is drawn from the machine's annotations."""
+    """The user's workload; None if calls are drawn from the machine's annotations."""
     is_default: bool = False
-    """Whether it is the machine that the simulator brings along."""
+    """Whether it is the default machine of the simulator."""
 
     def command(self, seed: int, overrides: Overrides) -> str:
-        """What to type; where something has no name in a file, what to write."""
+        """Return the command that replays ``seed``; the Python call if something cannot be imported by name."""
         parts: list[str] = ["paxospp", "simulate"]
         things: list[tuple[str, Callable[..., Any] | None]] = []
         if not self.is_default:
@@ -40,7 +40,7 @@ class TestedMachine:
                 continue
             spec = spec_of(thing)
             if spec is None:
-                return f"Simulation(...).run([{seed}])  # {option[2:]} has no name in a file, so there is no command"
+                return f"Simulation(...).run([{seed}])  # {option[2:]} cannot be imported by name: there is no command"
             parts += [option, spec]
         parts += ["--seed", str(seed), *overrides.options()]
         hash_seed = os.environ.get("PYTHONHASHSEED")

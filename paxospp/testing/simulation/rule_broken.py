@@ -1,12 +1,12 @@
-"""What ends a run: an invariant that does not hold, or work that is not done in time."""
+"""The end of a run that fails: an invariant does not hold, or work is not done in time."""
 
 from __future__ import annotations
 
 
 class RuleBroken(BaseException):
-    """``rule`` is a number of *FAULTS.md (e)* or a word; ``text`` says what was seen.
+    """``rule`` is the number of an invariant in ``README.md``, or a word; ``text`` says what was seen.
 
-    No Exception, for the node would take one for its own trouble and stop, as it should.
+    It is not an Exception, because a node would take an Exception for a fault of its own and stop.
     """
 
     def __init__(self, rule: str, text: str) -> None:

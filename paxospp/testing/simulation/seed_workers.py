@@ -1,7 +1,7 @@
-"""Seeds on every core: processes of their own, each given a few seeds at a time.
+"""Runs seeds on every core, in processes that are given a few seeds at a time.
 
-What travels to them is text, as on the command line, so that a machine in a file needs no pickling.
-The processes are started fresh (*spawn*): nothing of the caller's is copied, threads least of all.
+Jobs are sent as text, as on the command line, so that a machine in a file needs no pickling. The processes are
+*spawned*: nothing of the caller's process is copied, least of all its threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SEEDS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to simulate, in words."""
+    """What to simulate, as text."""
 
     machine: str | None = None
     workload: str | None = None
@@ -35,10 +35,10 @@ class Job:
     overrides: Overrides = Overrides()
 
     def simulation(self) -> Simulation:
-        """Raises ConfigError or PluginError for what is not there."""
+        """Return the simulation. Raises ConfigError or PluginError if something that is named does not exist."""
         machine = Ledger if self.machine is None else PluginRegistry(self.plugins).machine(self.machine)
         if self.machine is not None and ":" in self.machine:
-            # The class itself, for it has a name in a file and what the registry gives has none.
+            # The class itself, which can be imported by name; a factory of the registry cannot.
             machine = cast("Callable[[], Any]", load_object(self.machine))
         return Simulation(
             machine,
@@ -49,18 +49,18 @@ class Job:
 
 
 def run_seeds(job: Job, seeds: Sequence[int], jobs: int) -> Iterator[Report]:
-    """Reports as they come, a few seeds each. Raises SimulationError for a seed that broke something."""
+    """Yield reports as they come, a few seeds each. Raises SimulationError for a seed that breaks something."""
     return run_rounds(job, [seeds], jobs)
 
 
 def run_rounds(job: Job, rounds: Iterable[Sequence[int]], jobs: int) -> Iterator[Report]:
-    """The same, round by round: the seeds of a round are asked for when all reports of the one before are out."""
-    # Sets iterate alike in all of them, so that a failure that hangs on it comes again.
+    """Yield reports round by round; the seeds of a round are asked for after all reports of the former round."""
+    # Sets iterate in the same order in all processes, so that a failure that depends on it can be repeated.
     os.environ.setdefault("PYTHONHASHSEED", "1")
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
     try:
         for seeds in rounds:
-            # Small enough that no process waits long for the last ones of a round.
+            # Small enough that no process waits long for the others at the end of a round.
             at_once = max(1, min(SEEDS_AT_ONCE, len(seeds) // (8 * jobs)))
             waiting: set[Future[Report]] = {
                 pool.submit(_run, job, seeds[start : start + at_once]) for start in range(0, len(seeds), at_once)
@@ -72,12 +72,12 @@ def run_rounds(job: Job, rounds: Iterable[Sequence[int]], jobs: int) -> Iterator
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
-    pool.shutdown()  # a pool that is left behind may print an error when the interpreter ends
+    pool.shutdown()  # a pool that is not shut down may print an error when the interpreter ends
 
 
 def _run(job: Job, seeds: Sequence[int]) -> Report:
     report = job.simulation().run(seeds)
-    # A world is full of cycles, and every restore in it made all of them old, where the collector hardly looks.
+    # A world is full of reference cycles, and every restore makes them old, where the collector seldom looks.
     gc.collect()
     return report
 

@@ -18,11 +18,11 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.world import SimulatedWorld
 
 REMOTE = 0.4
-"""How many of all clients live elsewhere."""
+"""Share of the clients that are remote."""
 
 
 class Clients(ClientContext):
-    """All clients of a run."""
+    """Makes the clients of a run, and begins and ends their calls."""
 
     def __init__(self, world: SimulatedWorld) -> None:
         super().__init__(world)
@@ -56,14 +56,14 @@ class Clients(ClientContext):
             self._harm_later(what)
 
     def _crash_one(self) -> None:
-        """K2: a client is gone, with what it was waiting for."""
+        """Kill a remote client, with the call it is waiting for (K2)."""
         remote = [client for client in self.everyone if isinstance(client, RemoteClient)]
         if remote:
             self.harm.choice(remote).crash()
             self.world.coverage["a client was killed"] += 1
 
     def _burst(self) -> None:
-        """K3: many calls at once on one node; what it has no room for is refused and never applied."""
+        """Make many calls at once on one node (K3); calls that it has no room for are refused and never applied."""
         host = self.harm.choice(self.world.hosts)
         if host.parts is None or host.asleep:
             return
@@ -71,7 +71,7 @@ class Clients(ClientContext):
         self.world.coverage["many calls came at once"] += 1
 
     def call_at_once(self, host: SimulatedHost, count: int, *, writes: bool = False) -> None:
-        """So many calls on one node, each by a client of its own, as far as that node takes them; perhaps no reads."""
+        """Make ``count`` calls on ``host`` now, each by a client of its own, as long as the node runs."""
         for _ in range(count):
             if host.parts is None or host.asleep:
                 break
@@ -82,7 +82,7 @@ class Clients(ClientContext):
         self.bursts = [burst for burst in self.bursts if burst.operation is not None]
 
     def set_lease(self, host: SimulatedHost, duration_us: int) -> None:
-        """Make leases so long, by a call on ``host``; 0: there are none."""
+        """Set the length of leases by a call on ``host``; 0: no leases."""
         if host.parts is not None and not host.asleep:
             self._call_once(host, self.calls.set_lease(duration_us))
 
@@ -94,7 +94,7 @@ class Clients(ClientContext):
         burst.call(drawn, timeout_s=3.0)
 
     def _be_hostile(self) -> None:
-        """K4: what is too large or makes no sense is refused before anybody proposes it."""
+        """Make a call that is too large or makes no sense (K4); it is refused before it is proposed."""
         host = self.harm.choice(self.world.hosts)
         if host.parts is None or host.asleep:
             return
@@ -114,17 +114,17 @@ class Clients(ClientContext):
                 parts.local.execute(payload, 1.0)
                 raise RuleBroken("K4", f"{host.name} took {payload[:40]!r} for a command")
             return
-        # From a peer, past that peer's own front door.
+        # A peer forwards it, and does not check it first.
         runs = (payload, encode_run(Run(0, self.harm.randbytes(16), 1, 0, [payload])))
         sender = self.harm.choice(self.world.hosts).sender
         parts.hear(sender, (ForwardRuns(runs=runs),))
 
     def end(self) -> None:
-        """No new calls."""
+        """Make no new calls."""
         self.on = False
 
     def probe(self, host: SimulatedHost) -> Probe:
-        """A call on ``host`` that has to be answered."""
+        """Return a client that calls ``host`` until it is answered."""
         probe = Probe(self, host)
         self.probes.append(probe)
         return probe
@@ -135,5 +135,5 @@ class Clients(ClientContext):
 
     @property
     def waiting(self) -> list[EmbeddedClient | RemoteClient]:
-        """Those whose call has not ended."""
+        """Return the clients whose call has not ended."""
         return [client for client in (*self.everyone, *self.bursts) if client.operation is not None]

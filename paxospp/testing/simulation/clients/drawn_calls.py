@@ -1,10 +1,10 @@
-"""What clients call: the workload's calls, some of those of the machine beside it, and how old a read may be.
+"""The calls that clients make: those of the workload, some built-in ones, and how old a read may be.
 
-Own calls (``decide``, ``forget``, ``decided``, leases on and off) travel as ``paxospp.calls`` sends
-them. A weak read is one of the two kinds that a node may answer without asking anybody: by lease,
-which has to be as good as any, and within a bound of seconds.
+Built-in calls (``decide``, ``forget``, ``decided``, leases on and off) are encoded as ``paxospp.calls`` encodes them. A
+weak read is one that a node may answer alone: by lease, which has to be as fresh as a linearizable read, or from a
+state that is at most some seconds old.
 
-Reference: CONTRACTS section 4; FAULTS B33.
+Reference: bug B33.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Drawn(NamedTuple):
 
     @property
     def age_s(self) -> float | None:
-        """How old the state may be that a read is answered from, by the world's clock; None: not at all."""
+        """How old the state may be that a read is answered from, by the world's clock; None: it is linearizable."""
         if self.consistency == "local":
             return float("inf")
         if isinstance(self.consistency, Bounded):
@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
 
 
 class CallDrawer:
-    """Draws them, each kind from a stream of its own."""
+    """Draws calls, each kind from a random stream of its own."""
 
     def __init__(self, plan: RunPlan, machine_class: type[StateMachine]) -> None:
         self._plan = plan
@@ -52,20 +52,20 @@ class CallDrawer:
         self._count = 0
 
     def next(self) -> Drawn:
-        """The next call."""
+        """Draw the next call."""
         plan = self._plan
         payload, is_read = encode_call(self._machine_class, plan.workload(self._random))
         self._count += 1
-        # Early and often: what is switched twice meets writes of the first time still under way.
+        # Early and often: a lease that is switched twice meets writes of the first switch that are still under way.
         if plan.lease_us and (self._count == 3 or self._own.random() < (0.3 if self._count < 12 else 0.02)):
             payload, is_read = self._lease().payload, False
         elif plan.own_calls and self._own.random() < plan.own_calls:
             payload, is_read = self._instance()
-        return Drawn(bytes(bytearray(payload)), is_read, self._consistency())  # an object that nobody else holds
+        return Drawn(bytes(bytearray(payload)), is_read, self._consistency())  # an object with an identity of its own
 
     @staticmethod
     def set_lease(duration_us: int) -> Drawn:
-        """The call that makes leases so long, in microseconds; 0: there are none."""
+        """Return the call that sets the length of leases, in microseconds; 0: no leases."""
         return Drawn(encode_untyped("paxospp.set_lease", [duration_us]), False, "linearizable")
 
     def _instance(self) -> tuple[bytes, bool]:

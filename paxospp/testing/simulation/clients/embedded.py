@@ -1,7 +1,6 @@
-"""Clients: each makes one call at a time, waits for its end, and tells the history about it.
+"""Clients in the process of a node, as a user's service is: each makes one call at a time, and waits for its end.
 
-An *embedded* client lives in the process of a node, as a user's service does: its calls go
-through the node's own rooms, and it is gone with the node. Those of ``remote_clients`` live elsewhere.
+Their calls go through the node's own parts, and they are gone with the node. Remote clients are in ``remote``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from paxospp.testing.simulation.world.virtual_time import VirtualLoop
 
 
 class EmbeddedClient:
-    """One caller of ``Node.execute`` and ``Node.query``."""
+    """One caller of ``Node.execute`` and ``Node.query``; it reports its calls to the history."""
 
     def __init__(self, clients: ClientContext, number: int) -> None:
         self.world = clients.world
@@ -27,12 +26,12 @@ class EmbeddedClient:
         self.name = f"client {number}"
         self.home: SimulatedHost = clients.random.choice(self.world.hosts)
         self.is_single = False
-        """Whether it makes one call and no more."""
+        """Whether it makes one call only."""
         self.operation: TrackedCall | None = None
         self.life: VirtualLoop | None = None
 
     def rest(self) -> None:
-        """Make the next call in a while."""
+        """Schedule the next call."""
         if self.clients.on and not self.is_single:
             self.world.clock.after(self.clients.random.expovariate(1 / self.world.plan.pace_s), self._step)
 
@@ -48,7 +47,7 @@ class EmbeddedClient:
         self.call(self.clients.calls.next(), timeout_s=self.clients.next_timeout_s())
 
     def call(self, drawn: Drawn, *, timeout_s: float) -> None:
-        """Call on the node this client lives with, which is up."""
+        """Call the node of this client, which is up."""
         assert self.home.loop is not None
         self.life = self.home.loop
         self.operation = self.world.history.begin(
@@ -81,7 +80,7 @@ class EmbeddedClient:
             case None | CommandError():
                 outcome = "answered"
                 if not operation.answered and operation is self.operation:
-                    raise RuleBroken("12", f"{operation.client} has an answer that nobody gave")
+                    raise RuleBroken("12", f"{operation.client} has an answer that no node gave")
                 parts = self.home.parts
                 if parts is not None and operation.index > parts.executor.applied:
                     raise RuleBroken(
@@ -105,14 +104,14 @@ class EmbeddedClient:
             self.rest()
 
     def on_down(self, host: SimulatedHost) -> None:
-        """Its process died."""
+        """End the call, if the process of this client died."""
         operation = self.operation
         if operation is not None and host is self.home:
             self._end(operation, "unknown")
 
 
 class Probe(EmbeddedClient):
-    """Calls on one node until it is answered."""
+    """A client that calls one node until it is answered."""
 
     def __init__(self, clients: ClientContext, host: SimulatedHost) -> None:
         super().__init__(clients, -1 - host.index)

@@ -1,11 +1,11 @@
-"""Clients in processes of their own: the client's real conversation, over virtual streams to real call rooms.
+"""Clients in processes of their own: the client's real conversation, over virtual streams to the node's real parts.
 
-``Conversation`` (paxospp.client) numbers, resends and asks again; the node's ``RemoteCalls`` answers.
-What lies between them in life, gRPC and the choice of an address, is replaced: a stream is in
-order, takes its time, breaks when its node dies, and may go silent. A client that loses patience,
-or is told of another leader, goes on with the same session elsewhere (K1).
+``Conversation`` (``paxospp.client``) numbers calls, sends them again and asks again; the node's ``RemoteCalls``
+answers. gRPC and the choice of an address are replaced: a stream is in order, takes time, breaks when its node dies,
+and may go silent. A client that has waited too long, or is told of another leader, continues its session on another
+node (K1).
 
-References: FAULTS (b), K1 and K2; Ongaro's thesis (2014), 6.3.
+References: families K1 and K2 of ``README.md``; Ongaro's thesis (2014), 6.3.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from paxospp.testing.simulation.world.virtual_time import VirtualLoop
 from paxospp.wire.v1 import client_pb2 as wire
 
 LOOK_S = 0.1
-"""How often a client looks whether it lost patience."""
+"""How often a client checks whether it has waited too long."""
 
 
 class VirtualStream(ClientConnection):
     """One stream from a client to one life of a node."""
 
     def __init__(self, client: RemoteClient, host: SimulatedHost) -> None:
-        # Not the base's: nothing is queued for a transport.
+        # The base class is not initialised: nothing is queued for a transport.
         self.peer = client.name
         self.closed = False
         self.host = host
@@ -50,7 +50,7 @@ class VirtualStream(ClientConnection):
         return self._client.world.clock
 
     def open(self) -> None:
-        """Dial: the node greets, or is not there."""
+        """Connect: the node greets the client, or is not there."""
         self._clock.after(self.delay_s, self._at_node, self._greet)
 
     def _at_node(self, call: Callable[[], None]) -> None:
@@ -69,7 +69,7 @@ class VirtualStream(ClientConnection):
         self.answer(wire.CallResponse(greeting=parts.remote.greeting()))
 
     def send(self, request: wire.CallRequest) -> None:
-        """To the node, in order."""
+        """Send ``request`` to the node, in order."""
         self._clock.after(self.delay_s, self._at_node, lambda: self._take(request))
 
     def _take(self, request: wire.CallRequest) -> None:
@@ -77,7 +77,7 @@ class VirtualStream(ClientConnection):
         self._hand_over_all()
 
     def _hand_over_all(self, _: object = None) -> None:
-        """As a server reads: the next request waits while the node holds this one up."""
+        """Handle requests as a server reads them: the next one waits while the node delays the current one."""
         parts = self.host.parts
         requests = self._requests
         while requests and not self._held_up and parts is not None and not self.closed:
@@ -110,7 +110,7 @@ class VirtualStream(ClientConnection):
             self._client.on_response(self, response)
 
     def close(self) -> None:
-        """The node hears of it, if it lives."""
+        """Close the stream; the node is told, if it lives."""
         if not self.closed:
             self.closed = True
             parts = self.host.parts
@@ -119,7 +119,7 @@ class VirtualStream(ClientConnection):
 
 
 class RemoteClient:
-    """One call at a time over one stream."""
+    """A client that makes one call at a time over one stream."""
 
     def __init__(self, clients: ClientContext, number: int) -> None:
         self.world = clients.world
@@ -134,7 +134,7 @@ class RemoteClient:
         self._stream: VirtualStream | None = None
         self._is_greeted = False
         self._runs: deque[bytes] = deque(maxlen=8)
-        """What it sent last: old copies of these turn up again (K2)."""
+        """The latest runs, of which old copies arrive again (K2)."""
         self._begin()
         self.world.clock.after(LOOK_S, self._look)
 
@@ -142,7 +142,7 @@ class RemoteClient:
         self._conversation = Conversation(caller=WatchedCaller(self.world.history, self._random))
         self._answers: dict[tuple[VirtualStream, int], deque[int]] = {}
         self._reads: dict[int, TrackedCall] = {}
-        """By the id of the query."""
+        """Reads by the id of the query."""
 
     def _take(self, loop: VirtualLoop, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         call(*arguments)
@@ -169,7 +169,7 @@ class RemoteClient:
         operation = self.operation = self.world.history.begin(
             self.name, payload, is_read=is_read, age_s=drawn.age_s if is_read else None
         )
-        self.world.history.reads.pop(id(payload), None)  # known by its stream, not by its request
+        self.world.history.reads.pop(id(payload), None)  # found by its stream, not by its request
         self._call = call = self._loop.create_future()
         call.add_done_callback(lambda call: self._on_done(operation, call))
         now = self._loop.time()
@@ -194,7 +194,7 @@ class RemoteClient:
         match error:
             case None | CommandError():
                 if not operation.answered:
-                    raise RuleBroken("12", f"{operation.client} has an answer that nobody gave")
+                    raise RuleBroken("12", f"{operation.client} has an answer that no node gave")
             case OutcomeUnknownError():
                 self.world.history.give_up(operation, "refused" if operation.is_read else "unknown")
             case RejectedError():
@@ -260,7 +260,7 @@ class RemoteClient:
         self._drain()
 
     def _follow(self, stream: VirtualStream, leader: wire.Leader) -> None:
-        """To the leader's node, now and then."""
+        """Connect to the leader's node, in seven of ten cases."""
         if leader.node and leader.node != stream.host.name and self._random.random() < 0.7:
             self._connect(self.world.host(leader.node))  # type: ignore[arg-type]
 
@@ -272,11 +272,11 @@ class RemoteClient:
                 self._runs.append(request.run)
             self._stream.send(request)
 
-    # Reads: where each answer was given is noted as it is given.
+    # Reads: the slot of each answer is noted when the node gives it.
 
     def reading(self, stream: VirtualStream, request: wire.CallRequest) -> Any:
-        """While the node takes in ``request``: a query in it belongs to one of this client's operations."""
-        # One operation at a time: what this client asks in one breath is one query.
+        """Attribute a query in ``request`` to one of this client's reads, while the node takes it in."""
+        # This client makes one call at a time, so each batch holds one query.
         id = request.queries.first_id
         operation = self._reads.get(id) if request.WhichOneof("request") == "queries" else None
         if operation is None:
@@ -292,10 +292,10 @@ class RemoteClient:
         if self._conversation.is_asking(id):
             self.world.history.on_remote_read(self._reads[id], index)
 
-    # Its end.
+    # End of the process.
 
     def crash(self) -> None:
-        """The process is gone; another one takes its place, with a session of its own (K2)."""
+        """Kill the process; another one takes its place, with a session of its own (K2)."""
         if self._stream is not None:
             self._stream.close()
         self._stream, self._is_greeted = None, False
@@ -309,7 +309,7 @@ class RemoteClient:
         self._begin()
 
     def _come_again(self, run: bytes) -> None:
-        """An old copy of a run arrives from elsewhere, at any node."""
+        """Let an old copy of a run arrive at any node."""
         host = self._random.choice(self.world.hosts)
         if host.parts is not None and self.clients.on:
             stream = VirtualStream(self, host)
@@ -318,7 +318,7 @@ class RemoteClient:
             self.world.coverage["an old copy of a run came again"] += 1
 
     def on_down(self, host: SimulatedHost) -> None:
-        """A node died: streams to it break, most of them at once."""
+        """Break streams to a node that died, most of them at once."""
         stream = self._stream
         if stream is not None and stream.host is host and self._random.random() < 0.8:
             self.world.clock.after(stream.delay_s, lambda _: self.on_broken(stream))

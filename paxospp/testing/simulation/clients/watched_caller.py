@@ -1,7 +1,7 @@
-"""The caller's side of a session, with its numbers told to the history.
+"""The caller's side of a session, which reports the numbers of calls to the history.
 
-The numbering is the real one (``execution.caller``); only the random part of a session's id is
-drawn from the seed.
+The numbering is the real one (``paxospp.sessions.caller``); only the random part of a session's id is drawn from the
+seed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RUN_COMMANDS_MAX = 1024
 
 
 class WatchedCaller(Caller):
-    """Tells which call got which number."""
+    """Reports the number that each call was given."""
 
     __slots__ = ("_history", "_seeded")
 

@@ -1,11 +1,8 @@
-"""Watchers: each follows one node's change feed, which must tell every effect once, in order, and nothing else.
+"""Watchers: each follows the change feed of one node, which must give every effect once, in order, and nothing else.
 
-The feed is the node's own (``node.watch``), a coroutine; ``VirtualTask`` drives it on the node's
-virtual loop. What it tells is held against what the reference has run. A watcher goes on where it
-stood when its node dies, as a client's does; one that is told that the log begins later starts
-again there, as with a snapshot.
-
-Reference: CONTRACTS section 4, ``watch``.
+The feed is the node's own (``node.watch``), a coroutine that ``VirtualTask`` drives on the virtual loop of the node.
+What it gives is compared with what the reference has run. When its node dies, a watcher continues on another node where
+it was, as a client does; if it is told that the log begins later, it continues there, as with a snapshot.
 """
 
 from __future__ import annotations
@@ -26,18 +23,18 @@ _REST_S = 0.1
 
 
 class VirtualTask:
-    """Runs one coroutine of a node: each time the future it awaits is done, one step further."""
+    """Runs one coroutine of a node: each time the future that it awaits is done, one step further."""
 
     def __init__(
         self, function: Callable[[], Coroutine[Any, Any, Batch]], done: Callable[[Batch | Exception], None]
     ) -> None:
         self._function = function
         self._coroutine: Coroutine[Any, Any, Batch] | None = None
-        """Made with the first step: before that its node may die."""
+        """Made with the first step, because its node may die before that."""
         self._done = done
 
     def step(self, _: object = None) -> None:
-        """As far as it goes."""
+        """Run the coroutine until it awaits the next future."""
         if self._coroutine is None:
             self._coroutine = self._function()
         try:
@@ -52,18 +49,18 @@ class VirtualTask:
 
 
 class Watcher:
-    """One reader of changes."""
+    """Follows changes, from one node after another."""
 
     def __init__(self, world: SimulatedWorld, random: Random) -> None:
         self._world = world
         self._random = random
         self.next: Slot | None = None
-        """What it has not been told of; None: it begins with whatever comes."""
+        """The first slot that it has not been told of; None: any slot will do."""
         self._watch: Watch | None = None
         self._host: SimulatedHost | None = None
 
     def begin(self) -> None:
-        """Watch any node that is up, and look for another one whenever it is not."""
+        """Watch any node that is up, and choose another one whenever it is not."""
         self._world.clock.after(_REST_S * (1 + self._random.random()), self._attend)
 
     def _attend(self, _: object) -> None:
@@ -72,7 +69,7 @@ class Watcher:
             if up:
                 self._start(self._random.choice(up))
         elif self._random.random() < 0.05:
-            self._watch = None  # it leaves, and goes on elsewhere
+            self._watch = None  # it leaves this node, and continues on another one
         self.begin()
 
     def _start(self, host: SimulatedHost) -> None:
@@ -100,12 +97,12 @@ class Watcher:
         host.loop.call_soon(VirtualTask(watch.batch, done).step)
 
     def on_down(self, host: SimulatedHost) -> None:
-        """What a node that is gone had under way never comes back."""
+        """Forget the watch on a node that is gone."""
         if host is self._host:
             self._watch = None
 
     def has_been_told(self, top: Slot) -> bool:
-        """Whether it knows all that happened up to slot ``top``."""
+        """Return whether it was told everything up to slot ``top``."""
         return self.next is None or self.next > top
 
     def _check(self, host: SimulatedHost, told: Batch) -> None:
@@ -114,7 +111,7 @@ class Watcher:
         if told.next <= self.next or list(told.changes) != expected:
             raise RuleBroken(
                 "watch",
-                f"{host.name} tells {list(told.changes)} of the slots from {self.next} to {told.next - 1}; "
+                f"{host.name} gives {list(told.changes)} for the slots from {self.next} to {told.next - 1}; "
                 f"what took effect there was {expected}",
             )
         self._world.coverage["a watcher was told of changes"] += 1
