@@ -26,7 +26,7 @@ def test_three_seeds_in_ten_have_a_profile_and_each_profile_is_about_as_frequent
     having = sum(drawn.values()) - drawn[""]
 
     assert 0.27 < having / 4_000 < 0.33
-    assert drawn.keys() - {""} == PROFILES.keys()
+    assert drawn.keys() - {""} == PROFILES.profiles.keys()
     assert all(drawn[profile] > 0.4 * having / len(PROFILES.profiles) for profile in PROFILES.profiles)
 
 

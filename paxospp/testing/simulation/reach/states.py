@@ -1,7 +1,7 @@
-"""States of one replica that change what a branch means, each asked at the moment a marker is reached.
+"""States of one replica that change what a branch means, each checked at the moment a marker is reached.
 
-A state is a question about one host, cheap enough to be asked in the middle of a step. It looks at the
-replica and at the disk and the links around it, and changes nothing.
+A state is a predicate on one host, cheap enough to be evaluated in the middle of a step. It looks at the replica, its
+disk and its links, and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from paxospp.testing.simulation.judges.observed import ObservedHost
 State = Callable[["ObservedHost"], bool]
 
 LATELY_WINDOWS = 2.0
-"""For so many election windows after a start a replica counts as restarted lately."""
+"""Number of election timeouts after a start in which a replica counts as restarted lately."""
 
 
 def _protocol(host: ObservedHost) -> Protocol:
-    assert host.parts is not None, "only a node that is up reaches anything"
+    assert host.parts is not None, "only a node that is up reaches a marker"
     return host.parts.replica.protocol
 
 
@@ -33,18 +33,18 @@ def _campaigning(host: ObservedHost) -> bool:
 
 
 def _recovering(host: ObservedHost) -> bool:
-    """It leads, and has not decided all that its promises reported."""
+    """Return whether the replica leads and has not decided all that its promises reported."""
     protocol = _protocol(host)
     return protocol.leading is not None and protocol.decided < protocol.leading.recovered_up_to
 
 
 def _another_leads(host: ObservedHost) -> bool:
-    """Some other replica that is up takes itself for the leader."""
+    """Return whether another replica that is up takes itself for the leader."""
     return any(other is not host for other in host.world.leaders)
 
 
 def _assembling(host: ObservedHost) -> bool:
-    """Parts of an answer to its ballot have come, and not all of them."""
+    """Return whether some but not all parts of an answer to its ballot have arrived."""
     promises = _own_promises(_protocol(host))
     return promises is not None and promises.is_assembling
 
@@ -56,7 +56,7 @@ def _own_promises(protocol: Protocol) -> Promises | None:
 
 
 def _behind(host: ObservedHost) -> bool:
-    """Somebody is known to know more decided slots."""
+    """Return whether another replica is known to know more decided slots."""
     learning = _protocol(host).learning
     return learning.decided < learning.wanted
 
@@ -115,12 +115,12 @@ def _unfounded(host: ObservedHost) -> bool:
 
 
 def _cut_off(host: ObservedHost) -> bool:
-    """A link to or from it carries nothing."""
+    """Return whether a link to or from the host is cut."""
     return any(path.cut and host in (path.source, path.target) for path in host.world.network.paths)
 
 
 def _restarted_lately(host: ObservedHost) -> bool:
-    """It restarted: the first start of a node is not one."""
+    """Return whether the node has restarted lately; its first start is not a restart."""
     window_s = host.world.plan.config_of(host.index).election_timeout_s
     return host.sender.boot > 1 and host.world.clock.now - host.began_at < LATELY_WINDOWS * window_s
 
@@ -147,4 +147,4 @@ STATES: Mapping[str, State] = {
     "a link is cut": _cut_off,
     "it restarted lately": _restarted_lately,
 }
-"""By the name that a pair says."""
+"""By the name that pairs use."""

@@ -1,4 +1,4 @@
-"""What was reached: by one run, and by a whole sweep, in runs and in hits."""
+"""What was reached by one run, and by a whole sweep, in runs and in hits."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from paxospp.testing.simulation.reach.states import STATES
 _ASKED: Mapping[str, tuple[tuple[str, Callable[[ObservedHost], bool]], ...]] = {
     marker: tuple((pair(marker, state), STATES[state]) for state in states) for marker, states in PAIRS.items()
 }
-"""Marker → the names of its pairs, with the question that each asks."""
+"""By marker: the names of its pairs, each with the predicate of its state."""
 
 
 class MarkerRow(NamedTuple):
-    """One line of the table."""
+    """One line of the table of markers."""
 
     marker: str
     seeds: int
-    """How many runs have reached it."""
+    """Number of runs that reached it."""
     hits: int
 
 
 class RunReach:
-    """Counts what one run reaches; pairs stand beside the markers they belong to."""
+    """Counts what one run reaches; pairs are counted with the markers they belong to."""
 
     def __init__(self) -> None:
         self.hits: Counter[str] = Counter()
 
     def reached(self, host: ObservedHost, marker: str) -> None:
-        """``host`` reached ``marker`` just now; before there is a replica it is in no state."""
+        """Count ``marker``, which ``host`` reached just now; before there is a replica, it is in no state."""
         self.hits[marker] += 1
         if host.parts is None:
             return
@@ -52,21 +52,21 @@ class MarkerTally:
     seeds: Counter[str] = field(default_factory=Counter)
 
     def add(self, hits: Mapping[str, int]) -> None:
-        """Count one run."""
+        """Add the hits of one run."""
         self.runs += 1
         self.hits.update(hits)
         self.seeds.update(hits.keys())
 
     def rows(self) -> list[MarkerRow]:
-        """Every known marker and pair, also those never reached, by name."""
+        """Return every known marker and pair, including those never reached, sorted by name."""
         return [MarkerRow(name, self.seeds[name], self.hits[name]) for name in sorted(everything())]
 
     def below(self, least: int, among: Iterable[str]) -> list[MarkerRow]:
-        """Those of ``among`` that were hit less than ``least`` times, the rarest first."""
+        """Return those of ``among`` that were hit less than ``least`` times, the rarest first."""
         rows = [MarkerRow(name, self.seeds[name], self.hits[name]) for name in among if self.hits[name] < least]
         return sorted(rows, key=lambda row: (row.hits, row.seeds, row.marker))
 
 
 def everything() -> frozenset[str]:
-    """Every marker and every pair there is."""
+    """Return all markers and pairs."""
     return known_markers().union(all_pairs())
