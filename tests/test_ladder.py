@@ -1,4 +1,4 @@
-"""The ladder: who may import whom. DESIGN's table, stated once and checked over every file.
+"""The ladder: which package may import which. The table below is checked against every file.
 
 A module imports only from lower floors, or from its own package. The sources are read, not
 imported, so that an import inside a function or under TYPE_CHECKING counts like any other:
@@ -20,9 +20,9 @@ FLOORS: list[set[str]] = [
     {"model", "messages", "errors", "events", "markers"},  # F0: words
     {"storage", "state_machine", "hookspecs", "calls"},  # F1: contracts, and what helps to keep them
     {"engine", "wire", "execution", "sessions"},  # F2: pure
-    {"rpc", "plugins", "config"},  # F3: adapters
+    {"rpc", "plugins", "config", "process_setup"},  # F3: adapters
     {"node"},  # F4: the one room with effects
-    {"cli", "client", "sync", "testing", "__main__"},  # F5: what people touch
+    {"cli", "client", "sync", "testing", "bench", "__main__"},  # F5: what people touch
 ]
 
 ROOMS = {name for floor in FLOORS for name in floor}
@@ -37,10 +37,14 @@ BESIDE = {
     "calls": {"state_machine"},
     "sync": {"client"},
     "testing": {"client", "sync"},
-    "cli": {"client", "testing"},
+    "bench": {"client", "testing"},
+    "cli": {"client", "testing", "bench"},
     "__main__": {"cli"},
 }
 """Room → the rooms of its own floor that it may import."""
+
+ACYCLIC = ["bench", "cli", "client", "engine", "execution", "node", "plugins", "rpc", "sessions", "storage", "wire"]
+"""Packages whose modules do not import each other in a circle."""
 
 PURE = ["engine", "execution", "sessions"]
 EFFECTS = {
@@ -127,6 +131,43 @@ def test_a_module_imports_only_from_lower_floors_or_from_its_own_package(room: s
             if target not in ROOMS or floor_of(target) >= floor_of(room):
                 wrong.append(str(imported))
     assert wrong == []
+
+
+def imports_within(package: str) -> dict[str, set[str]]:
+    """Return for each module of ``paxospp.<package>`` the modules of the same package that it imports."""
+    prefix = f"paxospp.{package}"
+    modules = {module_name(file): file for file in sources(f"paxospp/{package}")}
+    found: dict[str, set[str]] = {}
+    for name, file in modules.items():
+        targets = set()
+        for imported in own_imports(file):
+            below = f"{imported.module}.{imported.name}"  # ``from paxospp.bench import sweep`` names a module
+            targets.add(below if below in modules else imported.module)
+        found[name] = {target for target in targets if target in modules and target.startswith(prefix)}
+    return found
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def cyclic(graph: dict[str, set[str]]) -> list[str]:
+    """Return the nodes of ``graph`` that lie on a cycle or between two cycles; none if it has no cycle."""
+    left = {node: set(targets) for node, targets in graph.items()}
+    while removable := {
+        node
+        for node, targets in left.items()
+        if not targets & left.keys() or not any(node in others for others in left.values())
+    }:
+        for node in removable:
+            del left[node]
+    return sorted(left)
+
+
+@pytest.mark.parametrize("package", ACYCLIC)
+def test_no_import_cycles_among_the_modules_of_a_package(package: str) -> None:
+    assert cyclic(imports_within(package)) == []
 
 
 @pytest.mark.parametrize("package", PURE)

@@ -1,4 +1,4 @@
-"""What to write for a machine of your own: a unit test, and the check. The last two show what it finds."""
+"""How to test a state machine alone: a unit test and ``check_machine``. The last two tests show what it finds."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A new storage is *blank*: before its node says anything, name, group, incarnatio
 of the cluster are written and synced; every start raises the boot number and syncs it too. A
 storage of another node or cluster is refused before anything is written.
 
-Reference: DESIGN section 5, rules 8 and 9; Alagappan et al., "Protocol-Aware Recovery for
+References: rules 8 and 9 of ``paxospp/engine/README.md``; Alagappan et al., "Protocol-Aware Recovery for
 Consensus-Based Storage" (2018), on telling a new disk from a lost one.
 """
 

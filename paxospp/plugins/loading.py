@@ -1,9 +1,9 @@
-"""Import the module or object that a command line names: ``FILE.py:Name``, ``package.module:Name``.
+"""Imports the module or object that a command line names: ``FILE.py:Name``, ``package.module:Name``.
 
 A file becomes a module with a unique name in ``sys.modules``, so that tracebacks show its lines,
 annotations resolve and its classes pickle. A file that is already imported, ``__main__`` included,
-is not run again: that would make two classes of one name. An error is one line that names the file
-and the line in it.
+is not run again: that would define its classes twice. An error is one line that names the file and
+the line in it.
 """
 
 from __future__ import annotations

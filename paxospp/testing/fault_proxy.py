@@ -12,7 +12,7 @@ connection is what is done here:
 * *half-open*: what is connected now stays silent for ever, also after ``heal``; new connections
   work. It is what a peer leaves that lost power and came back.
 
-Faults of these kinds: FAULTS.md, N3 to N8; Jepsen's and Toxiproxy's are the models.
+These are the faults N3 to N8 of ``paxospp/testing/simulation/README.md``, modelled on Jepsen and Toxiproxy.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from paxospp.errors import ConfigError, RejectedError
-from paxospp.state_machine import Command, Operation, Query, StateMachine, operations_of, pack_raw
-from paxospp.state_machine.annotations import shown
+from paxospp.state_machine import Command, MachineOperation, Query, StateMachine, operations_of, pack_raw
+from paxospp.state_machine.annotations import short_name
 from paxospp.testing.domains import Draw, NothingToDrawError, draws_of
 
 Call = tuple[Any, ...]
@@ -80,21 +80,21 @@ def encode_call(machine_class: type[StateMachine], call: Call) -> EncodedCall:
     if machine_class.full_control:
         if operation in ("execute", "query") and [type(argument) for argument in arguments] == [bytes]:
             return EncodedCall(pack_raw(arguments[0]), operation == "query")
-        raise ConfigError(f"{shown(machine_class)} takes ('execute', b'…') and ('query', b'…'), not {call!r}")
+        raise ConfigError(f"{short_name(machine_class)} takes ('execute', b'…') and ('query', b'…'), not {call!r}")
     if isinstance(operation, str):
         operation = _named(machine_class, operation)
-    if not isinstance(operation, Operation):
+    if not isinstance(operation, MachineOperation):
         raise ConfigError(f"the workload returned {call!r}, which begins with no command or query")
     payload = operation.encode(arguments)
     operation.codec.check(payload[len(operation.codec.prefix) :])
     return EncodedCall(payload, isinstance(operation, Query))
 
 
-def _named(machine_class: type[StateMachine], name: str) -> Operation[..., Any]:
+def _named(machine_class: type[StateMachine], name: str) -> MachineOperation[..., Any]:
     found = [operation for operation in operations_of(machine_class).values() if operation.name == name]
     if not found:
         raise ConfigError(
-            f"the workload calls {name!r}, and {shown(machine_class)} has no command or query of that name"
+            f"the workload calls {name!r}, and {short_name(machine_class)} has no command or query of that name"
         )
     return min(found, key=lambda operation: isinstance(operation, Query))
 
@@ -104,12 +104,12 @@ class _Drawn:
 
     def __init__(self, machine_class: type[StateMachine]) -> None:
         if machine_class.full_control:
-            raise ConfigError(f"{shown(machine_class)} takes raw bytes: give a workload that knows what they mean")
+            raise ConfigError(f"{short_name(machine_class)} takes raw bytes: give a workload that knows what they mean")
         operations = list(operations_of(machine_class).values())
         self._commands = [_Calls(machine_class, each) for each in operations if isinstance(each, Command)]
         self._queries = [_Calls(machine_class, each) for each in operations if isinstance(each, Query)]
         if not operations:
-            raise ConfigError(f"{shown(machine_class)} has no commands and no queries: there is nothing to call")
+            raise ConfigError(f"{short_name(machine_class)} has no commands and no queries: there is nothing to call")
 
     def __call__(self, random: Random) -> Call:
         queries = bool(self._queries) and (not self._commands or random.random() < _QUERIES)
@@ -119,9 +119,9 @@ class _Drawn:
 class _Calls:
     """Draws calls of one operation."""
 
-    def __init__(self, machine_class: type[StateMachine], operation: Operation[..., Any]) -> None:
+    def __init__(self, machine_class: type[StateMachine], operation: MachineOperation[..., Any]) -> None:
         self._operation = operation
-        self._where = f"{shown(machine_class)}.{operation.function.__name__}"
+        self._where = f"{short_name(machine_class)}.{operation.function.__name__}"
         self._draws: Sequence[Draw] = []
         try:
             self._draws = draws_of([parameter.annotation for parameter in operation.codec.parameters])

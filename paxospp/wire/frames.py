@@ -6,7 +6,7 @@ message costs (encoding, checksum) is therefore independent of whom it goes to, 
 whom is the same in every frame of a link: a ``FrameEncoder`` pays each once.
 
 Refuses: to judge the sender. Cluster id, group, incarnation and boot are the engine's to check
-(DESIGN section 5, rule 8); damage, form and the address are checked here.
+(rule 8 of ``paxospp/engine/README.md``); damage, form and the address are checked here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whole nodes under what FAULTS.md calls W: hung disks, strangers, clones, overload."""
+"""Whole nodes with hung disks, strangers, clones and overload: bugs of ``tests/BUGS.md``, and faults."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class HangingStorage(paxospp.Storage):
 
 
 def test_a_leader_whose_disk_hangs_steps_down_and_writes_resume_elsewhere(tmp_path: Path) -> None:
-    """FAULTS B47, D16."""
+    """Bug B47, fault D16."""
 
     async def main() -> None:
         storages: dict[str, HangingStorage] = {}
@@ -111,7 +111,7 @@ def test_a_node_whose_disk_hangs_closes_within_two_seconds_all_the_same(tmp_path
 
 
 def test_a_node_of_another_cluster_at_our_addresses_is_dropped_and_both_say_so(tmp_path: Path) -> None:
-    """FAULTS B19."""
+    """Bug B19."""
 
     async def main() -> None:
         async with embedded(tmp_path / "theirs") as theirs:
@@ -141,7 +141,7 @@ def test_a_node_of_another_cluster_at_our_addresses_is_dropped_and_both_say_so(t
 
 
 def test_a_clone_of_a_running_node_is_noticed_and_undoes_nothing(tmp_path: Path) -> None:
-    """FAULTS B18: the lock keeps the directory itself; a copy is noticed by those who met the original."""
+    """Bug B18: the lock keeps the directory itself; a copy is noticed by those who met the original."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -165,7 +165,7 @@ def test_a_clone_of_a_running_node_is_noticed_and_undoes_nothing(tmp_path: Path)
 
 
 def test_ten_times_more_than_it_can_take_changes_no_leader(ram: Path) -> None:
-    """FAULTS B55."""
+    """Bug B55."""
 
     async def main() -> None:
         config = NodeConfig(inbox_calls_max=2000)
@@ -253,7 +253,7 @@ async def say(address: str, frame: bytes) -> None:
 
 
 def test_frames_that_are_damaged_or_come_from_strangers_are_counted_and_dropped(tmp_path: Path) -> None:
-    """FAULTS N9, B19."""
+    """Fault N9, bug B19."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -277,7 +277,7 @@ def test_frames_that_are_damaged_or_come_from_strangers_are_counted_and_dropped(
 
 
 def test_a_forwarded_run_goes_no_further_than_one_hop_and_only_if_it_fits(tmp_path: Path) -> None:
-    """FAULTS B50; and what a peer of another version forwards must not stop this one."""
+    """Bug B50; and what a peer of another version forwards must not stop this one."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -306,7 +306,7 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_a_replica_whose_digest_a_majority_does_not_share_stops_and_says_where(tmp_path: Path, checkpoint: int) -> None:
-    """FAULTS B44."""
+    """Bug B44."""
 
     async def main() -> None:
         async with embedded(tmp_path, machines={"n2": Drifting}) as cluster:

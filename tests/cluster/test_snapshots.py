@@ -269,7 +269,7 @@ def damage(path: Path) -> None:
 
 
 def test_a_lone_node_whose_snapshot_is_damaged_does_not_start_and_says_so_in_a_line(tmp_path: Path) -> None:
-    """FAULTS D14: nobody else has another."""
+    """Fault D14: nobody else has another."""
 
     async def main() -> None:
         async with embedded(tmp_path, count=1, config=OFTEN) as cluster:
@@ -337,7 +337,7 @@ def test_a_node_that_starts_from_its_log_takes_no_snapshot_older_than_the_damage
 def test_a_node_whose_snapshot_is_damaged_gets_another_from_a_peer_and_votes_meanwhile(
     tmp_path: Path, harm: Any
 ) -> None:
-    """FAULTS D14."""
+    """Fault D14."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -556,7 +556,7 @@ async def answers(address: str, *runs: bytes) -> list[wire.RunAnswer]:
 
 @pytest.mark.parametrize("way", ["restart", "install"])
 def test_a_command_that_is_sent_again_after_a_snapshot_gets_the_kept_reply(tmp_path: Path, way: str) -> None:
-    """FAULTS B28: sessions, their replies and how far they were acknowledged are in the snapshot."""
+    """Bug B28: sessions, their replies and how far they were acknowledged are in the snapshot."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -609,7 +609,7 @@ def test_a_command_that_is_sent_again_after_a_snapshot_gets_the_kept_reply(tmp_p
 def test_digests_go_on_after_an_installation_and_a_difference_is_found_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAULTS B44, invariant 14: a node that drifts after it came back is outvoted, and status names node and slot."""
+    """Bug B44, invariant 14: a node that drifts after it came back is outvoted, and status names node and slot."""
     monkeypatch.setattr("paxospp.node.driver.CHECKPOINT_SLOTS", 256)
 
     async def main() -> None:

@@ -11,7 +11,7 @@ from paxospp_memory import MemoryStorage
 from paxospp import NodeId, Slot, SnapshotMeta
 from paxospp.engine.rules.covered import Covered
 from paxospp.errors import CorruptedError
-from paxospp.execution.snapshot import Head, write_snapshot
+from paxospp.execution.snapshot import SnapshotHead, write_snapshot
 from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
 from paxospp.model import Ballot, Member, Membership
 from paxospp.node.snapshots.fetching import SAME_PEER_TRIES, Fetcher
@@ -33,7 +33,7 @@ def snapshot(slot: int, filling: bytes, ballot: Ballot | None = LOW) -> bytes:
     membership = Membership(
         cluster_id=CLUSTER, group=0, alpha=8, session_expiry_s=60, replaces=Slot(0), members=members
     )
-    head = Head(Slot(slot), 0, 0, -1, b"d" * 16, ((Slot(1), membership.to_bytes()),), 0, ballot=ballot)
+    head = SnapshotHead(Slot(slot), 0, 0, -1, b"d" * 16, ((Slot(1), membership.to_bytes()),), 0, ballot=ballot)
     return b"".join(write_snapshot(head, [], [filling * 1000]))
 
 

@@ -118,7 +118,7 @@ def test_writes_and_reads_go_on_at_the_node_itself_while_it_installs(tmp_path: P
 def test_a_caller_whose_answer_was_decided_while_its_node_heard_nothing_is_answered_from_the_table(
     tmp_path: Path,
 ) -> None:
-    """The slot of its command is in no log any more when the node comes back. FAULTS B28."""
+    """The slot of its command is in no log any more when the node comes back. Bug B28."""
 
     async def main() -> None:
         async with proxied(tmp_path, OFTEN) as (cluster, proxies):
@@ -214,7 +214,7 @@ def test_a_fetch_whose_snapshot_was_replaced_at_its_source_begins_anew(tmp_path:
 
 
 def test_a_snapshot_that_rots_at_its_source_is_noticed_there_and_taken_anew(tmp_path: Path) -> None:
-    """FAULTS D14, at the peer."""
+    """Fault D14, at the peer."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -385,7 +385,7 @@ def test_a_sender_keeps_its_log_behind_the_snapshot_while_it_is_being_fetched(tm
 
 
 def test_a_wiped_node_learns_from_a_snapshot_and_does_not_vote(tmp_path: Path) -> None:
-    """FAULTS B16, once slot 1 is trimmed."""
+    """Bug B16, once slot 1 is trimmed."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:

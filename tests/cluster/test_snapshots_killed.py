@@ -1,6 +1,6 @@
 """A process killed at every step of taking, fetching and installing a snapshot: harmless, each of them.
 
-FAULTS D17, B27, P4. Two nodes live in the test's process, the third is a process that ends itself.
+Faults D17 and P4, bug B27. Two nodes live in the test's process, the third is a process that ends itself.
 """
 
 from __future__ import annotations

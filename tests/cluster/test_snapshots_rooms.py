@@ -216,7 +216,7 @@ def test_no_call_of_the_decoder_takes_long_however_large_the_state(
 
         return decode_timed
 
-    monkeypatch.setattr("paxospp.state_machine.state.decoder", timed)
+    monkeypatch.setattr("paxospp.state_machine.annotated_state.decoder", timed)
 
     class Strings(paxospp.StateMachine):
         data: dict[str, str]

@@ -1,4 +1,4 @@
-"""The bugs of others (FAULTS.md, part c) that show in whole systems, by their numbers; and some of its faults."""
+"""The bugs of ``tests/BUGS.md`` that show in whole systems, by their numbers; and some faults."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_the_promise_never_drops() -> None:
 
 
 class TestLearning:
-    """DESIGN rule 4: a learned entry is stored so that later prepares are told the truth."""
+    """Rule 4: a learned entry is stored so that later prepares are told the truth."""
 
     def test_it_is_stored_under_the_ballot_it_came_with_and_raises_the_promise_to_it(self) -> None:
         it = acceptor(ballot(1))

@@ -1,4 +1,4 @@
-"""Founding while one of the founders loses its disk: DESIGN rule 9, FAULTS B16."""
+"""Founding while one of the founders loses its disk: rule 9, bug B16."""
 
 from __future__ import annotations
 

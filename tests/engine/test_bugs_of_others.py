@@ -1,6 +1,6 @@
-"""Bugs seen in the wild, FAULTS (c), that need no story of several replicas; the others are scenarios.
+"""Bugs of other systems that one replica is enough to show; the others are scenarios.
 
-Where each number is tested stands in ``tests/test_faults_index.py``.
+``tests/BUGS.md`` describes each of them and says where it is tested.
 """
 
 from __future__ import annotations

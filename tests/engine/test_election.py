@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from paxospp.engine.rules.election import Election, Verdict
+from paxospp.engine.rules.election import Election, ElectionStep
 from paxospp.engine.rules.heartbeat_rounds import HeartbeatRounds
 from paxospp.messages import HeartbeatAnswer
 from paxospp.model import NodeId, Slot
@@ -23,11 +23,11 @@ class Waiting:
         self.is_stuck = False
         self.election = Election(WINDOW_S, Random(1))
         self.heartbeats = HeartbeatRounds(0.1)
-        assert self.decide(10.0) is Verdict.PROBE
+        assert self.decide(10.0) is ElectionStep.PROBE
         self.round = self.heartbeats.begin(10.0)
         self.election.probing(self.round, ends_at=10.1)
 
-    def decide(self, now: float, decided: int = 1) -> Verdict:
+    def decide(self, now: float, decided: int = 1) -> ElectionStep:
         return self.election.decide(
             now,
             self.heartbeats,
@@ -44,17 +44,17 @@ class Waiting:
 
 def test_it_campaigns_when_a_quorum_answered_a_round_begun_after_its_window_and_nobody_is_served() -> None:
     it = Waiting()
-    assert it.decide(10.05) is Verdict.WAIT
+    assert it.decide(10.05) is ElectionStep.WAIT
     it.hears(N2)
 
-    assert it.decide(10.05) is Verdict.CAMPAIGN
+    assert it.decide(10.05) is ElectionStep.CAMPAIGN
 
 
 def test_answers_to_an_older_round_do_not_count() -> None:
     it = Waiting()
     it.heartbeats.on_answer(sender(N2), answer(it.round - 1), 10.05)
 
-    assert it.decide(10.2) is Verdict.WAIT
+    assert it.decide(10.2) is ElectionStep.WAIT
 
 
 def test_it_waits_for_peers_that_lately_answered_before_it_judges_the_round() -> None:
@@ -62,8 +62,8 @@ def test_it_waits_for_peers_that_lately_answered_before_it_judges_the_round() ->
     it.heartbeats.on_answer(sender(N3), answer(it.round - 1), 9.9)
     it.hears(N2)
 
-    assert it.decide(10.05) is Verdict.WAIT
-    assert it.decide(10.11) is Verdict.CAMPAIGN
+    assert it.decide(10.05) is ElectionStep.WAIT
+    assert it.decide(10.11) is ElectionStep.CAMPAIGN
 
 
 def test_a_replica_whose_peer_is_served_keeps_still() -> None:
@@ -71,33 +71,33 @@ def test_a_replica_whose_peer_is_served_keeps_still() -> None:
     it = Waiting()
     it.hears(N2, quorum_connected=True)
 
-    assert it.decide(10.2) is Verdict.WAIT
-    assert it.decide(10.9) is Verdict.WAIT
+    assert it.decide(10.2) is ElectionStep.WAIT
+    assert it.decide(10.9) is ElectionStep.WAIT
 
 
 def test_a_peer_whose_disk_does_not_answer_makes_no_quorum() -> None:
     it = Waiting()
     it.hears(N2, disk_answers=False)
 
-    assert it.decide(10.2) is Verdict.WAIT
+    assert it.decide(10.2) is ElectionStep.WAIT
 
 
 def test_an_answer_of_an_incarnation_without_a_vote_makes_no_quorum_and_serves_nobody() -> None:
     """Its disk was wiped: it decides nothing, whatever its name once did."""
     it = Waiting()
     it.heartbeats.on_answer(sender(N2, incarnation=22), answer(it.round), 10.05)
-    assert it.decide(10.2) is Verdict.WAIT
+    assert it.decide(10.2) is ElectionStep.WAIT
 
     it.heartbeats.on_answer(sender(N2, incarnation=22), answer(it.round, quorum_connected=True), 10.05)
     it.hears(N3)
-    assert it.decide(10.2) is Verdict.CAMPAIGN
+    assert it.decide(10.2) is ElectionStep.CAMPAIGN
 
 
 def test_a_replica_that_cannot_decide_soon_leaves_it_to_a_working_voter_that_knows_more() -> None:
     it = Waiting()
     it.is_stuck = True
     it.hears(N2, decided=2)
-    assert it.decide(10.2) is Verdict.WAIT
+    assert it.decide(10.2) is ElectionStep.WAIT
 
 
 @pytest.mark.parametrize("peer", [answer(1, decided=1), answer(1, decided=2, disk_answers=False)])
@@ -106,20 +106,20 @@ def test_where_no_working_voter_knows_more_it_campaigns_all_the_same(peer: Heart
     it.is_stuck = True
     it.hears(N3)
     it.heartbeats.on_answer(sender(N2), peer, 10.05)
-    assert it.decide(10.2) is Verdict.CAMPAIGN
+    assert it.decide(10.2) is ElectionStep.CAMPAIGN
 
 
 def test_it_waits_one_window_more_when_a_peer_is_far_ahead_and_then_no_more() -> None:
     it = Waiting()
     it.hears(N2, decided=100)
-    assert it.decide(10.2) is Verdict.WAIT
-    assert it.decide(11.1) is Verdict.WAIT
+    assert it.decide(10.2) is ElectionStep.WAIT
+    assert it.decide(11.1) is ElectionStep.WAIT
 
-    assert it.decide(11.3) is Verdict.PROBE
+    assert it.decide(11.3) is ElectionStep.PROBE
     it.round = it.heartbeats.begin(11.3)
     it.election.probing(it.round, ends_at=11.4)
     it.hears(N2, at=11.35, decided=100)
-    assert it.decide(11.5) is Verdict.CAMPAIGN
+    assert it.decide(11.5) is ElectionStep.CAMPAIGN
 
 
 def test_a_quorum_is_not_put_together_from_answers_of_different_times() -> None:
@@ -127,9 +127,9 @@ def test_a_quorum_is_not_put_together_from_answers_of_different_times() -> None:
     it = Waiting()
     it.heartbeats.on_answer(sender(N2), answer(it.round), 10.05)  # type: ignore[arg-type]
 
-    assert it.decide(70.0) is Verdict.WAIT
+    assert it.decide(70.0) is ElectionStep.WAIT
     it.hears(N2, at=70.0)
-    assert it.decide(70.0) is Verdict.CAMPAIGN
+    assert it.decide(70.0) is ElectionStep.CAMPAIGN
 
 
 def test_one_that_could_not_decide_leaves_it_to_those_who_know_more_and_not_for_ever() -> None:
@@ -139,15 +139,15 @@ def test_one_that_could_not_decide_leaves_it_to_those_who_know_more_and_not_for_
     while len(verdicts) < 6:
         it.hears(N2, at=now, decided=2)
         verdict = it.decide(now)
-        if verdict is Verdict.PROBE:
+        if verdict is ElectionStep.PROBE:
             it.round = it.heartbeats.begin(now)
             it.election.probing(it.round, ends_at=now + 0.1)
         else:
             verdicts.append(verdict)
             now += 2 * WINDOW_S
 
-    assert verdicts[:4] == [Verdict.WAIT] * 4
-    assert verdicts[4] is Verdict.CAMPAIGN
+    assert verdicts[:4] == [ElectionStep.WAIT] * 4
+    assert verdicts[4] is ElectionStep.CAMPAIGN
 
 
 def test_any_message_of_a_served_leader_counts_as_its_heartbeat() -> None:

@@ -1,4 +1,4 @@
-"""Which slots are decided, in which order they are applied, and what is missing (DESIGN rule 4)."""
+"""Which slots are decided, in which order they are applied, and what is missing (rule 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: while one is held nobody else leads, as long as clocks run evenly (FAULTS B33, C3)."""
+"""Leases: while one is held nobody else leads, as long as clocks run evenly (rule 6, bug B33)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may leave when, and how batches merge (DESIGN section 5)."""
+"""What may leave when, and how batches merge."""
 
 from __future__ import annotations
 

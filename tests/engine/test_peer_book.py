@@ -1,4 +1,4 @@
-"""Which life of which node may speak (DESIGN rule 8)."""
+"""Which life of which node may speak (rule 8)."""
 
 from __future__ import annotations
 

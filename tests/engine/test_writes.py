@@ -1,4 +1,4 @@
-"""The writes that are out: what waits for a disk that is slow, or hangs, is bounded (FAULTS D16)."""
+"""The writes that are out: what waits for a disk that is slow, or hangs, is bounded (fault D16)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def caller(*, run_bytes_max: int = 10_000, run_commands_max: int = 100) -> Calle
 
 
 def sent(caller: Caller, *calls: str) -> list[Run]:
-    """Add each as a call whose token is its payload's text, and transmit."""
+    """Add each as a call named by its payload's text, and transmit."""
     for call in calls:
         caller.add(call.encode(), call)
     return decoded(caller.next_runs())
@@ -77,7 +77,7 @@ def test_runs_are_cut_by_count_and_by_bytes_and_a_giant_travels_alone() -> None:
     assert [(run.first, len(run.payloads)) for run in runs] == [(1, 3), (4, 2), (6, 1), (7, 1), (8, 1)]
 
 
-def test_answers_come_back_by_token_and_are_acknowledged_in_the_next_run() -> None:
+def test_answers_come_back_with_their_calls_and_are_acknowledged_in_the_next_run() -> None:
     c = caller()
     sent(c, "a", "b", "c")
 
@@ -254,8 +254,8 @@ def test_a_refusal_of_what_was_answered_or_never_sent_is_ignored() -> None:
 
 def test_the_window_holds_calls_back_until_the_oldest_is_answered() -> None:
     c = caller(run_commands_max=UNACKNOWLEDGED_MAX, run_bytes_max=1 << 20)
-    for token in range(UNACKNOWLEDGED_MAX + 2):
-        c.add(b"x", token)
+    for call in range(UNACKNOWLEDGED_MAX + 2):
+        c.add(b"x", call)
     assert [(run.first, len(run.payloads)) for run in decoded(c.next_runs())] == [(1, UNACKNOWLEDGED_MAX)]
     assert c.next_runs() == []
 
@@ -267,11 +267,11 @@ def test_the_window_holds_calls_back_until_the_oldest_is_answered() -> None:
 
 def test_a_window_full_of_numbers_nobody_waits_for_is_resent_for_those_who_queue() -> None:
     c = caller(run_commands_max=UNACKNOWLEDGED_MAX, run_bytes_max=1 << 20)
-    for token in range(UNACKNOWLEDGED_MAX):
-        c.add(b"x", token)
+    for call in range(UNACKNOWLEDGED_MAX):
+        c.add(b"x", call)
     c.next_runs()
-    for token in range(UNACKNOWLEDGED_MAX):
-        c.cancel(token)
+    for call in range(UNACKNOWLEDGED_MAX):
+        c.cancel(call)
     assert not c.unanswered
     assert not c.held_up
 

@@ -1,6 +1,6 @@
 """Exactly once, as properties: whatever is lost, doubled, reordered or restored in between.
 
-FAULTS K1, B28, B34 and invariants 11, 12 and 14, at the level where they are decided: values in
+Fault K1, bugs B28 and B34, and invariants 11, 12 and 14, at the level where they are decided: values in
 a log, applied by executors. The network here does its worst within one ordered log.
 """
 

@@ -177,7 +177,7 @@ def test_commands_are_applied_in_order_and_answered_per_run() -> None:
 
 
 def test_a_copy_of_a_run_in_a_later_slot_changes_nothing_and_gets_the_first_reply() -> None:
-    """FAULTS B34: the retry was chosen too."""
+    """Bug B34: the retry was chosen too."""
     executor = founded()
     [first] = executor.apply(commands(2, run(1, note("a"))))
 
@@ -496,7 +496,7 @@ print(executor.digest.hex())
 
 
 def test_the_digest_is_the_same_under_another_hash_seed_clock_zone_and_locale() -> None:
-    """FAULTS B44: the order of a set, the zone and the locale differ between machines."""
+    """Bug B44: the order of a set, the zone and the locale differ between machines."""
     digests = {
         subprocess.run(
             [sys.executable, "-c", DIGEST_SCRIPT, __file__],
@@ -515,7 +515,7 @@ def test_the_digest_is_the_same_under_another_hash_seed_clock_zone_and_locale() 
 
 
 def test_a_retry_after_a_restore_gets_the_reply_from_before_it() -> None:
-    """FAULTS B28: the table and the memberships travel with the snapshot."""
+    """Bug B28: the table and the memberships travel with the snapshot."""
     executor = founded()
     [first] = executor.apply(commands(2, run(1, note("a")), log_time=3, unix_time=4))
 

@@ -134,7 +134,7 @@ def test_leases_are_switched_at_a_slot() -> None:
     assert log.executor.lease_us == 0
     log.run(own("set_lease", 1_000_000))
     assert log.executor.lease_us == 1_000_000
-    with pytest.raises(CommandError, match="a lease lasts"):
+    with pytest.raises(CommandError, match="a lease must last"):
         log.run(own("set_lease", 1))
     log.run(own("set_lease", 0))
     assert log.executor.lease_us == 0

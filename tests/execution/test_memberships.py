@@ -1,4 +1,4 @@
-"""Who governs which slots (DESIGN section 5, rule 7), as far as applied entries tell."""
+"""Who governs which slots (rule 7), as far as applied entries tell."""
 
 from __future__ import annotations
 

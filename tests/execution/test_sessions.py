@@ -1,4 +1,4 @@
-"""The session table, one rule of DESIGN section 7 per test."""
+"""The session table, one rule of ``paxospp/sessions/table.py`` per test."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from paxospp.errors import CorruptedError
 from paxospp.execution.snapshot import (
     BODY_BYTES_MAX,
-    Head,
     SnapshotCheck,
-    SnapshotReader,
+    SnapshotDecoder,
+    SnapshotHead,
     check_snapshot,
     write_snapshot,
 )
@@ -29,8 +29,8 @@ SESSIONS = [
 PIECES = [msgspec.msgpack.encode([session]) for session in SESSIONS]
 
 
-def head(sessions: int = 2) -> Head:
-    return Head(Slot(7), 70, 1_700_000_000_000_000, -1, b"d" * 16, ((Slot(1), b"founding"),), sessions)
+def head(sessions: int = 2) -> SnapshotHead:
+    return SnapshotHead(Slot(7), 70, 1_700_000_000_000_000, -1, b"d" * 16, ((Slot(1), b"founding"),), sessions)
 
 
 def written(machine: Iterable[bytes] = (b"state",)) -> bytes:
@@ -41,8 +41,8 @@ def cut(data: bytes, size: int) -> Iterator[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
 
-def read(chunks: Iterable[bytes]) -> tuple[Head, list[Session], list[bytes]]:
-    reader = SnapshotReader(chunks)
+def read(chunks: Iterable[bytes]) -> tuple[SnapshotHead, list[Session], list[bytes]]:
+    reader = SnapshotDecoder(chunks)
     return reader.head, reader.sessions(), list(reader.machine())
 
 
@@ -88,7 +88,7 @@ def test_a_lost_doubled_or_swapped_frame_and_a_second_snapshot_are_found() -> No
             check_snapshot(frames[:i] + frames[i + 1 :])
         with pytest.raises(CorruptedError):
             check_snapshot(frames[: i + 1] + frames[i:])
-    with pytest.raises(CorruptedError, match="frame 3 is not where it should be"):
+    with pytest.raises(CorruptedError, match="the header of frame 3"):
         check_snapshot([*frames[:3], frames[4], frames[3], *frames[5:]])
     with pytest.raises(CorruptedError):
         check_snapshot(frames + frames)
@@ -108,7 +108,7 @@ def test_an_unknown_format_is_named() -> None:
 
 
 def test_a_head_that_promises_other_sessions_is_refused() -> None:
-    with pytest.raises(CorruptedError, match="2 sessions where 3"):
+    with pytest.raises(CorruptedError, match="2 sessions instead of 3"):
         check_snapshot(write_snapshot(head(sessions=3), PIECES, []))
 
 

@@ -9,6 +9,6 @@ killed, and prints in how many seeds that took and which invariant noticed. A ki
 the code as it is passes under the same seed. A mutant that survives says something about the
 simulator: widen the faults, not the mutant.
 
-References: FAULTS (c), *Measure the tests*; DeMillo, Lipton, Sayward, "Hints on Test Data
+References: DeMillo, Lipton, Sayward, "Hints on Test Data
 Selection" (1978); Chandra et al., "Paxos Made Live" (2007), 6.
 """

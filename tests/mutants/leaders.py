@@ -253,7 +253,7 @@ MUTANTS = (
         "a majority founds the cluster",
         "Rule 9: a cluster that was founded without somebody may be founded again by him.",
         (
-            Patch(_BOOTSTRAP, "lives[name])", "lives.get(name, 1))"),
+            Patch(_BOOTSTRAP, "incarnations[name])", "incarnations.get(name, 1))"),
             Patch(
                 "paxospp.engine.rules.voters",
                 "        return self.names.issubset(names)\n",

@@ -216,8 +216,8 @@ MUTANTS = (
         (
             Patch(
                 _ELECTION,
-                "        if self._probe_round is None:\n            return Verdict.PROBE\n",
-                "        if self._probe_round is None:\n            return Verdict.CAMPAIGN\n",
+                "        if self._probe_round is None:\n            return ElectionStep.PROBE\n",
+                "        if self._probe_round is None:\n            return ElectionStep.CAMPAIGN\n",
             ),
         ),
     ),

@@ -66,8 +66,8 @@ MUTANTS = (
         (
             Patch(
                 _CALLER,
-                "            self._tokens[number - self._base] = None\n",
-                "            self._tokens[number - self._base] = None\n            self._early.add(number)\n",
+                "            self._calls[number - self._base] = None\n",
+                "            self._calls[number - self._base] = None\n            self._early.add(number)\n",
             ),
         ),
     ),
@@ -94,7 +94,7 @@ MUTANTS = (
         (
             Patch(
                 _CALLER,
-                "        self._base = 1  # the lowest number not answered; all below are\n",
+                "        self._base = 1  # the lowest number that is not answered; all below are\n",
                 "        self._base = getattr(self, '_base', 1)\n",
             ),
         ),

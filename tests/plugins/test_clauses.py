@@ -1,6 +1,6 @@
-"""The conformance kit over every storage that comes with paxospp, and over the example's.
+"""Runs the conformance kit on every storage that comes with paxospp, and on the example's.
 
-In a plain run over all of memory and file, quickly, and a few cases of each kind over rocksdb; in CI whole.
+A plain run has the quick kit on memory and file, and a few cases of each kind on rocksdb; CI runs everything.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ A_FEW = (
 @needs_rocksdict
 @pytest.mark.long
 def test_rocksdb_as_it_is_opened_by_default_passes_a_few_cases_of_every_kind() -> None:
-    """The whole kit runs over one whose memory is small, see below: it does the same and compacts besides."""
+    """The whole kit runs below on a store with a small write buffer, which does the same and compacts as well."""
     verdict = run_suite("rocksdb:{tmp}", cases=A_FEW, quick=True)
 
     assert verdict.holds, "\n\n".join(verdict.details())
@@ -57,8 +57,8 @@ def test_rocksdb_as_it_is_opened_by_default_passes_a_few_cases_of_every_kind() -
 @pytest.mark.timeout(0)  # the kit itself ends a case that hangs
 @pytest.mark.parametrize(
     "url",
-    [  # the longest first: CI goes through them in two processes
-        # So that tables are made and compacted, too.
+    [  # the longest first, because CI runs them in two processes
+        # A small buffer, so that tables are written and compacted.
         pytest.param("rocksdb:{tmp}?write_buffer_mib=2", marks=needs_rocksdict),
         SQLITE,
         "file:{tmp}",

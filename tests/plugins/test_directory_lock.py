@@ -1,4 +1,4 @@
-"""The lock on a directory: against this process, other processes, and what is left of dead ones."""
+"""The lock on a directory: against this process, other processes, and files that dead ones left."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_place_that_cannot_be_a_directory_is_an_error_that_names_it(tmp_path: 
 def test_the_name_of_a_directory_that_is_there_already_is_made_durable_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever made it may have been killed before the sync: a power cut would take it away with all that is in it."""
+    """Its maker may have been killed before the sync, and a power cut would remove it with everything in it."""
     (tmp_path / "a").mkdir()
     synced: list[str] = []
     sync = os.fsync

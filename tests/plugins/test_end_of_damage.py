@@ -1,4 +1,4 @@
-"""``WriteBatch.faulty_until``: damage that once had an end keeps it, and hides nothing that is lost later."""
+"""``WriteBatch.faulty_until``: an end of damage, once known, stays known, and hides no later loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIVES, BATCHES_PER_LIFE = 12, 15
 
 
 class Place(ABC):
-    """Where a store is, with what damages it."""
+    """A store on disk, and ways to damage it."""
 
     storage: Storage | None = None
 
@@ -43,7 +43,7 @@ class Place(ABC):
 
     @abstractmethod
     def save(self) -> object:
-        """All that is there, for ``restore``."""
+        """Return everything that is stored, for ``restore``."""
 
     @abstractmethod
     def restore(self, saved: object) -> None: ...
@@ -55,7 +55,7 @@ class Place(ABC):
     def damage_one_entry(self, chance: random.Random) -> None: ...
 
     def damage_a_late_batch(self, chance: random.Random) -> None:
-        """Damage one of the last batches; those after it stay whole."""
+        """Damage one of the last batches; those after it stay intact."""
         self.damage_one_entry(chance)
 
 
@@ -200,7 +200,7 @@ def test_an_end_that_is_lost_again_is_open_again(place: Place) -> None:
 @pytest.mark.parametrize("make", PLACES)
 @pytest.mark.parametrize("seed", range(40))
 def test_no_entry_is_ever_taken_for_an_empty_slot(make: type[FilePlace | DictPlace], seed: int, tmp_path: Path) -> None:
-    """Random batches, words about the end of damage, losses and kills, beside a dictionary that forgets nothing."""
+    """Random batches, ends of damage, losses and kills, compared with a dictionary that loses nothing."""
     chance = random.Random(seed)
     place = make(tmp_path / "store")
     wanted: dict[int, Entry] = {}
@@ -213,7 +213,7 @@ def test_no_entry_is_ever_taken_for_an_empty_slot(make: type[FilePlace | DictPla
             chance.choice(harms)(chance)
         try:
             state = place.open()
-        except CorruptedError:  # it was a promise or a trim that was lost: as the contract says
+        except CorruptedError:  # a promise or a trim was lost, which the contract reports this way
             place.close()
             place.restore(saved)
             state = place.open()

@@ -1,4 +1,4 @@
-"""The file storage: what its own form on disk must withstand, beyond the clauses every storage keeps."""
+"""The file storage: what its own format must withstand, beyond the clauses that every storage keeps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def entry(slot: int, round: int = 1, bytes_: int = 20) -> Entry:
 
 @dataclass
 class Model:
-    """What a store was told, kept the plain way."""
+    """What a store was told, in plain dicts."""
 
     promised: Ballot | None = None
     decided: int = 0
@@ -60,7 +60,7 @@ class Model:
 
 @pytest.fixture
 def ram(tmp_path: Path) -> Iterator[Path]:
-    """A place where syncs cost nothing, where there is one: for tests that open a store hundreds of times."""
+    """A directory where syncs cost nothing, if there is one: for tests that open a store hundreds of times."""
     if not os.access("/dev/shm", os.W_OK):
         yield tmp_path
         return
@@ -73,7 +73,7 @@ def is_in(slot: int, ranges: Iterator[range] | tuple[range, ...]) -> bool:
 
 
 def check_against(model: Model, storage: FileStorage, state: DurableState, *, damaged: bool) -> int:
-    """Everything is as ``model`` says, or said to be faulty; how many of the model's slots are faulty."""
+    """Check that every slot equals ``model`` or is reported as faulty; return how many of them are faulty."""
     assert (state.promised, state.first, state.snapshot) == (model.promised, model.first, model.snapshot)
     assert dict(state.meta) == model.meta
     faulty = tuple(state.faulty)
@@ -96,7 +96,7 @@ def check_against(model: Model, storage: FileStorage, state: DurableState, *, da
 
 
 def random_batch(model: Model, chance: random.Random, storage: FileStorage, number: int) -> WriteBatch:
-    """The next batch of a life as a replica leads it: slots above decided, sometimes a trim."""
+    """Return a batch such as a replica writes: slots above ``decided``, sometimes a trim."""
     top = max(model.entries, default=model.first - 1)
     accepted = {}
     for _ in range(chance.choice([0, 1, 1, 1, 1, 2, 5])):
@@ -127,7 +127,7 @@ def random_batch(model: Model, chance: random.Random, storage: FileStorage, numb
 
 
 def live(path: Path, seed: int, batches: int, model: Model | None = None) -> Model:
-    """A life of a store at ``path``, closed at its end."""
+    """Open a store at ``path``, write random batches, and close it."""
     chance = random.Random(seed)
     model = model or Model()
     storage = FileStorage(str(path), segment_bytes="4096")
@@ -264,7 +264,10 @@ def test_the_log_of_another_store_is_refused(tmp_path: Path) -> None:
 
 
 def crashed_in_the_last_batch(tmp_path: Path) -> tuple[Path, Model, Model, int, int]:
-    """A store whose last record is written and whose anchor does not know it yet; where that record stands."""
+    """Make a store whose anchor does not know its last record.
+
+    Returns its path, the states before and after that record, and where the record begins and ends.
+    """
     path = tmp_path / "store"
     storage = FileStorage(str(path))
     storage.load()
@@ -309,7 +312,7 @@ def test_a_torn_last_record_is_dropped_silently_wherever_it_is_torn(ram: Path, t
 
 
 def test_the_same_bytes_are_a_loss_once_the_anchor_knew_the_batch(tmp_path: Path) -> None:
-    """FAULTS B21: told apart from a torn tail by what stands outside the log, and by nothing else."""
+    """Bug B21: only the anchor, outside the log, tells this loss from a torn tail."""
     path = tmp_path / "store"
     storage = FileStorage(str(path))
     storage.load()
@@ -336,7 +339,7 @@ def test_the_same_bytes_are_a_loss_once_the_anchor_knew_the_batch(tmp_path: Path
 
 
 def test_a_later_record_proves_that_an_earlier_one_was_synced(tmp_path: Path) -> None:
-    """The anchor on disk may lag a second behind; a log that goes on says itself what was durable."""
+    """The anchor on disk may be a second old; a later record says itself what was durable."""
     path, _, after, _, end = crashed_in_the_last_batch(tmp_path)
     storage = FileStorage(str(path))
     storage.load()
@@ -375,7 +378,7 @@ def test_an_unsynced_batch_with_a_hole_before_it_is_dropped_with_all_behind_it(t
 
 
 def test_a_write_that_never_reached_the_disk_is_noticed_by_the_record_behind_it(tmp_path: Path) -> None:
-    """D9: the disk acknowledged a write and kept what stood there before, a whole record of the same place."""
+    """The disk acknowledged a write but kept the former bytes, an intact record of the same place."""
     path = tmp_path / "store"
     storage = FileStorage(str(path))
     storage.load()
@@ -430,7 +433,7 @@ def test_after_a_kill_any_flipped_bit_is_still_told(ram: Path, seed: int) -> Non
     chance = random.Random(seed)
     found = 0
     for file in [*log_files(path), *(path / "anchor").glob("anchor-*")]:
-        size = file.stat().st_size  # 0: it died between making the next segment and writing to it
+        size = file.stat().st_size  # 0: killed between making the next segment and writing to it
         for position in chance.sample(range(size), min(size, 25)):
             shutil.copytree(path, ram / "copy")
             damaged = ram / "copy" / file.relative_to(path)
@@ -458,7 +461,7 @@ def run_child(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_full_disk_ends_the_handle_and_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """A real limit of the system: no file may grow beyond 40,000 bytes, so a write comes back short, then fails."""
+    """With a limit of 40,000 bytes per file, a write returns short, and the next one fails."""
     code = """
         import resource, sys
         from tests.plugins.test_file import *
@@ -681,7 +684,7 @@ def test_faulty_slots_are_remembered_when_the_damaged_segment_is_gone(tmp_path: 
     meta = SnapshotMeta(Slot(8), "s")
     storage.create_snapshot(meta).commit()
     for slot in [number for number in range(1, 31) if number != 9]:
-        storage.persist(WriteBatch(accepted=[entry(slot, 2, bytes_=300)]))  # all others move to later segments
+        storage.persist(WriteBatch(accepted=[entry(slot, 2, bytes_=300)]))  # all other slots move to later segments
     storage.persist(WriteBatch(snapshot=meta, trim=Slot(9)))
     assert not damaged.exists()
     storage.close()
@@ -724,7 +727,7 @@ def test_a_forked_child_is_refused_and_does_not_hold_the_lock(tmp_path: Path) ->
                     os.write(ready[1], b".")
             storage.close()
             os.close(go[1])
-            os.read(go[0], 1)     # lives on, beyond the storage of its parent
+            os.read(go[0], 1)     # outlives the storage of its parent
             os._exit(0)
         assert os.read(ready[0], 1) + os.read(ready[0], 1) == b".."
         storage.persist(WriteBatch(accepted=[entry(1)]))
@@ -817,7 +820,7 @@ def test_a_trim_beside_readers_is_an_error_they_can_name_and_no_damage(tmp_path:
 
 
 def killed_with_hints_behind_a_batch_that_rots(path: Path, hints: int) -> Path:
-    """Slots 1 to 9, a batch each; unsynced hints behind them; the process is killed, and the batch of slot 9 rots."""
+    """Slots 1 to 9, a batch each, then unsynced hints; the process is killed and the batch of slot 9 is damaged."""
     storage = FileStorage(str(path / "running"))
     storage.load()
     for slot in range(1, 9):
@@ -833,12 +836,12 @@ def killed_with_hints_behind_a_batch_that_rots(path: Path, hints: int) -> Path:
 
 
 def log_end(path: Path) -> int:
-    """Where the last record ends; behind it stand zeros."""
+    """Return where the last record ends; zeros follow it."""
     return len(log_files(path)[-1].read_bytes().rstrip(b"\0"))
 
 
 def test_records_behind_a_lost_end_are_not_taken_for_later_ones_with_their_numbers(tmp_path: Path) -> None:
-    """The next batches got the numbers of the hints. At the start after that, the hints were found first."""
+    """The next batches got the numbers of the hints, and the start after that found the hints first."""
     path = killed_with_hints_behind_a_batch_that_rots(tmp_path, 2)
     storage = FileStorage(str(path))
     assert storage.load().faulty == (range(1, sys.maxsize),)
@@ -866,14 +869,14 @@ def test_a_batch_that_has_the_number_of_one_behind_a_lost_end_can_be_loaded(tmp_
 
 
 def test_what_is_faulty_is_not_forgotten_with_the_only_record_that_says_so(tmp_path: Path) -> None:
-    """A trim gave back the segment with the damaged entry, which it counted as empty; then the record itself rots."""
+    """A trim deleted the segment with the damaged entry, which it counted as empty; then its own record is damaged."""
 
     def opened() -> tuple[FileStorage, DurableState]:
         storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
         return storage, storage.load()
 
     storage, _ = opened()
-    for slot in range(1, 20):  # three segments and the begin of a fourth
+    for slot in range(1, 20):  # three segments and the beginning of a fourth
         decided = Slot(min(slot, 11))
         storage.persist(WriteBatch(promised=ballot(3), accepted=[entry(slot, 3, 420)], decided=decided))
     storage.close()

@@ -1,4 +1,4 @@
-"""The file storage when the power goes, at every moment of its lives: C1 to C4 and C10, and never a false alarm."""
+"""The file storage after a power cut at every moment of a run: C1 to C4 and C10, and no false alarm."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from tests.plugins.test_file import Model, check_against, random_batch
 
 @pytest.fixture
 def ram() -> Iterator[Path]:
-    """Hundreds of stores are opened, and syncs need not cost anything here."""
+    """A directory in memory: hundreds of stores are opened, and syncs need not cost anything here."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as directory:
         yield Path(directory)
 
 
 def watched_lives(path: Path, seed: int, watch: Watch, patch: pytest.MonkeyPatch) -> list[Model]:
-    """Lives of a store, some of which end with a failed write or sync, and what it may hold, step by step.
+    """Open a store several times and write to it; some runs end with a failed write or sync.
 
-    The notes say up to which step a batch was begun, and from which on nothing may be lost any more.
+    Returns what the store may hold after each step. The notes say up to which step a batch was begun,
+    and from which step on nothing may be lost.
     """
     chance = random.Random(seed)
     steps = [Model()]
@@ -64,7 +65,7 @@ def watched_lives(path: Path, seed: int, watch: Watch, patch: pytest.MonkeyPatch
                         returned = len(steps) - 1
                         watch.note(f"returned {returned}")
                     if chance.random() < 0.1:
-                        time.sleep(0.12)  # long enough for the anchor to be synced, as it is when a store idles
+                        time.sleep(0.12)  # long enough for an idle store to sync its anchor
                 storage.close()
                 returned = len(steps) - 1
                 watch.note(f"returned {returned}")
@@ -113,7 +114,7 @@ def test_whenever_the_power_goes_what_was_acknowledged_is_there_and_nothing_else
         for _ in range(2):
             rebuild(ram / "cut", disk.cut(chance), ram / "store")
             possible = steps[returned or 0 : begun + 1]
-            for _ in range(2):  # and what one load() returned survives to the next
+            for _ in range(2):  # what one load() returned survives until the next
                 storage = FileStorage(str(ram / "cut"), segment_bytes="4096")
                 state = storage.load()
                 possible = [model for model in possible if is_like(model, storage, state)]

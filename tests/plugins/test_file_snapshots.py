@@ -1,4 +1,4 @@
-"""Snapshots in files: staged, named by a batch, read until closed, and never damaged without a word."""
+"""Snapshots in files: staged, named by a batch, readable until closed, and damage is always reported."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_was_written_is_read_whatever_the_chunks(tmp_path: Path, size: int)
 def test_a_disk_that_is_full_at_the_first_byte_leaves_no_file_and_no_descriptor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asked has no writer to abort, and asks again and again."""
+    """The caller has no writer to abort, and will retry."""
     opened_files: list[int] = []
     closed_files: list[int] = []
     begin, end = os.open, os.close

@@ -1,4 +1,4 @@
-"""``KeyValueStorage`` over a dict that a test can damage: what it notices of what is below it."""
+"""``KeyValueStorage`` over a dict that a test can damage: which damage it notices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Pairs = dict[bytes, bytes]
 
 
 class DictStorage(KeyValueStorage):
-    """The shortest store on ``KeyValueStorage``. ``pairs`` outlive it, as a disk would."""
+    """The shortest store on ``KeyValueStorage``. ``pairs`` outlive the store, as a disk would."""
 
     def __init__(self, path: Path, pairs: Pairs, snapshots: FileSnapshots | None = None) -> None:
         super().__init__(str(path), snapshots=snapshots)
@@ -64,7 +64,7 @@ class DictStorage(KeyValueStorage):
 
 
 class Disk:
-    """One place: a directory for the anchor, and pairs."""
+    """The contents of one store: a directory for the anchor, and pairs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -152,7 +152,7 @@ def test_a_wide_gap_of_unreadable_slots_is_passed_in_few_steps(disk: Disk) -> No
 
 
 def test_an_older_entry_that_comes_back_is_faulty(twenty: Disk) -> None:
-    """A page or a part of a log that the disk lost, under a newer record."""
+    """The disk lost a page or a part of a log, and has a newer record."""
     older = twenty.pairs[entry_key(9)]
     for life in range(2, 5):
         storage, state = twenty.load()
@@ -422,7 +422,7 @@ def test_a_replaced_entry_whose_damage_ends_damages_nothing_at_later_starts(twen
 
 
 def test_many_holes_below_decided_are_looked_at_once_each(disk: Disk) -> None:
-    """Each hole made the list of the missing slots twice as long: with forty of them, a start never ended."""
+    """Each hole doubled the length of the list of missing slots: with forty holes, a start never ended."""
     storage, _ = disk.load()
     storage.persist(accepted(*range(1, 81, 2)))
     storage.persist(WriteBatch(decided=Slot(79)))

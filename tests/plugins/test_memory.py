@@ -1,4 +1,4 @@
-"""The memory storage: what it says of itself, and the places that a name stands for."""
+"""The memory storage: that it is volatile, and which stores a name refers to."""
 
 from __future__ import annotations
 

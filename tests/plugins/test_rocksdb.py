@@ -1,4 +1,4 @@
-"""What RocksDB does by itself that would break the contract, and does not: TRAPS and the finding on its WAL."""
+"""Defaults of RocksDB that would break the contract: silent loss of log records, pickled values, unsynced writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(code: str, *arguments: str) -> str:
 
 
 def left(path: Path) -> Path:
-    """A store whose process ended without closing: 50 synced slots and 50 unsynced, all in the write-ahead log."""
+    """Make a store whose process ended without closing it: 50 synced and 50 unsynced slots, all in the log."""
     run(LEAVE, str(path))
     return path
 
@@ -81,7 +81,7 @@ def flip(slot: int) -> Callable[[Path], None]:
 
 
 def zero(slot: int) -> Callable[[Path], None]:
-    """Zeros where a record begins: every recovery mode takes them for the end of the log."""
+    """Zeros at the beginning of a record: every recovery mode takes them for the end of the log."""
     return lambda path: _change(path, lambda data, at: data[: at - 400] + bytes(800) + data[at + 400 :], slot)
 
 
@@ -228,7 +228,7 @@ while at < len(data):
 
 
 def test_a_manifest_that_keeps_rocksdb_reading_for_ever_is_refused(tmp_path: Path) -> None:
-    """In a process of its own: the circle holds the GIL, and no time limit of this one would end it."""
+    """In a process of its own, because the loop would hold the GIL, and no timeout in this process would end it."""
     store = left(tmp_path / "store")
 
     assert set(run(FLIP_TYPES, str(store)).split()) == {"refused"}

@@ -1,4 +1,4 @@
-"""NodeConfig: what it refuses, and what the refusal says."""
+"""NodeConfig: which values it refuses, and with which message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_defaults_are_those_of_the_contract_and_every_name_carries_a_unit() 
 
     assert config.call_timeout_s == 10.0
     assert config.value_bytes_max == 1024 * 1024
-    unitless = {"alpha"}  # a count of slots, by the papers' name
+    unitless = {"alpha"}  # a number of slots; the name is that of the papers
     units = ("_s", "_bytes_max", "_calls_max", "_slots_max")
     assert all(f.name.endswith(units) for f in fields(config) if f.name not in unitless)
 

@@ -1,4 +1,4 @@
-"""Loading code that a flag names: what a file becomes, and what a mistake says."""
+"""Loading code that a flag names: the module that a file becomes, and the messages for mistakes."""
 
 from __future__ import annotations
 

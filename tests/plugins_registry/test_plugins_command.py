@@ -1,4 +1,4 @@
-"""``paxospp plugins``: the whole table whatever is broken, what to do about each problem, and the exit code."""
+"""``paxospp plugins``: a complete table even if plug-ins are broken, what to do about each problem, and exit codes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def store(scheme: str, more: str = "") -> str:
     return STORE.format(backend=f"{scheme!r}, Store, 'a store of mine'{more}")
 
 
-def test_all_that_ships_with_paxospp_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plug_ins_of_paxospp_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     told = Told(capsys)
 
     assert told.states("file") == {"storage file:": "ok"}
@@ -54,7 +54,7 @@ def test_all_that_ships_with_paxospp_is_listed(capsys: pytest.CaptureFixture[str
     assert list(told.states("rocksdb")) == ["storage rocksdb:"]
 
 
-def test_two_plug_ins_of_one_scheme_hide_nothing_and_are_both_marked(
+def test_two_plug_ins_with_the_same_scheme_are_both_marked_and_hide_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path / "a", "one_store", store("doubled"), monkeypatch)
@@ -76,7 +76,7 @@ def test_two_plug_ins_of_one_scheme_hide_nothing_and_are_both_marked(
     )
 
 
-def test_a_given_plug_in_that_offers_what_an_installed_one_offers_hides_nothing(
+def test_a_given_plug_in_with_the_names_of_an_installed_one_hides_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = tmp_path / "mine.py"
@@ -100,7 +100,7 @@ def test_a_given_plug_in_that_offers_what_an_installed_one_offers_hides_nothing(
         (store("mine").replace("@paxospp.hookimpl", ""), "mark its paxospp_storages with @paxospp.hookimpl"),
     ],
 )
-def test_a_plug_in_that_is_broken_says_why_wherever_it_came_from(
+def test_a_broken_plug_in_is_explained_whether_installed_or_given(
     text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path / "a", "broken_store", text, monkeypatch)
@@ -114,7 +114,7 @@ def test_a_plug_in_that_is_broken_says_why_wherever_it_came_from(
     assert told.states("file") == {"storage file:": "ok"}
 
 
-def test_a_scheme_of_a_later_contract_is_broken_and_its_neighbour_is_not(
+def test_a_scheme_for_a_later_contract_is_broken_and_others_of_the_plug_in_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     both = store("late", ", contract=99), paxospp.StorageBackend('mine', Store, ''")
@@ -130,7 +130,7 @@ def test_a_scheme_of_a_later_contract_is_broken_and_its_neighbour_is_not(
 DRIVEN = store("driven", ", drivers=['a_driver_that_is_absent.native']")
 
 
-def test_a_driver_that_is_not_installed_makes_a_scheme_unavailable_which_breaks_nothing(
+def test_a_scheme_whose_driver_is_not_installed_is_unavailable_and_not_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path, "driven_store", DRIVEN, monkeypatch, extra="driven")
@@ -159,7 +159,7 @@ def test_rocksdb_without_its_driver_is_unavailable_and_names_the_extra(
     ]
 
 
-def test_a_missing_driver_counts_as_broken_for_a_plug_in_that_was_asked_for(
+def test_a_missing_driver_is_a_failure_for_a_plug_in_that_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path, "driven_store", DRIVEN, monkeypatch)
@@ -184,7 +184,7 @@ def test_a_driver_that_is_installed_and_cannot_be_imported_is_broken(
     assert any("driver native_driver of the storage scheme 'driven' cannot be imported" in note for note in told.notes)
 
 
-def test_observers_and_plug_ins_without_an_offer_are_listed_too(
+def test_observers_and_plug_ins_that_offer_nothing_are_listed_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     observer, empty = tmp_path / "observer.py", tmp_path / "empty.py"
@@ -197,7 +197,7 @@ def test_observers_and_plug_ins_without_an_offer_are_listed_too(
     assert told.states(str(empty)) == {"nothing": "ok"}
 
 
-def test_no_plug_in_at_all_is_a_failure_that_says_what_is_missing(
+def test_finding_no_plug_in_at_all_is_a_failure_that_names_the_cause(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("paxospp.plugins.registry.entry_points", lambda group: ())

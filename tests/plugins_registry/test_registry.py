@@ -1,4 +1,4 @@
-"""The registry: how plug-ins come in, and what a broken, doubled or misspelt one meets."""
+"""The registry: how plug-ins are found, and which errors broken, duplicate and misspelt ones get."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STARTED = NodeStarted(node=NAME, address="127.0.0.1:7001")
 
 
 class Nowhere(Storage):
-    """As much of a storage as opening one needs."""
+    """A storage with just enough methods to be opened."""
 
     def __init__(self, path: str, *, color: str = "red", **more: str) -> None:
         self.opened_with = (path, color, more)
@@ -69,7 +69,7 @@ def registry(*plugins: object) -> PluginRegistry:
     return PluginRegistry(plugins, load_entry_points=False)
 
 
-# How they come in
+# How plug-ins are found
 
 
 def test_what_ships_with_paxospp_comes_by_entry_point() -> None:
@@ -113,7 +113,7 @@ def test_a_plug_in_given_twice_counts_once() -> None:
     assert len(registry(mine, mine).found) == 1
 
 
-# Broken ones
+# Broken plug-ins
 
 
 def test_an_installed_plug_in_that_cannot_be_imported_is_remembered_and_takes_nobody_down(
@@ -245,7 +245,7 @@ def test_a_broken_plug_in_leaves_the_others_as_they_were(tmp_path: Path, monkeyp
     assert heard == [STARTED]
 
 
-# Two for one name
+# Two offers of one name
 
 
 def test_two_plug_ins_for_one_scheme_are_refused_and_both_are_named() -> None:
@@ -494,5 +494,7 @@ def test_every_observer_hears_and_one_that_raises_is_logged(caplog: pytest.LogCa
 
     assert heard == [STARTED, stopped] or heard == [stopped, STARTED]
     assert [p.observes for p in found.found] == [True, True, True, False]
-    assert ["failed to hear NodeStopped" in record.getMessage() for record in caplog.records] == [True]
+    assert ["raised an exception for the event NodeStopped" in record.getMessage() for record in caplog.records] == [
+        True
+    ]
     assert "deaf" in caplog.text

@@ -1,4 +1,4 @@
-"""The public names: pinned, so that none comes or goes unnoticed, and cheap to import."""
+"""The public names: listed here, so that a change is noticed, and cheap to import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plug-ins as a user meets them: given to a Node, as modules, objects or files."""
+"""Plug-ins passed to a Node as modules, objects or files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The methods and values that make up storage contract 1.
 
-A test that fails here has found a change of the contract. If a store that was written before would no
-longer be right, ``paxospp.STORAGE_CONTRACT`` goes up; if not, the change is added to what is pinned here.
+A test that fails here has found a change of the contract. If existing stores would break the changed
+contract, increase ``paxospp.STORAGE_CONTRACT``; if not, add the change to the lists here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import paxospp
 
 
 def methods_to_write(contract: type) -> dict[str, list[str]]:
-    """The abstract methods, with their parameters."""
+    """Return the abstract methods with their parameters."""
     names: frozenset[str] = getattr(contract, "__abstractmethods__", frozenset())
     found = {}
     for name in sorted(names):

@@ -1,4 +1,4 @@
-"""The types of the face, as the type checkers see them."""
+"""The types of the public API, as type checkers see them."""
 
 from __future__ import annotations
 

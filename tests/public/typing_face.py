@@ -1,8 +1,8 @@
-"""What a type checker says about the calls of the face. Checked, never run.
+"""Calls of the public API for type checkers. Checked, never run.
 
-mypy --strict with warn_unused_ignores and pyright both read it: an ``assert_type`` is a call
-that has to be understood, an expected error one that has to be refused. The ignores name no
-code, because the same refusal has another code in another version of mypy.
+mypy --strict with warn_unused_ignores and pyright both check this file. An ``assert_type`` marks a call
+that has to be accepted, an ignored error a call that has to be rejected. The ignores name no error
+code, because the code depends on the version of mypy.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportMissingTypeStubs=false
@@ -48,7 +48,7 @@ class KeyValue(paxospp.StateMachine):
 
 
 class Audited(KeyValue):
-    """A subclass adds commands; the inherited ones stay what they were."""
+    """A subclass adds commands, and the inherited ones keep their types."""
 
     count: int = 0
 
@@ -136,7 +136,7 @@ async def wrong(calls: Calls) -> None:
 
 
 def blocking(calls: SyncCalls) -> None:
-    """The sync twins differ in ``async`` only."""
+    """The blocking classes differ only in ``async``."""
     assert_type(calls.execute(KeyValue.put, "boo", "foo"), None)
     assert_type(calls.execute(KeyValue.add, "a", n=2), int)
     assert_type(calls.execute(KeyValue.add, "a", timeout=2.0), int)

@@ -1,4 +1,4 @@
-"""FAULTS N8: connections whose other end is gone without a word."""
+"""Half-open connections: the other end is gone and has not said so (fault N8, bug B52)."""
 
 from __future__ import annotations
 

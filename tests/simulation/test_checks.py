@@ -271,7 +271,7 @@ CHECKED_IN = {
     17: ("role_rules", "17"),
     18: ("bounds", "18"),
 }
-"""Per number of FAULTS (e) where it is raised, and as what; 19 is ``test_determinism``."""
+"""Where each invariant of the simulator's README is raised, and as what; 19 is ``test_determinism``."""
 
 
 @pytest.mark.parametrize("number", CHECKED_IN)

@@ -16,7 +16,7 @@ from paxospp.testing import Simulation
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.reach.beyond import BEYOND, required
-from paxospp.testing.simulation.reach.markers import HiddenMarkerError, known_markers, markers_in
+from paxospp.testing.simulation.reach.markers import WATCHED, HiddenMarkerError, known_markers, markers_in
 from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs
 from paxospp.testing.simulation.reach.states import STATES
 from paxospp.testing.simulation.reach.steering import ROUND, Steering
@@ -51,7 +51,7 @@ def test_a_marker_that_is_no_literal_is_an_error(argument: str) -> None:
 def test_a_marker_names_one_branch() -> None:
     found = [
         marker
-        for package in ("engine", "execution", "node", "sessions")
+        for package in WATCHED
         for file in (ROOT / "paxospp" / package).rglob("*.py")
         for marker in markers_in(file.read_text("utf-8"), file.name)
     ]
@@ -139,8 +139,8 @@ def test_a_sweep_that_misses_markers_fails_and_names_them(capsys: pytest.Capture
     assert table["seeds"] == 2
     assert {row["marker"] for row in table["markers"]} == everything()
     missed = {row["marker"] for row in table["markers"] if row["hits"] < 3 and row["marker"] in required()}
-    assert f"{len(missed)} of {len(required())} markers were hit less than 3 times:" in said
-    lines = said.partition("hit less than 3 times:")[2].splitlines()
+    assert f"{len(missed)} of {len(required())} markers were hit fewer than 3 times:" in said
+    lines = said.partition("hit fewer than 3 times:")[2].splitlines()
     assert {line.split("  ")[0] for line in lines} - {"", "marker"} == missed
 
 

@@ -1,4 +1,4 @@
-"""Arguments: complete when they leave, checked before they are proposed, understood when they are old."""
+"""Arguments: complete when sent, checked before they are proposed, and decoded if an older version sent them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def applied(payload: bytes) -> Any:
 
 
 def reason(payload: bytes) -> str:
-    """Refused at the front door; and if it was decided all the same, not understood."""
+    """Refused when the node checks it; and not understood if it was decided all the same."""
     with pytest.raises(RejectedError) as refused:
         check_command(Shop(), payload)
     with pytest.raises(NotUnderstoodError):
@@ -220,12 +220,12 @@ def test_a_default_that_does_not_fit_its_annotation_is_refused() -> None:
         @command
         def put(self, n: int = "one") -> None: ...  # type: ignore[assignment]
 
-    with pytest.raises(MachineError, match=r"Machine\.put: the default of `n` does not fit its annotation"):
+    with pytest.raises(MachineError, match=r"Machine\.put: the default of `n` does not match its annotation"):
         prepare(Machine())
 
 
 def test_json_gives_what_annotations_take() -> None:
-    """Over the command line come JSON's types: text for dates, arrays for tuples and sets."""
+    """A command line passes the types of JSON: text for dates, arrays for tuples and sets."""
 
     class Typed(StateMachine):
         @command
@@ -289,7 +289,7 @@ def test_hostile_keys_are_rejected() -> None:
 def test_a_result_that_is_not_what_the_annotation_says_is_an_error_of_the_command() -> None:
     answer = Shop().answer(Shop.promise.encode())
 
-    with pytest.raises(CommandError, match="promise was run, but its result is not what it is annotated to be"):
+    with pytest.raises(CommandError, match="promise was run, but its result does not match its annotation"):
         Shop.promise.decode_result(answer)
 
 
@@ -305,7 +305,7 @@ def test_a_result_that_cannot_be_encoded_is_an_ordinary_exception(value: Any) ->
 
 
 def test_a_result_that_holds_itself_is_an_ordinary_exception() -> None:
-    """And no RecursionError, which would stop every replica."""
+    """It is not a RecursionError, which would stop every replica."""
     endless: list[Any] = []
     endless.append(endless)
 

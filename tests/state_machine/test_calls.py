@@ -1,4 +1,4 @@
-"""The two verbs, over a machine that is right here."""
+"""``execute`` and ``query`` on a machine in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class KeyValue(StateMachine):
 
 
 class Here:
-    """Where bytes go: to a machine in this object."""
+    """Runs calls on a machine that it holds."""
 
     _call_timeout_s: float | None = 10.0
 
@@ -61,7 +61,7 @@ class Awaited(Here, Calls):
         return self.run(payload, timeout_s)
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> Awaitable[bytes]:
-        # A bare future is as good as a coroutine.
+        # A bare future is as valid as a coroutine.
         future = asyncio.get_running_loop().create_future()
         future.set_result(self.ask(request, consistency, timeout_s))
         return future
@@ -76,7 +76,7 @@ class Blocking(Here, SyncCalls):
 
 
 class Both:
-    """Calls the awaited and the blocking verbs, which have to agree."""
+    """Makes each call both awaited and blocking, which have to return the same."""
 
     def __init__(self) -> None:
         self.awaited = Awaited()
@@ -158,11 +158,11 @@ def test_a_query_may_say_how_fresh_its_answer_has_to_be() -> None:
         ("execute", ("put",), {}, "takes 1 to 2 arguments, not 0"),
         ("execute", ("put", "a", [], 3), {}, "takes 1 to 2 arguments, not 3"),
         ("execute", ("put", 1), {}, "argument `key`: expected `str`, got `int`"),
-        ("execute", ("put",), {"key": "a"}, "a call by name takes its arguments by position, not `key=`"),
+        ("execute", ("put",), {"key": "a"}, "put: pass arguments by position in a call by name, not as `key=`"),
         ("execute", (KeyValue.put,), {}, "put needs `key`"),
         ("execute", (KeyValue.put, 1), {}, "argument `key`: expected `str`, got `int`"),
         ("execute", (KeyValue.put, "a"), {"consistency": "local"}, "put has no parameter `consistency`"),
-        ("execute", (b"raw", 1), {}, "takes no further arguments"),
+        ("execute", (b"raw", 1), {}, "takes no other arguments"),
         ("query", (KeyValue.get, "a"), {"consistency": "Local"}, "'Local': use 'linearizable', 'lease', 'local'"),
         ("query", ("get", "a"), {"consistency": None}, "consistency=None: use"),
     ],
@@ -182,7 +182,7 @@ def test_what_is_no_operation_is_a_type_error_that_says_what_to_give(what: Any) 
 
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
 def test_a_bound_is_a_number_of_seconds(seconds: float) -> None:
-    with pytest.raises(ValueError, match="give the seconds"):
+    with pytest.raises(ValueError, match="give the greatest age of an answer in seconds"):
         bounded(seconds)
 
 

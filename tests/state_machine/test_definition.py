@@ -1,4 +1,4 @@
-"""What is refused when a state machine's class is made, each in one line that names the place."""
+"""The errors when the class of a state machine is made, each in one line that names the place."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_name_that_begins_with_paxospp_is_refused() -> None:
 
         return Machine
 
-    assert "names that begin with 'paxospp.' are kept for paxospp itself" in refusal(make)
+    assert "names that begin with 'paxospp.' are reserved for paxospp" in refusal(make)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "é" * 128, "\ud800"])
@@ -266,8 +266,8 @@ def test_a_plain_method_over_an_inherited_command_is_refused() -> None:
 
 
 def test_what_is_no_method_is_refused() -> None:
-    assert "stands on a method" in refusal(lambda: command(staticmethod(print)))
-    assert "its first parameter `self`" in refusal(lambda: command(lambda: None))  # type: ignore[misc, arg-type]
+    assert "decorates a method" in refusal(lambda: command(staticmethod(print)))
+    assert "a first parameter, `self`" in refusal(lambda: command(lambda: None))  # type: ignore[misc, arg-type]
 
 
 def test_a_method_may_be_named_as_the_helpers_of_paxospp_are() -> None:

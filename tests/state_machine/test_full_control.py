@@ -1,4 +1,4 @@
-"""A machine that overrides all four methods takes and gives raw bytes."""
+"""A machine in full control overrides all four methods, and receives and returns raw bytes."""
 
 from __future__ import annotations
 

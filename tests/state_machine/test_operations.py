@@ -171,7 +171,7 @@ def test_a_query_is_no_command_and_a_command_no_query() -> None:
 
 
 def test_an_unknown_command_that_was_decided_is_no_result_of_it() -> None:
-    """Another version wrote it: the replica has to stop, so nothing that catches Exception may take it."""
+    """Another version wrote it, so the replica has to stop: code that catches Exception must not catch this."""
     with pytest.raises(NotUnderstoodError, match="no command 'putt'") as caught:
         KeyValue().apply(pack_call("putt", b"\x90"), CONTEXT)
 

@@ -1,4 +1,4 @@
-"""What travels for one call, and what comes back."""
+"""The payload of a call, and its outcome."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ for the log. While that is little it may grow to four times as much: with 10 MB 
 of 100 kB, snapshots otherwise take a fifth of all processor time. Counts bytes and slots as they
 are applied, reads no clock and no disk.
 
-Reference: DESIGN section 7; the rule for growth is that of append-only files rewritten at 100 %.
+The rule for growth is the one that append-only files use when they are rewritten at 100 %.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The driver tells what was applied, the engine which peer's snapshot is needed; m
 peers. What happens to storage and machine happens in threads of ``Writer``; everything here is
 on the loop. While one is installed, the driver holds applying and queries.
 
-References: DESIGN section 7; Ongaro's thesis (2014), chapter 5; Liskov and Cowling, "Viewstamped
+References: Ongaro's thesis (2014), chapter 5; Liskov and Cowling, "Viewstamped
 Replication Revisited" (2012), 5.2.
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from paxospp.calls import Calls
 from paxospp.errors import CallError, CommandError, OutcomeUnknownError
-from paxospp.state_machine import Operation
+from paxospp.state_machine import MachineOperation
 from paxospp.testing.checkers import History, Raised
 
 
@@ -49,7 +49,7 @@ class Recorded:
     async def _record(
         self, verb: Callable[..., Any], call: Any, arguments: tuple[Any, ...], options: dict[str, Any], *, query: bool
     ) -> Any:
-        name = call.name if isinstance(call, Operation) else str(call)
+        name = call.name if isinstance(call, MachineOperation) else str(call)
         key = None if self._key is None else self._key(name, arguments)
         number = self._history.call(name, *arguments, key=key, process=self._process, query=query)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from paxospp.errors import ConfigError, RejectedError
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
 from paxospp.sessions.runs import Run, encode_commands, encode_run
-from paxospp.state_machine import Operation, StateMachine
+from paxospp.state_machine import MachineOperation, StateMachine
 from paxospp.testing.workload import EncodedCall, Workload, encode_call
 
 _SECOND = 1_000_000
@@ -133,5 +133,5 @@ class _Writer:
 
 def _set(call: tuple[Any, ...], encoded: EncodedCall) -> SetCall:
     operation, *arguments = call
-    name = operation.function.__name__ if isinstance(operation, Operation) else str(operation)
+    name = operation.function.__name__ if isinstance(operation, MachineOperation) else str(operation)
     return SetCall(name, f"{name}({', '.join(map(repr, arguments))})", encoded.payload)

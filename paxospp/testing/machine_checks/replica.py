@@ -13,13 +13,13 @@ from paxospp.execution.executor import Executor
 from paxospp.state_machine import (
     OUTCOME_RAISED,
     MachineError,
-    Operation,
+    MachineOperation,
     StateMachine,
     operations_of,
     prepare,
 )
+from paxospp.state_machine.annotated_state import StateField, decode_fields, encode_fields, fields_of
 from paxospp.state_machine.definition import overridden
-from paxospp.state_machine.state import Field, decode, encode, state_of
 from paxospp.testing.machine_checks.log import SetCall, Step
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "not set"})()
@@ -31,8 +31,8 @@ class Subject:
 
     make: Callable[[], StateMachine]
     cls: type[StateMachine]
-    operations: Mapping[str, Operation[..., Any]]
-    fields: Mapping[str, Field] | None
+    operations: Mapping[str, MachineOperation[..., Any]]
+    fields: Mapping[str, StateField] | None
     """The annotated state; None for a machine that annotates none that can be stored."""
     writes_snapshots: bool
     """Whether snapshots are its own, so that what it derives from its state may differ after one."""
@@ -43,17 +43,17 @@ class Subject:
         machine = prepare(make())
         own = type(machine)
         writes_snapshots = bool(overridden(own, StateMachine) & {"snapshot", "restore"})
-        fields: Mapping[str, Field] | None = None
+        fields: Mapping[str, StateField] | None = None
         if not own.full_control:
             try:
-                fields = state_of(own)
+                fields = fields_of(own)
             except MachineError:
                 if not writes_snapshots:
                     raise
         operations = {each.function.__name__: each for each in operations_of(own).values()}
         return cls(make, own, operations, fields, writes_snapshots)
 
-    def operation_of(self, call: SetCall) -> Operation[..., Any] | None:
+    def operation_of(self, call: SetCall) -> MachineOperation[..., Any] | None:
         """The operation that ``call`` names, by its method's name or its stored one."""
         return self.operations.get(call.name) or next(
             (each for each in self.operations.values() if each.name == call.name), None
@@ -117,13 +117,13 @@ class Replica:
         if self.subject.fields is None:
             return None
         try:
-            return b"".join(encode(self.machine, self.subject.fields))
+            return b"".join(encode_fields(self.machine, self.subject.fields))
         except TypeError:
             return None
 
     def decode_state(self, data: bytes) -> dict[str, Any]:
         """The attributes as they come back from ``encoded_state``."""
-        return decode(self.subject.cls, [data], self.subject.fields or {})
+        return decode_fields(self.subject.cls, [data], self.subject.fields or {})
 
 
 def _result(outcome: bytes) -> Result:

@@ -88,5 +88,5 @@ class NoForkGuard(SoundStorage):
     """A forked child has the same file and the same lock, and may write."""
 
     def check_usable(self) -> None:
-        self._pid = os.getpid()
+        self._anchor._pid = os.getpid()
         super().check_usable()

@@ -33,15 +33,15 @@ class WatchedCaller(Caller):
     def next_runs(self) -> list[bytes]:
         first = self._base + len(self._payloads)
         runs = super().next_runs()
-        tokens = self._tokens[first - self._base :]
-        if tokens:
-            self._history.on_numbered(self._random, first, tokens, self._payloads[first - self._base :])
+        calls = self._calls[first - self._base :]
+        if calls:
+            self._history.on_numbered(self._random, first, calls, self._payloads[first - self._base :])
         return runs
 
     def on_answer(
         self, first: int, status: RunStatus | int, expected: int, outcomes: Sequence[bytes]
     ) -> tuple[list[tuple[object, bytes]], bool]:
         answered, resend = super().on_answer(first, status, expected, outcomes)
-        for token, outcome in answered:
-            self._history.on_answered(token, outcome)
+        for call, outcome in answered:
+            self._history.on_answered(call, outcome)
         return answered, resend

@@ -6,13 +6,13 @@ from hashlib import blake2b
 
 import msgspec
 
-from paxospp.execution.snapshot import SnapshotReader
+from paxospp.execution.snapshot import SnapshotDecoder
 from paxospp.state_machine import OUTCOME_RAISED
 
 _RAISED_TAG = bytes([OUTCOME_RAISED])
 
 
-def hash_of_state(reader: SnapshotReader) -> bytes:
+def hash_of_state(reader: SnapshotDecoder) -> bytes:
     """Return a hash of a snapshot's sessions and machine state; exceptions are hashed without their texts."""
     hashed = blake2b(digest_size=16)
     for session in reader.sessions():

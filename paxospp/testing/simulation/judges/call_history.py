@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from paxospp.execution.executor import Executor
 from paxospp.execution.instances import is_own
-from paxospp.execution.snapshot import SnapshotReader
+from paxospp.execution.snapshot import SnapshotDecoder
 from paxospp.model import Ballot, Change, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.sessions.runs import VOID, Run, decode_commands
 from paxospp.sessions.table import RunOutcome, RunStatus
@@ -252,7 +252,7 @@ class CallHistory:
     def on_snapshot(self, host: ObservedHost, meta: SnapshotMeta, data: bytes) -> None:
         """Check the snapshot that is current on the disk of ``host`` now (10); two snapshots of one slot are equal."""
         slot = meta.slot
-        head = SnapshotReader([data]).head
+        head = SnapshotDecoder([data]).head
         if head.applied != slot or slot > len(self.log) or head.digest != self.digests[slot]:
             raise RuleBroken("10", f"{host.name} publishes a snapshot that says it is of slot {head.applied}")
         if head.horizon != self._horizons[slot]:
@@ -261,7 +261,7 @@ class CallHistory:
             )
         if self._check_covers is not None:
             self._check_covers(host, slot, head.ballot)
-        state = hash_of_state(SnapshotReader([data]))
+        state = hash_of_state(SnapshotDecoder([data]))
         if self._states.setdefault(slot, state) != state:
             raise RuleBroken("divergence", f"{host.name} has another state in its snapshot of slot {slot} than others")
 

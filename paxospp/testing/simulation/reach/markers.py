@@ -13,7 +13,7 @@ from pathlib import Path
 
 import paxospp
 
-WATCHED = ("engine", "execution", "node", "sessions")
+WATCHED = ("engine", "execution", "sessions", "node")
 """The packages that report markers."""
 
 
