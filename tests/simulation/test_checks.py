@@ -24,6 +24,7 @@ from paxospp.sessions.table import SessionTable
 from paxospp.storage.contract import WriteBatch
 from paxospp.testing import simulation
 from paxospp.testing.simulation.faults.families import Faults
+from paxospp.testing.simulation.judges.applied_log import AppliedLog
 from paxospp.testing.simulation.judges.call_history import CallHistory
 from paxospp.testing.simulation.judges.stuck import founding_is_stuck, stuck_slot
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
@@ -154,7 +155,7 @@ def test_a_read_of_an_older_state_is_held_against_its_bound(monkeypatch: pytest.
 
 def test_what_ends_in_the_very_moment_a_ticket_is_drawn_is_not_asked_of_it() -> None:
     """Seed 403: a call was answered when the faults ended, and in that moment, before it, a probe drew a ticket."""
-    history = CallHistory(Ledger(), Counter(), None, lambda: 7.0)
+    history = CallHistory(AppliedLog(Ledger(), Counter(), None), Counter(), lambda: 7.0)
     history._floors.append((5.0, 3))
 
     history.check_fresh(NodeId("n1"), Slot(2), 5.0)
@@ -254,18 +255,18 @@ def test_a_lost_slot_that_a_snapshot_covers_is_not_missed() -> None:
 CHECKED_IN = {
     1: ("invariants", "1"),
     2: ("invariants", "2"),
-    3: ("call_history", "3"),
+    3: ("applied_log", "3"),
     4: ("invariants", "4"),
     5: ("invariants", "5"),
     6: ("invariants", "6"),
     7: ("answer_memory", "7"),
     8: ("leader_rules", "8"),
     9: ("invariants", "9"),
-    10: ("call_history", "10"),
-    11: ("call_history", "11"),
+    10: ("applied_log", "10"),
+    11: ("applied_log", "11"),
     12: ("call_history", "12"),
     13: ("call_history", "13"),
-    14: ("call_history", "divergence"),
+    14: ("applied_log", "divergence"),
     15: ("invariants", "15"),
     16: ("leader_rules", "16"),
     17: ("role_rules", "17"),

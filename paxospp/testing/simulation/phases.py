@@ -254,14 +254,14 @@ class SimulationRun:
         membership = world.invariants.chosen.membership
         if membership is None or self._is_stuck(voters, len(membership.members) // 2 + 1):
             return  # what they still know is in their memory only
-        before = world.history.digests[-1]
-        slots = len(world.history.log)
+        before = world.applied_log.digests[-1]
+        slots = len(world.applied_log.entries)
         for host in up:
             host.crash()
             host.start()
         if not self._wait(QUIET_S, lambda: self._is_quiet(up)):
             raise RuleBroken("cold start", self._why_not_quiet(up))
-        if world.history.digests[slots] != before:
+        if world.applied_log.digests[slots] != before:
             raise RuleBroken("cold start", "the log changed")
         self._compare_states(up)
 
@@ -301,7 +301,7 @@ class SimulationRun:
     def _is_quiet(self, hosts: Iterable[SimulatedHost]) -> bool:
         if self.clients.waiting:
             return False
-        top = Slot(len(self.world.history.log))
+        top = Slot(len(self.world.applied_log.entries))
         if not all(watcher.has_been_told(top) for watcher in self.watchers):
             return False
         return all(
@@ -319,7 +319,7 @@ class SimulationRun:
         waiting = [client.name for client in self.clients.waiting]
         told = [watcher.next for watcher in self.watchers]
         return (
-            f"of {len(self.world.history.log)} slots, the nodes have applied, decided and kept from: "
+            f"of {len(self.world.applied_log.entries)} slots, the nodes have applied, decided and kept from: "
             f"{where}; waiting: {waiting}; watchers are at {told}"
         )
 
@@ -327,10 +327,10 @@ class SimulationRun:
         """Check 14 for the states themselves, not only for results."""
         states = {}
         for host in hosts:
-            if host.parts is None or host.parts.executor.applied < len(self.world.history.log):
+            if host.parts is None or host.parts.executor.applied < len(self.world.applied_log.entries):
                 self.world.coverage["excused: a node has lost its state"] += 1
                 continue
             states[host.name] = b"".join(host.parts.executor.machine.snapshot())
-        states["alone in its order"] = b"".join(self.world.history.reference.machine.snapshot())  # type: ignore[index]
+        states["alone in its order"] = b"".join(self.world.applied_log.reference.machine.snapshot())  # type: ignore[index]
         if len(set(states.values())) > 1:
             raise RuleBroken("divergence", f"the states differ: {states}"[:2000])

@@ -14,7 +14,7 @@ class ClientContext:
     def __init__(self, world: SimulatedWorld) -> None:
         self.world = world
         self.random = Random(f"{world.seed} clients")
-        self.calls = CallDrawer(world.plan, type(world.history.reference.machine))
+        self.calls = CallDrawer(world.plan, type(world.applied_log.reference.machine))
         self.on = False
         """Whether clients make new calls."""
         self._impatience = Random(f"{world.seed} K1")

@@ -107,7 +107,7 @@ class Watcher:
 
     def _check(self, host: SimulatedHost, told: Batch) -> None:
         assert self.next is not None
-        expected = self._world.history.changes(self.next, told.next)
+        expected = self._world.applied_log.changes(self.next, told.next)
         if told.next <= self.next or list(told.changes) != expected:
             raise RuleBroken(
                 "watch",

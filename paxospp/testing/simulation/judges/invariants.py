@@ -3,7 +3,7 @@
 The numbers are those of ``README.md`` in the folder above. Everything is kept incrementally: a check costs as much as
 the event changed. This module checks messages, synced writes and applied slots, and passes them on to the other
 judges: ``chosen_values``, ``answer_memory``, the modules named after their rules, and ``bounds``. Calls, results and
-states (10 to 14) are checked in ``call_history``.
+states (10 to 14) are checked in ``call_history`` and ``applied_log``.
 """
 
 from __future__ import annotations

@@ -424,7 +424,7 @@ class SimulatedHost:
             if batch.snapshot is not None:
                 current = self.disk.image.snapshot
                 assert current is not None
-                self.world.history.on_snapshot(self, *current)
+                self.world.applied_log.on_snapshot(self, *current)
         for slot in self.disk.healed:
             how = "from a peer" if slot in self.taught else "by an accept"
             self.world.coverage[f"a lost slot was repaired {how}"] += 1

@@ -11,6 +11,7 @@ from paxospp.messages import Message
 from paxospp.model import NodeId
 from paxospp.node.observer import NodeObserver
 from paxospp.testing.simulation.faults.disk_faults import DiskFaults, DiskHost, DiskWorld
+from paxospp.testing.simulation.judges.applied_log import AppliedLog
 from paxospp.testing.simulation.judges.call_history import CallHistory
 from paxospp.testing.simulation.judges.invariants import Invariants
 from paxospp.testing.simulation.judges.observed import (
@@ -41,6 +42,9 @@ class NodeWorld(ObservedCluster, DiskWorld, Protocol):
 
     @property
     def seed(self) -> int: ...
+
+    @property
+    def applied_log(self) -> AppliedLog: ...
 
     @property
     def history(self) -> CallHistory: ...

@@ -94,11 +94,10 @@ class WatchedExecutor(Executor):
         return counted
 
     def apply(self, entry: Entry) -> Sequence[RunOutcome]:
-        history = self._host.world.history
         self._host.world.invariants.on_apply(self._host, entry)
         self._host.executed = 0
         outcomes = super().apply(entry)
-        history.on_applied(self._host, self, entry, outcomes)
+        self._host.world.applied_log.on_applied(self._host, self, entry, outcomes)
         if self._rebirth and self._chance.random() < self._rebirth:
             self.live_again()
         return outcomes
@@ -106,7 +105,7 @@ class WatchedExecutor(Executor):
     def on_restored(self) -> None:
         # Equal sets may iterate in another order, and a machine must not depend on it: make the order differ.
         disturb_sets(getattr(self.machine, "__dict__", {}), Random(f"{self._host.world.seed} sets {self.applied}"))
-        self._host.world.history.on_restored(self._host, self)
+        self._host.world.applied_log.on_restored(self._host, self)
         self._host.record.applied = self.applied
 
     def answer(self, request: bytes) -> bytes:

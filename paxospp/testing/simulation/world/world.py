@@ -15,6 +15,7 @@ from paxospp.events import Event, FaultFound, LeaderChanged, SnapshotInstalled
 from paxospp.messages import Message
 from paxospp.model import NodeId
 from paxospp.testing.simulation.faults.disk_faults import InjectedError
+from paxospp.testing.simulation.judges.applied_log import AppliedLog
 from paxospp.testing.simulation.judges.call_history import CallHistory
 from paxospp.testing.simulation.judges.invariants import Invariants
 from paxospp.testing.simulation.judges.observed import ObservedHost
@@ -76,13 +77,10 @@ class SimulatedWorld:
         self.coverage: Counter[str] = Counter()
         self.reach = RunReach()
         self.invariants = Invariants(self.coverage)
-        self.history = CallHistory(
-            plan.machine(),
-            self.coverage,
-            plan.invariant,
-            lambda: self.clock.now,
-            self.invariants.step_rules.check_covers,
+        self.applied_log = AppliedLog(
+            plan.machine(), self.coverage, plan.invariant, self.invariants.step_rules.check_covers
         )
+        self.history = CallHistory(self.applied_log, self.coverage, lambda: self.clock.now)
         self.network = SimulatedNetwork(
             str(plan.seed), self.clock, plan.faults, watch=self._on_send, coverage=self.coverage
         )
@@ -148,7 +146,7 @@ class SimulatedWorld:
     @property
     def event_hash(self) -> str:
         """Return the hash of all events and of everything that was applied."""
-        self.clock.trace_bytes(self.history.digests[-1])
+        self.clock.trace_bytes(self.applied_log.digests[-1])
         return self.clock.event_hash
 
     def host(self, name: NodeId) -> SimulatedHost:
