@@ -18,7 +18,7 @@ from random import Random
 from paxospp.engine.settings import Settings
 from paxospp.model import Slot
 from paxospp.testing.simulation.clients.all_clients import Clients
-from paxospp.testing.simulation.clients.embedded import EmbeddedClient
+from paxospp.testing.simulation.clients.embedded_clients import EmbeddedClient
 from paxospp.testing.simulation.clients.watchers import Watcher
 from paxospp.testing.simulation.faults.families import Faults
 from paxospp.testing.simulation.faults.injector import FaultInjector

@@ -11,8 +11,8 @@ from paxospp.messages import ForwardRuns
 from paxospp.sessions.runs import Run, encode_run
 from paxospp.testing.simulation.clients.client_context import ClientContext
 from paxospp.testing.simulation.clients.drawn_calls import Drawn
-from paxospp.testing.simulation.clients.embedded import EmbeddedClient, Probe
-from paxospp.testing.simulation.clients.remote import RemoteClient
+from paxospp.testing.simulation.clients.embedded_clients import EmbeddedClient, Probe
+from paxospp.testing.simulation.clients.remote_clients import RemoteClient
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.world import SimulatedWorld

@@ -21,9 +21,9 @@ from paxospp.testing.simulation.faults.fetch_only import FetchOnlyRounds
 from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.leader_faults import LeaderFaults
 from paxospp.testing.simulation.faults.link_faults import LinkFaults
-from paxospp.testing.simulation.faults.scripts import ScriptedFaults
+from paxospp.testing.simulation.faults.scripted_faults import ScriptedFaults
 from paxospp.testing.simulation.faults.sole_copy_losses import SoleCopyLosses
-from paxospp.testing.simulation.faults.targeted import TargetedFaults
+from paxospp.testing.simulation.faults.targeted_faults import TargetedFaults
 from paxospp.testing.simulation.world.host import LocalFaultError, SimulatedHost
 
 if TYPE_CHECKING:

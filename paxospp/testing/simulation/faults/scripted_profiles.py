@@ -1,8 +1,8 @@
 """The profiles of scripted faults: one script of several steps, repeated throughout the run.
 
 Other profiles make a situation likely, and ``attacks`` are drawn at random. What takes four steps in a row and then the
-right moment stays rare in both. So some seeds repeat one script (``scripts``), with other nodes, slots and delays each
-time:
+right moment stays rare in both. So some seeds repeat one script (``scripted_faults``), with other nodes, slots and
+delays each time:
 
 * *Late promises*: a candidate asks a quorum about a slot that is damaged in its own log and was never accepted at the
   other member. It leads, and before it can propose there, the late answer of a third node reports a value (rule 2:

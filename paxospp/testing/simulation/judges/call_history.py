@@ -97,11 +97,9 @@ class CallHistory:
         index = self._applied.applied_at.get(number)
         if index is None:
             raise RuleBroken("12", f"{operation.client} is answered for {number}, which was never applied")
-        if not are_alike(self._applied.replies[number], outcome):
-            raise RuleBroken(
-                "12",
-                f"{operation.client} receives {outcome!r} for {number}; the result was {self._applied.replies[number]!r}",
-            )
+        result = self._applied.replies[number]
+        if not are_alike(result, outcome):
+            raise RuleBroken("12", f"{operation.client} receives {outcome!r} for {number}; the result was {result!r}")
         self._end(operation, index, strictly=True)
 
     def on_read(self, request: bytes, executor: Executor, answer: bytes | None) -> None:
