@@ -157,7 +157,7 @@ def test_a_founding_value_that_was_reported_has_to_be_proposed_again() -> None:
 
     rules.on_founding(host, accept(higher))
     for value in (lower, afresh):
-        with pytest.raises(RuleBroken, match="founds anew"):
+        with pytest.raises(RuleBroken, match="proposes a new founding"):
             rules.on_founding(host, accept(value))
     promises.reports.clear()
     rules.on_founding(host, accept(afresh))

@@ -44,7 +44,7 @@ Invariant = Callable[[Any], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What to replace of what the seed decides; None: nothing. These are the options of ``paxospp simulate``."""
+    """Decisions of the seed to replace; None: keep it. These are the options of ``paxospp simulate``."""
 
     families: tuple[str, ...] | None = None
     nodes: int | None = None

@@ -44,7 +44,7 @@ WORST = "liveness: windows until all calls were answered, at worst"
 
 
 class Reached(NamedTuple):
-    """What one run reached, by marker, and how many events it took."""
+    """The markers that one run reached, and the number of its events."""
 
     hits: Mapping[str, int]
     events: int
@@ -62,11 +62,11 @@ class Report:
     hashes: dict[int, str] = field(default_factory=dict)
     """The event hash of each seed: equal for equal seeds, whatever PYTHONHASHSEED."""
     coverage: Counter[str] = field(default_factory=Counter)
-    """What happened, and how often."""
+    """Number of times that something happened, by its name."""
     calls: Counter[str] = field(default_factory=Counter)
-    """How the clients' calls ended, and how many."""
+    """Number of calls by the way they ended."""
     runs: dict[int, Reached] = field(default_factory=dict)
-    """What each seed reached, and how many events it took."""
+    """The markers that each seed reached, and the number of its events."""
 
     def add(self, other: Report) -> None:
         """Add what another report has counted."""

@@ -26,7 +26,7 @@ SEEDS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to simulate, as text."""
+    """A simulation, described by text."""
 
     machine: str | None = None
     workload: str | None = None

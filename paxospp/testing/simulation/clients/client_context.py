@@ -1,4 +1,4 @@
-"""What the clients of a run share."""
+"""The context that the clients of a run share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all faults of a run share: whether faults are injected, which disks may be damaged, and how nodes restart."""
+"""Common ground of all faults of a run: whether faults are injected, which disks may be damaged, and how nodes restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESTART_SOON_S = 0.1
 
 
 class Injection:
-    """What the injectors of all families share."""
+    """State and actions that the injectors of all families share."""
 
     def __init__(self, world: SimulatedWorld) -> None:
         self.world = world

@@ -47,7 +47,7 @@ EVERYTHING: Kinds = frozenset().union(*GROUPS)
 
 @dataclass(frozen=True, slots=True)
 class LinkRule:
-    """What happens to messages of these kinds on one link; chances are per message."""
+    """The treatment of messages of these kinds on one link; chances are per message."""
 
     kinds: Kinds
     loss: float = 0.0
@@ -57,7 +57,7 @@ class LinkRule:
     delay_s: float = 0.0
     """Mean of an exponential delay."""
     slot: int = 0
-    """Of messages about slots, only those about this one; 0: all of them."""
+    """If not 0, the rule covers only messages about this slot."""
 
 
 def draw_rule(random: Random) -> LinkRule:

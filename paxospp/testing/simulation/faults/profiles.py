@@ -36,7 +36,7 @@ _STREAMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What to draw instead of what the seed says, by names of fields."""
+    """Draws that replace those of the seed, by names of fields."""
 
     faults: Mapping[str, Draw] = field(default_factory=dict)
     settings: Mapping[str, Draw] = field(default_factory=dict)

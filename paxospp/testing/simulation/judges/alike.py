@@ -1,4 +1,4 @@
-"""What counts as equal on two replicas: the text of an exception may contain a memory address, so it does not count."""
+"""Equality of outcomes and states on two replicas: texts of exceptions may hold memory addresses and do not count."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _Answer = tuple[NodeId, int, int]
 
 @dataclass(slots=True)
 class _Said:
-    """What one incarnation ever told its peers."""
+    """The promise and the acceptances that one incarnation ever told its peers."""
 
     promised: Ballot | None = None
     accepted: dict[Slot, Ballot] = field(default_factory=dict)

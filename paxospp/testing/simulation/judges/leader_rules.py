@@ -1,4 +1,4 @@
-"""What a leader concludes from the answers of others, checked when it does so.
+"""The conclusions that a leader draws from the answers of others, checked when it draws them.
 
 Each check is a step of the proof that one value is chosen per slot; those for reads are in ``read_rules``. A broken
 step seldom does harm at once: a value has to be chosen elsewhere, or a call to end, between two messages. The check
@@ -32,7 +32,7 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 
 @dataclass(slots=True)
 class _Report:
-    """What one acceptor reported in one answer to a Prepare."""
+    """The content of one answer to a Prepare."""
 
     life: Life
     decided: Slot
@@ -148,7 +148,7 @@ class LeaderRules:
         found = [report.entries[FOUNDING_SLOT] for report in reports if FOUNDING_SLOT in report.entries]
         if found and max(found, key=lambda entry: entry.ballot).value != accept.value:
             raise RuleBroken(
-                "8", f"{host.name} founds anew under {accept.ballot}, though a founding value was reported to it"
+                "8", f"{host.name} proposes a new founding under {accept.ballot}, though one was reported to it"
             )
         alpha = Membership.from_bytes(accept.value).alpha
         if leading.alpha != alpha:

@@ -1,4 +1,4 @@
-"""What a replica holds in memory, compared with its disk and with what it has said.
+"""The log that a replica holds in memory, compared with its disk and with what it has said.
 
 Each check is made where the fault is cheap to see, long before it does harm:
 

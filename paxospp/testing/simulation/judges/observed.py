@@ -1,4 +1,4 @@
-"""What the judges see of a run: protocols of hosts, of the cluster around them, and of its links.
+"""The view that judges have of a run: protocols of hosts, of the cluster around them, and of its links.
 
 Judges read these and change nothing but ``LifeRecord``, in which they note what they saw last of one life of a host.
 """
@@ -19,7 +19,7 @@ from paxospp.testing.simulation.world.virtual_time import Clock
 
 @dataclass(slots=True)
 class LifeRecord:
-    """What the judges saw last of one life of a host; a start of the host begins a new record."""
+    """The latest state of one life of a host that the judges saw; a start of the host begins a new record."""
 
     promised: Ballot | None = None
     decided: int = 0

@@ -1,4 +1,4 @@
-"""What a leader does with reads, checked when it does so.
+"""Reads: what a leader does with them, checked when it does so.
 
 A stale read shows only if another node leads, writes and is answered in between; what makes it possible always shows.
 The checks use what the world knows, never what the node believes:

@@ -1,4 +1,4 @@
-"""What a leader vouches for: that nothing was accepted above the slot it names (rule 5).
+"""The claim with which a leader vouches for a slot: nothing was accepted above it (rule 5).
 
 ``paxospp.engine.rules.log`` proves the claim from its premises. Here the claim itself is checked when a leader makes
 it, with all disks in view: no storage that votes has ever synced an acceptance above that slot, under the leader's

@@ -133,7 +133,7 @@ class SimulatedDisk:
 
     def __init__(self) -> None:
         self.image = StoredImage()
-        """What is synced."""
+        """The synced content."""
         self.known: dict[Slot, Ballot] = {}
         """By slot: the ballot of what this life of the node has synced or found, whether damaged since or not."""
         self.pending: list[_Pending] = []

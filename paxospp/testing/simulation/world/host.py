@@ -57,7 +57,7 @@ class NodeKilled(BaseException):
 
 
 class StartFaults(CommandFaults, Protocol):
-    """What may go wrong while a node starts."""
+    """Faults that may be injected while a node starts."""
 
     def on_load(self, host: SimulatedHost) -> None:
         """Raise InjectedError if the storage does not load this time."""
@@ -109,7 +109,7 @@ class SimulatedHost:
         self.slowness_s = 0.0
         self._stalled = False
         self._on_disk: list[tuple[Callable[[Any], None], Any]] = []
-        """What waits for a disk that hangs."""
+        """Handlers that wait for a disk that hangs."""
         self.full_until = 0.0
         self.asleep = False
         self.inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -131,7 +131,7 @@ class SimulatedHost:
         self.record = LifeRecord()
         self.usurps = False
         """Whether it is made to campaign without having asked whether it may."""
-        self.taught: set[Slot] = set()
+        self.received: set[Slot] = set()
         """Slots that peers have sent it."""
         self.executed = 0
         """Number of commands that the entry applied last has executed."""
@@ -183,7 +183,7 @@ class SimulatedHost:
         assert self.loop is None
         self.cause = None
         self._goes_on = False
-        self.loop = VirtualLoop(  # type: ignore[abstract]  # what rooms of a node do not use raises
+        self.loop = VirtualLoop(  # type: ignore[abstract]  # the parts of a node use no other methods
             self.world.clock,
             self.take,
             code=self.index * 256,
@@ -402,7 +402,7 @@ class SimulatedHost:
 
     def receive(self, sender: Sender, message: Message) -> None:
         if type(message) is Decided:
-            self.taught.update(entry.slot for entry in message.entries)
+            self.received.update(entry.slot for entry in message.entries)
         self._parts.hear(sender, (message,))
 
     def receive_bytes(self, frame: bytes) -> None:
@@ -426,7 +426,7 @@ class SimulatedHost:
                 assert current is not None
                 self.world.applied_log.on_snapshot(self, *current)
         for slot in self.disk.healed:
-            how = "from a peer" if slot in self.taught else "by an accept"
+            how = "from a peer" if slot in self.received else "by an accept"
             self.world.coverage[f"a lost slot was repaired {how}"] += 1
         self.disk.healed.clear()
 

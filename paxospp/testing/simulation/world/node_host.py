@@ -1,4 +1,4 @@
-"""What the parts of a simulated node see of the host that they run on, and of the world around it."""
+"""The view that the parts of a simulated node have of their host, and of the world around it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NodeNetwork(ObservedNetwork, Protocol):
 
 
 class CommandFaults(Protocol):
-    """What may go wrong while a command is executed."""
+    """Faults that may be injected while a command is executed."""
 
     def on_command(self) -> None:
         """Raise LocalFaultError if this command fails on this machine."""

@@ -35,7 +35,7 @@ from paxospp.testing.simulation.world.virtual_time import VirtualLoop
 
 
 class LoadedNode(NamedTuple):
-    """What a start has found on disk."""
+    """The state that a start has found on disk."""
 
     life: VirtualLoop
     identity: Identity
