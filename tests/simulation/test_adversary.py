@@ -1,4 +1,4 @@
-"""What makes runs reach bad states soon: settings past the limits, rules on links, and contested elections."""
+"""Means by which runs reach bad states soon: settings beyond the limits, rules on links, contested elections."""
 
 from __future__ import annotations
 

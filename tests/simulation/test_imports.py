@@ -13,7 +13,7 @@ SIMULATION = ROOT / "paxospp/testing/simulation"
 
 
 def imports() -> dict[str, set[str]]:
-    """Return per module the modules of the simulator that it imports, those under TYPE_CHECKING included."""
+    """Return for each module the modules of the simulator that it imports, also under TYPE_CHECKING."""
     modules = {
         ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
         for file in SIMULATION.rglob("*.py")
@@ -37,7 +37,7 @@ def test_no_module_is_imported_by_what_it_imports() -> None:
 
 
 def test_judges_know_neither_hosts_nor_the_world() -> None:
-    """Judges see what ``judges.observed`` says, and the disks."""
+    """Judges see the protocols of ``judges.observed``, disks and the clock."""
     allowed = {"disk", "virtual_time"}
     for name, targets in imports().items():
         if ".judges." in name:

@@ -1,4 +1,4 @@
-"""Oracles, each shown by the step that it forbids, and by the nearest one that it allows."""
+"""Judges: for each a step that it forbids, and a similar one that it allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What random runs reach: markers from the source, pairs, and seeds picked for what is rare."""
+"""The markers that runs reach: read from the source, in pairs, and with seeds picked for rare ones."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def is_rare(seed: int) -> bool:
 
 
 def steered(rounds: int, shuffle: random.Random | None = None) -> list[list[int]]:
-    """The seeds of so many rounds, of which some reach RARE."""
+    """Return the seeds of ``rounds`` rounds, of which some reach RARE."""
     steering = Steering(0, rounds * ROUND, [RARE], 1_000, draw)
     chosen = []
     for seeds in steering.rounds():

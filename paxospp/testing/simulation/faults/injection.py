@@ -1,4 +1,4 @@
-"""Common ground of all faults of a run: whether faults are injected, which disks may be damaged, and how nodes restart."""
+"""Common ground of all faults: whether they are injected now, which disks may be damaged, and how nodes restart."""
 
 from __future__ import annotations
 
