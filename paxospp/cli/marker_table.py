@@ -9,17 +9,17 @@ from pathlib import Path
 from paxospp.cli.terminal import print_table, say
 from paxospp.errors import ConfigError
 from paxospp.testing.simulation.reach.beyond import BEYOND, required
-from paxospp.testing.simulation.reach.tally import Row, Tally
+from paxospp.testing.simulation.reach.tally import MarkerRow, MarkerTally
 
 
-def print_markers(tally: Tally) -> None:
+def print_markers(tally: MarkerTally) -> None:
     """Print how many seeds reached each marker and pair of markers, and how often."""
     _print(tally.rows())
     for marker, beyond in sorted(BEYOND.items()):
         say(f"out of the simulator's reach: {marker}: {beyond.reason} ({beyond.test})")
 
 
-def write_markers(tally: Tally, path: str) -> None:
+def write_markers(tally: MarkerTally, path: str) -> None:
     """Write the table to the file ``path`` as JSON.
 
     Raises:
@@ -36,7 +36,7 @@ def write_markers(tally: Tally, path: str) -> None:
         raise ConfigError(f"--markers-json {path}: {error.strerror}") from error
 
 
-def has_reached_enough(tally: Tally, least: int, *, missed_max: int = 0) -> bool:
+def has_reached_enough(tally: MarkerTally, least: int, *, missed_max: int = 0) -> bool:
     """Return whether all required markers but ``missed_max`` were hit ``least`` times; print the missed ones."""
     missed = tally.below(least, required())
     if not missed:
@@ -47,5 +47,5 @@ def has_reached_enough(tally: Tally, least: int, *, missed_max: int = 0) -> bool
     return len(missed) <= missed_max
 
 
-def _print(rows: Sequence[Row]) -> None:
+def _print(rows: Sequence[MarkerRow]) -> None:
     print_table(("marker", "seeds", "hits"), [(row.marker, str(row.seeds), str(row.hits)) for row in rows])

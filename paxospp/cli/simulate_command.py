@@ -17,10 +17,10 @@ from paxospp.cli.marker_table import has_reached_enough, print_markers, write_ma
 from paxospp.cli.terminal import print_table, progress, say
 from paxospp.errors import ConfigError
 from paxospp.testing.simulation import Overrides, Report, SimulationError
-from paxospp.testing.simulation.faults import FAMILIES
+from paxospp.testing.simulation.faults.families import FAMILIES
 from paxospp.testing.simulation.reach.beyond import required
 from paxospp.testing.simulation.reach.steering import Steering
-from paxospp.testing.simulation.workers import Job, run_rounds, run_seeds
+from paxospp.testing.simulation.seed_workers import Job, run_rounds, run_seeds
 
 SEEDS = 100
 GATED_SEEDS = 1000

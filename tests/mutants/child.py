@@ -21,7 +21,7 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.patching import become
 
 if TYPE_CHECKING:
-    from paxospp.testing.simulation.plan import Plan
+    from paxospp.testing.simulation.plan import RunPlan
 
 SEED_CPU_S = 60
 """A run that takes longer has no end."""
@@ -40,23 +40,23 @@ def _on_alarm(signum: int, frame: FrameType | None) -> None:
     raise NoEndError
 
 
-def plan_of(seed: int) -> Plan:
+def plan_of(seed: int) -> RunPlan:
     """What happens under ``seed``, as in ``paxospp simulate``."""
     from paxospp.testing.simulation.machines import Ledger, ledger_calls
-    from paxospp.testing.simulation.plan import Plan
+    from paxospp.testing.simulation.plan import RunPlan
 
-    return Plan.draw(seed, machine=Ledger, workload=ledger_calls)
+    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
 
 
-def run(plan: Plan) -> tuple[str, str]:
+def run(plan: RunPlan) -> tuple[str, str]:
     """What broke in the run of ``plan``, as rule and text; both empty if nothing did."""
-    from paxospp.testing.simulation.broken import Broken
-    from paxospp.testing.simulation.phases import Run
+    from paxospp.testing.simulation.phases import SimulationRun
+    from paxospp.testing.simulation.rule_broken import RuleBroken
 
     signal.setitimer(signal.ITIMER_PROF, SEED_CPU_S)
     try:
-        Run(plan).go()
-    except Broken as broken:
+        SimulationRun(plan).go()
+    except RuleBroken as broken:
         if isinstance(broken.__cause__, _BLUNDERS):
             return "crash", broken.text
         return broken.rule, broken.text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_DISK = "paxospp.testing.simulation.disk"
-_TROUBLES = "paxospp.testing.simulation.troubles"
+_DISK = "paxospp.testing.simulation.world.disk"
+_INJECTOR = "paxospp.testing.simulation.faults.injector"
 
 MUTANTS = (
     Mutant(
@@ -73,7 +73,7 @@ MUTANTS = (
         "B54, D11: both copies are damaged, and the node starts at the beginning.",
         (
             Patch(
-                _TROUBLES,
+                _INJECTOR,
                 '            image.unreadable = "both copies of the promise are damaged"\n',
                 "            image.promised = None\n",
             ),

@@ -258,7 +258,7 @@ MUTANTS = (
             ),
             # The virtual disk's handle would take nothing more; this one does.
             Patch(
-                "paxospp.testing.simulation.storage",
+                "paxospp.testing.simulation.world.virtual_storage",
                 "            self._failed = True\n",
                 "            self._failed = False\n",
             ),

@@ -280,7 +280,7 @@ MUTANTS = (
             ),
         ),
     ),
-    # Two that drills of the simulator found.
+    # Two that profiles of the simulator found.
     Mutant(
         "a leader does not ask again for what only it knows decided and has lost",
         "Rule 4: nothing is applied any more, and nobody else may lead.",
@@ -291,7 +291,7 @@ MUTANTS = (
                 "        if False:\n",
             ),
         ),
-        # Of the seeds that rehearse it one in fifty shows it.
+        # One in fifty of the seeds that have its script shows it.
         seen_by="tests/engine/test_leadership.py",
     ),
     Mutant(
@@ -345,7 +345,7 @@ MUTANTS = (
                 "        blocked_by = None if lost is not None else",
             ),
         ),
-        # Of the seeds that rehearse it one in twelve shows it.
+        # One in twelve of the seeds that have its script shows it.
         seen_by="tests/engine/test_scenarios.py",
     ),
     Mutant(

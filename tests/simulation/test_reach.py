@@ -1,4 +1,4 @@
-"""What random runs reach: markers from the source, pairs, and seeds picked for what is rare."""
+"""The markers that runs reach: read from the source, in pairs, and with seeds picked for rare ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import pytest
 from paxospp.cli import main
 from paxospp.testing import Simulation
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.reach.beyond import BEYOND, required
 from paxospp.testing.simulation.reach.markers import WATCHED, HiddenMarkerError, known_markers, markers_in
 from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs
 from paxospp.testing.simulation.reach.states import STATES
 from paxospp.testing.simulation.reach.steering import ROUND, Steering
-from paxospp.testing.simulation.reach.tally import Tally, everything
+from paxospp.testing.simulation.reach.tally import MarkerTally, everything
 from paxospp.testing.simulation.report import Reached
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
-def draw(seed: int) -> Plan:
-    return Plan.draw(seed, machine=Ledger, workload=ledger_calls)
+def draw(seed: int) -> RunPlan:
+    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
 
 
 def test_markers_are_read_from_every_form_in_which_they_are_reported() -> None:
@@ -90,7 +90,7 @@ def test_a_run_counts_what_it_reaches_and_the_same_again() -> None:
 
 
 def test_rare_ones_come_first() -> None:
-    tally = Tally()
+    tally = MarkerTally()
     tally.add({"a": 3, "b": 1})
     tally.add({"a": 1})
 
@@ -106,7 +106,7 @@ def is_rare(seed: int) -> bool:
 
 
 def steered(rounds: int, shuffle: random.Random | None = None) -> list[list[int]]:
-    """The seeds of so many rounds, of which some reach RARE."""
+    """Return the seeds of ``rounds`` rounds, of which some reach RARE."""
     steering = Steering(0, rounds * ROUND, [RARE], 1_000, draw)
     chosen = []
     for seeds in steering.rounds():

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from paxospp.testing import simulation
-from paxospp.testing.simulation.faults import FAMILIES
+from paxospp.testing.simulation.faults.families import FAMILIES
 from tests.simulation.test_checks import CHECKED_IN
 
 README = (Path(simulation.__file__).parent / "README.md").read_text()

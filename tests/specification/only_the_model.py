@@ -33,7 +33,7 @@ def _deaf(method: Callable[..., Any], broken: type[BaseException]) -> Callable[.
 def silence_all_but_the_model() -> None:
     """No invariant of the simulator ends a run any more."""
     from paxospp.testing import simulation
-    from paxospp.testing.simulation.broken import Broken
+    from paxospp.testing.simulation.rule_broken import RuleBroken
 
     modules = [import_module(f"{simulation.__name__}.{it.name}") for it in iter_modules(simulation.__path__)]
     judges = {
@@ -45,21 +45,21 @@ def silence_all_but_the_model() -> None:
     for judge in judges:
         for name, method in list(vars(judge).items()):
             if isinstance(method, FunctionType) and name.startswith(("on_", "check_", "after_", "_check", "_on_")):
-                setattr(judge, name, _deaf(method, Broken))
+                setattr(judge, name, _deaf(method, RuleBroken))
 
 
 def verdict(seed: int) -> str:
     """What the model says of one run, or else what ended it; empty if it came to its end."""
-    from paxospp.testing.simulation.broken import Broken
     from paxospp.testing.simulation.machines import Ledger, ledger_calls
-    from paxospp.testing.simulation.phases import Run
-    from paxospp.testing.simulation.plan import Overrides, Plan
+    from paxospp.testing.simulation.phases import SimulationRun
+    from paxospp.testing.simulation.plan import Overrides, RunPlan
+    from paxospp.testing.simulation.rule_broken import RuleBroken
     from paxospp.testing.simulation.validation.followed import RULE
 
-    plan = Plan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(validates=True))
+    plan = RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(validates=True))
     try:
-        Run(plan).go()
-    except Broken as found:
+        SimulationRun(plan).go()
+    except RuleBroken as found:
         return found.text if found.rule == RULE else f"{OTHER} {found}"
     except Exception as error:
         return f"{OTHER} {type(error).__name__}: {error}"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from paxospp.testing import Simulation
-from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Overrides, Plan
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import Overrides, RunPlan
+from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.validation.followed import RULE, Followed
 from paxospp.testing.specification import phase_1
 from paxospp.testing.specification.messages import Prepare
@@ -42,7 +42,7 @@ OTHERS = (
 
 
 def actions_of(seed: int) -> Counter[str]:
-    run = Run(Plan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=VALIDATED))
+    run = SimulationRun(RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=VALIDATED))
     run.go()
     if run.plan.rolls_back:
         return Counter()  # an older disk is none of what the model has
@@ -97,16 +97,19 @@ def test_every_kind_of_action_is_taken_by_some_run() -> None:
 
 
 def test_a_run_takes_the_same_course_whether_it_is_held_against_the_model_or_not() -> None:
-    plain = Plan.draw(11, machine=Ledger, workload=ledger_calls)
+    plain = RunPlan.draw(11, machine=Ledger, workload=ledger_calls)
     assert not plain.validates
-    runs = [Run(plain), Run(Plan.draw(11, machine=Ledger, workload=ledger_calls, overrides=VALIDATED))]
+    runs = [
+        SimulationRun(plain),
+        SimulationRun(RunPlan.draw(11, machine=Ledger, workload=ledger_calls, overrides=VALIDATED)),
+    ]
     for run in runs:
         run.go()
     assert runs[0].world.event_hash == runs[1].world.event_hash
 
 
 def test_one_run_in_five_is_held_against_the_model_by_itself() -> None:
-    plans = [Plan.draw(seed, machine=Ledger, workload=ledger_calls) for seed in range(400)]
+    plans = [RunPlan.draw(seed, machine=Ledger, workload=ledger_calls) for seed in range(400)]
     assert 0.15 < sum(plan.validates for plan in plans) / len(plans) < 0.25
 
 
@@ -117,7 +120,7 @@ def test_a_step_that_the_model_does_not_allow_names_the_guard_and_the_state() ->
     prepare = Prepare(Ballot(2, "n1", 1), True)
     system.take("n2", "hears: promises 2.n1", lambda step: phase_1.promise(step, "n1", prepare, phase_1.whole))
 
-    with pytest.raises(Broken) as broken:
+    with pytest.raises(RuleBroken) as broken:
         system.take("n2", "ticks: campaigns under 1.n2", lambda step: phase_1.campaign(step, Ballot(1, "n2", 1)))
 
     assert broken.value.rule == RULE

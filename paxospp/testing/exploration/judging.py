@@ -3,7 +3,8 @@
 Every step of a replica makes *facts*, which are true from then on: a disk holds an entry, an answer to a Prepare was
 given. And it makes *claims*, which are judged by all facts so far, the step's own included: that slots are
 decided under ballots up to one, that somebody accepted something, that nothing was accepted above a slot. The rules
-are those of ``paxospp/engine/README.md``; ``paxospp/testing/simulation/steps.py`` judges the same steps in random runs.
+are those of ``paxospp/engine/README.md``;
+``paxospp/testing/simulation/judges/step_rules.py`` judges the same steps in random runs.
 
 A claim is *lasting* if it stays true once it is true, whatever facts are added. The others (``is_lasting`` False) say
 that something has not happened.

@@ -21,13 +21,13 @@ from paxospp.testing.exploration.events import Cast
 from paxospp.testing.exploration.judging import Answer, Chosen, Fact, Held
 from paxospp.testing.exploration.scope import Scope
 from paxospp.testing.exploration.worlds import Explorer, World
-from paxospp.testing.simulation.broken import Broken
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import RunPlan
+from paxospp.testing.simulation.rule_broken import RuleBroken
 
 if TYPE_CHECKING:
-    from paxospp.testing.simulation.host import Host
+    from paxospp.testing.simulation.world.host import SimulatedHost
 
 _LOOKS_EVERY_S = 0.0005
 """Virtual time between two looks at what a run has reported."""
@@ -50,15 +50,15 @@ def first_start(marker: str, scope: Scope, seed: int) -> tuple[int, Explorer, Wo
     """
     for number in range(seed, seed + SEEDS_MAX):
         try:
-            found = begin_where(Plan.draw(number, machine=Ledger, workload=ledger_calls), marker, scope)
-        except Broken:
+            found = begin_where(RunPlan.draw(number, machine=Ledger, workload=ledger_calls), marker, scope)
+        except RuleBroken:
             continue  # random runs are judged elsewhere
         if found is not None:
             return number, *found
     return None
 
 
-def begin_where(plan: Plan, marker: str, scope: Scope) -> tuple[Explorer, World] | None:
+def begin_where(plan: RunPlan, marker: str, scope: Scope) -> tuple[Explorer, World] | None:
     """Run ``plan`` until it reports ``marker``, and return the world of that moment, with the bounds of ``scope``.
 
     None if it never does, if the cluster is not founded by then, or if its logs are longer than ``SLOTS_MAX``.
@@ -66,7 +66,7 @@ def begin_where(plan: Plan, marker: str, scope: Scope) -> tuple[Explorer, World]
     Raises:
         Broken: the run breaks a rule before that.
     """
-    run = Run(replace(plan, validates=False))  # replicas that a judge listens to cannot be copied
+    run = SimulationRun(replace(plan, validates=False))  # replicas that a judge listens to cannot be copied
     clock, hits = run.world.clock, run.world.reach.hits
 
     def look(_: object) -> None:
@@ -82,7 +82,7 @@ def begin_where(plan: Plan, marker: str, scope: Scope) -> tuple[Explorer, World]
     return None
 
 
-def _world_of(run: Run, scope: Scope) -> tuple[Explorer, World] | None:
+def _world_of(run: SimulationRun, scope: Scope) -> tuple[Explorer, World] | None:
     hosts, chosen = run.world.hosts, run.world.invariants.chosen
     membership = chosen.membership
     if membership is None or chosen.up_to > SLOTS_MAX:
@@ -135,7 +135,7 @@ def _answers_to(replica: Replica) -> list[Fact]:
     ]
 
 
-def _disk_of(host: Host, run: Run) -> Disk:
+def _disk_of(host: SimulatedHost, run: SimulationRun) -> Disk:
     image = host.disk.image
     snapshot = None
     if image.snapshot is not None and not image.snapshot_is_damaged:
@@ -153,13 +153,13 @@ def _disk_of(host: Host, run: Run) -> Disk:
     )
 
 
-def _applied_under(run: Run, slot: Slot) -> Ballot:
+def _applied_under(run: SimulationRun, slot: Slot) -> Ballot:
     """The highest ballot that a slot up to ``slot`` was chosen under."""
     chosen = run.world.invariants.chosen
     return max((under for known, under in chosen.under.items() if 1 < known <= slot), default=_NOTHING)
 
 
-def _facts_of(host: Host, run: Run) -> list[Fact]:
+def _facts_of(host: SimulatedHost, run: SimulationRun) -> list[Fact]:
     """What this disk has held: what it holds, and what it lost, as far as it is known what that was."""
     chosen = run.world.invariants.chosen
     facts: list[Fact] = []

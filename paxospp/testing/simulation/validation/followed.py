@@ -6,7 +6,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.specification.disk import write_returns
 from paxospp.testing.specification.messages import Message, Name
 from paxospp.testing.specification.state import Node
@@ -47,7 +47,7 @@ class Followed:
         try:
             act(step)
         except NotAllowedError as refused:
-            raise Broken(RULE, f"{name} {what}, and may not: {refused}\n{describe(before)}") from refused
+            raise RuleBroken(RULE, f"{name} {what}, and may not: {refused}\n{describe(before)}") from refused
         self.actions[_NUMBERS.sub("", what.partition(": ")[2] or what)] += 1
         self.nodes[name] = step.node
         self.said[name].update(step.says)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from paxospp.engine.output import Output
 from paxospp.engine.replica import Replica
 from paxospp.model import Entry
-from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.validation.followed import RULE, Followed, describe
 from paxospp.testing.simulation.validation.records import Records
-from paxospp.testing.simulation.validation.watched import Call
+from paxospp.testing.simulation.validation.watched import ReplicaCall
 from paxospp.testing.specification.messages import (
     Name,
 )
@@ -21,7 +21,7 @@ from paxospp.testing.specification.step import Step
 class Judged:
     """One call, with the node that it concerns."""
 
-    def __init__(self, system: Followed, records: Records, replica: Replica, call: Call, output: Output) -> None:
+    def __init__(self, system: Followed, records: Records, replica: Replica, call: ReplicaCall, output: Output) -> None:
         self._system = system
         self._records = records
         self._boot = records.boots[replica.identity.name]
@@ -45,5 +45,5 @@ class Judged:
     def _take(self, what: str, act: Callable[[Step], None]) -> None:
         self._system.take(self._name, f"{self._call.what}: {what}", act, token=self._output.token)
 
-    def _broken(self, what: str) -> Broken:
-        return Broken(RULE, f"{self._name} {self._call.what}: {what}\n{describe(self._node)}")
+    def _broken(self, what: str) -> RuleBroken:
+        return RuleBroken(RULE, f"{self._name} {self._call.what}: {what}\n{describe(self._node)}")

@@ -11,7 +11,7 @@ from paxospp.messages import Promise as EnginePromise
 from paxospp.model import Ballot as EngineBallot
 from paxospp.model import Entry, Kind
 from paxospp.model import Membership as EngineMembership
-from paxospp.testing.simulation.disk import Image
+from paxospp.testing.simulation.world.disk import StoredImage
 from paxospp.testing.specification.messages import Promise, Report, Value
 from paxospp.testing.specification.state import Acceptor, Snapshot
 from paxospp.testing.specification.values import Ballot, Map, Membership, Pvalue
@@ -97,7 +97,7 @@ def promise_of(life: int, boot: int, promise: EnginePromise) -> Promise:
     )
 
 
-def acceptor_of(image: Image, snapshot: Snapshot | None) -> Acceptor:
+def acceptor_of(image: StoredImage, snapshot: Snapshot | None) -> Acceptor:
     """What stands on a disk; it does not say under which ballots the slots of its ``snapshot`` were decided."""
     named, open_from = faulty_of(image.faulty_ranges())
     return Acceptor(

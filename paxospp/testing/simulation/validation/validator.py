@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from paxospp.engine.output import Output
 from paxospp.engine.replica import Replica
@@ -23,7 +22,8 @@ from paxospp.messages import Message, Nack, SnapshotChunk
 from paxospp.messages import Prepare as EnginePrepare
 from paxospp.messages import Promise as EnginePromise
 from paxospp.model import NodeId
-from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.judges.observed import ObservedHost
+from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.validation.followed import RULE, Followed, describe
 from paxospp.testing.simulation.validation.mapping import ActionsOf
 from paxospp.testing.simulation.validation.projecting import (
@@ -35,14 +35,11 @@ from paxospp.testing.simulation.validation.projecting import (
     promise_of,
 )
 from paxospp.testing.simulation.validation.records import Boot, Records
-from paxospp.testing.simulation.validation.watched import Call
+from paxospp.testing.simulation.validation.watched import ReplicaCall
+from paxospp.testing.simulation.world.disk import StoredImage
 from paxospp.testing.specification import damage, disk, snapshots
 from paxospp.testing.specification.messages import Accepted, Name, Offer, Prepare
 from paxospp.testing.specification.state import Acceptor, Campaigning, Leading, Node, Snapshot
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.disk import Image
-    from paxospp.testing.simulation.host import Host
 
 _SECOND = 1_000_000
 
@@ -52,7 +49,7 @@ class _Start:
     """A boot that is about to begin, with the disk as it was loaded."""
 
     identity: Identity
-    image: Image
+    image: StoredImage
 
 
 class Validator:
@@ -74,22 +71,22 @@ class Validator:
 
     # What the host tells.
 
-    def on_load(self, host: Host, identity: Identity) -> None:
+    def on_load(self, host: ObservedHost, identity: Identity) -> None:
         """A storage was loaded; the boot begins with the replica's first call, if nothing comes in between."""
         self._starts[host.name] = _Start(identity, host.disk.image.copy())
 
-    def on_written(self, host: Host, token: int) -> None:
+    def on_written(self, host: ObservedHost, token: int) -> None:
         """Write ``token`` of this boot and all earlier ones have returned."""
         self.system.on_written(host.name, token)
 
-    def on_call(self, replica: Replica, call: Call, output: Output) -> None:
+    def on_call(self, replica: Replica, call: ReplicaCall, output: Output) -> None:
         """A call of a replica is over, and nothing of what came of it has left yet."""
         if call.what == "starts":
             self._begin(replica)
         ActionsOf(self.system, self._records, replica, call, output).go(self._clock(replica.identity.name))
         self._compare(replica, call)
 
-    def on_send(self, host: Host, message: Message) -> None:
+    def on_send(self, host: ObservedHost, message: Message) -> None:
         """A message leaves: what says something of the disk has to be there."""
         node, said = self.system.nodes[host.name], self.system.said[host.name]
         match message:
@@ -113,20 +110,20 @@ class Validator:
             case _:
                 pass
 
-    def _leaves_too_early(self, host: Host, message: Message) -> Broken:
+    def _leaves_too_early(self, host: ObservedHost, message: Message) -> RuleBroken:
         node = self.system.nodes[host.name]
         what = "say: what is said of the disk waits for it"
-        return Broken(RULE, f"{host.name} sends {message}, and may not: {what}\n{describe(node)}")
+        return RuleBroken(RULE, f"{host.name} sends {message}, and may not: {what}\n{describe(node)}")
 
-    def _on_chunk(self, host: Host, chunk: SnapshotChunk) -> None:
+    def _on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
         if not chunk.id:
             return
         node = self.system.nodes[host.name]
         ballot = self._records.snapshots.get((host.name, node.life, chunk.slot))
         if ballot is None or node.membership is None:
-            raise Broken(RULE, f"{host.name} sends a snapshot of {chunk.slot}, and has none\n{describe(node)}")
+            raise RuleBroken(RULE, f"{host.name} sends a snapshot of {chunk.slot}, and has none\n{describe(node)}")
         if chunk.ballot is not None and ballot_of(chunk.ballot) < ballot:
-            raise Broken(RULE, f"{host.name} sends {chunk}, which {ballot} decided\n{describe(node)}")
+            raise RuleBroken(RULE, f"{host.name} sends {chunk}, which {ballot} decided\n{describe(node)}")
         snapshot = Snapshot(chunk.slot, ballot)
         offer = Offer(chunk.slot, ballot, node.membership)
         if offer not in self.system.said[host.name]:
@@ -143,7 +140,7 @@ class Validator:
         choices = [*reversed(written), node.disk]
         found = next((fit for before in choices if (fit := _fits(before, start.image)) is not None), None)
         if found is None:
-            raise Broken(
+            raise RuleBroken(
                 RULE, f"{name} starts from a disk that nothing can have left so: {start.image}\n{describe(node)}"
             )
         before, after = found
@@ -158,7 +155,9 @@ class Validator:
         if boot.applied:
             ballot = self._records.snapshots.get((name, node.life, boot.applied))
             if ballot is None:
-                raise Broken(RULE, f"{name} starts from a snapshot of {boot.applied}, and has none\n{describe(node)}")
+                raise RuleBroken(
+                    RULE, f"{name} starts from a snapshot of {boot.applied}, and has none\n{describe(node)}"
+                )
             boot.under[boot.applied] = ballot
 
     def _live(self, name: Name, start: _Start) -> Node:
@@ -173,7 +172,7 @@ class Validator:
 
     # Afterwards.
 
-    def _compare(self, replica: Replica, call: Call) -> None:
+    def _compare(self, replica: Replica, call: ReplicaCall) -> None:
         name, protocol = replica.identity.name, replica.protocol
         node = self.system.nodes[name]
         memory = node.memory
@@ -197,7 +196,7 @@ class Validator:
         if (protocol.log.faulty or memory.faulty or memory.open_from) and not protocol.learning.is_loading:
             differs.extend(_damage_differs(replica, memory))
         if differs:
-            raise Broken(
+            raise RuleBroken(
                 RULE, f"{name} {call.what} {call.message}, and afterwards {'; '.join(differs)}\n{describe(node)}"
             )
 
@@ -215,7 +214,7 @@ def _damage_differs(replica: Replica, memory: Acceptor) -> list[str]:
     ]
 
 
-def _fits(before: Acceptor, image: Image) -> tuple[Acceptor, Acceptor] | None:
+def _fits(before: Acceptor, image: StoredImage) -> tuple[Acceptor, Acceptor] | None:
     """What was written and what is found, if damage and nothing else can have made this of that."""
     snapshot = before.snapshot
     if (0 if image.snapshot is None else image.snapshot[0].slot) != (0 if snapshot is None else snapshot.slot):
