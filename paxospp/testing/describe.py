@@ -89,11 +89,12 @@ def describe_message(message: ProtocolMessage) -> str:
         case Heartbeat():
             if message.leading is None:
                 return f"Heartbeat round={message.round}"
-            served = "" if message.quorum_connected else " unserved"
-            return f"Heartbeat round={message.round} leading={message.leading} decided={message.decided_up_to}{served}"
+            unconnected = "" if message.quorum_connected else " unconnected"
+            leading = f"leading={message.leading} decided={message.decided_up_to}"
+            return f"Heartbeat round={message.round} {leading}{unconnected}"
         case HeartbeatAnswer():
             flags = [] if message.disk_answers else ["disk-hangs"]
-            flags.extend(["served"] if message.quorum_connected else [])
+            flags.extend(["connected"] if message.quorum_connected else [])
             flags.extend([f"lease={message.lease / 1_000_000:g}"] if message.lease else [])
             return " ".join(
                 [f"HeartbeatAnswer round={message.round} promised={message.promised} decided={message.decided}", *flags]
