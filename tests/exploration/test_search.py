@@ -1,4 +1,4 @@
-"""The search visits all that can happen, and finds no broken rule in the engine as it is."""
+"""The search visits everything that can happen, and finds no broken rule in the engine."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_an_exploration_begins_where_a_random_run_reached_a_marker(scope: str) -
     assert findings.violation is None
 
 
-def test_symmetry_visits_one_world_of_each_kind() -> None:
-    """The worlds of a search without it fall into as many kinds as a search with it visits."""
+def test_symmetry_visits_one_world_for_each_key() -> None:
+    """A search with symmetry visits one world for each distinct key of a search without."""
     scope = replace(SCOPES["five"], campaigns=1)
     explorer = Explorer(scope)
     plain = Search(explorer)
