@@ -39,9 +39,7 @@ def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
         ),
     ],
 )
-def test_the_search_finds_a_fault_that_is_put_back(
-    scope: str, states: int, fault: str, rule: str, tmp_path: Path
-) -> None:
+def test_the_search_finds_a_fault_put_back(scope: str, states: int, fault: str, rule: str, tmp_path: Path) -> None:
     story = tmp_path / "story.txt"
     found = explore(
         *("--scope", scope, "--directed", "--states", str(states), "--fault", fault, "--scenario", str(story))

@@ -15,7 +15,7 @@ from paxospp.testing.exploration.story import begin, describe, scenario_of
 from paxospp.testing.exploration.worlds import Action, Explorer, World
 from paxospp.testing.scenario import play
 from paxospp.testing.scenario.verbs import perform
-from paxospp.testing.scenario.world import World as ScenarioWorld
+from paxospp.testing.scenario.world import ScenarioWorld
 
 
 def walk(explorer: Explorer, seed: int, length: int) -> tuple[list[Action], World]:
