@@ -1,4 +1,4 @@
-"""Calls that are drawn from annotations: every type, small domains, and the same calls for the same seed."""
+"""Calls are drawn from annotations: of every type, from small domains, and the same calls for the same seed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Record(msgspec.Struct):
 
 
 class Positive(msgspec.Struct):
-    """Refuses half of what is drawn for it."""
+    """Refuses half of the drawn values."""
 
     amount: int
 
@@ -80,7 +80,7 @@ class Positive(msgspec.Struct):
 
 
 class Chain(msgspec.Struct):
-    """Contains itself without an end."""
+    """Contains itself, without end."""
 
     next: Chain
 

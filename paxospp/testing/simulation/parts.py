@@ -24,7 +24,7 @@ from paxospp.rpc.peers import PeerLinks
 from paxospp.sessions.table import RunOutcome
 from paxospp.state_machine import Context, StateMachine
 from paxospp.storage.contract import DurableState
-from paxospp.testing.machine_checks.comparison import disturb_sets
+from paxospp.testing.machine_checks.state_comparison import disturb_sets
 from paxospp.testing.simulation.calling import WatchedCaller
 from paxospp.testing.simulation.rebirth import loosen
 from paxospp.testing.simulation.storage import VirtualStorage
