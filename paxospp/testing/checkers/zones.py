@@ -52,7 +52,10 @@ class _Cluster:
 
 
 def fits_zones(operations: Sequence[Operation], initial: Hashable = None) -> bool:
-    """Whether the zone check can judge these operations: only puts and gets, no value written twice or equal to the initial one."""
+    """Whether the zone check can judge these operations: only puts and gets, and no value written twice.
+
+    The initial value counts as written once.
+    """
     written = {initial}
     for operation in operations:
         if operation.kind == WRITE and len(operation.arguments) == 2:
