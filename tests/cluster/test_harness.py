@@ -1,4 +1,4 @@
-"""The test cluster itself: it does what it says, with any machine and any storage, in one process or several."""
+"""``Cluster`` does what it says, with any machine and any storage, in one process or several."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LONG = pytest.mark.long
 
 
 class Bank(paxospp.StateMachine):
-    """Accounts that hold 100 together, whatever happens."""
+    """Accounts whose sum is always 100."""
 
     accounts: dict[str, int]
 
@@ -64,7 +64,7 @@ def transfers(random: Random) -> tuple[Any, ...]:
 
 
 class Drifting(paxospp.StateMachine):
-    """A machine that is not the same everywhere: it says which one it is."""
+    """A machine that differs between nodes: it returns the number of its instance."""
 
     number: int
     made: ClassVar[int] = 0
@@ -79,7 +79,7 @@ class Drifting(paxospp.StateMachine):
 
 
 class Raw(paxospp.StateMachine):
-    """A machine in full control: what it was sent, one after another."""
+    """A machine in full control that appends every command to its state."""
 
     def __init__(self) -> None:
         self.log = b""
@@ -110,8 +110,8 @@ class Raw(paxospp.StateMachine):
         pytest.param(SQLITE, True, marks=LONG),
     ],
 )
-def test_any_machine_on_any_storage_keeps_its_word_when_its_leader_is_killed(storage: str, processes: bool) -> None:
-    """The history is held against the machine itself, by search."""
+def test_any_machine_on_any_storage_stays_linearizable_when_its_leader_is_killed(storage: str, processes: bool) -> None:
+    """The search checks the history against the machine itself."""
     if storage == "rocksdb":
         pytest.importorskip("rocksdict")
 
@@ -173,7 +173,7 @@ def test_verbs_act_at_once_and_can_be_awaited(processes: bool) -> None:
     run(main)
 
 
-def test_a_client_of_the_cluster_is_a_client_and_may_speak_to_one_node_alone() -> None:
+def test_a_client_of_the_cluster_may_call_one_node_only() -> None:
     async def main() -> None:
         async with Cluster(3, machine=KeyValue) as cluster:
             async with cluster.client() as client:
@@ -190,9 +190,9 @@ def test_a_client_of_the_cluster_is_a_client_and_may_speak_to_one_node_alone() -
     run(main)
 
 
-def test_what_cannot_be_is_refused_before_anything_starts() -> None:
+def test_invalid_arguments_are_refused_before_anything_starts() -> None:
     class Inside(KeyValue):
-        """No other process could make it."""
+        """A machine that another process cannot load."""
 
     async def refused(match: str, *sizes: int, **options: Any) -> None:
         with pytest.raises(ConfigError, match=match):
@@ -215,7 +215,7 @@ def test_what_cannot_be_is_refused_before_anything_starts() -> None:
     run(main)
 
 
-def test_a_node_that_ends_by_itself_is_told_with_its_last_words() -> None:
+def test_a_node_that_ends_by_itself_is_reported_with_its_last_output() -> None:
     async def main() -> None:
         async with Cluster(1, machine=KeyValue, processes=True) as cluster:
             node = cluster.process("n1")
@@ -243,7 +243,7 @@ def test_replicas_that_differ_are_found() -> None:
 
 
 def test_a_stale_read_of_a_real_cluster_is_found() -> None:
-    """A ``local`` query is allowed to be stale: held against what is not, it is a violation."""
+    """A ``local`` query may be stale, which is a violation of linearizability."""
 
     async def main() -> None:
         history = History()
@@ -266,7 +266,7 @@ def test_a_stale_read_of_a_real_cluster_is_found() -> None:
 
 
 def test_writes_lost_by_a_real_cluster_are_found() -> None:
-    """Nodes that forget at their end found a new cluster when all of them were gone."""
+    """Nodes with volatile storage bootstrap a new cluster after all of them have ended."""
 
     async def main() -> None:
         history = History()

@@ -125,7 +125,7 @@ def test_a_machine_in_full_control_is_checked_with_a_workload() -> None:
     report = check_machine(good.Raw, workload=raw_calls, seeds=range(4))
 
     assert report.restored > 20
-    with pytest.raises(paxospp.ConfigError, match="Raw takes raw bytes: give a workload"):
+    with pytest.raises(paxospp.ConfigError, match="Raw takes raw bytes: pass a workload"):
         check_machine(good.Raw)
 
 
