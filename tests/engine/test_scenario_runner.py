@@ -93,7 +93,7 @@ def test_a_command_that_cannot_be_done_says_why(command: str, fault: str) -> Non
 
 def test_a_scenario_begins_with_a_cluster() -> None:
     for command in ("campaign n1", "deliver n1->n2", "show", "run 1"):
-        with pytest.raises(ScenarioError, match="there is no cluster yet"):
+        with pytest.raises(ScenarioError, match="no cluster was made yet"):
             tell(command)
 
 

@@ -25,7 +25,7 @@ def test_no_rule_is_broken_up_to_a_depth(scope: str, depth: int) -> None:
 
 def test_a_small_scope_is_exhausted() -> None:
     """One campaign of one node, and one value: every order of its messages."""
-    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), hears=SCOPES["parts"].hears)
+    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), message_kinds=SCOPES["parts"].message_kinds)
     findings = Search(Explorer(scope)).run(transitions=100_000)
 
     assert findings.is_exhausted
@@ -76,7 +76,7 @@ def test_nodes_that_campaign_or_are_fetched_from_are_not_interchangeable() -> No
 
 @pytest.mark.parametrize("order", Order)
 def test_every_order_visits_the_same_worlds(order: Order) -> None:
-    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), hears=SCOPES["parts"].hears)
+    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), message_kinds=SCOPES["parts"].message_kinds)
     breadth = Search(Explorer(scope)).run()
 
     findings = Search(Explorer(scope), order=order).run()

@@ -23,8 +23,8 @@ from paxospp.testing.exploration.working import EVEN, Listener, WorkingNode
 class Nodes:
     """All states of nodes met so far, and all messages they sent, each once."""
 
-    def __init__(self, participants: Participants, hears: frozenset[type], *, is_synced: bool) -> None:
-        """Keep only messages of the kinds in ``hears``; ``is_synced``: a write returns in the step that makes it."""
+    def __init__(self, participants: Participants, message_kinds: frozenset[type], *, is_synced: bool) -> None:
+        """Keep messages of these kinds only; ``is_synced``: a write returns in the step that makes it."""
         self.participants = participants
         self.known: list[NodeState] = []
         """Every state of a node, by its number."""
@@ -32,7 +32,7 @@ class Nodes:
         """Every message, by its number."""
         self.steps_taken = 0
         """How many steps were computed: at most one for each event in each state."""
-        self._hears = hears
+        self._message_kinds = message_kinds
         self._is_synced = is_synced
         self._nodes: dict[Hashable, NodeState] = {}
         self._numbers: dict[MessageInFlight, int] = {}
@@ -85,7 +85,7 @@ class Nodes:
         if isinstance(message, (Promise, Accepted)):
             dead = protocol.own_ballot != message.ballot
             dead |= isinstance(message, Accepted) and message.slot <= node.replica.decided
-        elif isinstance(message, Prepare) and self._is_synced and Nack not in self._hears:
+        elif isinstance(message, Prepare) and self._is_synced and Nack not in self._message_kinds:
             dead = protocol.acceptor.promised is not None and protocol.acceptor.promised > message.ballot
         node.dead[number] = dead
         return dead
@@ -127,7 +127,7 @@ class Nodes:
             sends=tuple(
                 self.number_of(MessageInFlight(send.to, replica.sender, send.message))
                 for send in work.sends
-                if before is None or type(send.message) in self._hears
+                if before is None or type(send.message) in self._message_kinds
             ),
             held=tuple(work.held_facts),
             answers=tuple(work.answers),

@@ -49,7 +49,7 @@ class ExplorationScope:
     nodes: int = 3
     alpha: int = 2
     chunk_bytes_max: int = 1 << 20
-    hears: frozenset[type] = PHASES | HEARTBEATS
+    message_kinds: frozenset[type] = PHASES | HEARTBEATS
     campaigners: tuple[str, ...] = ()
     """The nodes that may campaign; empty: all of them."""
     crashers: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ _ALL = (
     ExplorationScope(
         name="plain",
         about="two campaigns and one value, in a cluster where nothing has happened yet",
-        hears=PHASES | HEARTBEATS | REFUSALS,
+        message_kinds=PHASES | HEARTBEATS | REFUSALS,
         campaigns=2,
         proposals=1,
     ),
@@ -20,7 +20,7 @@ _ALL = (
         name="five",
         about="two of five nodes campaign; the other three are interchangeable",
         nodes=5,
-        hears=PHASES,
+        message_kinds=PHASES,
         campaigners=("n1", "n2"),
         campaigns=2,
         proposals=1,
@@ -28,7 +28,7 @@ _ALL = (
     ExplorationScope(
         name="crash",
         about="writes that take time, and a crash, while two nodes campaign",
-        hears=PHASES | HEARTBEATS,
+        message_kinds=PHASES | HEARTBEATS,
         is_synced=False,
         campaigners=("n1", "n2"),
         crashers=("n2", "n3"),
@@ -40,7 +40,7 @@ _ALL = (
         name="parts",
         about="answers to a Prepare in several parts, and copies of messages; n2 and n3 hold two slots",
         chunk_bytes_max=1,
-        hears=PHASES,
+        message_kinds=PHASES,
         begins_with=(
             *_N2_LEADS,
             "propose n2",
@@ -56,7 +56,7 @@ _ALL = (
     ExplorationScope(
         name="damage",
         about="a record or the end of a log is lost; n2 leads, and nothing is proposed yet",
-        hears=PHASES | HEARTBEATS | ANSWERS,
+        message_kinds=PHASES | HEARTBEATS | ANSWERS,
         loses_ends=True,
         campaigners=("n1", "n3"),
         crashers=("n3",),
@@ -69,7 +69,7 @@ _ALL = (
     ExplorationScope(
         name="snapshot",
         about="leaders and candidates install snapshots; n2 has decided slot 2 with n3, and n1 knows nothing of it",
-        hears=PHASES | CATCH_UP,
+        message_kinds=PHASES | CATCH_UP,
         begins_with=(
             *_N2_LEADS,
             "propose n2",

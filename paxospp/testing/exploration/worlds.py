@@ -71,7 +71,7 @@ class Explorer:
         self.names = sorted(self.participants.settings)
         self.size = len(self.names)
         self._place = {name: place for place, name in enumerate(self.names)}
-        self.nodes = Nodes(self.participants, scope.hears, is_synced=scope.is_synced)
+        self.nodes = Nodes(self.participants, scope.message_kinds, is_synced=scope.is_synced)
         self._options: dict[int, list[Action]] = {}
         self._targets: list[int] = []
         """The index of the node that each message goes to, by the message's number."""
@@ -127,17 +127,19 @@ class Explorer:
         entry. Only messages that starting nodes send are in flight.
         """
         nodes: list[NodeState] = []
-        said: list[int] = []
-        hears = self.scope.hears
+        sent: list[int] = []
+        message_kinds = self.scope.message_kinds
         for name, (disk, replica, applied_under) in zip(self.names, states, strict=True):
             if replica is not None:
                 nodes.append(self.nodes.adopt(replica, disk, applied_under))
             else:
                 step = self.nodes.begin(name, disk)
                 nodes.append(step.node)
-                said.extend(number for number in step.sends if type(self.nodes.messages[number].message) in hears)
+                said.extend(
+                    number for number in step.sends if type(self.nodes.messages[number].message) in message_kinds
+                )
         self._learn_messages()
-        return self._put(self.world(nodes, facts, said), self.size + 1, self._budgets.number(self.scope.budgets))
+        return self._put(self.world(nodes, facts, sent), self.size + 1, self._budgets.number(self.scope.budgets))
 
     def world(self, nodes: Sequence[NodeState], facts: Sequence[Fact], messages: Sequence[int]) -> World:
         """Return the world of these nodes, facts and messages in flight."""

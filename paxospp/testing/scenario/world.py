@@ -83,7 +83,7 @@ class ScenarioWorld:
             ScenarioError: no cluster was made yet.
         """
         if not self.hosts:
-            raise ScenarioError("there is no cluster yet: begin with a line such as 'cluster 3'")
+            raise ScenarioError("no cluster was made yet: begin with a line such as 'cluster 3'")
         return self.hosts
 
     def host(self, name: str) -> ScenarioHost:

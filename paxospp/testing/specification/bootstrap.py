@@ -18,7 +18,7 @@ def wipe(step: ModelStep) -> None:
     step.node = ModelNode(incarnation=incarnation, clock=node.clock, membership=membership)
 
 
-def founding_held(reports: Mapping[Name, AcceptorReport]) -> ModelMembership | None:
+def recovered_membership(reports: Mapping[Name, AcceptorReport]) -> ModelMembership | None:
     """Return the membership in slot 1 of the highest ballot among these answers; None if none holds one."""
     held = [report.entries[FOUNDING_SLOT] for report in reports.values() if FOUNDING_SLOT in report.entries]
     value = max(held, key=lambda entry: entry.ballot).value if held else None
@@ -26,31 +26,31 @@ def founding_held(reports: Mapping[Name, AcceptorReport]) -> ModelMembership | N
     return value
 
 
-def needs_founding_promises(step: ModelStep, reports: Mapping[Name, AcceptorReport]) -> None:
+def needs_bootstrap_promises(step: ModelStep, reports: Mapping[Name, AcceptorReport]) -> None:
     """Require *none* for slot 1 from every node; or if an answer holds a membership, promises of a quorum of it.
 
     Without a membership no smaller set is enough: a node that was not asked may belong to a cluster already.
     """
-    held = founding_held(reports)
+    held = recovered_membership(reports)
     clean = {
         name: report
         for name, report in reports.items()
         if report.decided < FOUNDING_SLOT and not report.is_faulty(FOUNDING_SLOT)
     }
     if held is None:
-        everybody = clean.keys() >= set(step.system.names)
-        step.needs("bootstrap: a promise from every node", everybody)
+        everyone = clean.keys() >= set(step.system.names)
+        step.needs("bootstrap: a promise from every node", everyone)
     else:
         listed = [name for name, report in clean.items() if held.has(name, report.incarnation)]
         step.needs("bootstrap: promises from a quorum of the recovered membership", held.is_quorum(listed))
 
 
-def needs_founding_value(step: ModelStep, reports: Mapping[Name, AcceptorReport], slot: int, value: Value) -> None:
+def needs_bootstrap_value(step: ModelStep, reports: Mapping[Name, AcceptorReport], slot: int, value: Value) -> None:
     """Allow only slot 1, with the membership that an answer holds, or else one of the incarnations that promised."""
     if slot != FOUNDING_SLOT:
         step.needs("bootstrap: only slot 1 until it is decided", False)
         return
-    held = founding_held(reports)
+    held = recovered_membership(reports)
     if held is not None:
         step.needs("bootstrap: the recovered membership", value == held)
     else:
@@ -60,7 +60,7 @@ def needs_founding_value(step: ModelStep, reports: Mapping[Name, AcceptorReport]
         step.needs("bootstrap: a membership of the incarnations that promised", value.voters == incarnations)
 
 
-def needs_to_stand_in(step: ModelStep, slot: int, value: Value) -> None:
+def needs_own_incarnation(step: ModelStep, slot: int, value: Value) -> None:
     """Allow only slot 1, with a membership that lists this incarnation."""
     if slot != FOUNDING_SLOT:
         step.needs("bootstrap: only slot 1 until it is decided", False)

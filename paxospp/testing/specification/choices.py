@@ -135,9 +135,9 @@ def _takes_the_lead(
     state: Explored, scope: ModelScope, name: int, node: ModelNode, role: ModelCampaigning
 ) -> Iterator[Choice]:
     sent = [answers_to(state, sender) for sender in state.names]
-    everybody = len(sent)
-    for size in {everybody // 2, everybody // 2 + 1, *((everybody,) if scope.founds else ())}:
-        for senders in combinations(range(everybody), size):
+    everyone = len(sent)
+    for size in {everyone // 2, everyone // 2 + 1, *((everyone,) if scope.founds else ())}:
+        for senders in combinations(range(everyone), size):
             for answers in product(*(sent[sender] for sender in senders)):
                 told = dict(zip(senders, answers, strict=True))
                 yield Choice(name, f"leads on {list(told)}", lambda step, t=told: phase_1.lead(step, t))  # type: ignore[misc]

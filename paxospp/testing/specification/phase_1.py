@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from paxospp.testing.specification.bootstrap import needs_founding_promises
+from paxospp.testing.specification.bootstrap import needs_bootstrap_promises
 from paxospp.testing.specification.leases import needs_no_lease
 from paxospp.testing.specification.messages import AcceptorReport, ModelPrepare, ModelPromise, Name
 from paxospp.testing.specification.state import ModelCampaigning, ModelFollowing, ModelLeading
@@ -122,7 +122,7 @@ def lead(step: ModelStep, answers: Mapping[Name, Sequence[ModelPromise]]) -> Non
         raise NotAllowedError("lead: only a candidate")
     reports = Map((sender, assemble(step, sender, parts)) for sender, parts in answers.items())
     if node.membership is None:
-        needs_founding_promises(step, reports)
+        needs_bootstrap_promises(step, reports)
     else:
         for sender, report in reports.items():
             step.needs("count: only incarnations that vote", node.membership.has(sender, report.incarnation))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from paxospp.testing.specification.bootstrap import needs_founding_value, needs_to_stand_in
+from paxospp.testing.specification.bootstrap import needs_bootstrap_value, needs_own_incarnation
 from paxospp.testing.specification.messages import AcceptorReport, ModelAccept, ModelAccepted, Name, Value
 from paxospp.testing.specification.state import FOUNDING_SLOT, ModelAcceptor, ModelLeading, ModelNode
 from paxospp.testing.specification.step import ModelStep, NotAllowedError
@@ -20,9 +20,9 @@ def propose(step: ModelStep, slot: int, value: Value, *, accepts: bool = True) -
     step.needs("propose: no higher ballot was met", node.met is None or node.met <= role.ballot)
     step.needs("propose: one value per slot and ballot", role.proposed.get(slot, value) == value)
     if node.membership is None:
-        needs_founding_value(step, role.reports, slot, value)
+        needs_bootstrap_value(step, role.reports, slot, value)
     else:
-        needs_room(step, role, slot)
+        needs_open_window(step, role, slot)
         needs_value(step, role, slot, value, node.membership)
     step.become(role=role._replace(proposed=role.proposed.set(slot, value)))
     step.sends.append(ModelAccept(role.ballot, slot, value))
@@ -30,7 +30,7 @@ def propose(step: ModelStep, slot: int, value: Value, *, accepts: bool = True) -
         step.write(_accepting(step, role.ballot, slot, value), ModelAccepted(node.incarnation, role.ballot, slot))
 
 
-def needs_room(step: ModelStep, role: ModelLeading, slot: int) -> None:
+def needs_open_window(step: ModelStep, role: ModelLeading, slot: int) -> None:
     """Rule 7: propose at most alpha slots above the highest slot up to which everything is known decided."""
     assert step.node.membership is not None
     step.needs("propose: at most alpha above decided", slot <= step.node.decided + step.node.membership.alpha)
@@ -68,7 +68,7 @@ def accept(step: ModelStep, sender: Name, message: ModelAccept) -> None:
     node, ballot = step.node, message.ballot
     step.receive(sender, message)
     if node.membership is None:
-        needs_to_stand_in(step, message.slot, message.value)
+        needs_own_incarnation(step, message.slot, message.value)
     step.needs("accept: only a voter", step.votes)
     step.needs("accept: nothing below the promise", node.memory.promised is None or node.memory.promised <= ballot)
     step.meet(ballot)
