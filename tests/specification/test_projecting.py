@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from paxospp.testing.simulation.validation.projecting import faulty_of, in_one_way
-from paxospp.testing.specification.damage import is_left_of
+from paxospp.testing.specification.damage import may_be_damaged_copy
 from paxospp.testing.specification.messages import AcceptorReport
 from paxospp.testing.specification.state import ModelAcceptor
 from paxospp.testing.specification.values import Map, ModelBallot, Pvalue
@@ -34,31 +34,31 @@ def test_an_open_end_that_leaves_out_an_empty_slot_differs() -> None:
 
 def test_damage_can_make_a_slot_faulty() -> None:
     found = replace(WRITTEN, entries=HELD.without([3]), faulty=frozenset({3}))
-    assert is_left_of(found, WRITTEN)
+    assert may_be_damaged_copy(found, WRITTEN)
 
 
 def test_damage_can_leave_an_open_end() -> None:
-    assert is_left_of(replace(WRITTEN, entries=HELD.without([3, 4]), open_from=3), WRITTEN)
+    assert may_be_damaged_copy(replace(WRITTEN, entries=HELD.without([3, 4]), open_from=3), WRITTEN)
 
 
 def test_damage_does_not_remove_a_slot_unnoticed() -> None:
-    assert not is_left_of(replace(WRITTEN, entries=HELD.without([3])), WRITTEN)
+    assert not may_be_damaged_copy(replace(WRITTEN, entries=HELD.without([3])), WRITTEN)
 
 
 def test_damage_does_not_restore_an_older_promise() -> None:
-    assert not is_left_of(replace(WRITTEN, promised=ModelBallot(2, "n1", 1)), WRITTEN)
+    assert not may_be_damaged_copy(replace(WRITTEN, promised=ModelBallot(2, "n1", 1)), WRITTEN)
 
 
 def test_damage_does_not_change_a_value() -> None:
     found = replace(WRITTEN, entries=HELD.set(3, Pvalue(BALLOT, "another")))
-    assert not is_left_of(found, WRITTEN)
+    assert not may_be_damaged_copy(found, WRITTEN)
 
 
 def test_damage_does_not_restore_a_faulty_slot() -> None:
     damaged = replace(WRITTEN, entries=HELD.without([3]), faulty=frozenset({3}))
-    assert not is_left_of(WRITTEN, damaged)
+    assert not may_be_damaged_copy(WRITTEN, damaged)
 
 
 def test_damage_that_was_known_does_not_end_by_itself() -> None:
     lost = replace(WRITTEN, entries=HELD.without([4]), open_from=4)
-    assert not is_left_of(replace(lost, open_from=0), lost)
+    assert not may_be_damaged_copy(replace(lost, open_from=0), lost)

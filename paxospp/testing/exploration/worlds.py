@@ -135,7 +135,7 @@ class Explorer:
             else:
                 step = self.nodes.begin(name, disk)
                 nodes.append(step.node)
-                said.extend(
+                sent.extend(
                     number for number in step.sends if type(self.nodes.messages[number].message) in message_kinds
                 )
         self._learn_messages()

@@ -27,9 +27,10 @@ def recovered_membership(reports: Mapping[Name, AcceptorReport]) -> ModelMembers
 
 
 def needs_bootstrap_promises(step: ModelStep, reports: Mapping[Name, AcceptorReport]) -> None:
-    """Require *none* for slot 1 from every node; or if an answer holds a membership, promises of a quorum of it.
+    """Require *none* for slot 1 from every node; or, if an answer holds a membership, a quorum of that membership.
 
-    Without a membership no smaller set is enough: a node that was not asked may belong to a cluster already.
+    Without a membership it is not known how many nodes make a quorum: the nodes that were not asked may have
+    bootstrapped a cluster already.
     """
     held = recovered_membership(reports)
     clean = {
@@ -46,7 +47,10 @@ def needs_bootstrap_promises(step: ModelStep, reports: Mapping[Name, AcceptorRep
 
 
 def needs_bootstrap_value(step: ModelStep, reports: Mapping[Name, AcceptorReport], slot: int, value: Value) -> None:
-    """Allow only slot 1, with the membership that an answer holds, or else one of the incarnations that promised."""
+    """Allow a leader without a membership to propose only slot 1.
+
+    The value is the membership that an answer holds, or else one of the incarnations that promised.
+    """
     if slot != FOUNDING_SLOT:
         step.needs("bootstrap: only slot 1 until it is decided", False)
         return
@@ -61,7 +65,7 @@ def needs_bootstrap_value(step: ModelStep, reports: Mapping[Name, AcceptorReport
 
 
 def needs_own_incarnation(step: ModelStep, slot: int, value: Value) -> None:
-    """Allow only slot 1, with a membership that lists this incarnation."""
+    """Allow a node without a membership to accept only slot 1, with a membership that lists its incarnation."""
     if slot != FOUNDING_SLOT:
         step.needs("bootstrap: only slot 1 until it is decided", False)
         return

@@ -272,11 +272,11 @@ def _faults(state: Explored, scope: ModelScope, name: int, node: ModelNode) -> I
             )
     if left.get("damages"):
         for slot in node.memory.entries:
-            for told in (True, False):
+            for noticed in (True, False):
                 yield Choice(
                     name,
                     f"has slot {slot} damaged",
-                    lambda step, s=slot, t=told: _damaged(step, s, told=t),  # type: ignore[misc]
+                    lambda step, s=slot, n=noticed: _damaged(step, s, noticed=n),  # type: ignore[misc]
                     "damages",
                 )
     if left.get("ends"):
@@ -286,8 +286,8 @@ def _faults(state: Explored, scope: ModelScope, name: int, node: ModelNode) -> I
         yield Choice(name, "gets an empty disk", bootstrap.wipe, "wipes")
 
 
-def _damaged(step: ModelStep, slot: int, *, told: bool) -> None:
-    damage.damage(step, [slot], told=told)
+def _damaged(step: ModelStep, slot: int, *, noticed: bool) -> None:
+    damage.damage(step, [slot], noticed=noticed)
     durability.restart(step, step.node.disk, step.node.decided)
 
 

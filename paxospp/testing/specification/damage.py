@@ -12,15 +12,15 @@ from paxospp.testing.specification.step import ModelStep, NotAllowedError
 from paxospp.testing.specification.values import ModelMembership
 
 
-def damage(step: ModelStep, slots: Collection[int], *, told: bool = True) -> None:
+def damage(step: ModelStep, slots: Collection[int], *, noticed: bool = True) -> None:
     """Lose these entries, on disk and in memory; their slots become faulty, unless the damage goes unnoticed.
 
-    ``told`` is whether it is noticed. A damaged slot that is taken for an empty one lets a chosen value be lost.
+    A damaged slot that is taken for an empty one lets a chosen value be lost.
     """
-    step.needs("damage: a damaged slot is not taken for an empty one", told)
+    step.needs("damage: a damaged slot is not taken for an empty one", noticed)
     memory = step.node.memory
     lost = frozenset(slots) & memory.entries.keys()
-    damaged = replace(memory, entries=memory.entries.without(lost), faulty=memory.faulty | (lost if told else set()))
+    damaged = replace(memory, entries=memory.entries.without(lost), faulty=memory.faulty | (lost if noticed else set()))
     step.become(memory=damaged, disk=damaged)
 
 
@@ -33,7 +33,7 @@ def lose_end(step: ModelStep, start: int) -> None:
     step.become(memory=damaged, disk=damaged, decided=min(step.node.decided, start - 1))
 
 
-def is_left_of(found: ModelAcceptor, before: ModelAcceptor) -> bool:
+def may_be_damaged_copy(found: ModelAcceptor, before: ModelAcceptor) -> bool:
     """Whether damage alone can have turned ``before`` into ``found``."""
     kept = all(before.entries.get(slot) == entry for slot, entry in found.entries.items())
     told = all(slot in found.entries or found.is_faulty(slot) for slot in before.entries)
@@ -44,7 +44,7 @@ def is_left_of(found: ModelAcceptor, before: ModelAcceptor) -> bool:
 
 def found_damaged(step: ModelStep, found: ModelAcceptor) -> None:
     """Begin a boot with what damage left of the disk."""
-    step.needs("damage: a damaged slot is not taken for an empty one", is_left_of(found, step.node.disk))
+    step.needs("damage: a damaged slot is not taken for an empty one", may_be_damaged_copy(found, step.node.disk))
     step.become(memory=found, disk=found)
     if not found.knows_members:
         step.become(membership=None)
@@ -72,8 +72,9 @@ def unreadable(step: ModelStep, slots: Collection[int], *, forgets: bool = False
 def vouch(step: ModelStep, to: tuple[Name, int, int] | None = None) -> None:
     """Vouch that no acceptor can have accepted anything above ``decided`` plus alpha.
 
-    An earlier leader may have proposed further. So the leader must have decided everything that its promises
-    reported, and clean answers of a quorum must show that nothing was chosen beyond that.
+    A value accepted further up would mean that an earlier leader knew more slots decided (rule 7). The leader must
+    have decided everything that its promises reported, and a quorum must have given clean answers from its next slot
+    on: then such a decision would be among what they reported. ``DamagedEnd`` in the engine has the whole proof.
     """
     node, role = step.node, step.node.role
     if not isinstance(role, ModelLeading) or node.membership is None:
@@ -115,7 +116,10 @@ def recovered(role: ModelLeading, membership: ModelMembership) -> int:
 
 
 def close(step: ModelStep, sender: Name, message: Vouch) -> None:
-    """Close damage above ``bound``: nothing was accepted there before this boot, so nothing was lost there.
+    """Close damage above ``bound``: the node accepted nothing there before this boot, so it lost nothing there.
+
+    The message must come from a leader that was elected after the boot, or be addressed to it; what an earlier one
+    vouched for says nothing about values that were accepted later.
 
     This also applies to faulty slots that are listed one by one: an earlier Vouch may have closed the damage at a
     higher slot and listed the slots up to it. The lower of two bounds is the tighter one, in either order.

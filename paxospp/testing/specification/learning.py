@@ -50,7 +50,10 @@ def teach(step: ModelStep, slot: int, read: Pvalue | None = None) -> None:
 
 
 def learn(step: ModelStep, sender: Name, decided: ModelDecided) -> None:
-    """Store a decided entry under its ballot, and raise the promise to it; keep an entry held under a higher ballot."""
+    """Store a decided entry under its ballot; an entry that is held under a higher ballot stays.
+
+    The promise rises to the ballot in the same write, so that no accepted ballot exceeds the promise.
+    """
     step.receive(sender, decided)
     step.meet(decided.ballot, "learn: a decided entry's ballot is met")
     memory = step.node.memory

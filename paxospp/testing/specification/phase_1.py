@@ -42,16 +42,15 @@ def ask_again(step: ModelStep, ballot: ModelBallot) -> None:
     step.write(step.node.memory, ModelPrepare(ballot, step.node.membership is None))
 
 
-def promise(
-    step: ModelStep,
-    sender: Name,
-    prepare: ModelPrepare,
-    split: ReportSplitter,
-) -> None:
-    """Promise to accept nothing below the ballot, and report what is held; the answer waits for the disk."""
+def promise(step: ModelStep, sender: Name, prepare: ModelPrepare, split: ReportSplitter) -> None:
+    """Promise to accept nothing below the ballot, and report what is held; the answer waits for the disk.
+
+    An equal ballot is answered again, because the first answer may have been lost.
+    """
     node, ballot = step.node, prepare.ballot
     step.receive(sender, prepare)
     step.needs("promise: only a voter", step.votes)
+    # A node that knows no membership may have lost its disk: what it reports as none, it may have accepted before.
     step.needs("promise: before bootstrap, only to a bootstrap Prepare", node.membership is not None or prepare.founds)
     step.needs("promise: nothing below the promise", node.memory.promised is None or node.memory.promised <= ballot)
     needs_no_lease(step, ballot)
@@ -103,9 +102,8 @@ def assemble(step: ModelStep, sender: Name, parts: Sequence[ModelPromise]) -> Ac
         step.receive(sender, part)
         step.needs("count: promises to exactly this ballot", part.ballot == role.ballot)
     step.needs("count: all parts of an answer", {part.part for part in parts} == set(range(parts[0].parts)))
-    step.needs(
-        "count: parts of one answer", len({(part.report.incarnation, part.answer, part.parts) for part in parts}) == 1
-    )
+    answers = {(part.report.incarnation, part.answer, part.parts) for part in parts}
+    step.needs("count: parts of one answer", len(answers) == 1)
     return joined(parts)
 
 
@@ -133,8 +131,8 @@ def lead(step: ModelStep, answers: Mapping[Name, Sequence[ModelPromise]]) -> Non
 def count_late(step: ModelStep, sender: Name, parts: Sequence[ModelPromise]) -> None:
     """Count a promise that arrives after the node took the lead; it replaces an earlier answer of its sender.
 
-    If the sender's log was damaged in between, the earlier answer still counts too. It reported everything that its
-    sender had accepted under lower ballots, and the promise has kept out any more of that since.
+    If the sender's log was damaged in between, the earlier answer still counts too: it reported everything that its
+    sender had accepted under lower ballots, and since then the promise has kept it from accepting more of that.
     """
     role = step.node.role
     if not isinstance(role, ModelLeading):

@@ -31,7 +31,7 @@ def propose(step: ModelStep, slot: int, value: Value, *, accepts: bool = True) -
 
 
 def needs_open_window(step: ModelStep, role: ModelLeading, slot: int) -> None:
-    """Rule 7: propose at most alpha slots above the highest slot up to which everything is known decided."""
+    """Rule 7: propose at most alpha slots above ``decided``; ``damage.vouch`` relies on that."""
     assert step.node.membership is not None
     step.needs("propose: at most alpha above decided", slot <= step.node.decided + step.node.membership.alpha)
 
@@ -39,7 +39,8 @@ def needs_open_window(step: ModelStep, role: ModelLeading, slot: int) -> None:
 def needs_value(step: ModelStep, role: ModelLeading, slot: int, value: Value, membership: ModelMembership) -> None:
     """Rule 2: a quorum gave clean answers about the slot, and ``value`` is the one of the highest ballot among them.
 
-    Any quorum will do: an answer outside it, such as a late one, does not constrain the value.
+    A value that is chosen under a lower ballot was accepted by a member of every quorum, so the answers contain it. Any
+    quorum will do: an answer outside it, such as a late one, does not constrain the value.
     """
     clean = [(name, report) for name, report in role.counted if is_clean(step, report, slot)]
     step.needs("propose: clean answers from a quorum", membership.is_quorum({name for name, _ in clean}))
@@ -55,7 +56,11 @@ def needs_value(step: ModelStep, role: ModelLeading, slot: int, value: Value, me
 
 
 def is_clean(step: ModelStep, report: AcceptorReport, slot: int) -> bool:
-    """Whether the report says *accepted* or *none* of the slot, rather than *faulty* or *decided*."""
+    """Whether the report says *accepted* or *none* of the slot, rather than *faulty* or *decided*.
+
+    A report has no entries for slots that its acceptor lost, trimmed or knows decided, although it may have accepted
+    values there.
+    """
     if slot <= report.decided or slot < report.first:
         return step.lacks("propose: decided is not clean")
     if report.is_faulty(slot):
@@ -72,9 +77,8 @@ def accept(step: ModelStep, sender: Name, message: ModelAccept) -> None:
     step.needs("accept: only a voter", step.votes)
     step.needs("accept: nothing below the promise", node.memory.promised is None or node.memory.promised <= ballot)
     step.meet(ballot)
-    step.write(
-        _accepting(step, ballot, message.slot, message.value), ModelAccepted(node.incarnation, ballot, message.slot)
-    )
+    accepted = ModelAccepted(node.incarnation, ballot, message.slot)
+    step.write(_accepting(step, ballot, message.slot, message.value), accepted)
 
 
 def _accepting(step: ModelStep, ballot: ModelBallot, slot: int, value: Value) -> ModelAcceptor:
@@ -91,7 +95,10 @@ def storing(acceptor: ModelAcceptor, slot: int, entry: Pvalue) -> ModelAcceptor:
 
 
 def decide(step: ModelStep, slot: int, acceptances: Collection[tuple[Name, ModelAccepted]]) -> None:
-    """Decide the value of a slot that a quorum has accepted under exactly the leader's ballot."""
+    """Decide the value of a slot that a quorum has accepted under exactly the leader's ballot.
+
+    Acceptances under different ballots do not add up to a quorum, because their values may differ.
+    """
     node, role = step.node, step.node.role
     if not isinstance(role, ModelLeading):
         raise NotAllowedError("decide: only a leader")

@@ -218,4 +218,4 @@ def _fits(before: ModelAcceptor, image: Image) -> tuple[ModelAcceptor, ModelAcce
     if (0 if image.snapshot is None else image.snapshot[0].slot) != (0 if snapshot is None else snapshot.slot):
         return None
     found = acceptor_of(image, snapshot)
-    return (before, found) if damage.is_left_of(found, before) else None
+    return (before, found) if damage.may_be_damaged_copy(found, before) else None
