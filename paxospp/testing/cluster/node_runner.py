@@ -1,4 +1,4 @@
-"""What a cluster needs of the class that runs its nodes, and what the nodes are started with."""
+"""The interface of the classes that run the nodes of a cluster, and the settings of these nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NodeEndedError(PaxosppError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlan:
-    """What the nodes of a cluster are started with."""
+    """The settings with which the nodes of a cluster are started."""
 
     directory: Path
     machine: Callable[[], StateMachine] | str

@@ -1,4 +1,4 @@
-"""What the nodes of a cluster need: free ports, a storage URL each, and a machine that another process can load."""
+"""Free ports, storage URLs and machines for the nodes of a cluster."""
 
 from __future__ import annotations
 

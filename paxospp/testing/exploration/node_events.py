@@ -1,4 +1,4 @@
-"""What can happen to a node, the nodes that take part, and the messages in flight."""
+"""The events that can happen to a node, the nodes that take part, and the messages in flight."""
 
 from __future__ import annotations
 

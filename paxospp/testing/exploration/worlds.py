@@ -105,9 +105,9 @@ class Explorer:
         self._learn_messages()
         for number in waiting:
             # The first heartbeats make the nodes known to each other and have no other effect.
-            heard = self.take((*world, number), self._deliveries[number])
-            if heard is not None:
-                world = self._put(world, self._targets[number], heard[1].node.number)
+            delivered = self.take((*world, number), self._deliveries[number])
+            if delivered is not None:
+                world = self._put(world, self._targets[number], delivered[1].node.number)
         return world
 
     def bound(self, world: World) -> World:

@@ -34,7 +34,7 @@ class LoadingEndsError(BaseException):
 
 @dataclass(slots=True)
 class Request:
-    """What the parent asks for."""
+    """A request of the parent: which machine to load, which logs to apply, and in which surroundings."""
 
     path: list[str]
     """The parent's ``sys.path``."""

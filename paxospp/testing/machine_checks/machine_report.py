@@ -54,7 +54,7 @@ class MachineCheckError(AssertionError):
 
 @dataclass(slots=True)
 class MachineReport:
-    """What ``check_machine`` checked on a machine in which it found no problem.
+    """A report of ``check_machine`` on a machine in which it found no problem.
 
     Attributes:
         machine: the name of the class.

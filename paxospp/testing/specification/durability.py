@@ -1,4 +1,4 @@
-"""What may leave when: writes that return, and crashes that lose those that have not."""
+"""Writes that return, so that messages may leave, and crashes that lose those that have not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold in every state, of all nodes and all messages ever sent.
+"""The invariants, which must hold in every state: statements about all nodes and all messages ever sent.
 
 Most invariants are stronger than agreement and fail sooner: each states what one step of the proof establishes.
 """

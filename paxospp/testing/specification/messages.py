@@ -27,7 +27,7 @@ class ModelPrepare:
 
 
 class AcceptorReport(NamedTuple):
-    """What an acceptor reports in its answer to a Prepare (rule 2)."""
+    """The content of an answer to a Prepare (rule 2)."""
 
     incarnation: int
     decided: int

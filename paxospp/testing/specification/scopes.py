@@ -61,7 +61,7 @@ _CHOOSES = ("n1 proposes v1 in 2 under 1", "n2 accepts v1 in 2 under 1", "n1 dec
 _ROUND = ("n1 begins a round", "n2 grants the round of n1")
 _TICKS = ("n1 the clock ticks", "n2 the clock ticks", "n3 the clock ticks")
 _CHOSEN = (*_LEADS, *_CHOOSES)
-"""Slot 2 is chosen under ballot 1 by n1 and n2; n1 knows it, and n3 has heard nothing."""
+"""Slot 2 is chosen under ballot 1 by n1 and n2; n1 knows it, and n3 has received nothing."""
 _CHOSEN_TWICE = (*_CHOSEN, "n1 proposes v1 in 3 under 1", "n2 accepts v1 in 3 under 1", "n1 decides 3")
 _CHOSEN_THRICE = (*_CHOSEN_TWICE, "n1 proposes v1 in 4 under 1", "n2 accepts v1 in 4 under 1", "n1 decides 4")
 
@@ -356,4 +356,4 @@ NOT_NEEDED: Mapping[str, str] = {
     "learn: only slots that the announcement covers": "no other slots are tried",
     "restart: no slot is newly decided": "no other slots are tried",
 }
-"""Guards that no exploration needs, and why not; real runs are held against them all the same."""
+"""Guards that no exploration needs, and why not; real runs are checked against them nevertheless."""
