@@ -13,7 +13,7 @@ import paxospp
 from paxospp.config import NodeConfig
 from paxospp.model import NodeId
 from paxospp.node import Node
-from paxospp.testing.cluster.places import free_ports
+from paxospp.testing.cluster.provisioning import free_ports
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from paxospp.testing.cluster.places import free_ports
+from paxospp.testing.cluster.provisioning import free_ports
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 KV_STORE = EXAMPLES / "kv_store"

@@ -60,7 +60,7 @@ def test_every_verb_says_how_it_is_written_when_too_much_is_said(verb: str) -> N
         ("settings n1", "usage: settings alpha=2"),
         ("settings alpa=3", "'alpa' is not a setting; did you mean 'alpha'?"),
         ("settings alpha=few", "alpha: 'few' is not of type int"),
-        ("settings alpha=3 four", "'four' is not a setting: write name=value"),
+        ("settings alpha=3 four", "'four' is not a setting: use NAME=VALUE"),
         ("read n1 seven", "'seven' is not a number of a read"),
         ("read n1 7 leese", "'leese' does not confirm a read; did you mean 'lease'?"),
         ("lease soon", "'soon' is not a time in seconds"),
@@ -68,21 +68,21 @@ def test_every_verb_says_how_it_is_written_when_too_much_is_said(verb: str) -> N
         ("wait inf", "'inf' is not a time in seconds"),
         ("deliver", "say which messages"),
         ("deliver n1->n9", "'n9' is not a node; known: n1, n2, n3"),
-        ("deliver n1->n2 Acept", "'Acept' names no message; did you mean 'Accept'?"),
+        ("deliver n1->n2 Acept", "'Acept' does not select messages; did you mean 'Accept'?"),
         ("deliver Accept slit=3", "no message has a field 'slit'; did you mean 'slot'?"),
         ("deliver Accept and", "say which messages"),
         ("deliver among n1", "among: name two nodes or more"),
-        ("deliver n1->n2 Accept", "no such message waits; waiting: none but heartbeats"),
-        ("only Accept first", "a standing rule cannot count messages"),
+        ("deliver n1->n2 Accept", "no such message waits; waiting: only heartbeats"),
+        ("only Accept first", "a standing rule cannot select by position"),
         ("all Accept", "usage: all except SELECTION · all"),
         ("persist n1 oldest n2", "'oldest' is not a node"),
-        ("rollback n1 99", "the disk of n1 has 2 writes only"),
-        ("damage n1 0", "'0' is not a slot: use a number from 1 on"),
+        ("rollback n1 99", "the disk of n1 has only 2 writes"),
+        ("damage n1 0", "'0' is not a slot: use a number of 1 or more"),
         ("damage n1 5..3", "'5..3': the last slot is below the first"),
         ("snapshot n1 2", "n1 has applied the slots up to 1, not up to 2"),
-        ("snapshot n1 1 4", "a snapshot up to slot 1 cannot stand for the slots below 4"),
+        ("snapshot n1 1 4", "a snapshot up to slot 1 does not cover all slots below 4"),
         ("lose n1", "n1 has no snapshot to lose"),
-        ("heartbeats maybe", "heartbeats are on or off, not 'maybe'"),
+        ("heartbeats maybe", "heartbeats: 'maybe' is not 'on' or 'off'"),
     ],
 )
 def test_a_command_that_cannot_be_done_says_why(command: str, fault: str) -> None:
@@ -93,7 +93,7 @@ def test_a_command_that_cannot_be_done_says_why(command: str, fault: str) -> Non
 
 def test_a_scenario_begins_with_a_cluster() -> None:
     for command in ("campaign n1", "deliver n1->n2", "show", "run 1"):
-        with pytest.raises(ScenarioError, match="there is no cluster yet"):
+        with pytest.raises(ScenarioError, match="no cluster was made yet"):
             tell(command)
 
 
@@ -456,7 +456,7 @@ def test_a_snapshot_that_nobody_has_cannot_be_installed() -> None:
 def test_a_machine_that_was_never_shown_what_its_log_lost_takes_no_snapshot() -> None:
     scenario = led()
     tell("propose n1 a", "propose n1 b", "stabilize", "run 0.1", "crash n2", "trim n2 3", "start n2", scenario=scenario)
-    with pytest.raises(ScenarioError, match="'snapshot n2 3': this machine cannot tell what slot 1 did to it"):
+    with pytest.raises(ScenarioError, match="'snapshot n2 3': this machine does not have the value of slot 1"):
         scenario.run("snapshot n2 3")
 
 
