@@ -1,10 +1,10 @@
-"""What all tests share: how many processes run them, and where their child processes keep compiled code.
+"""Shared by all tests: how many processes run them, where child processes keep compiled code, a directory in memory.
 
-A plain ``pytest`` runs them in two processes, because half of them mostly wait for a cluster. If you name tests, they
-run in one, where a debugger can reach them.
+A plain ``pytest`` uses two processes, because half of the tests mostly wait for a cluster. Tests that you name run in
+one process, where a debugger can reach them.
 
-The tests start hundreds of processes, and each would compile the whole package again. So they share one place for
-compiled code, even if the environment forbids writing any.
+The tests start hundreds of child processes, each of which would compile the whole package again. So they share one
+directory of compiled code, even if the environment forbids writing it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,10 +25,24 @@ _WORKERS = 2
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    is_worker = hasattr(config, "workerinput")  # which is asked this as well
+    is_worker = hasattr(config, "workerinput")  # this hook runs in the worker processes too
     is_plain = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
     if is_plain and not is_worker and getattr(config.option, "numprocesses", 0) is None:
         config.option.numprocesses = _WORKERS
+
+
+@pytest.fixture
+def ram(tmp_path: Path) -> Iterator[Path]:
+    """Yield a directory in memory where the system has one, so that syncs are cheap and never slow.
+
+    Some tests open a store hundreds of times. Others assert which node leads under load, and a leader
+    steps down if one of its writes takes two election time-outs.
+    """
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory)
 
 
 def pytest_configure(config: pytest.Config) -> None:

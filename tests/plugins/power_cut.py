@@ -4,9 +4,9 @@ While a ``Watch`` is active, each call that changes something below one director
 recorded. Afterwards the disk can be rebuilt as a power cut at any moment may leave it: each unsynced
 512-byte piece of a file is there or not, and so is each name whose directory was not synced.
 
-``fail_next`` makes one write stop half way, or one sync fail as disks do: the data that it should have
-written is lost for good, still reads back correctly, and the next sync succeeds. This module contains
-no assertions.
+``fail_next`` makes one write stop half way, or one sync fail as it does on a real disk: the data that the
+sync should have written is lost for good but still reads back correctly, and the next sync succeeds. This
+module contains no assertions.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _after(content: bytes, pending: Sequence[tuple[int, bytes | None]]) -> bytes
 
 
 class Watch:
-    """Records what is done below ``root``, event by event."""
+    """Record what is done below ``root``, event by event."""
 
     def __init__(self, root: Path) -> None:
         self._root = str(root) + "/"

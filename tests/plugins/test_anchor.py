@@ -1,4 +1,4 @@
-"""The anchor: what it says about the batches that a store found, and when its copies are written and synced."""
+"""The anchor: how it judges the batches that a store found at load, and when its copies are written and synced."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_batches_are_numbered_from_one_and_know_what_is_undecided(tmp_path: Path
     anchor.close()
 
 
-def test_a_stamp_survives_its_bytes_and_no_damage_to_them(tmp_path: Path) -> None:
+def test_a_stamp_round_trips_through_bytes_and_any_flipped_bit_is_refused(tmp_path: Path) -> None:
     stamp = Stamp(2**64 - 1, 2**63, 2**32 - 1, Slot(2**62), 7, Slot(3))
     data = stamp.to_bytes()
     assert Stamp.from_bytes(data) == stamp
@@ -98,7 +98,7 @@ def test_a_stamp_survives_its_bytes_and_no_damage_to_them(tmp_path: Path) -> Non
             Stamp.from_bytes(wrong)
 
 
-def test_all_that_was_anchored_is_there_again(tmp_path: Path) -> None:
+def test_everything_that_was_anchored_is_recovered(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     for round in (1, 2, 3):
         stamp = persisted(anchor, accepted(round), round)
@@ -112,7 +112,7 @@ def test_all_that_was_anchored_is_there_again(tmp_path: Path) -> None:
     anchor.close()
 
 
-def test_a_batch_above_the_anchor_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_batch_newer_than_the_anchor_is_accepted_as_found(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     persisted(anchor, accepted(1), 1)
     unsynced = anchor.stamp_batch(accepted(2), checksum=2)
@@ -123,7 +123,7 @@ def test_a_batch_above_the_anchor_is_taken_as_it_is(tmp_path: Path) -> None:
     anchor.close()
 
 
-def test_missing_batches_are_slots_from_the_lowest_undecided_one_on(tmp_path: Path) -> None:
+def test_missing_batches_make_slots_faulty_from_the_lowest_undecided_one(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     early = persisted(anchor, accepted(1, 2, 3, decided=2), 1)
     late = persisted(anchor, accepted(4), 2)
@@ -133,11 +133,11 @@ def test_missing_batches_are_slots_from_the_lowest_undecided_one_on(tmp_path: Pa
     recovery = anchor.recover(early)
     assert recovery.lost == range(3, sys.maxsize)
     assert recovery.promised == ballot(2), "the anchor repeats the promise"
-    assert (recovery.stamp.number, recovery.stamp.checksum) == (late.number, late.checksum), "no number comes twice"
+    assert (recovery.stamp.number, recovery.stamp.checksum) == (late.number, late.checksum), "numbers are not reused"
     anchor.close()
 
 
-def test_a_lost_change_of_meta_cannot_be_told_as_slots(tmp_path: Path) -> None:
+def test_a_lost_change_of_meta_is_an_error_and_not_faulty_slots(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     early = persisted(anchor, accepted(1), 1)
     persisted(anchor, accepted(meta={"boot": b"2"}), 2)
@@ -150,7 +150,7 @@ def test_a_lost_change_of_meta_cannot_be_told_as_slots(tmp_path: Path) -> None:
     anchor.close()
 
 
-def test_a_store_that_is_empty_now_is_no_new_one(tmp_path: Path) -> None:
+def test_a_store_that_lost_everything_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     persisted(anchor, accepted(1), 1)
     anchor.close()
@@ -173,20 +173,18 @@ def test_a_store_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> N
 
 
 def test_a_store_whose_making_was_interrupted_has_a_durable_anchor_before_it_is_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, synced_paths: list[str]
 ) -> None:
-    """Otherwise a kill before the directory was synced, a load and a power cut leave a log without an anchor."""
+    """Otherwise a kill before the directory is synced, then a load, then a power cut leave a log without an anchor."""
     begun(tmp_path).close()
     (tmp_path / "anchor-b").unlink()
-    synced: list[str] = []
-    sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+    synced_paths.clear()
     anchor = opened(tmp_path)
 
     assert anchor.recover(None).new
 
-    assert synced[-1] == str(tmp_path)
-    assert {str(tmp_path / "anchor-a"), str(tmp_path / "anchor-b")} <= set(synced)
+    assert synced_paths[-1] == str(tmp_path)
+    assert {str(tmp_path / "anchor-a"), str(tmp_path / "anchor-b")} <= set(synced_paths)
     anchor.close()
 
 
@@ -222,7 +220,7 @@ def test_one_copy_is_enough_whatever_happens_to_the_other(tmp_path: Path, copy: 
         assert (recovery.stamp, recovery.promised) == (stamp, ballot(1))
         anchor.settle(recovery.stamp, recovery.promised)
         anchor.close()
-        assert copies(tmp_path) == [whole, whole], "the damaged copy is mended"
+        assert copies(tmp_path) == [whole, whole], "the damaged copy is repaired"
 
 
 def test_without_a_whole_copy_nobody_can_say_what_was_promised(tmp_path: Path) -> None:
@@ -321,7 +319,7 @@ def test_a_sync_that_fails_while_idling_ends_the_handle(tmp_path: Path, monkeypa
 
 
 def test_lowest_covers_every_slot_written_above_the_anchor_on_disk(tmp_path: Path) -> None:
-    """``load`` writes again from ``lowest`` on: no batch after the last synced one wrote a lower slot."""
+    """``load`` writes the slots from ``lowest`` on again, so no batch after the last synced one may be below it."""
     anchor = begun(tmp_path)
     chance = random.Random(3)
     written: list[tuple[int, int]] = []  # number of the batch, slot
@@ -337,11 +335,11 @@ def test_lowest_covers_every_slot_written_above_the_anchor_on_disk(tmp_path: Pat
         assert stamp.lowest <= min(above)
         if round % 97 == 0:
             wait_until(lambda: anchor._synced == anchor.stamp.number)
-    assert stamp.lowest > 600, "and it does move on"
+    assert stamp.lowest > 600, "lowest has to advance"
     anchor.close()
 
 
-def test_load_comes_once_and_first(tmp_path: Path) -> None:
+def test_load_has_to_be_called_first_and_only_once(tmp_path: Path) -> None:
     anchor = opened(tmp_path)
     with pytest.raises(StorageError, match="load"):
         anchor.check_usable()

@@ -1,6 +1,6 @@
-"""Runs the conformance kit on every storage that comes with paxospp, and on the example's.
+"""Run the conformance kit on every storage that comes with paxospp, and on the one in ``examples/storage_plugin``.
 
-A plain run has the quick kit on memory and file, and a few cases of each kind on rocksdb; CI runs everything.
+A plain run uses the quick kit for memory and file, and a few cases of each kind for rocksdb; CI runs the whole kit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ A_FEW = (
 @needs_rocksdict
 @pytest.mark.long
 def test_rocksdb_as_it_is_opened_by_default_passes_a_few_cases_of_every_kind() -> None:
-    """The whole kit runs below on a store with a small write buffer, which does the same and compacts as well."""
+    """The whole kit runs below, on a store with a write buffer so small that tables are written and compacted too."""
     verdict = run_suite("rocksdb:{tmp}", cases=A_FEW, quick=True)
 
     assert verdict.holds, "\n\n".join(verdict.details())

@@ -1,13 +1,10 @@
-"""The file storage after a power cut at every moment of a run: C1 to C4 and C10, and no false alarm."""
+"""The file storage after a power cut at every moment of a run: clauses C1 to C4 and C10, and no false alarm."""
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,18 +16,11 @@ from tests.plugins.power_cut import Watch
 from tests.plugins.test_file import Model, check_against, random_batch
 
 
-@pytest.fixture
-def ram() -> Iterator[Path]:
-    """A directory in memory: hundreds of stores are opened, and syncs need not cost anything here."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as directory:
-        yield Path(directory)
-
-
 def watched_lives(path: Path, seed: int, watch: Watch, patch: pytest.MonkeyPatch) -> list[Model]:
     """Open a store several times and write to it; some runs end with a failed write or sync.
 
-    Returns what the store may hold after each step. The notes say up to which step a batch was begun,
-    and from which step on nothing may be lost.
+    Return what the store may hold after each step. The notes in ``watch`` say which step was begun last
+    ("begun N"), and up to which one nothing may be lost ("returned N").
     """
     chance = random.Random(seed)
     steps = [Model()]
@@ -101,7 +91,7 @@ def check_snapshot(storage: FileStorage, state: DurableState) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))])
-def test_whenever_the_power_goes_what_was_acknowledged_is_there_and_nothing_else_is_said(
+def test_after_a_power_cut_at_any_moment_what_was_acknowledged_is_there_and_nothing_is_invented(
     ram: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     watch = Watch(ram / "store")

@@ -87,7 +87,7 @@ def test_file_a_power_cut_after_a_trim_gave_its_space_back_loses_nothing(tmp_pat
     assert (state.snapshot, state.faulty, dict(state.meta)) == (meta, (), {"a": b"1"})
 
 
-def test_rocksdb_a_first_start_that_was_cut_short_before_the_families_can_be_made_again(tmp_path: Path) -> None:
+def test_rocksdb_a_first_start_that_was_interrupted_before_the_column_families_can_be_repeated(tmp_path: Path) -> None:
     rocksdict = pytest.importorskip("rocksdict")
     from paxospp_rocksdb import open_rocksdb
 

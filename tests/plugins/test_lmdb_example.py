@@ -1,4 +1,4 @@
-"""examples/lmdb_store as a user installs it: its own tests, its entry point, its class by file, the whole kit.
+"""``examples/lmdb_store`` as a user installs it: its own tests, its entry point, and the whole kit.
 
 Every test is ``long``: only the extra ``dev`` installs lmdb, and a plain run of the tests does not need it.
 """
@@ -112,7 +112,7 @@ except Exception as error:
 
 
 def test_a_sector_that_cannot_be_read_is_damage_and_not_sigbus(tmp_path: Path) -> None:
-    """It does not matter which read of the file fails."""
+    """Whichever read of the file fails, the error is the same."""
     if (reason := trace_available()) is not None:
         pytest.skip(f"needs strace: {reason}")
     url = f"{STORE}:LmdbStorage:{tmp_path / 'store'}"

@@ -1,4 +1,4 @@
-"""examples/storage_plugin as a user installs it: its own tests, its entry point, its class by file."""
+"""``examples/storage_plugin`` as a user installs it: its own tests, its entry point, and its class named by file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_it_imports_public_names_only() -> None:
 
 
 def test_its_readme_shows_what_its_ci_recipe_runs() -> None:
-    """The recipe and the README must not diverge, so they have to show the same commands."""
+    """The recipe for CI and the README have to show the same commands."""
     recipe = (EXAMPLE / ".github" / "workflows" / "test.yml").read_text()
     commands = [line.partition(" #")[0] for line in re.findall(r"- run: (.*)$", recipe, re.MULTILINE)]
 

@@ -1,4 +1,4 @@
-"""The stores that plugins/README.md shows, taken from its text, keep every clause of the contract."""
+"""The stores shown in plugins/README.md, taken from its text, keep every clause of the contract."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STORES = [
 ]
 
 
-@pytest.mark.long  # a plain run has the example's store, which is of the same kind
+@pytest.mark.long  # a plain run checks the example's store, which is of the same kind
 @pytest.mark.parametrize(("url", "plugins"), STORES[:1])
 def test_it_passes_a_few_cases_of_every_kind(url: str, plugins: tuple[str, ...]) -> None:
     verdict = run_suite(url, plugins=plugins, cases=A_FEW, quick=True)

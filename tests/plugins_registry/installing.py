@@ -1,4 +1,4 @@
-"""Installs a plug-in distribution as pip would, without pip."""
+"""Install a plug-in distribution as pip would, without pip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``paxospp plugins``: a complete table even if plug-ins are broken, what to do about each problem, and exit codes."""
+"""``paxospp plugins``: the table is complete even if plug-ins are broken; what it says of problems, and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def paxospp_storages():
 """
 
 
-class Told:
+class Listing:
     """The output of the command: the rows of the table, the notes below it, and the exit code."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], *plugins: str) -> None:
@@ -33,7 +33,7 @@ class Told:
         self.rows = [tuple(row[at:].split("  ")[0].strip() for at in columns_of(head)) for row in rows]
 
     def states(self, plugin: str) -> dict[str, str]:
-        """The state of each thing that ``plugin`` offers."""
+        """Return the state of each thing that ``plugin`` offers."""
         return {offers: state for name, _, offers, state, _ in self.rows if name == plugin}
 
 
@@ -46,7 +46,7 @@ def store(scheme: str, more: str = "") -> str:
 
 
 def test_the_plug_ins_of_paxospp_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.states("file") == {"storage file:": "ok"}
     assert told.states("memory") == {"storage memory:": "ok"}
@@ -61,7 +61,7 @@ def test_two_plug_ins_with_the_same_scheme_are_both_marked_and_hide_nothing(
     more = "paxospp.StorageBackend('single', Store, ''), paxospp.StorageBackend("
     install(tmp_path / "b", "other_store", store("doubled").replace("paxospp.StorageBackend(", more, 1), monkeypatch)
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 1
     assert told.states("one_store") == {"storage doubled:": "conflict"}
@@ -83,7 +83,7 @@ def test_a_given_plug_in_with_the_names_of_an_installed_one_hides_nothing(
     machine = "paxospp_state_machines():\n    return [paxospp.MachineType('kv', paxospp.StateMachine, 'mine')]\n"
     mine.write_text(f"{store('file')}\n@paxospp.hookimpl\ndef {machine}")
 
-    told = Told(capsys, str(mine))
+    told = Listing(capsys, str(mine))
 
     assert told.code == 1
     assert told.states(str(mine)) == {"storage file:": "conflict", "state machine kv": "conflict"}
@@ -106,7 +106,7 @@ def test_a_broken_plug_in_is_explained_whether_installed_or_given(
     install(tmp_path / "a", "broken_store", text, monkeypatch)
     (tmp_path / "given.py").write_text(text)
 
-    told = Told(capsys, str(tmp_path / "given.py"))
+    told = Listing(capsys, str(tmp_path / "given.py"))
 
     assert told.code == 1
     assert told.states("broken_store") == told.states(str(tmp_path / "given.py")) == {"": "broken"}
@@ -120,7 +120,7 @@ def test_a_scheme_for_a_later_contract_is_broken_and_others_of_the_plug_in_are_n
     both = store("late", ", contract=99), paxospp.StorageBackend('mine', Store, ''")
     install(tmp_path, "late_store", both, monkeypatch)
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 1
     assert told.states("late_store") == {"storage late:": "broken", "storage mine:": "ok"}
@@ -135,7 +135,7 @@ def test_a_scheme_whose_driver_is_not_installed_is_unavailable_and_not_broken(
 ) -> None:
     install(tmp_path, "driven_store", DRIVEN, monkeypatch, extra="driven")
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 0
     assert told.states("driven_store") == {"storage driven:": "unavailable"}
@@ -150,7 +150,7 @@ def test_rocksdb_without_its_driver_is_unavailable_and_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "rocksdict", None)  # as if it were not installed
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 0
     assert told.states("rocksdb") == {"storage rocksdb:": "unavailable"}
@@ -164,7 +164,7 @@ def test_a_missing_driver_is_a_failure_for_a_plug_in_that_was_given(
 ) -> None:
     install(tmp_path, "driven_store", DRIVEN, monkeypatch)
 
-    told = Told(capsys, "driven_store")
+    told = Listing(capsys, "driven_store")
 
     assert told.code == 1
     assert told.states("driven_store") == {"storage driven:": "unavailable"}
@@ -177,7 +177,7 @@ def test_a_driver_that_is_installed_and_cannot_be_imported_is_broken(
     install(tmp_path / "a", "driven_store", store("driven", ", drivers=['native_driver']"), monkeypatch)
     (tmp_path / "a" / "native_driver.py").write_text("import its_own_library\n")
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 1
     assert told.states("driven_store") == {"storage driven:": "broken"}
@@ -191,7 +191,7 @@ def test_observers_and_plug_ins_that_offer_nothing_are_listed_too(
     observer.write_text("import paxospp\n@paxospp.hookimpl\ndef paxospp_event(event): ...\n")
     empty.write_text("import paxospp\n@paxospp.hookimpl\ndef paxospp_storages(): return []\n")
 
-    told = Told(capsys, str(observer), str(empty))
+    told = Listing(capsys, str(observer), str(empty))
 
     assert told.states(str(observer)) == {"observer": "ok"}
     assert told.states(str(empty)) == {"nothing": "ok"}

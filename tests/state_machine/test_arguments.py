@@ -74,7 +74,7 @@ def applied(payload: bytes) -> Any:
 
 
 def reason(payload: bytes) -> str:
-    """Refused when the node checks it; and not understood if it was decided all the same."""
+    """Return why a node refuses ``payload``, and check that applying it is an error if it was decided all the same."""
     with pytest.raises(RejectedError) as refused:
         check_command(Shop(), payload)
     with pytest.raises(NotUnderstoodError):
@@ -195,7 +195,7 @@ def test_many_parameters_are_completed_too() -> None:
     assert complete_call(machine, encode_untyped("put", [])) == machine_type.put.encode([])  # type: ignore[attr-defined]
 
 
-def test_a_default_is_made_anew_for_every_call() -> None:
+def test_every_call_gets_its_own_copy_of_a_default() -> None:
     class Lists(StateMachine):
         last: list[int]
 
@@ -240,7 +240,7 @@ def test_json_gives_what_annotations_take() -> None:
     assert Typed().apply(payload, CONTEXT) == msgspec.msgpack.encode(2024)
 
 
-def test_a_caller_keeps_no_piece_of_the_state() -> None:
+def test_a_caller_that_changes_its_arguments_later_does_not_change_the_state() -> None:
     given = ["a"]
     machine = Shop()
 
@@ -260,7 +260,7 @@ def test_arguments_may_nest(levels: int) -> None:
 
 
 @pytest.mark.parametrize("levels", [129, 400, 100_000])
-def test_arguments_that_nest_too_deep_are_rejected_for_every_replica_has_to_decode_them(levels: int) -> None:
+def test_arguments_that_nest_too_deep_are_rejected_because_every_replica_has_to_decode_them(levels: int) -> None:
     for opening in (b"\x91", b"\x81\xa1a"):
         payload = pack_call("keep", b"\x91" + opening * levels + b"\x01")
         with pytest.raises(RejectedError, match="keep: "):
@@ -270,7 +270,7 @@ def test_arguments_that_nest_too_deep_are_rejected_for_every_replica_has_to_deco
 @pytest.mark.parametrize(
     "items", [{}, {"maxlen": -1, "items": []}, {"maxlen": "a", "items": []}, 3, None, {"items": 1}]
 )
-def test_what_is_no_deque_is_rejected(items: Any) -> None:
+def test_a_value_that_does_not_encode_a_deque_is_rejected(items: Any) -> None:
     class Machine(StateMachine):
         @command
         def put(self, items: deque[int]) -> None: ...

@@ -31,8 +31,8 @@ class KeyValue(StateMachine):
         return self.data.get(key)
 
 
-class Here:
-    """Runs calls on a machine that it holds."""
+class InProcess:
+    """Run calls on a machine in this process."""
 
     _call_timeout_s: float | None = 10.0
 
@@ -55,7 +55,7 @@ class Here:
         return self.machine.answer(request)
 
 
-class Awaited(Here, Calls):
+class Awaited(InProcess, Calls):
     async def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
         await asyncio.sleep(0)
         return self.run(payload, timeout_s)
@@ -67,7 +67,7 @@ class Awaited(Here, Calls):
         return future
 
 
-class Blocking(Here, SyncCalls):
+class Blocking(InProcess, SyncCalls):
     def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
         return self.run(payload, timeout_s)
 
@@ -76,7 +76,7 @@ class Blocking(Here, SyncCalls):
 
 
 class Both:
-    """Makes each call both awaited and blocking, which have to return the same."""
+    """Make each call both with ``await`` and blocking, and check that both return the same."""
 
     def __init__(self) -> None:
         self.awaited = Awaited()
@@ -175,7 +175,7 @@ def test_a_call_that_does_not_fit_is_rejected(
 
 
 @pytest.mark.parametrize("what", [KeyValue().put, print, None, 3, "put".__len__])
-def test_what_is_no_operation_is_a_type_error_that_says_what_to_give(what: Any) -> None:
+def test_executing_something_else_than_an_operation_is_a_type_error_that_says_what_to_pass(what: Any) -> None:
     with pytest.raises(TypeError, match=r"execute\(\) takes a command such as KeyValue\.put, its name or bytes"):
         Both().execute(what, "a")
 
@@ -186,6 +186,6 @@ def test_a_bound_is_a_number_of_seconds(seconds: float) -> None:
         bounded(seconds)
 
 
-def test_a_bound_is_a_value() -> None:
+def test_a_bound_compares_by_value_and_pickles() -> None:
     assert bounded(2) == bounded(2.0)
     assert pickle.loads(pickle.dumps(bounded(2))) == bounded(2)

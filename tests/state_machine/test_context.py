@@ -49,7 +49,7 @@ def test_random_is_seeded_from_cluster_slot_and_position() -> None:
 
 
 def test_random_is_the_same_in_every_version_of_python() -> None:
-    """Pinned, because replicas of two versions would diverge if the seed changed."""
+    """If the seed changed, replicas that run two versions would diverge."""
     random = Context(7, 1, 0.0, b"0123456789abcdef").random
 
     assert isinstance(random, Random)
