@@ -1,4 +1,4 @@
-"""``tests/BUGS.md``: every bug in it is tested, or waits for a reason, and what it names exists."""
+"""``tests/BUGS.md``: every bug is tested, or waits for a reason; every test and scenario that it names exists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIMULATION = ROOT / "paxospp/testing/simulation"
 
 
 def table(heading: str) -> dict[str, str]:
-    """The rows of the table under ``heading``: the last cell by the first."""
+    """Return the rows of the table under ``heading``, as a dict from the first cell to the last."""
     page = (ROOT / "tests/BUGS.md").read_text()
     section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if re.match(r"\| B\d", line)]

@@ -1,4 +1,4 @@
-"""What a reader is pointed to can be opened: the repository cites no document that is not in it."""
+"""The repository cites no document that is not in it, so that a reader can open every citation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 _ABSENT = re.compile(r"\b(?:DESIGN|CONTRACTS|FAULTS|TRAPS)\b|\bSTYLE(?:\.md| section)")
-"""Notes of the authors that were never published."""
+"""Names of the authors' unpublished notes."""
 _PAGE = re.compile(r"(?<![\w/:.-])((?:[\w-]+/)*[A-Z][A-Z_]*\.md)\b")
 _TEXT = {".md", ".proto", ".py", ".toml", ".txt", ".yml"}
 
@@ -43,6 +43,6 @@ def test_every_page_that_is_cited_exists() -> None:
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "README.md"])
-def test_an_entrance_page_is_short(page: str) -> None:
-    """A page that everyone reads first has at most 200 lines; details have pages of their own."""
+def test_a_page_that_everyone_reads_first_is_short(page: str) -> None:
+    """It has at most 200 lines; details have pages of their own."""
     assert len((ROOT / page).read_text("utf-8").splitlines()) <= 200

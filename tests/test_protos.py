@@ -1,4 +1,4 @@
-"""The generated code is what protos/ says, every protobuf can read it, and a client needs nothing else."""
+"""The generated code matches ``protos/``, every supported protobuf can read it, and a client needs nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ needs_sources = pytest.mark.skipif(not (ROOT / "protos").is_dir(), reason="needs
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_protobuf_that_we_allow_can_read_the_generated_code(name: str) -> None:
-    """Newer generated code refuses an older runtime, and 5.26.1 is the oldest that we allow."""
+    """Generated code refuses a runtime older than its generator, and 5.26.1 is the oldest runtime that we allow."""
     generated = (ROOT / "paxospp" / "wire" / "v1" / f"{name}_pb2.py").read_text()
 
     assert "# Protobuf Python Version: 5.26.1\n" in generated
@@ -34,7 +34,7 @@ def test_every_protobuf_that_we_allow_can_read_the_generated_code(name: str) -> 
 @needs_sources
 @pytest.mark.parametrize("name", FILES)
 def test_every_field_has_the_same_number_in_the_generated_code_and_in_protos(name: str) -> None:
-    """Needs no compiler; ``protos/generate.py --check`` compares every byte."""
+    """This needs no compiler; ``protos/generate.py --check`` compares every byte."""
     source = (ROOT / "protos" / "paxospp" / "wire" / "v1" / f"{name}.proto").read_text()
 
     assert fields_in_source(source) == fields_in_generated_code(FILES[name])
@@ -51,7 +51,7 @@ def test_generating_again_changes_nothing() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_zero_of_every_enum_means_unspecified(name: str) -> None:
-    """So that an absent field is not taken for a value."""
+    """Otherwise an absent field would be taken for a value."""
     for enum in FILES[name].enum_types_by_name.values():
         assert enum.values_by_number[0].name.endswith("_UNSPECIFIED")
 
@@ -60,7 +60,7 @@ def test_the_zero_of_every_enum_means_unspecified(name: str) -> None:
 def test_the_client_that_the_readme_shows_has_its_commands_applied_once_while_the_leader_is_killed(
     tmp_path: Path,
 ) -> None:
-    """It is made of gRPC, the generated messages and MessagePack alone, so protos/README.md says enough."""
+    """It uses only gRPC, the generated messages and MessagePack, so ``protos/README.md`` says all that is needed."""
     readme = (ROOT / "protos" / "README.md").read_text()
     (code,) = re.findall(r"^<!-- file: raw_client.py -->\n```python\n(.*?)^```$", readme, re.M | re.S)
     assert set(re.findall(r"^(?:from|import) (\S+)", code, re.M)) == {

@@ -1,4 +1,4 @@
-"""One seam: no module of paxospp uses a private name of another module or class.
+"""No module of paxospp uses a private name of another module or class.
 
 What a simulator replaces in a node is in its ``Environment``, and what watches a node is its ``NodeObserver``. Both are
 passed in. Tests may use private names; the package may not.
@@ -25,7 +25,7 @@ ALLOWED = {
     "_getframe": "sys._getframe, documented: where a state machine's class is defined",
     "_asyncio_future_blocking": "asyncio's protocol between a future and what drives a coroutine, as a task does",
 }
-"""Private names of others that are used, each with the reason."""
+"""The private names of others that may be used, each with the reason."""
 
 
 WORLD = {"os", "random", "secrets", "socket", "threading", "time"}
@@ -79,7 +79,7 @@ MODULES = sorted(file for file in PACKAGE.rglob("*.py") if "_pb2" not in file.na
 
 @cache
 def accesses() -> Sequence[tuple[str, str]]:
-    """Every private access in the package: where, and the name."""
+    """Return the place and the name of every private access in the package."""
     return [
         (f"{file.relative_to(PACKAGE)}:{line}: {text}", text.rpartition(".")[2])
         for file in MODULES
@@ -92,13 +92,13 @@ def test_no_module_uses_a_private_name_of_another() -> None:
 
 
 def test_nothing_is_patched_after_it_was_made() -> None:
-    """Replacing a method of an object needs one of these, or mypy refuses it."""
+    """Replacing a method of an object needs one of these marks, or mypy refuses it."""
     marks = ("ignore[method-assign", "mock.patch")
     found = [str(file) for file in MODULES if any(mark in file.read_text("utf-8") for mark in marks)]
     assert found == []
 
 
-def test_whatever_is_allowed_is_used() -> None:
+def test_every_allowed_name_is_used() -> None:
     assert {name for _, name in accesses()} == ALLOWED.keys()
 
 
@@ -130,5 +130,5 @@ def test_a_node_takes_clocks_randomness_and_threads_from_its_environment() -> No
         ("other.__class__", []),
     ],
 )
-def test_the_rule_itself(source: str, found: list[str]) -> None:
+def test_which_accesses_count_as_private(source: str, found: list[str]) -> None:
     assert [text for _, text in private_accesses(source)] == found

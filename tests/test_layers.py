@@ -1,8 +1,7 @@
-"""The ladder: which package may import which. The table below is checked against every file.
+"""The layers of ARCHITECTURE.md: which package may import which, checked in every file.
 
-A module imports only from lower floors, or from its own package. The sources are read, not
-imported, so that an import inside a function or under TYPE_CHECKING counts like any other:
-what a module names, it knows.
+A module imports only from lower layers, or from its own package. The test reads the sources
+instead of importing them, so that an import inside a function or under TYPE_CHECKING counts too.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FLOORS: list[set[str]] = [
-    {"model", "messages", "errors", "events", "markers"},  # F0: words
+LAYERS: list[set[str]] = [
+    {"model", "messages", "errors", "events", "markers"},  # F0: the vocabulary
     {"storage", "state_machine", "hookspecs", "calls"},  # F1: contracts, and what helps to keep them
     {"engine", "wire", "execution", "sessions"},  # F2: pure
     {"rpc", "plugins", "config", "process_setup"},  # F3: adapters
-    {"node"},  # F4: the one room with effects
-    {"cli", "client", "sync", "testing", "bench", "__main__"},  # F5: what people touch
+    {"node"},  # F4: the only layer that combines effects
+    {"cli", "client", "sync", "testing", "bench", "__main__"},  # F5: what people use
 ]
 
-ROOMS = {name for floor in FLOORS for name in floor}
+PACKAGES = {name for layer in LAYERS for name in layer}
 
 BESIDE = {
-    # A floor is a set of peers. These know a neighbour, and never the other way round.
+    # The packages of a layer are peers and do not import each other, except for these.
     "model": {"errors"},
     "messages": {"model"},
     "events": {"model"},
@@ -41,7 +40,7 @@ BESIDE = {
     "cli": {"client", "testing", "bench"},
     "__main__": {"cli"},
 }
-"""Room → the rooms of its own floor that it may import."""
+"""Package → the packages of its own layer that it may import."""
 
 ACYCLIC = ["bench", "cli", "client", "engine", "execution", "node", "plugins", "rpc", "sessions", "storage", "wire"]
 """Packages whose modules do not import each other in a circle."""
@@ -80,55 +79,55 @@ def imports(file: Path) -> Iterator[Import]:
             for alias in node.names:
                 yield Import(file, node.lineno, alias.name, "")
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}:{node.lineno}: relative imports hide the floor"
+            assert node.level == 0, f"{file}:{node.lineno}: import by the absolute name, which shows the layer"
             for alias in node.names:
                 yield Import(file, node.lineno, node.module or "", alias.name)
 
 
-def target_room(imported: Import) -> str:
-    """The room an import reaches: ``from paxospp import node`` as much as ``import paxospp.node.x``."""
+def target_package(imported: Import) -> str:
+    """Return the package that is imported, for ``from paxospp import node`` as well as ``import paxospp.node.x``."""
     parts = imported.module.split(".")
     if len(parts) > 1:
         return parts[1]
-    return imported.name if imported.name in ROOMS else ""
+    return imported.name if imported.name in PACKAGES else ""
 
 
-def floor_of(room: str) -> int:
-    return next(number for number, floor in enumerate(FLOORS) if room in floor)
+def layer_of(package: str) -> int:
+    return next(number for number, layer in enumerate(LAYERS) if package in layer)
 
 
 def own_imports(file: Path) -> Iterator[Import]:
     return (i for i in imports(file) if i.module.partition(".")[0] == "paxospp")
 
 
-def files_of(room: str) -> list[Path]:
-    single = ROOT / "paxospp" / f"{room}.py"
-    return [single] if single.exists() else sources(f"paxospp/{room}")
+def files_of(package: str) -> list[Path]:
+    single = ROOT / "paxospp" / f"{package}.py"
+    return [single] if single.exists() else sources(f"paxospp/{package}")
 
 
-def public_names(highest_floor: int) -> set[str]:
-    """The names that ``paxospp/__init__.py`` takes from rooms up to this floor."""
-    found = {i.name: target_room(i) for i in own_imports(ROOT / "paxospp" / "__init__.py")}
-    return {name for name, room in found.items() if room in ROOMS and floor_of(room) <= highest_floor}
+def public_names(highest_layer: int) -> set[str]:
+    """Return the names that ``paxospp/__init__.py`` takes from packages up to this layer."""
+    found = {i.name: target_package(i) for i in own_imports(ROOT / "paxospp" / "__init__.py")}
+    return {name for name, package in found.items() if package in PACKAGES and layer_of(package) <= highest_layer}
 
 
-def test_every_module_has_its_floor() -> None:
+def test_every_module_has_its_layer() -> None:
     present = {p.stem for p in (ROOT / "paxospp").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
 
-    assert present - ROOMS == {"__init__", "machines"}
+    assert present - PACKAGES == {"__init__", "machines"}
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_a_module_imports_only_from_lower_floors_or_from_its_own_package(room: str) -> None:
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_a_module_imports_only_from_lower_layers_or_from_its_own_package(package: str) -> None:
     wrong = []
-    for file in files_of(room):
+    for file in files_of(package):
         for imported in own_imports(file):
-            target = target_room(imported)
-            if target == room or target in BESIDE.get(room, ()):
+            target = target_package(imported)
+            if target == package or target in BESIDE.get(package, ()):
                 continue
-            if target == "" and room in FLOORS[-1]:
-                continue  # the public face, which names every floor
-            if target not in ROOMS or floor_of(target) >= floor_of(room):
+            if target == "" and package in LAYERS[-1]:
+                continue  # ``paxospp`` itself, which exports names of every layer
+            if target not in PACKAGES or layer_of(target) >= layer_of(package):
                 wrong.append(str(imported))
     assert wrong == []
 
@@ -171,11 +170,11 @@ def test_no_import_cycles_among_the_modules_of_a_package(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PURE)
-def test_what_is_pure_has_no_clock_no_chance_and_no_world(package: str) -> None:
-    """Time and chance are arguments, so a seed replays a run exactly.
+def test_a_pure_package_has_no_clock_no_randomness_and_no_effects(package: str) -> None:
+    """Time and randomness are arguments, so a seed replays a run exactly.
 
-    ``from random import Random`` is allowed, for annotations and for generators seeded from the
-    log; a ``Random()`` without a seed is not, and neither is the module with its shared one.
+    ``from random import Random`` is allowed, for annotations and for generators seeded from the log. A ``Random()``
+    without a seed is not, and neither is the module ``random``, whose functions share one generator.
     """
     wrong = []
     for file in sources(f"paxospp/{package}"):
@@ -196,25 +195,25 @@ def attributes_of_paxospp(file: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree_of(file)):
         if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "paxospp"):
             continue
-        if "# type: ignore" not in lines[node.lineno - 1]:  # else it is a typo on purpose, for a type checker to find
+        if "# type: ignore" not in lines[node.lineno - 1]:  # ignored: a typo on purpose, for a type checker to find
             yield node.lineno, node.attr
 
 
 @pytest.mark.parametrize("folder", ["plugins", "paxospp/machines"])
-def test_what_ships_as_a_plug_in_uses_what_a_stranger_may_use(folder: str) -> None:
-    """The public names of F0 and F1: from ``paxospp``, from where they are defined, or from ``paxospp.storage``."""
-    allowed = public_names(highest_floor=1)
+def test_our_plug_ins_use_only_names_that_anybody_may_use(folder: str) -> None:
+    """These are the public names of F0 and F1, from ``paxospp``, ``paxospp.storage`` or where they are defined."""
+    allowed = public_names(highest_layer=1)
     for_storages = {i.name for i in own_imports(ROOT / "paxospp" / "storage" / "__init__.py")}
     wrong = []
     for file in sources(folder):
         for imported in own_imports(file):
-            room = target_room(imported)
-            own = folder == "paxospp/machines" and room == "machines"
+            package = target_package(imported)
+            own = folder == "paxospp/machines" and package == "machines"
             if own or imported == Import(file, imported.line, "paxospp", ""):
                 continue
             if imported.module == "paxospp.storage" and imported.name in for_storages:
                 continue
-            if imported.name not in allowed or (room and floor_of(room) > 1):
+            if imported.name not in allowed or (package and layer_of(package) > 1):
                 wrong.append(str(imported))
         wrong += [
             f"{file.relative_to(ROOT)}:{n}: paxospp.{a}" for n, a in attributes_of_paxospp(file) if a not in allowed
@@ -225,7 +224,7 @@ def test_what_ships_as_a_plug_in_uses_what_a_stranger_may_use(folder: str) -> No
 @pytest.mark.parametrize("folder", ["tests/public", "examples"])
 def test_public_tests_and_examples_use_public_names_only(folder: str) -> None:
     for_storages = {i.name for i in own_imports(ROOT / "paxospp" / "storage" / "__init__.py")}
-    allowed = public_names(highest_floor=len(FLOORS) - 1) | {"sync", "testing", "__all__", "__version__"}
+    allowed = public_names(highest_layer=len(LAYERS) - 1) | {"sync", "testing", "__all__", "__version__"}
     wrong = []
     for file in sources(folder):
         for imported in own_imports(file):
