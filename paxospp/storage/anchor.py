@@ -39,7 +39,7 @@ SYNC_INTERVAL_S = 1.0
 
 
 class Recovery(NamedTuple):
-    """What the anchor says about the batches that a store found; see ``StoreAnchor.recover``."""
+    """The result of comparing a store's last batch with the anchor; see ``StoreAnchor.recover``."""
 
     stamp: Stamp
     """``load`` stores it with everything it writes again. The next batch gets the number after the stamp's."""
@@ -121,7 +121,7 @@ class StoreAnchor:
     def check_usable(self) -> None:
         """Raise StorageError unless the handle is loaded, is open, never failed and was not forked.
 
-        For ``persist``. Reading may go on after a failure and needs only ``check_readable``.
+        ``persist`` calls this. Reads may go on after a failure, so they need only ``check_readable``.
         """
         if self._failure is not None:
             raise StorageError(
@@ -228,7 +228,7 @@ class StoreAnchor:
         return Recovery(anchor._replace(undecided=found.undecided, lowest=found.undecided), promised, lost, False)
 
     def settle(self, stamp: Stamp, promised: Ballot | None) -> None:
-        """Set both copies to ``stamp`` and sync them. ``load`` ends with it, once what it wrote again is synced."""
+        """Set both copies to ``stamp`` and sync them. ``load`` calls this last, after its own writes are synced."""
         self._stamp = stamp
         self._latest = Copy(stamp, promised)
         self._copies.settle(self._latest)

@@ -80,7 +80,7 @@ class WriteBatch:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class DurableState:
-    """What a storage holds; the defaults are those of a new store."""
+    """The content of a storage; the defaults are those of a new store."""
 
     promised: Ballot | None = None
     """The highest ballot ever persisted as ``WriteBatch.promised``."""
@@ -176,9 +176,9 @@ class Storage(ABC):
     def load(self) -> DurableState:
         """Return what the store holds. The first call after the constructor, made once.
 
-        Before it returns, it writes again and syncs everything that it found above the anchor (a
-        second sync is not enough: after a failed one, the system may take lost pages for written),
-        and deletes snapshots that no batch named.
+        Before it returns, it writes everything that it found above the anchor again and syncs it, and it
+        deletes snapshots that no batch named. Only syncing again is not enough: after a failed sync, the
+        system may treat lost pages as written.
 
         Raises:
             CorruptedError: the promise, the meta or the name of the snapshot is damaged or lost; the

@@ -163,7 +163,7 @@ class _FileSnapshotWriter(SnapshotWriter):
         try:
             os.fsync(descriptor)
         except OSError:
-            # The pages may be lost although the file reads well: never name it, never sync it again.
+            # The pages may be lost although the file still reads back: never name it, and never sync it again.
             self._owner._on_aborted(self.meta)
             raise
         finally:

@@ -132,7 +132,7 @@ class KeySnapshots:
             if self._staging is writer:
                 self._staging = None
             elif writer.meta not in self._committed:
-                return  # a batch named it, so it is current, or was; or the store is closed
+                return  # a batch named it, so it is or was the current one; or the store is closed
             self._committed.discard(writer.meta)
             self._drop(writer.meta)
 

@@ -6,13 +6,13 @@ readers see while a write is in progress. ``key_value_records`` defines the keys
 ``key_value_load`` reads them at start-up, ``key_value_read`` serves readers, and ``key_snapshots``
 keeps snapshots under keys.
 
-It relies on nothing that those four methods do not promise. Each record carries a checksum over its
-key and value, the record written by every batch says which slots must exist, and the anchor says
-which batch must exist. So damage in the database is a faulty slot or an error, never "nothing there".
+It relies only on what those four methods promise. Each record carries a checksum over its key and
+value, the record written by every batch says which slots must exist, and the anchor says which batch
+must exist. So damage in the database shows up as a faulty slot or an error, never as an empty slot.
 
-A batch is one ``write``. A second write, after the first returned, deletes what the batch trimmed,
-because until then readers may still be shown the former state. The second write is not a batch: it
-is not synced, and ``load`` repeats it.
+A batch is one ``write``. What it trims is deleted by a second write after the first has returned,
+because readers see the former state until then. The second write is not part of the batch: it is not
+synced, and ``load`` repeats it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from paxospp.storage.key_value_records import (
 from paxospp.storage.slot_set import SlotSet
 
 REPLACED_MAX = 1024
-"""For how many rewritten slots the newest checksum is kept: several windows of open slots."""
+"""The number of rewritten slots whose newest checksum is kept; enough for several windows of undecided slots."""
 
 
 class SnapshotStore(Protocol):
@@ -104,12 +104,12 @@ class KeyValueStorage(Anchor, Storage):
 
     @abstractmethod
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield keys and values with ``start <= key < stop``, ascending, all from one state of the database.
+        """Yield the keys with ``start <= key < stop`` and their values, ascending.
 
-        That is its state when the first of them was asked for.
+        All of them belong to one state of the database: the one at the moment when the first was requested.
 
         Raises:
-            CorruptedError: the next one cannot be read. Never end the iteration early instead.
+            CorruptedError: the next pair cannot be read. Never end the iteration early instead.
         """
 
     @abstractmethod
@@ -135,7 +135,7 @@ class KeyValueStorage(Anchor, Storage):
     # Loading
 
     def load(self) -> DurableState:
-        """Read all keys, compare them with the anchor, and write again what may not be durable."""
+        """Read all keys, compare them with the anchor, and write everything again that may not be durable."""
         found = load_keys(self.get, self.scan, self.recover_anchor)
         orphans = self._snapshots.orphans(found.snapshot) if isinstance(self._snapshots, KeySnapshots) else []
         self._take_over(found)
@@ -272,7 +272,7 @@ class KeyValueStorage(Anchor, Storage):
         if batch.decided is not None and batch.decided > self._decided:
             self._decided = batch.decided
             if self._absent or self._decided > self._last:
-                self._mark_undecided_holes()
+                self._mark_missing_decided()
         if batch.snapshot is not None:
             self._snapshot = batch.snapshot
         if batch.meta:
@@ -294,8 +294,8 @@ class KeyValueStorage(Anchor, Storage):
             self._replaced = kept
         return [(entry_key(part.start), entry_key(part.stop)) for part in ended]
 
-    def _mark_undecided_holes(self) -> None:
-        """Mark empty slots up to ``decided`` as faulty: a value was decided there, and it is missing."""
+    def _mark_missing_decided(self) -> None:
+        """Mark the empty slots up to ``decided`` as faulty: a value was decided in each of them, and it is missing."""
         for slots in (*self._absent.ranges, range(self._last + 1, self._decided + 1)):
             self._faulty.add(range(slots.start, min(slots.stop, self._decided + 1)))
 
@@ -349,7 +349,7 @@ class KeyValueStorage(Anchor, Storage):
                 rows = self.scan(entry_key(start), entry_key(end))
                 entries = read_entries(view, partial(self._is_shown, view), rows, start, end, max_bytes)
             if entries is None:
-                continue  # a batch began or ended while the scan began, which may have seen half of each state
+                continue  # a batch began or ended while the scan began, so its rows may mix two states
             if not entries and faulty is not None and end < stop:
                 raise CorruptedError(f"slot {end} is faulty", [faulty])
             return entries

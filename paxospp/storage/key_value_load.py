@@ -36,7 +36,7 @@ from paxospp.storage.stamp import Stamp
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
 PROBES_ONE_BY_ONE = 512
-"""How many slots after an unreadable one are probed one by one before the steps double."""
+"""The number of slots after an unreadable one that are probed one by one before the steps double."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -149,7 +149,7 @@ def _is_intact(slot: Slot, data: bytes) -> bool:
 
 
 def _walk(scan: Scan, first: int, last: int) -> Iterator[tuple[range, bytes | None]]:
-    """Yield every entry from ``first`` on with a range of its one slot; None with slots that cannot be read."""
+    """Yield the slot of every entry from ``first`` on, as a range, with its bytes; None with an unreadable range."""
     at = first
     while True:
         try:
@@ -160,14 +160,14 @@ def _walk(scan: Scan, first: int, last: int) -> Iterator[tuple[range, bytes | No
             return
         except CorruptedError:
             if at > last:
-                return  # no batch wrote anything there
+                return  # no batch wrote anything above ``last``
             readable = _next_readable(scan, at, last)
             yield range(at, readable), None
             at = readable
 
 
 def _next_readable(scan: Scan, unreadable: int, last: int) -> int:
-    """Return the next slot from which a scan succeeds, ``last + 1`` if there is none."""
+    """Return the next slot from which a scan succeeds; ``last + 1`` if every scan fails."""
     step, tried = 1, 0
     at = unreadable + 1
     while at <= last:

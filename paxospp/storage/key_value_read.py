@@ -1,4 +1,4 @@
-"""What readers of a ``KeyValueStorage`` see while a write is in progress (C5, C6).
+"""The state that readers of a ``KeyValueStorage`` see while a write is in progress (C5, C6).
 
 The database may show a batch before it is durable. So before it writes, ``persist`` stores the
 former contents of the slots in a *view*, and a reader prefers the view to the database. Views are
@@ -18,7 +18,7 @@ from paxospp.storage.key_value_records import decode_entry, slot_of
 
 @dataclass(slots=True, frozen=True, eq=False)
 class ReadView:
-    """One state of the log, never changed after it was made."""
+    """One immutable state of the log."""
 
     first: int
     last: int
@@ -54,7 +54,7 @@ def read_entries(
     Returns None if the view was replaced before the first row arrived; the caller has to scan again.
 
     Raises:
-        CorruptedError: the first entry is damaged or missing; names the slots.
+        CorruptedError: the first entry is damaged or missing; the error names its slot.
     """
     entries: list[Entry] = []
     size, next_slot = 0, start

@@ -120,8 +120,8 @@ class FileStorage(paxospp.Storage):
             replay = self._replay(anchor, segments)
             head = replay.head
             if head is not None and segments[0] < head.oldest:
-                # A crash came after a trim was durable and before its segments were deleted: leave them out. All kept
-                # records may be above the anchor, so the replay is told that they count up to this number.
+                # A crash came after a trim was durable and before its segments were deleted: leave them out. The kept
+                # records may all be newer than the anchor, so ``counted`` says up to which number they count.
                 kept = [number for number in segments if number >= head.oldest]
                 replay = self._replay(anchor, kept, counted=head.number)
         if head is not None and anchor is not None:
@@ -146,7 +146,7 @@ class FileStorage(paxospp.Storage):
         return replay
 
     def _begin(self, stamp: Stamp) -> None:
-        """Begin a new store with an empty batch, so that a log that is gone later is never taken for a new one."""
+        """Begin a new store with an empty batch, so that a log that vanishes later is not taken for a new one."""
         self._segments.delete_after(0)  # torn in a crash while the store was being made
         self._anchor.settle(stamp, None)
         self._view = LogView(self._log, self._form, RecordHead(), LogIndex(), SlotSet())
@@ -221,7 +221,7 @@ class FileStorage(paxospp.Storage):
             raise
 
     def _append(self, batch: WriteBatch) -> None:
-        """Write ``batch`` as one record, sync it if it has to be, and then show it to readers."""
+        """Write ``batch`` as one record, sync it if necessary, and then show it to readers."""
         last = self._view.head
         first = last.first if batch.trim is None else max(last.first, batch.trim)
         entries = [entry for entry in batch.accepted if entry.slot >= first]
@@ -252,7 +252,7 @@ class FileStorage(paxospp.Storage):
         begin = segment.end
         pieces, checksum, places = self._form.encode(head, state, entries, segment=segment.number, offset=begin)
 
-        # To disk; then to the readers.
+        # Write it to disk, then show it to readers.
         record_bytes = sum(map(len, pieces))
         if record_bytes > _RECORD_BYTES_MAX:
             raise StorageError(f"a batch of {record_bytes} bytes is too large: a record holds {_RECORD_BYTES_MAX}")

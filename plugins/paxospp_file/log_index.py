@@ -21,7 +21,7 @@ _EMPTY_LENGTHS = array("I", [0]) * _PAGE
 
 
 class EntryLocation(NamedTuple):
-    """Where an entry is: its head begins at ``offset`` of the segment, and its value follows the head."""
+    """The location of an entry: its head begins at ``offset`` of the segment, and its value follows the head."""
 
     slot: int
     segment: int

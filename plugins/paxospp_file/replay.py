@@ -3,12 +3,12 @@
 Every record up to the anchor must be there. A missing one was lost, and its slots are faulty until
 later records write them. Above the anchor, records count as long as they are unbroken. Since each
 record says which batches were synced before it, only the last batch can be torn. A torn record and
-everything after it was never acknowledged (C3).
+everything after it were never acknowledged (C3).
 
-Which slots a lost record wrote is known from the record after it, if only one is lost. Otherwise they
-are all slots from the lowest undecided slot of the last intact record before it up to the highest slot
-ever written. If a lost record began a segment, all empty slots are faulty too, because its state block
-may have been the only one that listed them as faulty.
+If a single record is lost, the record after it names the slots that it wrote. If several are lost,
+they may have written any slot from the lowest undecided one of the last intact record before them up
+to the highest slot ever written. If a lost record began a segment, all empty slots are faulty too,
+because its state block may have been the only one that listed them as faulty.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Replay:
 
     Args:
         anchor: the stamp in the anchor.
-        counted: records up to this number count, because a replay of more segments found so.
+        counted: records up to this number count, as a replay of more segments has shown.
     """
 
     def __init__(self, anchor: Stamp, counted: int = 0) -> None:
@@ -93,7 +93,7 @@ class Replay:
         self._apply(found)
 
     def finish(self) -> None:
-        """Decide which records above the anchor count; call it after the last ``take``.
+        """Decide which records above the anchor count. Call this after the last ``take``.
 
         Raises:
             CorruptedError: the record that holds meta is lost.
@@ -145,7 +145,7 @@ class Replay:
             # Several records are lost, so any slot that was undecided before them may be.
             self.lose(range(last.decided + 1, min(head.highest + 1, sys.maxsize)))
         elif head.number > last.number + 1 or head.previous != self.checksum:
-            # The number follows but the checksum does not: the record before is a stale one, after a lost write.
+            # The number follows but the checksum does not: a write was lost, and the record before is a stale one.
             self.lose(range(head.previous_low, min(head.previous_high + 1, sys.maxsize)))
         if last is None or head.first > last.first:
             self.index.discard(range(head.first))

@@ -2,7 +2,7 @@
 
 It keeps everything in a few dicts until ``close`` or the end of the process, and says so with
 ``durable = False``; a voter in a cluster of several nodes needs ``allow_volatile`` to use it. Nothing
-here survives a crash, so it shows neither C1 to C3, C8 nor the anchor; ``paxospp_file`` shows those.
+here survives a crash, so the code shows nothing of C1 to C3, C8 or the anchor; ``paxospp_file`` does.
 
 ``memory:name`` is one store in this process, and only one handle at a time may have it open (C9).
 ``memory:`` alone is a new store each time.
@@ -53,7 +53,7 @@ class MemoryStorage(paxospp.Storage):
             state = self._usable()
             if self._failed:
                 raise StorageError("an earlier write failed, so the storage takes no more")
-            self._failed = True  # until the end of this method: any exception below is final (C4)
+            self._failed = True  # reset below; if anything raises first, the failure is final (C4)
             if batch.snapshot is not None and batch.snapshot not in self._snapshots:
                 raise StorageError(f"snapshot {batch.snapshot.id} of slot {batch.snapshot.slot} was not committed")
             check_batch(batch, snapshot=state.snapshot, first=state.first)

@@ -51,17 +51,18 @@ FAMILY_KEY = b"!entries"
 """Key of the name of the column family that holds the entries; all other keys are in the default one."""
 FIRST_FAMILY = "entries-1"
 MOVE_BYTES = 4 << 20
-"""About how many bytes are moved to a new family at once."""
+"""The approximate number of bytes that are moved to a new family at once."""
 
 WRITE_BUFFER_MIB_MAX = 1024
 OPEN_FILES_MAX = 64
 RECYCLED_LOGS = 2
-"""How many full log files are recycled instead of replaced by new ones. To sync a file that grows costs
-another write of the file system: a ``persist`` of 4 KiB took 191 µs without recycling and 115 µs with it."""
+"""The number of full log files that are recycled instead of replaced by new ones. Syncing a file that has
+grown costs another write of the file system: a ``persist`` of 4 KiB took 191 µs without recycling and
+115 µs with it."""
 _GONE = ("No such file or directory", "Input/output error")
 """A missing file and an unreadable sector count as damage, like a wrong checksum."""
 LOG_FILES_KEPT = 3
-"""How many of RocksDB's own text logs are kept; without a limit each start adds one."""
+"""The number of RocksDB's own text logs that are kept; without a limit each start adds one."""
 LOG_FILE_BYTES_MAX = 1 << 20
 
 
