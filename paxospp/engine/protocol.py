@@ -113,12 +113,12 @@ class Protocol:
             window_s=settings.election_timeout_s,
         )
         self.tick_due_at = 0.0
-        """When to tick, even if rounds of heartbeats are sent early for other reasons."""
+        """The time of the next tick, even if rounds of heartbeats are sent early for other reasons."""
         self._seen: Ballot | None = state.promised
         self._has_to_reach = Slot(0)
-        """Up to which slot this replica has to learn before it campaigns again without letting others go first.
+        """The slot that this replica has to learn before it campaigns again without letting others go first.
 
-        Set when it stepped down because it could not decide what its promises had reported.
+        It is set when this replica steps down because it could not decide what its promises had reported.
         """
         self._promised_durably: Ballot | None = None
         """The latest of this boot's own ballots whose promise is on disk."""
@@ -151,7 +151,7 @@ class Protocol:
 
     @property
     def room(self) -> int:
-        """How many values may be proposed now; 0 while not leading."""
+        """The number of values that may be proposed now; 0 while not leading."""
         leading = self.leading
         if leading is None or self.cluster.membership is None:
             return 0
@@ -187,8 +187,8 @@ class Protocol:
         """Handle a message that was admitted."""
         ballot = highest_ballot(message)
         if ballot is not None and (self._seen is None or ballot > self._seen):
-            # A ballot that a node without a vote promised or claims does not end anybody's lead. A decided entry does,
-            # whichever node sends it. Before a cluster exists every node may be promised, so every ballot counts.
+            # A ballot that a node without a vote promised or claims does not depose a leader. The ballot of a decided
+            # entry does, whichever node sends it. Before the cluster is bootstrapped, every node's ballot counts.
             counts = self.cluster.membership is None or self.cluster.voters.has(sender.node, sender.incarnation)
             if counts or isinstance(message, Decided):
                 self._on_higher_ballot(ballot, out)
@@ -405,7 +405,7 @@ class Protocol:
         leading.announcement.on_sent()
 
     def on_durable(self, durable: Durable, out: OutputBuilder) -> None:
-        """Handle that a write has returned: from now on this replica's own promise or acceptance counts."""
+        """Count this replica's own promise or acceptance, or allow leases, now that its write has returned."""
         match durable:
             case AcceptanceDurable(accepted):
                 self._on_accepted(self._identity.name, self._identity.incarnation, accepted)

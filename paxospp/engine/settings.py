@@ -29,21 +29,21 @@ RESEND_INTERVAL_MAX_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a replica is told when it is made. ``NodeConfig`` has the defaults of all that a user can set."""
+    """The settings of a replica. ``NodeConfig`` has the defaults of those that a user can change."""
 
     heartbeat_interval_s: float
     election_timeout_s: float
-    """How long a follower waits in silence before it campaigns; jitter comes on top."""
+    """The silence after which a follower campaigns; jitter is added to it."""
     resend_interval_s: float
     """The first pause before an unanswered Accept, Prepare or CatchUp is sent again; the pauses double."""
     resend_interval_max_s: float = RESEND_INTERVAL_MAX_S
     alpha: int
-    """How many slots may be undecided at once. It takes effect where a cluster is founded."""
+    """The number of slots that may be undecided at once. It takes effect when a cluster is bootstrapped."""
     session_expiry_s: int
-    """After how long a silent session expires, in log time. It takes effect where a cluster is founded."""
+    """The silence after which a session expires, in log time. It takes effect when a cluster is bootstrapped."""
     chunk_bytes_max: int
     """The most values, in bytes, in one part of a promise, one answer to a CatchUp, or one read from storage."""
     tail_bytes_max: int
     """The most values of the log that are held in memory, in bytes; older decided ones are read from storage."""
     announce_after_s: float = 0.0
-    """How long a leader waits for the next Accept to carry a decision, if no caller waits at a follower."""
+    """The time that a leader waits for the next Accept to carry a decision, if no caller waits at a follower."""

@@ -1,6 +1,6 @@
-"""Accepting: whether this replica may promise or accept, before its acceptor decides whether it does.
+"""Accepting: checks whether this replica may promise or accept, before its acceptor decides whether it does.
 
-A replica votes only if its incarnation is in the membership. Before there is a membership, it votes only in slot 1.
+A replica votes only if its incarnation is in the membership. Before it knows a membership, it votes only in slot 1.
 While a lease binds it, it promises only the leader that it granted the lease to. A request that is refused for one of
 these reasons is not answered, as if it had been lost.
 

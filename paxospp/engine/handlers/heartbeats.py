@@ -1,4 +1,4 @@
-"""Heartbeats: what this replica tells its peers about itself, and whether it is quorum-connected (rule 5).
+"""Heartbeats: they tell the peers about this replica, and show whether it is quorum-connected (rule 5).
 
 The handler keeps the rounds of heartbeats and knows which peers answer. It reads the acceptor's promise and the
 learner's progress and changes neither. A replica whose disk hangs says so, and does not count for a quorum meanwhile.

@@ -100,7 +100,7 @@ class LearningHandler:
 
     @property
     def wanted(self) -> Slot:
-        """The highest slot that any replica is known to know decided."""
+        """The highest slot that any replica has reported as decided."""
         return self.learner.wanted
 
     @property
@@ -178,17 +178,17 @@ class LearningHandler:
     # What is decided.
 
     def decide(self, slot: Slot, ballot: Ballot) -> None:
-        """Handle that this replica, as the leader of ``ballot``, counted a quorum for ``slot``."""
+        """Note that ``slot`` is decided: this replica, the leader of ``ballot``, has counted a quorum for it."""
         self._observer.learned(slot, ballot)
         self.learner.decide(slot)
 
     def on_announcement(self, peer: NodeId, ballot: Ballot, decided_up_to: Slot) -> None:
-        """Handle that the leader of ``ballot`` knows every slot up to ``decided_up_to`` decided."""
+        """Note that every slot up to ``decided_up_to`` is decided, as the leader of ``ballot`` announced."""
         self.fetching.heard(peer, decided_up_to)
         self.learner.announce(ballot, decided_up_to)
 
     def on_hearsay(self, peer: NodeId, decided: Slot) -> None:
-        """Handle that ``peer`` knows slots up to ``decided`` decided and can be asked for them."""
+        """Note that ``peer`` has slots up to ``decided`` as decided, and can be asked for them."""
         self.fetching.heard(peer, decided)
         self.learner.heard_of(decided)
 
@@ -239,7 +239,7 @@ class LearningHandler:
     # The hint on disk.
 
     def hint(self, out: OutputBuilder) -> Slot | None:
-        """Return the slot to store as the hint together with a write of this output; None if there is none to store."""
+        """Return the slot to store as the hint with a write of this output; None if no hint has to be stored."""
         decided = self.learner.decided
         if decided <= self._hinted or not out.writes:
             return None
@@ -262,7 +262,7 @@ class LearningHandler:
         self._covered = meta.slot
 
     def install(self, covered: Met, out: OutputBuilder) -> None:
-        """Make a peer's staged snapshot current; it shows every slot up to its own decided."""
+        """Make a peer's staged snapshot current; every slot up to the snapshot's is decided."""
         self._observer.reached("learning: a peer's snapshot is installed")
         self._observer.installed(covered.meta.slot, covered.ballot)
         out.write(self._acceptor.install(covered, membership_meta(covered.governing)))
@@ -274,8 +274,8 @@ class LearningHandler:
     def trim_damage(self, governing: Membership, out: OutputBuilder) -> None:
         """Trim damage that the current snapshot covers.
 
-        A peer that lacks such a slot needs the snapshot anyway, so the log begins behind the damage, and peers are told
-        so.
+        A peer that lacks such a slot needs the snapshot anyway. After the trim, this replica tells its peers that its
+        log begins after the damage.
         """
         ends = [min(slots.stop, self._covered + 1) for slots in self._log.faulty if slots.start <= self._covered]
         if ends:

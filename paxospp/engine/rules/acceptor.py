@@ -1,7 +1,7 @@
 """The acceptor: the only place that remembers what this replica has promised and accepted (rules 1 to 4).
 
-It answers Prepare and Accept, and takes in what is learned. It never sends and never writes: each method returns the
-reply *and* the batch that must be durable before the reply is sent. One promise covers every slot.
+It answers Prepare and Accept, and stores entries that are learned. It never sends and never writes: each method returns
+the reply *and* the batch that must be durable before the reply is sent. One promise covers every slot.
 
 Reference: Lamport, "Paxos Made Simple" (2001), section 2.2, phases 1b and 2b.
 """
@@ -38,7 +38,7 @@ class Acceptor:
         self.log = log
         self._chunk_bytes_max = chunk_bytes_max
         self._answers = 0
-        """How many reports this boot has given; every report carries its number."""
+        """The number of reports that this boot has given; every report carries its own number."""
 
     def on_prepare(self, prepare: Prepare, decided: Slot) -> tuple[Nack | tuple[Promise, ...], WriteBatch]:
         """Phase 1b: promise and report what is held above ``decided``, unless a higher ballot was promised."""

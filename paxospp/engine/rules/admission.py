@@ -1,4 +1,4 @@
-"""Admission: which messages are handled at all, decided before any role sees them.
+"""Admission: decides which messages are handled at all, before any role sees them.
 
 ``PeerBook`` knows every incarnation of a peer that this replica has met since it started, and what each of them has to
 remember. A wiped or swapped disk has another incarnation, which has no vote. Boots rise within an incarnation; two
@@ -37,7 +37,7 @@ from paxospp.model import Ballot, NodeId, Slot
 
 @dataclass(slots=True)
 class _PeerIncarnation:
-    """What one incarnation of a peer has declared so far."""
+    """The declarations of one incarnation of a peer so far."""
 
     boot: int
     nonce: int
@@ -183,7 +183,7 @@ def _claimed_ballot(message: ProtocolMessage) -> Ballot | None:
 
 
 def _is_learners(message: ProtocolMessage) -> bool:
-    """Return whether a node without a vote may send ``message``: requests, and what is decided."""
+    """Return whether a node without a vote may send ``message``, as it may requests, answers and decided entries."""
     if isinstance(message, Heartbeat):
         return message.leading is None
     return isinstance(message, (HeartbeatAnswer, CatchUp, Decided, ReadRequest))

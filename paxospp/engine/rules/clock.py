@@ -23,7 +23,7 @@ class ActiveClock:
         return self.time
 
     def when(self, time: float) -> float:
-        """Return the node's ``now`` at which active time reaches ``time``, if there is no pause."""
+        """Return the node's ``now`` at which active time reaches ``time`` if the replica does not pause."""
         assert self._last is not None
         rest = time - self.time
         return self._last + rest if rest > 0.0 else self._last

@@ -18,7 +18,7 @@ from paxospp.messages import Checkpoint
 from paxospp.model import NodeId, Slot
 
 _SLOTS_MAX = 64
-"""How many of the latest checkpoints are kept for comparison."""
+"""The number of latest checkpoints that are kept for comparison."""
 
 
 class _Computed(NamedTuple):

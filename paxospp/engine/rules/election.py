@@ -26,7 +26,7 @@ from paxospp.model import Ballot, NodeId, Slot
 _JITTER = 0.5
 """The largest jitter of a window, as a fraction of it."""
 _PATIENCE = 4
-"""For how many windows a replica that could not decide anything lets voters that know more go first.
+"""The number of windows for which a replica that could not decide anything lets voters that know more go first.
 
 After that it campaigns itself, because those voters may be no better off.
 """
@@ -38,7 +38,7 @@ No leader can exist yet, so this wait only keeps candidates apart.
 
 
 class ElectionStep(Enum):
-    """What a replica does next about a silent leader."""
+    """The next step of a replica whose leader is silent."""
 
     WAIT = auto()
     PROBE = auto()
@@ -61,7 +61,7 @@ class Election:
         self._probe_ends_at = 0.0
         self._was_patient = False
         self._left_to_others = 0
-        """For how many windows this replica has let voters that know more go first."""
+        """The number of windows for which this replica has let voters that know more go first."""
         self._random = random
 
     def begin(self, now: float, *, alone: bool, founded: bool) -> None:

@@ -29,7 +29,7 @@ class Fetching:
     def __init__(self, *, grace_s: float, resend_s: float, resend_max_s: float, observer: Observer = NOBODY) -> None:
         self._observer = observer
         self.due_at: float | None = None
-        """When to call ``ask`` again; None while nothing is missing."""
+        """The time at which to call ``ask`` again; None while nothing is missing."""
         self._grace_s = grace_s
         self._resend_s = resend_s
         self._resend_max_s = resend_max_s

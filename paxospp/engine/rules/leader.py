@@ -24,7 +24,7 @@ from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 
 
 class DecidedAnnouncement:
-    """When a leader announces what is decided, if no other message carries it.
+    """Schedules a separate announcement of what is decided, for when no other message carries it.
 
     Every Accept and every heartbeat says up to which slot the log is decided. The next Accept is rarely far
     away, so a separate message is worth its cost only if a caller at a follower waits for the slot, or if
@@ -33,7 +33,7 @@ class DecidedAnnouncement:
 
     def __init__(self, wait_s: float) -> None:
         self.due_at = math.inf
-        """When a separate announcement is due; infinite while there is nothing to announce."""
+        """The time at which an announcement is due; infinite while nothing has to be announced."""
         self._wait_s = wait_s
         self._awaited = Slot(0)
 
@@ -42,12 +42,12 @@ class DecidedAnnouncement:
         self._awaited = slot
 
     def on_decided(self, before: Slot, now: float) -> None:
-        """Schedule an announcement: more than ``before`` is decided."""
+        """Schedule an announcement, because slots above ``before`` have been decided."""
         wait_s = 0.0 if self._awaited > before else self._wait_s
         self.due_at = min(self.due_at, now + wait_s)
 
     def on_sent(self) -> None:
-        """Cancel the announcement: a message to every follower has just said what is decided."""
+        """Cancel the announcement, because a message to every follower has just said what is decided."""
         self.due_at = math.inf
 
 
@@ -82,7 +82,7 @@ class Leading:
         self.alpha = alpha
         self.recovered_up_to = Slot(max(promises.recovered_up_to, decided))
         self.progressed_at = since
-        """When ``decided`` last advanced; at first, when this replica became the leader."""
+        """The time at which ``decided`` last advanced; at first, when this replica became the leader."""
         self.next_slot = Slot(self.recovered_up_to + 1)
         self.proposals: dict[Slot, Proposal] = {}
         self._window_bytes_max = settings.tail_bytes_max
@@ -100,13 +100,13 @@ class Leading:
         self._resend_max_s = settings.resend_interval_max_s
         self._blocked_by: Slot | None = None
         self._blocked_since = since
-        """Since when the same obstacle has kept this leader from deciding or applying anything new."""
+        """The time since which the same obstacle has kept this leader from deciding or applying anything new."""
 
     def is_blocked(self, lost: range | None, voters: Voters, now: float, for_s: float) -> bool:
         """Return whether one obstacle has blocked this leader for longer than ``for_s`` seconds.
 
-        An obstacle is that it has not seen the end of the log, or that it has not got back the first slot of ``lost``
-        (see ``Learner.lost``). It may last for ever, if the nodes that could help are unreachable from here.
+        The obstacle is that this leader has not seen the end of the log, or that it has not recovered the first slot of
+        ``lost`` (see ``Learner.lost``). It may last for ever, if the nodes that could help are unreachable from here.
         """
         blocked_by = Slot(lost.start) if lost is not None else None if self.sees_the_end(voters) else self.next_slot
         if blocked_by != self._blocked_by:
@@ -148,7 +148,7 @@ class Leading:
 
         If other answers were damaged in a slot that has no proposal yet, this answer may be the one that makes the slot
         clean, and the value it holds there may have been chosen. If a quorum without ``node`` is clean in the slot,
-        it was not.
+        that value was not chosen.
         """
         report = self.promises.reports[node]
         found = report.decided
@@ -179,8 +179,8 @@ class Leading:
     def is_waiting(self, decided: Slot, lost: range | None, voters: Voters) -> bool:
         """Return whether more clean answers are needed: for a recovered slot, the next slot, or the first lost slot.
 
-        For a slot that is decided and lost here, this replica's own promise says *decided*, which is not clean. So it
-        takes one more answer than winning the election did.
+        For a slot that is decided and lost here, this replica's own promise says *decided*, which is not clean. So one
+        more answer is needed than for winning the election.
         """
         if any(slot > decided for slot in self._held_back):
             return True
@@ -191,7 +191,7 @@ class Leading:
     def sees_the_end(self, voters: Voters) -> bool:
         """Return whether no value that any node has applied can lie above what phase 1 recovered.
 
-        Damage without an end names no slot that could be held back, and yet it may hide a value in the next slot. It is
+        Damage without an end names no slot that could be held back, but it may hide a value in the next slot. It is
         enough that the next slot is clean: if nothing was chosen there, no node has applied a value above it.
         """
         promises = self.promises
@@ -215,7 +215,7 @@ class Leading:
             return 0
         if self.promises.is_clean_from(self.next_slot, voters):
             return room
-        # Slot by slot: no answer that counts says anything about the slot after the next one.
+        # Propose slot by slot, because no answer that counts says anything about the slot after the next one.
         if self.promises.is_clean(self.next_slot, voters):
             self._observer.reached("leading: room for one value, because only the next slot is clean")
             return 1

@@ -21,7 +21,7 @@ _LOOKAHEAD_SLOTS = 1024
 
 
 class Learner:
-    """What one replica knows decided.
+    """The slots that one replica knows to be decided.
 
     Every slot up to ``decided`` is known to be decided and is held; every slot up to ``delivered`` was handed to the
     state machine.
@@ -32,7 +32,7 @@ class Learner:
         self.decided = decided
         self.delivered = applied
         self.wanted = decided
-        """The highest slot that any replica is known to know decided."""
+        """The highest slot that any replica has reported as decided."""
         self._log = log
         self._decided_above: set[Slot] = set()
         self._announced_under: Ballot | None = None
@@ -50,7 +50,7 @@ class Learner:
             self.wanted = max(self.wanted, slot)
 
     def announce(self, ballot: Ballot, decided_up_to: Slot) -> None:
-        """Handle that the leader of ``ballot`` knows every slot up to ``decided_up_to`` decided."""
+        """Note that every slot up to ``decided_up_to`` is decided, as the leader of ``ballot`` announced."""
         self.wanted = max(self.wanted, decided_up_to)
         if self._announced_under is not None and ballot < self._announced_under:
             self._observer.reached("learner: an announcement of an older leader comes late")
@@ -130,7 +130,7 @@ class Learner:
             yield entry
 
     def jump(self, slot: Slot) -> None:
-        """Handle that a snapshot replaced all entries up to ``slot``."""
+        """Continue after ``slot``: a snapshot has replaced all entries up to it."""
         check_next_snapshot(self.delivered, slot)
         self.delivered = slot
         self.decided = max(self.decided, slot)

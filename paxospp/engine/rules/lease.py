@@ -49,13 +49,13 @@ class Lease:
         self.duration_us = 0
         """The length of leases that the log decided, as far as it was applied here; 0 if leases are off."""
         self._durable_us = int.from_bytes(stored or b"", "big")
-        """The shortest length that the disk may hold now, given that some writes are still under way."""
+        """The shortest length that the disk may hold now, while some writes are still under way."""
         self._asked_us = self._durable_us
         self._under_way: deque[int] = deque()
         self._bound_to: Ballot | None = None
         self._bound_until = math.inf
         self._rounds: dict[int, float] = {}
-        """When each of the latest rounds was sent; rounds sent while leases were off are missing."""
+        """The time at which each of the latest rounds was sent, except rounds sent while leases were off."""
         self._granted: dict[NodeId, float] = {}
 
     def start(self, now: float) -> None:
@@ -77,13 +77,13 @@ class Lease:
         return WriteBatch(meta={META_KEY: wanted.to_bytes(8, "big")})
 
     def stored(self, duration_us: int) -> None:
-        """Handle that the disk holds this length: allow grants up to it, unless a shorter one is being written."""
+        """Allow grants up to this length, which the disk now holds, unless a shorter one is being written."""
         self._under_way.popleft()
         self._durable_us = min((duration_us, *self._under_way))
 
     @property
     def asked_us(self) -> int:
-        """The length that was handed to the disk last, in microseconds."""
+        """The length that was last given to the storage to write, in microseconds."""
         return self._asked_us
 
     # As a follower.

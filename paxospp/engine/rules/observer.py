@@ -16,46 +16,46 @@ from paxospp.model import Ballot, NodeId, Slot
 
 
 class Observer(Markers):
-    """Methods that do nothing; override those of interest. They are called while a step is under way."""
+    """Methods that do nothing; override those of interest. They are called in the middle of a step."""
 
     def reported(self, answer: int) -> None:
-        """Handle that the acceptor has made its report number ``answer``; later acceptances are not in it."""
+        """Called when the acceptor has made its report number ``answer``; later acceptances are not in it."""
 
     def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: PromiseReport) -> None:
-        """Handle that all parts of one answer to ``ballot`` have arrived; together they say ``report``."""
+        """Called when all parts of one answer to ``ballot`` have arrived; ``report`` is what they say together."""
 
     def counted_acceptance(self, ballot: Ballot, slot: Slot, node: NodeId, incarnation: int) -> None:
-        """Handle that the leader of ``ballot`` counts this acceptance of a slot that is not chosen yet."""
+        """Called when the leader of ``ballot`` counts this acceptance of a slot that is not chosen yet."""
 
     def counted_grant(self, peer: NodeId, until: float) -> None:
-        """Handle that the leader counts a lease granted by ``peer``, until its own boot time ``until``."""
+        """Called when the leader counts a lease granted by ``peer``, until the leader's boot time ``until``."""
 
     def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
-        """Handle that the leader of ``ballot`` takes in a read; ``next_slot`` is above all slots it knows of."""
+        """Called when the leader of ``ballot`` receives a read; ``next_slot`` is above all slots that it knows of."""
 
     def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
-        """Handle that a read is confirmed for ``slot``, by the leader's lease or by a round of heartbeats.
+        """Called when a read is confirmed for ``slot``, by the leader's lease or by a round of heartbeats.
 
         ``ballot`` is None if the replica does not lead, in which case it must not confirm anything.
         """
 
     def gave_up_read(self, asker: ReadRequester) -> None:
-        """Handle that the leader refuses this read."""
+        """Called when the leader refuses this read."""
 
     def learned(self, slot: Slot, ballot: Ballot) -> None:
-        """Handle that ``slot`` is decided, under a ballot up to ``ballot``: a peer said so, or this leader counted."""
+        """Called when ``slot`` is decided under a ballot up to ``ballot``, as a peer said or this leader counted."""
 
     def installed(self, slot: Slot, ballot: Ballot) -> None:
-        """Handle that a peer's snapshot shows every slot up to ``slot`` decided, under ballots up to ``ballot``."""
+        """Called when a peer's snapshot is installed: slots up to ``slot`` are decided, under at most ``ballot``."""
 
     def campaigns(self, asked_in: int | None) -> None:
-        """Handle that a campaign begins because of answers to round ``asked_in`` and later; None: without asking."""
+        """Called when a campaign begins, after answers to round ``asked_in`` or later; None: without asking."""
 
     def leads_on(self, now: float) -> None:
-        """Handle that a leader that ticked at ``now`` found no reason to step down."""
+        """Called when a leader has ticked at ``now`` and found no reason to step down."""
 
     def closed_damage(self, bound: Slot, ballot: Ballot) -> None:
-        """Handle that the leader of ``ballot`` vouched that no slot above ``bound`` is damaged."""
+        """Called when damage is closed because the leader of ``ballot`` vouched that it ends at ``bound``."""
 
 
 NOBODY = Observer()

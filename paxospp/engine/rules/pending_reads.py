@@ -17,7 +17,7 @@ from paxospp.model import NodeId, Slot
 
 
 class ReadRequester(NamedTuple):
-    """Where to send the answer to a read: to this node (``peer`` is None), or to one boot of a peer.
+    """The receiver of the answer to a read: this node (``peer`` is None), or one boot of a peer.
 
     ``number`` is this node's ticket, or the peer's counter.
     """

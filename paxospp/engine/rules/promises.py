@@ -195,7 +195,7 @@ class Promises:
 
 
 def _first_of_quorum(begins: Mapping[NodeId, Slot], voters: Voters) -> Slot:
-    """The first slot at or below which a quorum begins; ``sys.maxsize`` if they are too few."""
+    """Return the lowest slot from which on a quorum has begun; ``sys.maxsize`` if ``begins`` holds no quorum."""
     for begin in sorted(set(begins.values())):
         if voters.is_quorum([node for node, theirs in begins.items() if theirs <= begin]):
             return begin
@@ -203,7 +203,7 @@ def _first_of_quorum(begins: Mapping[NodeId, Slot], voters: Voters) -> Slot:
 
 
 def _head(part: Promise) -> tuple[object, ...]:
-    """What all parts of one answer say alike."""
+    """Return the fields that are equal in all parts of one answer."""
     return part.start, part.parts, part.decided, part.first, part.last, part.faulty
 
 
@@ -211,6 +211,6 @@ def _ends(report: PromiseReport) -> Iterator[Slot]:
     yield report.decided
     yield max(report.entries, default=Slot(0))
     for slots in report.faulty:
-        # An open end names no slot; is_clean keeps new values out of it all the same.
+        # Damage without an end names no highest slot; ``is_clean`` keeps new values out of it.
         if slots.stop <= max(report.last, report.decided) + 1:
             yield Slot(slots.stop - 1)

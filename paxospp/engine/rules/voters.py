@@ -1,8 +1,8 @@
-"""Who votes, and what a quorum is, as far as this replica knows.
+"""The voters and the quorums of the cluster, as far as this replica knows them.
 
 Votes are counted by incarnation and not by name: two answers of one node are one answer, and an answer of an
-incarnation that is not in the membership counts for nothing. Until slot 1 is decided there is no membership, only the
-names this node was started with; then the membership of slot 1 governs every slot from 2 on (rule 7).
+incarnation that is not in the membership counts for nothing. Until slot 1 is decided, this replica knows only the
+names that its node was started with; then the membership of slot 1 governs every slot from 2 on (rule 7).
 
 Reference: Lamport, "Paxos Made Simple", 2.2: any two majorities have an acceptor in common.
 """
@@ -84,7 +84,7 @@ class ClusterView:
         )
 
     def adopt(self, membership: Membership) -> None:
-        """Handle that slot 1 is decided: from now on only the members of ``membership`` vote (rule 9)."""
+        """Adopt the membership that slot 1 decided: from now on only its members vote (rule 9)."""
         self.membership = membership
         self.id = membership.cluster_id
         self.founding_refused = None
@@ -96,6 +96,6 @@ class ClusterView:
         self.voters = Majority(membership)
 
     def abandon_founding(self) -> None:
-        """Handle that the proposal in slot 1 was given up: ask every named node again."""
+        """Give up the proposal in slot 1: from now on every named node has to answer again."""
         if self.membership is None:
             self.voters = Everyone(self._identity.cluster)

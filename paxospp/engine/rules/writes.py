@@ -38,7 +38,7 @@ class LeaseDurable:
 
 
 Durable = PromiseDurable | AcceptanceDurable | LeaseDurable
-"""What the replica does next when a write has returned."""
+"""The reason why the replica waits for a write to return."""
 
 
 @dataclass(slots=True)
