@@ -1,4 +1,4 @@
-"""What all tests share: the number of processes that run them, and a cache of compiled code for child processes.
+"""Shared by all tests: the number of processes that run them, a cache of compiled code, a directory in memory.
 
 A plain ``pytest`` uses two processes, because half of the tests mostly wait for a cluster. If you name tests, they run
 in one process, where a debugger can reach them.

@@ -23,8 +23,8 @@ def test_no_rule_is_broken_up_to_a_depth(scope: str, depth: int) -> None:
     assert findings.complete_to == depth
 
 
-def test_a_small_scope_is_exhausted() -> None:
-    """One campaign of one node, and one value: every order of its messages."""
+def test_a_small_scope_is_explored_completely() -> None:
+    """The scope has one campaign of one node and one value, in every order of messages."""
     scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), message_kinds=SCOPES["parts"].message_kinds)
     findings = Search(Explorer(scope)).run(transitions=100_000)
 
@@ -86,7 +86,7 @@ def test_every_order_visits_the_same_worlds(order: Order) -> None:
 
 
 @pytest.mark.parametrize("scope", ["plain", "parts", "snapshot"])
-def test_sleep_sets_leave_out_steps_and_no_worlds(scope: str) -> None:
+def test_sleep_sets_leave_out_steps_but_no_worlds(scope: str) -> None:
     without = Search(Explorer(SCOPES[scope])).run(depth=4)
 
     findings = Search(Explorer(SCOPES[scope]), sleeps=True).run(depth=4)

@@ -62,7 +62,7 @@ def test_a_dead_message_changes_nothing_and_stays_dead(scope: str) -> None:
     assert judged or scope == "snapshot"
 
 
-def test_a_write_heals_and_a_trim_forgets() -> None:
+def test_a_lost_end_lowers_decided_and_a_damaged_slot_is_reported() -> None:
     entries = tuple(entry(slot, ballot(1)) for slot in range(1, 5))
     disk = DiskState(boot=1, promised=ballot(1), decided=Slot(3), first=Slot(1), entries=entries)
 

@@ -311,5 +311,5 @@ def test_the_fixture_checks_and_shows_its_report(tmp_path: Path) -> None:
     assert "1 logs, 10 calls" in output
 
 
-def test_the_fixture_is_the_function(paxospp_check_machine: Callable[..., MachineReport]) -> None:
+def test_the_fixture_checks_like_the_function(paxospp_check_machine: Callable[..., MachineReport]) -> None:
     assert paxospp_check_machine(KeyValue, seeds=[1], calls=20).seeds == 1

@@ -98,7 +98,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize("drawn", TYPES, ids=str)
-def test_arguments_of_every_type_are_drawn_and_travel(drawn: Any) -> None:
+def test_arguments_of_every_type_are_drawn_and_survive_encoding(drawn: Any) -> None:
     class Machine(paxospp.StateMachine):
         @paxospp.command
         def take(self, value: drawn) -> None: ...
@@ -163,7 +163,7 @@ def test_the_same_seed_draws_the_same_calls_in_every_interpreter() -> None:
     assert len(outputs) == 1
 
 
-def test_a_type_that_never_ends_is_named() -> None:
+def test_the_error_for_a_type_that_contains_itself_names_the_operation() -> None:
     class Machine(paxospp.StateMachine):
         @paxospp.command
         def take(self, value: Chain) -> None: ...
@@ -175,7 +175,7 @@ def test_a_type_that_never_ends_is_named() -> None:
         draw_call(Machine, Random(1))
 
 
-def test_arguments_that_never_fit_are_named() -> None:
+def test_the_error_for_arguments_that_never_fit_names_the_operation() -> None:
     class Machine(paxospp.StateMachine):
         @paxospp.command
         def take(self, value: Annotated[str, msgspec.Meta(pattern="^[0-9]{9}$")]) -> None: ...
@@ -187,7 +187,7 @@ def test_arguments_that_never_fit_are_named() -> None:
         draw_call(Machine, Random(1))
 
 
-def test_a_type_that_cannot_travel_is_refused_by_name() -> None:
+def test_a_type_that_cannot_be_encoded_is_refused_by_name() -> None:
     class Machine(paxospp.StateMachine):
         @paxospp.command
         def take(self, value: complex) -> None: ...
@@ -212,7 +212,7 @@ def test_calls_are_encoded_whether_typed_or_by_name() -> None:
 
 
 @pytest.mark.parametrize("call", [("nothing", 1), (1, 2), (), "put", ["put", "a", 1]])
-def test_what_is_no_call_is_refused(call: Any) -> None:
+def test_a_workload_that_returns_something_else_than_a_call_is_refused(call: Any) -> None:
     with pytest.raises(paxospp.ConfigError, match="workload"):
         encode_call(KeyValue, call)
 

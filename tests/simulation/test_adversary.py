@@ -71,7 +71,7 @@ def test_a_copy_with_a_delay_comes_after_the_message_and_waits_for_no_leader() -
     assert arrived == [packet]
 
 
-def test_what_is_held_arrives_after_the_lead_has_changed_hands() -> None:
+def test_a_held_message_arrives_after_the_leader_has_changed() -> None:
     clock, interference, packet, arrived = a_network(LinkRule(frozenset({Accept}), hold=1.0))
 
     assert interference.takes(packet, Accept)
@@ -83,7 +83,7 @@ def test_what_is_held_arrives_after_the_lead_has_changed_hands() -> None:
     assert arrived == [packet]
 
 
-def test_what_is_still_held_arrives_when_nothing_goes_wrong_any_more() -> None:
+def test_a_message_that_is_still_held_arrives_when_the_faults_end() -> None:
     clock, interference, packet, arrived = a_network(LinkRule(frozenset({Accept}), copies=1.0))
 
     assert not interference.takes(packet, Accept)

@@ -91,7 +91,7 @@ def test_a_session_that_comes_back_after_it_expired_is_found(monkeypatch: pytest
     assert first_broken(plans(config=config, faults=faults)).rule == "11"
 
 
-def test_a_lease_that_binds_nobody_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_that_binds_no_follower_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lease, "forbids", lambda *_: False)
 
     faults = Faults(partition_rate=1.5, one_way_rate=1.0)
@@ -112,7 +112,7 @@ def test_a_window_wider_than_alpha_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert first_broken(plans(config=replace(drawn.config, alpha=1))).rule in ("rule 7", "15", "18")
 
 
-def test_a_log_that_is_never_cut_short_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_is_never_trimmed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """18: a snapshot is useless if the whole log below it stays."""
     monkeypatch.setattr(Policy, "keep_from", lambda *_: 2)
     drawn = next(plans())

@@ -42,7 +42,7 @@ def test_a_leader_that_vouches_below_what_was_accepted_is_found() -> None:
         rules.on_vouched(a_voucher(N2), HIGH, Slot(6))
 
 
-def test_what_was_accepted_under_a_higher_ballot_says_nothing_of_a_deposed_leader() -> None:
+def test_a_deposed_leader_need_not_know_what_was_accepted_under_a_higher_ballot() -> None:
     rules = VouchRules()
     rules.on_synced(a_host(N2), Slot(7), HIGH)
     rules.on_vouched(a_voucher(), LOW, Slot(6))
@@ -99,7 +99,7 @@ def test_a_slot_is_chosen_under_the_lowest_ballot_that_a_quorum_accepted_it_unde
     assert (chosen.under[Slot(2)], chosen.highest_under(Slot(2))) == (LOW, LOW)
 
 
-def test_what_is_staged_under_a_name_has_to_be_what_the_node_that_took_it_staged() -> None:
+def test_a_fetched_snapshot_has_to_equal_the_one_that_its_source_took() -> None:
     rules, meta, renamed = SnapshotRules(), SnapshotMeta(Slot(4), "abc"), SnapshotMeta(Slot(4), "abc-2")
     rules.on_staged(meta, 0, b"whole")
     rules.on_committed(meta, b"whole state")

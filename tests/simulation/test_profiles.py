@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
 
 from paxospp.testing.simulation.faults.profiles import PROFILES
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.plan import Overrides, RunPlan
 from paxospp.testing.simulation.reach.steering import ROUND, Steering
 from paxospp.testing.simulation.report import Reached
-
-
-@cache
-def draw(seed: int) -> RunPlan:
-    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
+from tests.simulation.plans import draw
 
 
 def first(profile: str) -> int:

@@ -6,15 +6,13 @@ import ast
 import json
 import random
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from paxospp.cli import main
 from paxospp.testing import Simulation
-from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.plan import RunPlan
+from paxospp.testing.simulation.machines import Ledger
 from paxospp.testing.simulation.reach.beyond import BEYOND, required
 from paxospp.testing.simulation.reach.markers import WATCHED, HiddenMarkerError, known_markers, markers_in
 from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs
@@ -22,13 +20,9 @@ from paxospp.testing.simulation.reach.states import STATES
 from paxospp.testing.simulation.reach.steering import ROUND, Steering
 from paxospp.testing.simulation.reach.tally import MarkerTally, everything
 from paxospp.testing.simulation.report import Reached
+from tests.simulation.plans import draw
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@cache
-def draw(seed: int) -> RunPlan:
-    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
 
 
 def test_markers_are_read_from_every_form_in_which_they_are_reported() -> None:
@@ -43,7 +37,7 @@ book.reached("an address")
 
 
 @pytest.mark.parametrize("argument", ["marker", 'f"m: {x}"', '"m: " + x', "UNKNOWN[x]"])
-def test_a_marker_that_is_no_literal_is_an_error(argument: str) -> None:
+def test_a_marker_that_is_not_a_literal_is_an_error(argument: str) -> None:
     with pytest.raises(HiddenMarkerError, match=r"m\.py:1"):
         list(markers_in(f"observer.reached({argument})", "m.py"))
 
@@ -89,7 +83,7 @@ def test_a_run_counts_what_it_reaches_and_the_same_again() -> None:
     assert tally.hits.keys() <= everything()
 
 
-def test_rare_ones_come_first() -> None:
+def test_seeds_for_rare_markers_come_first() -> None:
     tally = MarkerTally()
     tally.add({"a": 3, "b": 1})
     tally.add({"a": 1})

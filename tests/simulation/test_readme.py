@@ -17,9 +17,9 @@ def first_cells(heading: str) -> list[str]:
     return re.findall(r"^\| (\w*\d+) \|", section, re.MULTILINE)
 
 
-def test_the_families_of_faults_are_those_of_the_code() -> None:
+def test_the_page_lists_the_families_of_faults_of_the_code() -> None:
     assert first_cells("Families of faults") == list(FAMILIES)
 
 
-def test_the_invariants_are_those_that_are_checked_and_determinism() -> None:
+def test_the_page_lists_the_invariants_that_are_checked_and_determinism() -> None:
     assert first_cells("Invariants") == [str(number) for number in (*CHECKED_IN, 19)]

@@ -11,9 +11,8 @@ import pytest
 from paxospp.testing.simulation.faults.profiles import PROFILES
 from paxospp.testing.simulation.faults.scripted_profiles import SCRIPTED_PROFILES
 from paxospp.testing.simulation.faults.targeted_profiles import TARGETED_PROFILES
-from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import SimulationRun
-from paxospp.testing.simulation.plan import Overrides, RunPlan
+from tests.simulation.plans import draw
 
 WRITTEN_FOR = {
     "founders die while they found": {
@@ -38,10 +37,6 @@ WRITTEN_FOR = {
         "snapshots: a damaged one is to be replaced by itself",
     },
 }
-
-
-def draw(seed: int, **overrides: object) -> RunPlan:
-    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(**overrides))  # type: ignore[arg-type]
 
 
 def seeds_of(profile: str) -> Iterator[int]:

@@ -169,7 +169,7 @@ def _sent(to: object, message: object) -> object:
     return Send(to, message)  # type: ignore[arg-type]
 
 
-def test_what_is_left_out_is_left_out() -> None:
+def test_a_fault_that_is_switched_off_does_not_happen() -> None:
     simulation = Simulation(Ledger, overrides=Overrides(families=(), nodes=1, seconds=0.5))
 
     report = simulation.run([3])

@@ -10,14 +10,10 @@ import pytest
 
 from paxospp.testing.simulation.faults.profiles import PROFILES
 from paxospp.testing.simulation.faults.targeted_profiles import TARGETED_PROFILES
-from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import SimulationRun
-from paxospp.testing.simulation.plan import Overrides, RunPlan
+from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.reach.states import STATES
-
-
-def draw(seed: int, **overrides: object) -> RunPlan:
-    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(**overrides))  # type: ignore[arg-type]
+from tests.simulation.plans import draw
 
 
 def seeds_of(profile: str) -> Iterator[int]:

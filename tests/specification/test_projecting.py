@@ -59,6 +59,6 @@ def test_damage_does_not_restore_a_faulty_slot() -> None:
     assert not may_be_damaged_copy(WRITTEN, damaged)
 
 
-def test_damage_that_was_known_does_not_end_by_itself() -> None:
+def test_damage_does_not_end_known_damage() -> None:
     lost = replace(WRITTEN, entries=HELD.without([4]), open_from=4)
     assert not may_be_damaged_copy(replace(lost, open_from=0), lost)

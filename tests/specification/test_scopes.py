@@ -60,7 +60,7 @@ def test_it_imports_nothing_of_the_engine() -> None:
 
 
 @pytest.mark.parametrize("name", SCOPES)
-def test_the_first_states_of_every_scope_break_nothing(name: str) -> None:
+def test_no_invariant_breaks_in_the_first_states_of_any_scope(name: str) -> None:
     result = explore(SCOPES[name], states_max=STATES_MAX)
     assert result.broken == "", result.trace
     assert result.exhausted or result.distinct >= STATES_MAX
@@ -68,13 +68,13 @@ def test_the_first_states_of_every_scope_break_nothing(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SCOPES)
-def test_no_scope_breaks_anything(name: str) -> None:
+def test_no_invariant_breaks_in_any_scope(name: str) -> None:
     result = explore(SCOPES[name], states_max=LONG_STATES_MAX)
     assert result.broken == "", result.trace
 
 
 @pytest.mark.parametrize(("name", "guard"), [case for case in CASES if case[1] not in LARGE])
-def test_without_a_guard_its_scope_breaks(name: str, guard: str) -> None:
+def test_without_a_guard_an_invariant_breaks_in_its_scope(name: str, guard: str) -> None:
     """This shows that the invariants can fail, and that the guard is needed."""
     result = explore(SCOPES[name], without=frozenset(guard.split(" + ")), states_max=20_000)
     assert result.broken, f"{result.distinct} states and nothing broke"
@@ -83,7 +83,7 @@ def test_without_a_guard_its_scope_breaks(name: str, guard: str) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "guard"), [case for case in CASES if case[1] in LARGE])
-def test_without_a_guard_its_larger_scope_breaks(name: str, guard: str) -> None:
+def test_without_a_guard_an_invariant_breaks_in_its_larger_scope(name: str, guard: str) -> None:
     result = explore(SCOPES[name], without=frozenset(guard.split(" + ")), states_max=100_000)
     assert result.broken, f"{result.distinct} states and nothing broke"
 
@@ -94,7 +94,7 @@ def test_every_guard_has_its_scope_or_a_reason_why_not() -> None:
     assert not told & NOT_NEEDED.keys()
 
 
-def test_symmetry_leaves_out_no_kind_of_state() -> None:
+def test_symmetry_reduction_leaves_out_no_kind_of_state() -> None:
     """Without symmetry the search visits more states, at least as deep, and breaks nothing either."""
     scope = replace(SCOPES["one slot"], ballots=1)
     merged = explore(scope)
@@ -105,7 +105,7 @@ def test_symmetry_leaves_out_no_kind_of_state() -> None:
     assert merged.depth <= apart.depth
 
 
-def test_the_command_prints_what_it_explored_and_the_way_to_a_violation(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_it_explored_and_the_trace_of_a_violation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--scope", "a wiped disk that knows nothing"]) == 0
     assert "exhausted" in capsys.readouterr().out
     assert main(["--without", "snapshot: only decided slots"]) == 0

@@ -1,4 +1,4 @@
-"""Runs of the real engine, held step by step against the executable specification."""
+"""Runs of the real engine, compared step by step with the executable specification."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_model_allows_what_the_engine_does() -> None:
         pytest.param(872618203, id="the same after a snapshot"),
     ],
 )
-def test_what_was_not_allowed_and_is_right(seed: int) -> None:
+def test_the_model_allows_correct_runs_that_it_once_refused(seed: int) -> None:
     assert actions_of(seed)
 
 
@@ -99,7 +99,7 @@ def test_every_kind_of_action_is_taken_by_some_run() -> None:
     assert rare <= taken.keys()
 
 
-def test_a_run_takes_the_same_course_whether_it_is_held_against_the_model_or_not() -> None:
+def test_a_run_takes_the_same_course_whether_or_not_the_model_checks_it() -> None:
     plain = RunPlan.draw(11, machine=Ledger, workload=ledger_calls)
     assert not plain.validates
     runs = [
@@ -111,7 +111,7 @@ def test_a_run_takes_the_same_course_whether_it_is_held_against_the_model_or_not
     assert runs[0].world.event_hash == runs[1].world.event_hash
 
 
-def test_one_run_in_five_is_held_against_the_model_by_itself() -> None:
+def test_the_model_checks_one_run_in_five_by_default() -> None:
     plans = [RunPlan.draw(seed, machine=Ledger, workload=ledger_calls) for seed in range(400)]
     assert 0.15 < sum(plan.validates for plan in plans) / len(plans) < 0.25
 
@@ -134,7 +134,7 @@ def test_a_step_that_the_model_does_not_allow_names_the_guard_and_the_state() ->
 
 
 def last_of(mutant: str, first: int, count: int) -> tuple[int, str]:
-    """The last seed that was run, and what the model alone says of that run of the mutant."""
+    """Return the last seed that was run, and what the model alone says of that run of the mutant."""
     command = [sys.executable, "-m", "tests.specification.only_the_model", mutant, str(first), str(count)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, check=True)
     seed, _, said = done.stdout.splitlines()[-1].partition(": ")

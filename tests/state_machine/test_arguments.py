@@ -74,7 +74,7 @@ def applied(payload: bytes) -> Any:
 
 
 def reason(payload: bytes) -> str:
-    """Return why a node refuses ``payload``, and check that applying it is an error if it was decided all the same."""
+    """Return why a node refuses ``payload``, and check that a replica stops if the payload was decided anyway."""
     with pytest.raises(RejectedError) as refused:
         check_command(Shop(), payload)
     with pytest.raises(NotUnderstoodError):
