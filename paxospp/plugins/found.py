@@ -18,7 +18,7 @@ class FoundPlugin:
 
     name: str
     source: str
-    """Where it came from: a distribution with its version, a file, a module, an object."""
+    """Its origin: a distribution with its version, a file, a module, or an object."""
     extras: tuple[str, ...] = ()
     """The extras of its distribution, as ``name[extra]``."""
     given: bool = False

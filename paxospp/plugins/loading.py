@@ -84,7 +84,7 @@ def _imported(path: Path) -> ModuleType | None:
 
 
 def _execute(path: Path) -> ModuleType:
-    name = f"{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"  # never that of an installed module
+    name = f"{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"  # no installed module has such a name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{str(path)!r} is not a Python file: its name has to end in .py")

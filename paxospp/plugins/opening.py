@@ -69,7 +69,7 @@ def missing_driver(backend: StorageBackend) -> str | None:
     """Return the name of a driver of ``backend`` that is not installed, or None; imports those that are.
 
     Raises:
-        PluginError: a driver is installed and cannot be imported.
+        PluginError: a driver is installed but cannot be imported.
     """
     for driver in backend.drivers:
         try:

@@ -63,7 +63,7 @@ class PluginRegistry:
         self._storages: Offers[StorageBackend] = Offers("storage scheme")
         self._machines: Offers[MachineType] = Offers("state machine")
         if load_entry_points:
-            # To read the metadata of a distribution means to parse its README, so read it once.
+            # Reading the metadata of a distribution parses its README, so read it only once.
             origins: dict[Distribution, tuple[str, tuple[str, ...]]] = {}
             for entry_point in sorted(entry_points(group=hookspecs.GROUP), key=lambda found: found.name):
                 source: str = entry_point.value

@@ -2,7 +2,7 @@
 
 ==================== ====================================================================
 ``machine``          ``StateMachine``: applies commands, answers queries, takes snapshots
-``definition``       checks a subclass when it is made
+``definition``       checks a subclass when it is defined
 ``operations``       commands and queries: methods on an instance, typed on the class
 ``operation_codec``  encodes and decodes the calls of one operation
 ``annotations``      resolves the annotations of a class or method

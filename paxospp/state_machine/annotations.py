@@ -1,7 +1,7 @@
 """Resolves annotations to types, at first use.
 
 With ``from __future__ import annotations`` an annotation is text, and its names may be local to
-the function around the class. So when a class or method is made, this module captures the values of
+the function around the class. So when a class or method is defined, this module captures the values of
 exactly those names. (It does not keep the frame, which would keep all other locals alive.) The text is
 evaluated at first use, when names defined further down in the module exist too.
 """

@@ -1,4 +1,4 @@
-"""What a command knows about its place in the log: slot, position, time, and a random generator.
+"""The place of a command in the log, as the command sees it: slot, position, time, and a random generator.
 
 All four are equal on every replica. The executor makes the context, and a machine finds it as
 ``self.context`` while one of its methods runs.

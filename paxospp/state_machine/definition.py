@@ -1,4 +1,4 @@
-"""Checks a state machine when its class is made. Each error is one line that says what to write."""
+"""Checks a state machine when its class is defined. Each error is one line that says what to write."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _is_class_variable(annotation: Any) -> bool:
 def _check_defaults(cls: type) -> None:
     annotated = raw_annotations(cls)
     for name, value in vars(cls).items():
-        # The rule of dataclasses: a value that cannot be hashed is mutable.
+        # As dataclasses do, take a value that cannot be hashed for a mutable one.
         if name.startswith("__") or type(value).__hash__ is not None or _is_class_variable(annotated.get(name)):
             continue
         raise MachineError(

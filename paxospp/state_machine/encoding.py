@@ -22,10 +22,10 @@ import msgspec
 T = TypeVar("T")
 
 NESTING_MAX: Final = 128
-"""How many levels deep an argument annotated Any may nest.
+"""The number of levels that an argument annotated Any may nest.
 
-Without this limit, a value that can just be decoded where it is checked could be too deep where it is
-applied, a few frames further down the stack, and would stop every replica.
+The depth that can be decoded depends on how deep the stack is already. Without this limit, a value that
+passes the check could be too deep where it is applied, and would stop every replica.
 """
 
 PLAIN: Final = frozenset(

@@ -179,7 +179,7 @@ class OperationCodec:
         if keywords or len(arguments) != len(self.parameters):
             arguments = self._bind(arguments, keywords)
         try:
-            # Most arguments that might hold a set hold none, and one look saves them the walk that sorts sets.
+            # Most arguments that might hold a set do not, and this check saves them the walk that sorts sets.
             if self._unordered and not PLAIN.issuperset(map(type, arguments)):
                 return self.prefix + encode_call(arguments)
             return self.prefix + encode_plain(arguments)

@@ -125,8 +125,8 @@ class _TypeWalk:
 
     def _refuse(self, annotation: Any, reason: str = "") -> typing.NoReturn:
         instead = _INSTEAD.get(get_origin(annotation) or annotation)
-        way_out = reason or (f"use {instead}" if instead else f"use one of {SUPPORTED}")
-        raise MachineError(f"{self.where}: `{name_of(annotation)}` cannot be stored; {way_out}")
+        advice = reason or (f"use {instead}" if instead else f"use one of {SUPPORTED}")
+        raise MachineError(f"{self.where}: `{name_of(annotation)}` cannot be stored; {advice}")
 
     def _visit_literal(self, annotation: Any, values: tuple[Any, ...]) -> None:
         if any(value is not None and type(value) not in (int, str) for value in values):
@@ -199,7 +199,7 @@ def _field_names(origin: Any, hints: dict[str, Any]) -> list[str]:
 
 
 def _substitute(hint: Any, bound: dict[Any, Any]) -> Any:
-    """Return a field's type in a generic class with its parameters filled in; one without a value is Any."""
+    """Return the type of a generic class's field with its type parameters filled in; Any for unknown ones."""
     if isinstance(hint, TypeVar):
         return bound.get(hint, Any)
     parameters = getattr(hint, "__parameters__", ())
