@@ -25,7 +25,7 @@ FOUNDING_SLOT = Slot(1)
 
 
 def founding_voters(identity: Identity, promises: Promises) -> Voters:
-    """Return whose promises are needed: every named node's, or a quorum of a membership already accepted."""
+    """Return the voters whose promises are needed: every named node, or a quorum of a membership already accepted."""
     accepted = [
         report.entries[FOUNDING_SLOT] for report in promises.reports.values() if FOUNDING_SLOT in report.entries
     ]
@@ -37,13 +37,14 @@ def founding_voters(identity: Identity, promises: Promises) -> Voters:
 def may_found(decided: Slot, held: Entry | None, told: Iterable[Slot]) -> bool:
     """Return whether this replica may campaign to bootstrap a cluster.
 
-    It may not if a cluster exists, that is, if it or a peer knows slot 1 decided. The exception is a replica that holds
-    a founding value itself: it may have to confirm that value, because the peer that knew it decided may have lost it.
+    It may not if a cluster exists, that is, if it or a peer knows that slot 1 is decided. The exception is a replica
+    that holds a founding value: it may have to confirm that value, because the peer that knew it as decided may have
+    lost it.
 
     Args:
-        decided: what this replica knows decided.
+        decided: the highest slot that this replica knows to be decided.
         held: the entry it holds in slot 1.
-        told: what its peers said that they know decided.
+        told: the highest decided slots that its peers have reported.
     """
     if decided >= FOUNDING_SLOT:
         return False
@@ -51,7 +52,7 @@ def may_found(decided: Slot, held: Entry | None, told: Iterable[Slot]) -> bool:
 
 
 def voters_to_found(held: Entry | None, everyone: Voters) -> Voters:
-    """Return who has to answer before a campaign begins: everyone, or a quorum of the founding value held here."""
+    """Return the voters that have to answer before a campaign begins: all, or a quorum of the value held in slot 1."""
     if held is None or held.kind is not Kind.MEMBERSHIP:
         return everyone
     return Majority(Membership.from_bytes(held.value))

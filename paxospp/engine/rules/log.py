@@ -75,7 +75,7 @@ class Log:
         return any(slots.stop > bound + 1 for slots in self.faulty)
 
     def end_of_faulty(self, slot: Slot) -> Slot:
-        """Return the first slot behind the damage that contains ``slot``, but at most one past the last entry."""
+        """Return the first slot after the damage that contains ``slot``, but at most one past the last entry."""
         for slots in self.faulty:
             if slot in slots:
                 # Damage may reach far beyond the last entry, and callers that step over it must make progress.
@@ -90,7 +90,7 @@ class Log:
                 self.bytes -= len(entry.value)
 
     def close_faulty_end(self, bound: Slot) -> bool:
-        """End all damage at ``bound``, because nothing above it can have been accepted; return if that changed it."""
+        """End all damage at ``bound``, because nothing above can have been accepted; return whether this changed it."""
         if not self.is_faulty_above(bound):
             return False
         self.faulty = [
@@ -156,9 +156,9 @@ class DamagedEnd:
     """Decides when damage to the end of the log stops, so that slots above it count as empty again.
 
     An acceptor that lost the end of its log answers *faulty* for every slot from some slot on, and no candidate may
-    count such an answer. The damage has to end somewhere, or this acceptor never helps anybody again. A leader ends
-    it by *vouching* up to a slot: no acceptor can have accepted anything above that slot. Every method returns what
-    has to be written, which is ``NOTHING`` while the damage stays open.
+    count such an answer. The damage has to end somewhere, or this acceptor can never help a candidate again. A leader
+    ends it by *vouching* up to a slot: no acceptor can have accepted anything above that slot. Every method returns the
+    batch to write, which is ``NOTHING`` while the damage stays open.
 
     **Claim.** A starts with the promise p and with damage. Then A accepted nothing above d + alpha before
     it was damaged, if the leader of a ballot b vouched for d + alpha and these premises hold:
@@ -231,7 +231,7 @@ class DamagedEnd:
         return self._close(answer.vouched_up_to, ballot)
 
     def on_own(self, ballot: Ballot, vouched_up_to: Slot) -> WriteBatch:
-        """Believe this replica's own word, while it leads under ``ballot``.
+        """End the damage where this replica itself vouches that it ends, while it leads under ``ballot``.
 
         Its ballot is of this boot (premise 3), and its own answer is not among the clean ones (premise 2).
         """

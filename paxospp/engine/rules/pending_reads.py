@@ -80,7 +80,7 @@ class PendingReads:
         return reads
 
     def abandon(self) -> list[ReadRequester]:
-        """Remove all reads, because this replica no longer leads; return whom to tell."""
+        """Remove all reads, because this replica no longer leads; return their requesters."""
         askers = [read.asker for batch in self._batches for read in batch.reads]
         askers.extend(read.asker for read in self._waiting)
         self._batches.clear()

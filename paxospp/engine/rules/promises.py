@@ -7,10 +7,10 @@ An answer counts once all of its parts have arrived. A Prepare that is sent agai
 accepted in between shift the boundaries of the parts, so a mixture of two answers could miss a value. Answers are
 therefore told apart by the boot of their sender and a counter.
 
-A promise counts for the incarnation that gave it. While a cluster is being bootstrapped every node is asked, and one
-whose disk was wiped has forgotten what its name accepted. If two incarnations of a node answer, one of them is gone,
-but it cannot be told which, because the earlier answer may arrive later. Neither counts, and the next ballot asks
-again.
+A promise counts for the incarnation that gave it. While a cluster is being bootstrapped, every node is asked, and a
+node whose disk was wiped has forgotten what it accepted before. If two incarnations of a node answer, one of them is
+gone, but the candidate cannot tell which, because the older answer may arrive last. Neither counts, and the next
+ballot asks again.
 
 References: Lamport, "Paxos Made Simple", 2.2, phase 2a; Alagappan et al., "Protocol-Aware
 Recovery for Consensus-Based Storage" (2018): a faulty entry is not an absent one.
