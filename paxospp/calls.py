@@ -306,6 +306,16 @@ class Calls(ABC):
         return self._call_timeout_s if isinstance(timeout, Configured) else timeout
 
 
+async def execute_encoded(calls: Calls, payload: bytes, timeout_s: float | None) -> bytes:
+    """Have an encoded command applied through ``calls``, and return its encoded result; for the blocking twins."""
+    return await calls._result(calls._execute(payload, timeout_s))
+
+
+async def query_encoded(calls: Calls, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
+    """Have an encoded query answered through ``calls``, and return its encoded answer; for the blocking twins."""
+    return await calls._result(calls._query(request, consistency, timeout_s))
+
+
 class SyncCalls(ABC):
     """The calls as blocking methods; otherwise the same as ``Calls``."""
 

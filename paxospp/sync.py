@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from paxospp.calls import Consistency, SyncCalls
+from paxospp.calls import Consistency, SyncCalls, execute_encoded, query_encoded
 from paxospp.client import Client as AsyncClient
 from paxospp.config import NodeConfig
 from paxospp.events import Event, SnapshotTaken
@@ -136,10 +136,10 @@ class _Blocking(SyncCalls):
         self.close()
 
     def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
-        return self._call(lambda: self._twin._result(self._twin._execute(payload, timeout_s)))
+        return self._call(lambda: execute_encoded(self._twin, payload, timeout_s))
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
-        return self._call(lambda: self._twin._result(self._twin._query(request, consistency, timeout_s)))
+        return self._call(lambda: query_encoded(self._twin, request, consistency, timeout_s))
 
     def watch(self, start: int | None = None) -> Iterator[Change]:
         """As the asyncio twin's; each step waits for the next change."""

@@ -1,7 +1,7 @@
-"""One seam: no module of paxospp reaches into what another module or class keeps to itself.
+"""One seam: no module of paxospp uses a private name of another module or class.
 
-Whoever looks on or stands in for a part, the simulator first of all, is passed in where that part is made: an
-observer, a clock, a storage, a thread. Tests may look where they like; the package may not.
+What a simulator replaces in a node is in its ``Environment``, and what watches a node is its ``NodeObserver``. Both are
+passed in. Tests may use private names; the package may not.
 """
 
 from __future__ import annotations
@@ -23,10 +23,22 @@ ALLOWED = {
     "_replace": "a public method of every NamedTuple",
     "_exit": "os._exit, documented: ends a process without its cleanup",
     "_getframe": "sys._getframe, documented: where a state machine's class is defined",
-    "_asyncio_future_blocking": "asyncio's protocol between a future and whoever drives a coroutine, as tasks do",
-    "_result": "sync.py awaits the call of its asyncio twin; Calls is public, so a public name would be API",
+    "_asyncio_future_blocking": "asyncio's protocol between a future and what drives a coroutine, as a task does",
 }
 """Private names of others that are used, each with the reason."""
+
+
+WORLD = {"os", "random", "secrets", "socket", "threading", "time"}
+"""The modules through which Python reaches clocks, randomness, threads and the network."""
+
+WORLDLY = {
+    "environment.py": "makes the environment of real nodes",
+    "worker.py": "the threads of real nodes",
+    "writer.py": "measures how fast the disk is, which only an environment that owns its loop asks for",
+    "progress.py": "how long work takes decides about log lines only",
+    "snapshots/gc_pause.py": "a process has one garbage collector, and a lock guards it",
+}
+"""The modules of ``paxospp/node`` that may import these, each with the reason."""
 
 
 def private_accesses(source: str) -> Iterator[tuple[int, str]]:
@@ -88,6 +100,24 @@ def test_nothing_is_patched_after_it_was_made() -> None:
 
 def test_whatever_is_allowed_is_used() -> None:
     assert {name for _, name in accesses()} == ALLOWED.keys()
+
+
+def test_a_node_takes_clocks_randomness_and_threads_from_its_environment() -> None:
+    """``from random import Random`` is for annotations: a generator comes from the environment too."""
+    node = PACKAGE / "node"
+    found = set()
+    for file in node.rglob("*.py"):
+        for statement in ast.walk(ast.parse(file.read_text("utf-8"))):
+            match statement:
+                case ast.Import(names=names):
+                    modules = {alias.name for alias in names}
+                case ast.ImportFrom(module=module, names=names):
+                    modules = set() if {alias.name for alias in names} == {"Random"} else {module or ""}
+                case _:
+                    continue
+            if modules & WORLD:
+                found.add(file.relative_to(node).as_posix())
+    assert found == WORLDLY.keys()
 
 
 @pytest.mark.parametrize(

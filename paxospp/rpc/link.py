@@ -26,7 +26,6 @@ from paxospp.rpc.outbox import Outbox
 from paxospp.wire.frames import size_of
 
 RECONNECT_MIN_S = 0.05
-RESET_INTERVAL_S = 1.0
 HEARTBEATS_MAX = 64
 MESSAGE_BYTES_MAX = GRPC_MESSAGE_BYTES_MAX - (64 << 10)
 
@@ -57,11 +56,8 @@ class Link:
         self._random = random
         self._outbox: Outbox[Message] = Outbox()
         self._heartbeats: deque[Message] = deque(maxlen=HEARTBEATS_MAX)
-        self._call: grpc.aio.StreamUnaryCall[bytes, bytes] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._dialled_at = self._loop.time()
-        self._redial_now = asyncio.Event()
-        self._task: asyncio.Task[None] | None = self._loop.create_task(self._run(), name=f"paxospp link to {name}")
+        loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = loop.create_task(self._run(), name=f"paxospp link to {name}")
 
     def send(self, message: Message) -> None:
         """Queue ``message``, or drop it; never waits."""
@@ -78,15 +74,6 @@ class Link:
             return
         outbox.put(message, size)
 
-    def reset(self) -> None:
-        """Hang up and dial again: the peer is silent although the stream seems to live."""
-        now = self._loop.time()
-        if now - self._dialled_at < RESET_INTERVAL_S:
-            return
-        self._redial_now.set()
-        if self._call is not None:
-            self._call.cancel()
-
     async def close(self) -> None:
         """Hang up for good; nothing that waits is sent."""
         task, self._task = self._task, None  # its frames know the call, and gRPC keeps what is known connected
@@ -97,23 +84,16 @@ class Link:
     async def _run(self) -> None:
         pause_s = RECONNECT_MIN_S
         while True:
-            self._dialled_at = self._loop.time()
-            self._redial_now.clear()
             reached = await self._converse()
             if reached:
                 pause_s = RECONNECT_MIN_S
-            try:
-                async with asyncio.timeout(pause_s * self._random.uniform(0.5, 1.0)):
-                    await self._redial_now.wait()
-            except TimeoutError:
-                pass
+            await asyncio.sleep(pause_s * self._random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, self._reconnect_max_s)
 
     async def _converse(self) -> bool:
         """One stream from its dialling to its end; whether the peer was reached."""
         channel = open_channel(self.address, PEER_CHANNEL)
         call: grpc.aio.StreamUnaryCall[bytes, bytes] = channel.stream_unary(LINK)()
-        self._call = call
         reached = False
         try:
             call.add_done_callback(lambda _: self._outbox.wake())
@@ -128,10 +108,9 @@ class Link:
         except asyncio.CancelledError:
             if _is_task_cancelled():
                 raise
-            _log.info("%s: link reset", self._name)  # the call was cancelled, not this task
+            _log.info("%s: link cancelled by gRPC", self._name)  # the call was cancelled, not this task
         finally:
             self.connected = False
-            self._call = None
             self._drop_all()
             await hang_up(channel, call)
         return reached

@@ -74,12 +74,6 @@ class PeerLinks:
         """The peers to whom a stream is open, as far as this end can tell."""
         return frozenset(peer for peer, link in self._links.items() if link.connected)
 
-    def reset(self, peer: NodeId) -> None:
-        """Dial ``peer`` anew: it is silent although connected. At most once a second per peer."""
-        link = self._links.get(peer)
-        if link is not None:
-            link.reset()
-
     async def close(self) -> None:
         """Hang up on everybody; may come twice. No task and no channel is left."""
         self._closed = True

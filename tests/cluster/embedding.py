@@ -173,7 +173,7 @@ class Embedded:
     async def nothing_waits(self, name: str) -> None:
         """Wait until nobody has anything in hand for ``name``: a link dialled just then would bring what it missed."""
         peer = NodeId(name)
-        links: list[Any] = [self.nodes[other]._parts.links._links[peer] for other in self.nodes if other != name]  # type: ignore[union-attr]
+        links: list[Any] = [self.nodes[other]._runtime.links._links[peer] for other in self.nodes if other != name]  # type: ignore[union-attr]
         await self.until(lambda: not any(len(link._outbox) for link in links))
 
     async def agree(self) -> None:

@@ -248,15 +248,15 @@ class OneWay:
     """A follower that hears its leader, and whose runs get lost on their way there while ``cut``."""
 
     def __init__(self, node: Node) -> None:
-        assert node._parts is not None
-        self.local: Any = node._parts.local
+        assert node._runtime is not None
+        self.local: Any = node._runtime.local
         self.node = node
         self.cut = False
         self.lost = 0
         self.narrow = False
         """Whether one run of each message gets through, as at a leader that has no room for more."""
-        self._send: Callable[..., None] = node._parts.links.send
-        node._parts.links.send = self._sent  # type: ignore[method-assign]
+        self._send: Callable[..., None] = node._runtime.links.send
+        node._runtime.links.send = self._sent  # type: ignore[method-assign]
 
     def _sent(self, to: Any, message: Any) -> None:
         if self.cut and isinstance(message, ForwardRuns):
@@ -273,7 +273,7 @@ class OneWay:
         calls: list[Any] = [self.node.execute(Notes.put, *arguments, timeout=0.05) for _ in range(count)]
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(end) for end in ends} == {OutcomeUnknownError}
-        await cluster.until(lambda: self.local._watch is None)
+        await cluster.until(lambda: self.local._silence_timer is None)
         assert self.local._caller.outstanding
 
 
@@ -303,7 +303,7 @@ def test_bytes_of_calls_that_were_lost_and_given_up_do_not_keep_others_out_for_e
             assert way.local._silence_s == SMALL.resend_interval_s
             assert await way.node.execute(Notes.put, "k", "y" * 3_000) == "x" * 3_000
             await answers_a_put(cluster)
-            await cluster.until(lambda: way.local._watch is None)
+            await cluster.until(lambda: way.local._silence_timer is None)
 
     run(main)
 
@@ -316,7 +316,7 @@ def test_what_was_given_up_is_sent_again_only_while_calls_want_its_room(tmp_path
             lost = way.lost
             with pytest.raises(OverloadedError):
                 await way.node.execute(Notes.put, "k", "y" * 3_000)
-            await cluster.until(lambda: way.local._watch is None, timeout=5)
+            await cluster.until(lambda: way.local._silence_timer is None, timeout=5)
             assert lost < way.lost <= lost + 2
 
     run(main)
@@ -325,7 +325,7 @@ def test_what_was_given_up_is_sent_again_only_while_calls_want_its_room(tmp_path
 def test_once_some_of_what_was_given_up_is_answered_the_rest_is_sent_until_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paxospp.node.local.RUN_BYTES_MAX", 3_500)
+    monkeypatch.setattr("paxospp.node.environment.RUN_BYTES_MAX", 3_500)
 
     async def main() -> None:
         async with embedded(tmp_path, config=replace(SMALL, resend_interval_s=0.05)) as cluster:
@@ -335,7 +335,7 @@ def test_once_some_of_what_was_given_up_is_answered_the_rest_is_sent_until_it_is
             with pytest.raises(OverloadedError):
                 await way.node.execute(Notes.put, "k", "y" * 2_000)
             await cluster.until(lambda: not way.local._caller.outstanding, timeout=5)
-            await cluster.until(lambda: way.local._watch is None, timeout=5)
+            await cluster.until(lambda: way.local._silence_timer is None, timeout=5)
 
     run(main)
 
@@ -352,7 +352,7 @@ def test_numbers_of_calls_that_were_lost_and_given_up_do_not_hold_others_up_for_
             await way.lose(cluster, "k", "lost", count=8)
             with pytest.raises(UnavailableError, match="not sent in time"):
                 await way.node.execute(Notes.add, 1, timeout=0.05)
-            assert way.local._watch is not None
+            assert way.local._silence_timer is not None
             way.cut = False
             async with asyncio.timeout(5):
                 assert await way.node.execute(Notes.add, 1, timeout=timeout) == 1

@@ -14,11 +14,17 @@ from paxospp_memory import MemoryStorage
 from paxospp import Ballot, Entry, Kind, NodeId, Slot, WriteBatch
 from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
-from paxospp.node.in_place import RECENT, SLOW_MAX, SMALL_BYTES, SWIFT_S, InPlace
-from paxospp.node.writer import WRITE_BYTES_MAX, Writer
+from paxospp.node.loading import load_storage
+from paxospp.node.worker import ThreadWorker
+from paxospp.node.writer import FAST_S, RECENT, SLOW_MAX, SMALL_BYTES, WRITE_BYTES_MAX, InlineWrites, Writer
 from tests.cluster.embedding import run, threads_end
+from tests.cluster.writing import open_writer
 
 BALLOT = Ballot(1, NodeId("n1"), 7)
+
+
+def unexpected(report: object) -> None:
+    pytest.fail(f"the writer reported {report!r}")
 
 
 def entry(slot: int, value: bytes = b"value") -> Entry:
@@ -52,10 +58,12 @@ class Opened:
         self.persisted: asyncio.Queue[int] = asyncio.Queue()
         self.failures: list[Exception] = []
         self.failed = asyncio.Event()
-        self.writer = Writer("n1", on_persisted=self.persisted.put_nowait, on_failed=self._on_failed)
+        self.writer: Writer
 
     async def open(self) -> Opened:
-        await self.writer.open(lambda: self.storage)
+        self.writer = await open_writer(
+            lambda: self.storage, on_persisted=self.persisted.put_nowait, on_failed=self._on_failed
+        )
         return self
 
     def _on_failed(self, error: Exception) -> None:
@@ -143,8 +151,7 @@ def test_a_read_that_fails_answers_with_nothing_and_the_reason(error: Exception)
             raise error
 
     async def main() -> None:
-        writer = Writer("n1", on_persisted=lambda token: None, on_failed=lambda error: None)
-        await writer.open(Unreadable)
+        writer = await open_writer(lambda: Unreadable(""))
         answers: asyncio.Queue[tuple[ReadRange, Sequence[Entry], Exception | None]] = asyncio.Queue()
         wanted = ReadRange(token=1, start=Slot(1), stop=Slot(2), max_bytes=1000)
         writer.read(wanted, lambda *answer: answers.put_nowait(answer))
@@ -179,8 +186,7 @@ def test_what_is_no_exception_of_the_storage_ends_it_all_the_same() -> None:
 
     async def main() -> None:
         failed: asyncio.Queue[Exception] = asyncio.Queue()
-        writer = Writer("n1", on_persisted=lambda token: None, on_failed=failed.put_nowait)
-        await writer.open(Interrupted)
+        writer = await open_writer(lambda: Interrupted(""), on_failed=failed.put_nowait)
         writer.submit(1, WriteBatch())
         error = await failed.get()
         assert isinstance(error, StorageError)
@@ -214,13 +220,14 @@ def test_a_storage_whose_opening_was_cancelled_is_closed_all_the_same(tmp_path: 
     opening, go = threading.Event(), threading.Event()
 
     async def main() -> None:
-        writer = Writer("n1", on_persisted=lambda token: None, on_failed=lambda error: None)
-        task = asyncio.create_task(writer.open(Slow))
+        worker = ThreadWorker("opening", asyncio.get_running_loop())
+        task = asyncio.create_task(load_storage(NodeId("n1"), Slow, worker, close_timeout_s=5.0))
         await asyncio.to_thread(opening.wait)
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.sleep(0)
         go.set()
-        assert await writer.close(5.0)
+        await asyncio.wait([task])
+        assert task.cancelled()
         MemoryStorage(str(tmp_path)).close()  # LockedError if the first one were still open
 
     run(main)
@@ -236,15 +243,16 @@ def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was
                 threads.append(threading.current_thread().name)
                 super().persist(batch)
 
-        in_place = InPlace()
-        writer = Writer("n1", on_persisted=persisted.put_nowait, on_failed=pytest.fail, in_place=in_place)
-        await writer.open(lambda: Swift(""))
+        inline = InlineWrites()
+        writer = await open_writer(
+            lambda: Swift(""), on_persisted=persisted.put_nowait, on_failed=unexpected, inline=inline
+        )
         writer.submit(1, WriteBatch(accepted=[entry(1)]))
         assert await persisted.get() == 1
         assert threads.pop() != threading.current_thread().name
 
         for _ in range(RECENT):
-            in_place.took_beside(0.0001)
+            inline.on_thread_write(0.0001)
         writer.submit(2, WriteBatch(accepted=[entry(2)]))
         writer.submit(3, WriteBatch(accepted=[entry(3)]))
         assert writer.busy
@@ -252,7 +260,7 @@ def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was
         assert [await persisted.get(), await persisted.get()] == [2, 3]
         assert set(threads) == {threading.current_thread().name}
 
-        in_place.took_here(SWIFT_S)
+        inline.on_inline_write(FAST_S)
         writer.submit(4, WriteBatch(accepted=[entry(4)]))
         assert await persisted.get() == 4
         assert threads.pop() != threading.current_thread().name
@@ -269,12 +277,12 @@ def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was
     ],
 )
 def test_writes_that_may_take_long_are_never_made_in_the_loop(batch: WriteBatch) -> None:
-    in_place = InPlace()
+    inline = InlineWrites()
     for _ in range(RECENT):
-        in_place.took_beside(0.0)
+        inline.on_thread_write(0.0)
 
-    assert in_place.allows(WriteBatch(accepted=[entry(1)]))
-    assert not in_place.allows(batch)
+    assert inline.allows(WriteBatch(accepted=[entry(1)]))
+    assert not inline.allows(batch)
 
 
 def test_a_write_in_the_loop_that_fails_is_the_end_as_anywhere() -> None:
@@ -284,11 +292,12 @@ def test_a_write_in_the_loop_that_fails_is_the_end_as_anywhere() -> None:
                 raise OSError("EIO")
 
         failures: asyncio.Queue[Exception] = asyncio.Queue()
-        in_place = InPlace()
+        inline = InlineWrites()
         for _ in range(RECENT):
-            in_place.took_beside(0.0)
-        writer = Writer("n1", on_persisted=pytest.fail, on_failed=failures.put_nowait, in_place=in_place)
-        await writer.open(lambda: Failing(""))
+            inline.on_thread_write(0.0)
+        writer = await open_writer(
+            lambda: Failing(""), on_persisted=unexpected, on_failed=failures.put_nowait, inline=inline
+        )
         writer.submit(1, WriteBatch(accepted=[entry(1)]))
         assert "EIO" in str(await failures.get())
         writer.submit(2, WriteBatch(accepted=[entry(2)]))
@@ -299,15 +308,15 @@ def test_a_write_in_the_loop_that_fails_is_the_end_as_anywhere() -> None:
 
 
 def test_a_write_in_the_thread_that_waited_for_the_interpreter_does_not_make_a_disk_slow_but_many_do() -> None:
-    in_place = InPlace()
+    inline = InlineWrites()
     for number in range(RECENT):
-        in_place.took_beside(SWIFT_S if number < SLOW_MAX else 0.0)
-    assert in_place.allows(WriteBatch(accepted=[entry(1)]))
+        inline.on_thread_write(FAST_S if number < SLOW_MAX else 0.0)
+    assert inline.allows(WriteBatch(accepted=[entry(1)]))
 
     for _ in range(SLOW_MAX + 1):
-        in_place.took_beside(SWIFT_S)
-    assert not in_place.allows(WriteBatch(accepted=[entry(1)]))
+        inline.on_thread_write(FAST_S)
+    assert not inline.allows(WriteBatch(accepted=[entry(1)]))
 
     for _ in range(RECENT):
-        in_place.took_beside(0.0)
-    assert in_place.allows(WriteBatch(accepted=[entry(1)]))
+        inline.on_thread_write(0.0)
+    assert inline.allows(WriteBatch(accepted=[entry(1)]))

@@ -52,8 +52,8 @@ async def slow_cluster(path: Path) -> AsyncIterator[Embedded]:
         await asyncio.gather(*(node.close() for node in cluster.nodes.values()))
 
 
-def parts(node: Any) -> Any:
-    return node._parts
+def runtime(node: Any) -> Any:
+    return node._runtime
 
 
 def resident_bytes() -> int:
@@ -65,8 +65,8 @@ def held(cluster: Embedded) -> int:
     """What the nodes hold of calls, values and messages that are under way, in bytes."""
     found = 0
     for node in cluster.nodes.values():
-        its = parts(node)
-        found += its.local._queued_bytes + its.local._sent_bytes + its.front._own.bytes + its.front._forwarded.bytes
+        its = runtime(node)
+        found += its.local._queued_bytes + its.local._sent_bytes + its.inbox._own.bytes + its.inbox._forwarded.bytes
         found += sum(link._outbox.bytes for link in its.links._links.values())
         found += sum(len(entry.value) for entry in its.driver._decided) + its.replica.protocol.log.bytes
     return found
@@ -269,7 +269,7 @@ class Slow(Notes):
 def test_a_replica_whose_machine_is_slow_does_not_hold_the_log_of_the_others_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paxospp.node.node.PACING", Pacing(backlog_bytes_max=1 << 20))
+    monkeypatch.setattr("paxospp.node.environment.PACING", Pacing(backlog_bytes_max=1 << 20))
 
     async def main() -> None:
         config = NodeConfig(tail_bytes_max=1 << 20, batch_bytes_max=100_000, snapshot_log_bytes_max=1 << 30)
@@ -282,7 +282,7 @@ def test_a_replica_whose_machine_is_slow_does_not_hold_the_log_of_the_others_in_
             slow = await cluster.start(slow.name, machine=Slow)
             most = 0
             while slow.status().applied < fast.status().decided:
-                most = max(most, parts(slow).driver._backlog_bytes)
+                most = max(most, runtime(slow).driver._backlog_bytes)
                 await asyncio.sleep(0.001)
             assert 1 << 19 < most < 4 << 20, "of twelve megabytes, the bound and what comes in one go"
             await fast.execute(Notes.put, "after", "all")

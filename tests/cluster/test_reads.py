@@ -24,9 +24,9 @@ from tests.cluster.weather import Weather
 ALL: list[Consistency] = ["linearizable", "lease", bounded(0), bounded(5), "local"]
 
 
-def parts(node: Node) -> Any:
-    assert node._parts is not None
-    return node._parts
+def runtime(node: Node) -> Any:
+    assert node._runtime is not None
+    return node._runtime
 
 
 class Counted:
@@ -34,8 +34,8 @@ class Counted:
 
     def __init__(self, node: Node) -> None:
         self.kinds: list[type] = []
-        self._send: Callable[..., None] = parts(node).links.send
-        parts(node).links.send = self._sent
+        self._send: Callable[..., None] = runtime(node).links.send
+        runtime(node).links.send = self._sent
 
     def _sent(self, to: Any, message: Any) -> None:
         # An announcement says what is decided and asks for nothing.
@@ -48,11 +48,11 @@ async def with_leases(cluster: Embedded, duration_s: float) -> None:
     """Switch them on, and wait until the leader holds one."""
     await cluster.nodes["n1"].enable_leases(duration_s)
     leader = await cluster.leader()
-    replica = parts(leader).replica
+    replica = runtime(leader).replica
 
     def held() -> bool:
         protocol = replica.protocol
-        now = parts(leader).queries._boot_time()
+        now = runtime(leader).queries._boot_time()
         return bool(protocol.lease.is_held(leader.name, replica.protocol.cluster.voters, now))
 
     await cluster.until(held)
@@ -97,13 +97,13 @@ def test_queries_that_wait_share_one_round_and_write_nothing_to_the_log(tmp_path
             leader, follower = await cluster.leader(), await cluster.follower()
             await leader.execute(Notes.put, "a", "1")
             await cluster.agree()
-            writes = [parts(node).executor.applied for node in cluster.nodes.values()]
+            writes = [runtime(node).executor.applied for node in cluster.nodes.values()]
             counted = Counted(follower)
             for _ in range(5):
                 answers = await asyncio.gather(*(follower.query(Notes.get, "a") for _ in range(500)))
                 assert set(answers) == {"1"}
             assert counted.kinds.count(ReadRequest) <= 10
-            assert [parts(node).executor.applied for node in cluster.nodes.values()] == writes
+            assert [runtime(node).executor.applied for node in cluster.nodes.values()] == writes
 
     run(main)
 
@@ -129,7 +129,7 @@ def test_with_leases_the_leader_asks_nobody(tmp_path: Path) -> None:
 def test_leases_are_off_until_the_log_says_otherwise_and_after_it_says_so_again(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
-            leases = [parts(node).replica.protocol.lease for node in cluster.nodes.values()]
+            leases = [runtime(node).replica.protocol.lease for node in cluster.nodes.values()]
             await asyncio.sleep(0.3)
             assert not any(lease._granted for lease in leases)
             await with_leases(cluster, 0.5)
@@ -206,7 +206,7 @@ def test_a_bounded_query_is_as_old_as_it_may_be_and_no_older(tmp_path: Path) -> 
         async with embedded(tmp_path) as cluster:
             follower = await cluster.follower()
             weather = Weather(cluster)
-            clock = parts(follower).queries
+            clock = runtime(follower).queries
             now = clock._boot_time()
             clock._boot_time = lambda: now
             assert await follower.query(Notes.get, "a", consistency=bounded(5)) is None
@@ -276,6 +276,6 @@ def test_queries_are_bounded_in_bytes_and_refused_at_once(tmp_path: Path) -> Non
                     await call
             weather.clear()
             assert await leader.query(Notes.get, large, timeout=10.0) is None
-            assert parts(leader).queries._bytes == 0
+            assert runtime(leader).queries._bytes == 0
 
     run(main)

@@ -1,4 +1,4 @@
-"""The room that fetches snapshots, its peers played by hand: who is asked for what, and what counts."""
+"""Fetching a snapshot, with peers played by hand: which peer is asked for what, and which answers count."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
 from paxospp.model import Ballot, Member, Membership
 from paxospp.node.snapshots.fetching import SAME_PEER_TRIES, Fetcher
 from paxospp.node.snapshots.sending import GONE
+from paxospp.node.worker import run_in
 from paxospp.node.writer import Writer
 from tests.cluster.embedding import run
+from tests.cluster.writing import open_writer
 
 N2, N3, N4 = NodeId("n2"), NodeId("n3"), NodeId("n4")
 CLUSTER = bytes(16)
@@ -100,14 +102,13 @@ class Peers:
 @asynccontextmanager
 async def fetching(*, resend_interval_s: float = 5.0) -> AsyncIterator[Peers]:
     peers = Peers()
-    writer = peers.writer = Writer("n1", on_persisted=lambda token: None, on_failed=peers.failed.append)
-    await writer.open(lambda: MemoryStorage(""))
+    writer = peers.writer = await open_writer(lambda: MemoryStorage(""), on_failed=peers.failed.append)
     peers.fetcher = Fetcher(
         writer,
         loop=asyncio.get_running_loop(),
         resend_interval_s=resend_interval_s,
         keep_asking_s=5.0,
-        peers=lambda: [N2, N3, N4],
+        peers=[N2, N3, N4],
         send=peers.send,
         name=lambda meta: meta,
         on_ballot=peers.on_ballot,
@@ -190,11 +191,11 @@ def test_what_is_given_up_while_a_chunk_is_staged_is_told_until_the_storage_is_f
             assert peers.fetcher.source is None
             assert peers.fetcher.is_staging
 
-            worker = peers.writer.beside("snapshots")
+            worker = peers.writer.worker_for("snapshots")
             create = peers.writer.storage.create_snapshot
-            await worker.run(lambda: None)  # behind the chunk
+            await run_in(worker, lambda: None)  # behind the chunk
             assert not peers.fetcher.is_staging
-            (await worker.run(lambda: create(SnapshotMeta(Slot(8), "own")))).abort()
+            (await run_in(worker, lambda: create(SnapshotMeta(Slot(8), "own")))).abort()
 
     run(main)
 

@@ -155,7 +155,7 @@ def test_a_fetch_that_was_cut_goes_on_where_it_stopped(tmp_path: Path) -> None:
             leader = next(other for other in others if other.status().role == "leader")
             await write(leader, 10)
             taken = await asyncio.gather(*(other.take_snapshot() for other in others))
-            fetcher = node._parts.snapshots._fetcher
+            fetcher = node._runtime.snapshots._fetcher
             await cluster.nothing_waits(node.name)
             proxies[node.name].heal()
             await cluster.until(lambda: fetcher.received_bytes > 200_000)
@@ -194,7 +194,7 @@ def test_a_fetch_whose_snapshot_was_replaced_at_its_source_begins_anew(tmp_path:
                 await cluster.nodes[other].take_snapshot()
             await cluster.nothing_waits(name)
             node = await cluster.start(name)
-            fetcher = node._parts.snapshots._fetcher  # type: ignore[union-attr]
+            fetcher = node._runtime.snapshots._fetcher  # type: ignore[union-attr]
             await cluster.until(lambda: fetcher.received_bytes > 20_000 or bool(installed(cluster, name)))
             assert not installed(cluster, name), "the fetch was too fast for this test"
             first = fetcher.slot
@@ -333,18 +333,18 @@ def test_a_node_whose_sources_forgot_it_while_its_machine_restored_fetches_anoth
             LET_GO.clear()
             proxies[node.name].heal()
             await cluster.until(BEGUN.is_set)
-            source = cluster.nodes[node._parts.snapshots._fetcher.source]
+            source = cluster.nodes[node._runtime.snapshots._fetcher.source]
             for other in others:
                 if not source_ends or other is not source:
                     # As if it had been started anew: it does not remember whom it was sending to.
-                    other._parts.snapshots._sender._streams.clear()
+                    other._runtime.snapshots._sender._transfers.clear()
             proxies[node.name].cut(refuse=True)
             await trim(*(other for other in others if not source_ends or other is not source))
             if source_ends:
                 await cluster.stop(source.name)
             proxies[node.name].heal()
             decided = max(other.status().decided for other in cluster.nodes.values())
-            await cluster.until(lambda: node._parts.replica.wanted >= decided)
+            await cluster.until(lambda: node._runtime.replica.wanted >= decided)
             LET_GO.set()
             await cluster.until(lambda: len(installed(cluster, node.name)) == 2)
             await cluster.agree()
@@ -364,7 +364,7 @@ def test_a_sender_keeps_its_log_behind_the_snapshot_while_it_is_being_fetched(tm
             leader = next(other for other in others if other.status().role == "leader")
             while not all(other.status().first > slot + 1 for other in others):
                 await write(leader, 20)
-            fetcher = node._parts.snapshots._fetcher
+            fetcher = node._runtime.snapshots._fetcher
             await cluster.nothing_waits(node.name)
             proxies[node.name].throttle(100_000)
             proxies[node.name].heal()

@@ -22,8 +22,8 @@ SMALL = NodeConfig(tail_bytes_max=4096, kept_log_slots_max=20)
 """Memory holds next to nothing of the log, so that a feed reads the storage."""
 
 
-def parts(node: Any) -> Any:
-    return node._parts
+def runtime(node: Any) -> Any:
+    return node._runtime
 
 
 async def take(feed: AsyncGenerator[Change, None], count: int, timeout: float = 15.0) -> list[Change]:
@@ -95,7 +95,7 @@ def test_a_feed_may_begin_anywhere_and_ahead(tmp_path: Path) -> None:
             for number in (10, 11):
                 await node.execute(Notes.add, number)
             assert [amounts(await task) for task in waiting] == [[10], [11]]
-            with pytest.raises(ValueError, match="slots begin with 1"):
+            with pytest.raises(ValueError, match="the first slot is 1"):
                 node.watch(-1)
 
     run(main)
@@ -109,11 +109,11 @@ def test_commands_that_were_sent_twice_are_told_once(tmp_path: Path) -> None:
                 call = asyncio.ensure_future(follower.execute(Notes.add, number))
                 await asyncio.sleep(0)
                 for _ in range(3):
-                    parts(follower).local.on_leader_changed()
+                    runtime(follower).local.on_leader_changed()
                     await asyncio.sleep(0)
                 await call
             await cluster.agree()
-            copies = sum(map(len, parts(follower).executor._effects._passed_over.values()))
+            copies = sum(map(len, runtime(follower).executor._effects._passed_over.values()))
             assert copies > 0, "nothing stood in the log twice"
             for node in cluster.nodes.values():
                 assert amounts(await take(node.watch(1), 30)) == list(range(30))
@@ -165,7 +165,7 @@ def test_after_a_restart_entries_before_the_snapshot_are_told_as_before(tmp_path
             for number in range(50):
                 call = asyncio.ensure_future(leader.execute(Notes.add, number))
                 await asyncio.sleep(0)
-                parts(leader).local.on_leader_changed()
+                runtime(leader).local.on_leader_changed()
                 await call
             await cluster.agree()
             told = await take(leader.watch(1), 50)
@@ -245,7 +245,7 @@ def test_a_watcher_that_does_not_read_holds_nothing_and_holds_up_nobody(tmp_path
                 large = "x" * 900_000
                 for _ in range(60):
                     await node.execute(Notes.put, "a", large)
-                waiting = [c._outbox.bytes for c in parts(node).server._connections]
+                waiting = [c._outbox.bytes for c in runtime(node).server._connections]
                 assert sum(waiting) == 0
                 for feed in feeds:
                     told = await take(feed, 60)

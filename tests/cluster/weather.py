@@ -19,8 +19,8 @@ class Weather:
         self.lost = 0
         self._random = Random(seed)
         for name, node in cluster.nodes.items():
-            assert node._parts is not None
-            node._parts.links.send = self._over(name, node._parts.links.send)  # type: ignore[method-assign]
+            assert node._runtime is not None
+            node._runtime.links.send = self._over(name, node._runtime.links.send)  # type: ignore[assignment]
 
     def _over(self, name: str, send: Callable[[NodeId, Message], None]) -> Callable[[NodeId, Message], None]:
         def sent(to: NodeId, message: Message) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 from paxospp.engine.output import Output, Send, merge
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Identity, Settings
+from paxospp.engine.settings import Identity
 from paxospp.messages import Sender
 from paxospp.model import Ballot, Entry, NodeId, Slot
 from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.engine_settings import engine_settings
 
 
 @dataclass
@@ -103,7 +104,8 @@ class LeaseWorld:
         )
         last = Slot(max(host.entries, default=0))
         state = DurableState(promised=host.promised, decided=host.decided, last=last, meta=dict(host.meta))
-        host.replica = Replica(identity, state, Settings(), Random(self.random.getrandbits(60)), boot_time=host.clock)
+        random = Random(self.random.getrandbits(60))
+        host.replica = Replica(identity, state, engine_settings(), random, boot_time=host.clock)
         self.honour(host, host.replica.start(self.now))
 
     def crash(self, host: Host) -> None:

@@ -7,10 +7,10 @@ from random import Random
 from msgspec import structs
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accepted, Heartbeat, Prepare, Sender
 from paxospp.model import Ballot, Kind, Member, NodeId, Slot
 from paxospp.storage.contract import DurableState
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import CLUSTER_ID, N1, N2, N3, ballot, entry, identity, membership, promise
 
@@ -37,7 +37,7 @@ def hello(promised: Ballot | None = None) -> Heartbeat:
 
 def candidate() -> Replica:
     """n1, which asks everybody for slot 1 under a ballot above 1.n2."""
-    replica = Replica(identity(N1), DurableState(), Settings(alpha=4), Random(1))
+    replica = Replica(identity(N1), DurableState(), engine_settings(alpha=4), Random(1))
     replica.start(0.0)
     for other in (N2, N3):
         replica.on_message(speaker(other), hello(ballot(1, N2)), 0.1)

@@ -11,11 +11,11 @@ import pytest
 
 from paxospp.engine.output import Output, merge
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.errors import InvariantViolatedError
 from paxospp.messages import Accept, Accepted, Decided, Heartbeat, Nack, Prepare, Promise, ProtocolMessage
 from paxospp.model import Ballot, Slot
 from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import CLUSTER_ID, N1, N2, N3, accept, ballot, entry, founded, identity, membership, promise, sender
 
@@ -23,7 +23,7 @@ from .words import CLUSTER_ID, N1, N2, N3, accept, ballot, entry, founded, ident
 def restarted(state: DurableState) -> Replica:
     """n2, founded, coming up from ``state``, of which slots above 1 are handed to it as if read."""
     replica = Replica(
-        identity(N2, boot=2), state, Settings(), Random(1), memberships=[(Slot(1), membership())], applied=1
+        identity(N2, boot=2), state, engine_settings(), Random(1), memberships=[(Slot(1), membership())], applied=1
     )
     replica.start(0.0)
     return replica

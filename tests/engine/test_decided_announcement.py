@@ -8,10 +8,10 @@ import pytest
 
 from paxospp.engine.output import Output
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, Accepted, Heartbeat, ReadRequest
 from paxospp.model import Ballot, Slot
 from paxospp.storage.contract import DurableState
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import N1, N2, N3, ballot, identity, membership, promise, sender
 
@@ -24,7 +24,7 @@ def leader() -> Replica:
     replica = Replica(
         identity(N1),
         DurableState(promised=ballot(1), decided=Slot(1), first=Slot(2), last=Slot(1)),
-        Settings(alpha=4, announce_after_s=WAIT_S),
+        engine_settings(alpha=4, announce_after_s=WAIT_S),
         Random(1),
         memberships=[(Slot(1), membership())],
         applied=1,

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.promises import Promises
-from paxospp.engine.settings import Settings
 from paxospp.messages import Promise
 from paxospp.model import Kind, NodeId, Slot
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import N1, N2, N3, ballot, entry, majority, promise, sender
 
@@ -23,7 +23,7 @@ def leading(*reports: Promise, decided: int = 0, alpha: int = 4) -> Leading:
     return Leading(
         promises,
         Slot(decided),
-        Settings(tail_bytes_max=1 << 20, resend_interval_s=1.0, resend_interval_max_s=4.0),
+        engine_settings(tail_bytes_max=1 << 20, resend_interval_s=1.0, resend_interval_max_s=4.0),
         since=0.0,
         alpha=alpha,
     )

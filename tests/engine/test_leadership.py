@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, Accepted, Decided, Heartbeat, HeartbeatAnswer, Prepare
 from paxospp.model import Ballot, Kind, NodeId, Slot
 from paxospp.storage.contract import DurableState
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import N2, N3, N4, N5, accept, answer, ballot, entry, founded, life, promise, sender, sent
 
-WINDOW_S = Settings().election_timeout_s
+WINDOW_S = engine_settings().election_timeout_s
 STEP_S = 0.05
 
 

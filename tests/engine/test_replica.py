@@ -6,10 +6,10 @@ from random import Random
 
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.clock import ActiveClock
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, Accepted, Heartbeat, HeartbeatAnswer, Nack, Prepare, Promise
 from paxospp.model import Ballot, Slot
 from paxospp.storage.contract import DurableState
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import N1, N2, N3, accept, answer, ballot, entry, founded, identity, membership, promise, sender, sent
 
@@ -177,7 +177,7 @@ def test_messages_of_unknown_senders_are_counted_and_dropped() -> None:
 
 def test_nobody_is_heard_before_the_log_is_loaded() -> None:
     replica = Replica(
-        identity(), DurableState(promised=ballot(3), decided=Slot(1), last=Slot(2)), Settings(), Random(1)
+        identity(), DurableState(promised=ballot(3), decided=Slot(1), last=Slot(2)), engine_settings(), Random(1)
     )
     output = replica.start(0.0)
     assert [(wanted.start, wanted.stop) for wanted in output.reads] == [(1, 2), (2, 3)]
@@ -190,7 +190,7 @@ def test_a_read_that_finds_damage_while_loading_makes_the_slot_faulty_and_not_em
     replica = Replica(
         identity(),
         DurableState(promised=ballot(3), decided=Slot(1), last=Slot(2)),
-        Settings(),
+        engine_settings(),
         Random(1),
         memberships=[(Slot(1), membership())],
     )

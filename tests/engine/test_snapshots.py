@@ -8,10 +8,10 @@ import pytest
 
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.covered import Covered
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, CatchUp, Decided, Heartbeat, Prepare
 from paxospp.model import Ballot, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import N1, N2, N3, accept, answer, ballot, covered, entry, founded, promise, sender, sent
 
@@ -98,7 +98,7 @@ def test_a_snapshot_that_names_no_ballot_cannot_be_said() -> None:
 @pytest.mark.parametrize("faulty", [[range(3, 4)], []], ids=["damaged", "gone without a trace"])
 def test_a_damaged_slot_that_its_holder_has_applied_is_answered_like_a_trimmed_one(faulty: list[range]) -> None:
     """n2 has applied slots 2 to 4 and let go of them in memory; read for n3, slot 3 is damaged, or is not there."""
-    replica = founded(N2, settings=Settings(alpha=4, tail_bytes_max=1))
+    replica = founded(N2, settings=engine_settings(alpha=4, tail_bytes_max=1))
     entries = tuple(entry(slot, ballot(1)) for slot in (2, 3, 4))
     replica.on_message(sender(N1), Decided(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
     assert replica.delivered == 4
@@ -114,7 +114,7 @@ def test_a_damaged_slot_that_its_holder_has_applied_is_answered_like_a_trimmed_o
 
 def test_damage_that_somebody_else_finds_under_the_snapshot_is_trimmed() -> None:
     """A watcher read slot 3, which was applied and is in the current snapshot: now it hears where the log begins."""
-    replica = founded(N2, settings=Settings(alpha=4, tail_bytes_max=1))
+    replica = founded(N2, settings=engine_settings(alpha=4, tail_bytes_max=1))
     entries = tuple(entry(slot, ballot(1)) for slot in (2, 3, 4))
     replica.on_message(sender(N1), Decided(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
     replica.publish_snapshot(SnapshotMeta(Slot(4), "one"), Slot(2), 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from paxospp.engine.settings import Settings
 from paxospp.messages import Accepted, CatchUp, Decided
 from paxospp.model import Slot
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import N1, N2, N3, accept, ballot, entry, founded, promise, sender, sent
 
@@ -13,7 +14,7 @@ VALUE = bytes(300)
 
 
 def settings() -> Settings:
-    return Settings(alpha=4, tail_bytes_max=TAIL_BYTES_MAX)
+    return engine_settings(alpha=4, tail_bytes_max=TAIL_BYTES_MAX)
 
 
 def test_an_acceptor_whose_disk_hangs_takes_no_more_than_its_memory_may_hold() -> None:

@@ -14,6 +14,7 @@ from paxospp.engine.settings import Identity, Settings
 from paxospp.messages import Accept, HeartbeatAnswer, Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState
+from paxospp.testing.engine_settings import engine_settings
 
 N1, N2, N3, N4, N5 = (NodeId(f"n{number}") for number in range(1, 6))
 CLUSTER_ID = bytes(range(16))
@@ -97,7 +98,7 @@ def founded(
     replica = Replica(
         identity(name, size),
         state or DurableState(promised=promised or ballot(1), decided=Slot(1), first=Slot(2), last=Slot(1)),
-        settings or Settings(alpha=4),
+        settings or engine_settings(alpha=4),
         Random(1),
         memberships=[(Slot(1), membership(size))],
         applied=1,

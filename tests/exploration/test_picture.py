@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, Heartbeat, Prepare
 from paxospp.model import Kind, Slot
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.exploration.picture import IRRELEVANT, duplicate, fields_of, parts, picture
 from paxospp.testing.exploration.timeless import Timer, duplicate_without_time, picture_without_time
 from paxospp.testing.scenario.verbs import perform
@@ -22,7 +22,7 @@ SCENARIOS = sorted((Path(__file__).parents[1] / "engine/scenarios").glob("*.txt"
 
 def replicas_of(scenario: Path) -> Iterator[tuple[Replica, float]]:
     """The replicas that run at the end of a scenario, each with the time then."""
-    world = World(Settings())
+    world = World(engine_settings())
     for block in scenario.read_text().split("\n\n"):
         for line in block.split("\n----", 1)[0].splitlines():
             if line and not line.startswith("#"):

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from paxospp.engine.settings import Settings
 from paxospp.model import NodeId
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.exploration.scopes import SCOPES
 from paxospp.testing.exploration.story import begin, describe, scenario_of
 from paxospp.testing.exploration.worlds import Action, Explorer, World
@@ -33,7 +33,7 @@ def walk(explorer: Explorer, seed: int, length: int) -> tuple[list[Action], Worl
 
 
 def replicas(text: str) -> ScenarioWorld:
-    world = ScenarioWorld(Settings())
+    world = ScenarioWorld(engine_settings())
     for line in text.splitlines():
         if line and not line.startswith("#"):
             perform(world, line.split())

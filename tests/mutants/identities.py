@@ -27,8 +27,8 @@ MUTANTS = (
         (
             Patch(
                 _IDENTITY,
-                "draw(63) | 1, self._names)\n",
-                "draw(63) and int.from_bytes(self._name.encode(), 'big'), self._names)\n",
+                "random_bits(63) | 1, self._names)\n",
+                "random_bits(63) and int.from_bytes(self._name.encode(), 'big'), self._names)\n",
             ),
         ),
     ),
@@ -42,7 +42,7 @@ MUTANTS = (
         "D13: two disks are mixed up, and nobody minds.",
         (Patch(_IDENTITY, "        if stored.name != self._name:\n", "        if not stored.name:\n"),),
         # No run shows harm: under its own name it is a life without a vote, and says nothing of consequence.
-        seen_by="tests/cluster/test_node_rooms.py::test_a_storage_of_another_name_or_cluster_is_refused",
+        seen_by="tests/cluster/test_node_small_parts.py::test_a_storage_of_another_name_or_cluster_is_refused",
     ),
     Mutant(
         "a disk that was put back in time is let in",

@@ -228,7 +228,7 @@ MUTANTS = (
         "B27: the machine runs ahead of a storage that may not have it.",
         (
             Patch(
-                "paxospp.node.snapshots.room",
+                "paxospp.node.snapshots.coordinator",
                 "            self._driver.install(covered, lambda: self._restore(covered))\n",
                 "            self._restore(covered)\n            self._driver.install(covered, lambda: None)\n",
             ),
@@ -251,8 +251,8 @@ MUTANTS = (
             ),
             Patch(
                 _WRITER,
-                "        if self._failed or self._closed:\n            return\n        self._failed = True\n",
-                "        if self._failed or self._closed:\n            return\n"
+                "        if self._failed or self.closed:\n            return\n        self._failed = True\n",
+                "        if self._failed or self.closed:\n            return\n"
                 "        if isinstance(error, StorageError):\n            self._done(self._out)\n            return\n"
                 "        self._failed = True\n",
             ),

@@ -192,8 +192,8 @@ MUTANTS = (
         (
             Patch(
                 _QUERIES,
-                "        lane.waiting.append(questions)\n",
-                "        (lane.waiting if lane.asked is None else lane.asked).append(questions)\n",
+                "        lane.waiting.append(batch)\n",
+                "        (lane.waiting if lane.asked is None else lane.asked).append(batch)\n",
             ),
         ),
     ),

@@ -10,7 +10,7 @@ _EFFECTS = "paxospp.execution.effects"
 _FETCHING = "paxospp.node.snapshots.fetching"
 _INSTANCES = "paxospp.execution.instances"
 _MEMBERSHIPS = "paxospp.execution.memberships"
-_ROOM = "paxospp.node.snapshots.room"
+_ROOM = "paxospp.node.snapshots.coordinator"
 _SENDING = "paxospp.node.snapshots.sending"
 _WATCH = "paxospp.node.watch"
 
@@ -22,7 +22,7 @@ MUTANTS = (
         (
             Patch(
                 _SENDING,
-                "        last = stream.ended and len(data) == len(stream.ahead)\n",
+                "        last = transfer.ended and len(data) == len(transfer.ahead)\n",
                 "        last = True\n",
             ),
         ),

@@ -14,17 +14,17 @@ from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.digests import Digests
 from paxospp.engine.rules.observer import Observer
-from paxospp.engine.settings import Settings
 from paxospp.messages import CatchUp, Checkpoint, Decided, SnapshotChunk
 from paxospp.model import NodeId, Slot, SnapshotMeta
 from paxospp.node.pacing import PACING, Pacing
-from paxospp.node.writer import Writer
 from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import SimulationRun
 from paxospp.testing.simulation.plan import Overrides, RunPlan
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.world import SimulatedWorld
+from tests.cluster.writing import open_writer
 from tests.engine.words import N1, N2, ballot, identity, membership, promise, sender, sent
 
 
@@ -44,7 +44,7 @@ def replica(heard: Heard, *, decided: int) -> Replica:
     return Replica(
         identity(),
         DurableState(promised=ballot(1), decided=last, first=Slot(2), last=last),
-        Settings(alpha=4),
+        engine_settings(alpha=4),
         Random(1),
         memberships=[(Slot(1), membership())],
         applied=1,
@@ -114,8 +114,9 @@ def test_two_snapshots_are_two_writes() -> None:
     async def main() -> None:
         heard, storage, persisted = Heard(), HeldStorage(), asyncio.Queue[int]()
         failures: list[Exception] = []
-        writer = Writer("n1", on_persisted=persisted.put_nowait, on_failed=failures.append, observer=heard)
-        await writer.open(lambda: storage)
+        writer = await open_writer(
+            lambda: storage, on_persisted=persisted.put_nowait, on_failed=failures.append, observer=heard
+        )
         metas = [SnapshotMeta(Slot(0), "one"), SnapshotMeta(Slot(0), "two")]
         for meta in metas:
             staged = storage.create_snapshot(meta)

@@ -126,18 +126,18 @@ def test_queries_that_are_held_and_not_counted_or_counted_and_not_held_are_found
     leak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """18: either fault would fill the memory of a node, or its count, for good."""
-    from paxospp.node.queries import Queries, Questions
+    from paxospp.node.queries import Queries, QueryBatch
 
     leave = Queries.leave
 
-    def leak_if_timed_out(queries: Queries, questions: Questions) -> None:
-        group = questions.group
-        if group is None or questions in queries._deadlines.open:
-            leave(queries, questions)
+    def leak_if_timed_out(queries: Queries, batch: QueryBatch) -> None:
+        group = batch.group
+        if group is None or batch in queries._deadlines.open:
+            leave(queries, batch)
         elif leak.startswith("off"):
-            queries._open -= len(questions.requests)
+            queries._open -= len(batch.requests)
         else:
-            group.remove(questions)
+            group.remove(batch)
 
     monkeypatch.setattr(Queries, "leave", leak_if_timed_out)
     broken = first_broken(plans(faults=replace(CHURN, impatience=0.5)))

@@ -15,6 +15,7 @@ from paxospp.engine.protocol import Following
 from paxospp.engine.replica import Replica
 from paxospp.engine.settings import Settings
 from paxospp.model import Ballot, NodeId, Slot
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.exploration.disk import Disk, Snapshot
 from paxospp.testing.exploration.events import Cast
 from paxospp.testing.exploration.judging import Answer, Chosen, Fact, Held
@@ -89,7 +90,7 @@ def _world_of(run: SimulationRun, scope: Scope) -> tuple[Explorer, World] | None
     settings: dict[NodeId, Settings] = {}
     for host in hosts:
         config = run.plan.config_of(host.index)
-        settings[host.name] = Settings(alpha=membership.alpha, chunk_bytes_max=config.chunk_bytes_max)
+        settings[host.name] = engine_settings(alpha=membership.alpha, chunk_bytes_max=config.chunk_bytes_max)
     incarnations = {host.name: host.sender.incarnation for host in hosts}
     scope = replace(scope, nodes=len(hosts), alpha=membership.alpha, campaigners=(), crashers=(), begins_with=())
     explorer = Explorer(scope, Cast(settings, incarnations, membership))

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accepted, Prepare, Promise
 from paxospp.model import Ballot, Member, Membership, NodeId, Slot
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.exploration.bookkeeping import Budgets, Histories
 from paxospp.testing.exploration.disk import Disk
 from paxospp.testing.exploration.events import (
@@ -292,7 +292,7 @@ class Explorer:
 
 def _cast_of(scope: Scope) -> Cast:
     names = [NodeId(f"n{number}") for number in range(1, scope.nodes + 1)]
-    settings = Settings(alpha=scope.alpha, chunk_bytes_max=scope.chunk_bytes_max)
+    settings = engine_settings(alpha=scope.alpha, chunk_bytes_max=scope.chunk_bytes_max)
     membership = Membership(
         cluster_id=bytes(16),
         group=0,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paxospp.engine.settings import Settings
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.scenario.language import ScenarioError
 from paxospp.testing.scenario.verbs import perform
 from paxospp.testing.scenario.world import World
@@ -16,7 +17,7 @@ class Scenario:
     """Runs commands one by one; each returns the lines that tell what it caused."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._world = World(settings or Settings())
+        self._world = World(settings or engine_settings())
 
     def run(self, command: str) -> list[str]:
         """Do what one line says.

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from paxospp.engine.settings import Settings
+from paxospp.engine.settings import RESEND_INTERVAL_MAX_S
 from paxospp.model import Slot
 from paxospp.testing.simulation.clients.all_clients import Clients
 from paxospp.testing.simulation.clients.embedded_clients import EmbeddedClient
@@ -174,7 +174,7 @@ class SimulationRun:
 
     def _asking_s(self) -> float:
         """Return the time to ask every peer twice: some are silent, others take a snapshot first."""
-        return 2 * (len(self.world.hosts) - 1) * Settings().resend_interval_max_s
+        return 2 * (len(self.world.hosts) - 1) * RESEND_INTERVAL_MAX_S
 
     def _writing_s(self, host: SimulatedHost) -> float:
         """Return how long the write under way still takes."""

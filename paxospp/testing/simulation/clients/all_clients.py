@@ -117,7 +117,7 @@ class Clients(ClientContext):
         # A peer forwards it, and does not check it first.
         runs = (payload, encode_run(Run(0, self.harm.randbytes(16), 1, 0, [payload])))
         sender = self.harm.choice(self.world.hosts).sender
-        parts.hear(sender, (ForwardRuns(runs=runs),))
+        parts.receive(sender, (ForwardRuns(runs=runs),))
 
     def end(self) -> None:
         """Make no new calls."""

@@ -19,7 +19,7 @@ from paxospp.client.conversation import Conversation
 from paxospp.errors import CallError, CommandError, CorruptedError, OutcomeUnknownError, RejectedError
 from paxospp.rpc.connection import ClientConnection, MalformedRequestError
 from paxospp.testing.simulation.clients.client_context import ClientContext
-from paxospp.testing.simulation.clients.watched_caller import WatchedCaller
+from paxospp.testing.simulation.clients.watched_caller import RemoteCaller
 from paxospp.testing.simulation.judges.call_history import TrackedCall
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.world.host import SimulatedHost
@@ -139,7 +139,7 @@ class RemoteClient:
         self.world.clock.after(LOOK_S, self._look)
 
     def _begin(self) -> None:
-        self._conversation = Conversation(caller=WatchedCaller(self.world.history, self._random))
+        self._conversation = Conversation(caller=RemoteCaller(self.world.history, self._random))
         self._answers: dict[tuple[VirtualStream, int], deque[int]] = {}
         self._reads: dict[int, TrackedCall] = {}
         """Reads by the id of the query."""

@@ -9,26 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from paxospp.node.environment import RUN_BYTES_MAX, RUN_COMMANDS_MAX
 from paxospp.sessions.caller import Caller
 from paxospp.sessions.table import RunStatus
 from paxospp.testing.simulation.judges.call_history import CallHistory
-
-_RUN_BYTES_MAX = 1 << 20
-_RUN_COMMANDS_MAX = 1024
 
 
 class WatchedCaller(Caller):
     """Reports the number that each call was given."""
 
-    __slots__ = ("_history", "_seeded")
+    __slots__ = ("_history",)
 
-    def __init__(self, history: CallHistory, random: Random) -> None:
+    def __init__(self, history: CallHistory, session_random: bytes) -> None:
         self._history = history
-        self._seeded = random
-        super().__init__(random.randbytes(16), run_bytes_max=_RUN_BYTES_MAX, run_commands_max=_RUN_COMMANDS_MAX)
-
-    def expire(self, random: bytes) -> list[object]:
-        return super().expire(self._seeded.randbytes(16))
+        super().__init__(session_random, run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
 
     def next_runs(self) -> list[bytes]:
         first = self._base + len(self._payloads)
@@ -45,3 +39,16 @@ class WatchedCaller(Caller):
         for call, outcome in answered:
             self._history.on_answered(call, outcome)
         return answered, resend
+
+
+class RemoteCaller(WatchedCaller):
+    """The caller of a remote client; its session ids come from the seed."""
+
+    __slots__ = ("_seeded",)
+
+    def __init__(self, history: CallHistory, random: Random) -> None:
+        self._seeded = random
+        super().__init__(history, random.randbytes(16))
+
+    def expire(self, random: bytes) -> list[object]:
+        return super().expire(self._seeded.randbytes(16))

@@ -14,7 +14,7 @@ from typing import Any
 
 from paxospp.errors import CorruptedError, StorageError, TrimmedError, UnavailableError
 from paxospp.model import Slot
-from paxospp.node.watch import Batch, Watch
+from paxospp.node.watch import ChangeBatch, Watch
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.world import SimulatedWorld
@@ -26,10 +26,10 @@ class VirtualTask:
     """Runs one coroutine of a node: each time the future that it awaits is done, one step further."""
 
     def __init__(
-        self, function: Callable[[], Coroutine[Any, Any, Batch]], done: Callable[[Batch | Exception], None]
+        self, function: Callable[[], Coroutine[Any, Any, ChangeBatch]], done: Callable[[ChangeBatch | Exception], None]
     ) -> None:
         self._function = function
-        self._coroutine: Coroutine[Any, Any, Batch] | None = None
+        self._coroutine: Coroutine[Any, Any, ChangeBatch] | None = None
         """Made with the first step, because its node may die before that."""
         self._done = done
 
@@ -83,7 +83,7 @@ class Watcher:
         host.take(host.loop, self._read, (host, watch))
 
     def _read(self, host: SimulatedHost, watch: Watch) -> None:
-        def done(told: Batch | Exception) -> None:
+        def done(told: ChangeBatch | Exception) -> None:
             if self._watch is not watch:
                 return
             if isinstance(told, Exception):
@@ -105,7 +105,7 @@ class Watcher:
         """Return whether it was told everything up to slot ``top``."""
         return self.next is None or self.next > top
 
-    def _check(self, host: SimulatedHost, told: Batch) -> None:
+    def _check(self, host: SimulatedHost, told: ChangeBatch) -> None:
         assert self.next is not None
         expected = self._world.applied_log.changes(self.next, told.next)
         if told.next <= self.next or list(told.changes) != expected:

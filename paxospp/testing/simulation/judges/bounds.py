@@ -26,7 +26,7 @@ def check_memory(host: ObservedHost, longest_value: int) -> None:
     parts = host.parts
     assert parts is not None
     config = host.world.plan.config_of(host.index)
-    protocol, front, local = parts.replica.protocol, parts.front, parts.local
+    protocol, inbox, local = parts.replica.protocol, parts.inbox, parts.local
     role = protocol.role
     if type(role) is Leading and len(role.proposals) > role.alpha:
         _too_many(host, "slots in flight", len(role.proposals), role.alpha)
@@ -34,10 +34,10 @@ def check_memory(host: ObservedHost, longest_value: int) -> None:
     if protocol.log.bytes > 3 * config.tail_bytes_max + _RUN_BYTES_MAX:
         _too_many(host, "bytes of the log in memory", protocol.log.bytes, 3 * config.tail_bytes_max)
     _check_writes(host, protocol, config, longest_value)
-    if front.waiting_bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
-        _too_many(host, "bytes of waiting runs", front.waiting_bytes, config.inbox_bytes_max)
-    if front.waiting_commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
-        _too_many(host, "waiting commands", front.waiting_commands, config.inbox_calls_max)
+    if inbox.waiting_bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
+        _too_many(host, "bytes of waiting runs", inbox.waiting_bytes, config.inbox_bytes_max)
+    if inbox.waiting_commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
+        _too_many(host, "waiting commands", inbox.waiting_commands, config.inbox_calls_max)
     if local.open_calls > config.inbox_calls_max:
         _too_many(host, "waiting calls", local.open_calls, config.inbox_calls_max)
     counted, held = parts.queries.counted, parts.queries.held

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from paxospp.messages import Sender
 from paxospp.model import Ballot, NodeId, Slot
-from paxospp.node.parts import Parts
+from paxospp.node.runtime import Runtime
 from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.world.disk import SimulatedDisk
 from paxospp.testing.simulation.world.virtual_time import Clock
@@ -46,7 +46,7 @@ class ObservedHost(Protocol):
     def disk(self) -> SimulatedDisk: ...
 
     @property
-    def parts(self) -> Parts | None:
+    def parts(self) -> Runtime | None:
         """The running node; None while it is down or loading."""
 
     @property

@@ -15,31 +15,23 @@ from random import Random
 from typing import Any, Protocol
 
 from paxospp.engine.rules.lease import DRIFT_BOUND
-from paxospp.errors import (
-    ConfigError,
-    CorruptedError,
-    ReplicaStoppedError,
-    StorageError,
-    TrimmedError,
-    UnavailableError,
-)
+from paxospp.errors import ConfigError, ReplicaStoppedError, StorageError, UnavailableError
 from paxospp.events import Event, MembershipChanged
 from paxospp.messages import Decided, Message, Sender
-from paxospp.model import Entry, NodeId, Slot
-from paxospp.node.identity import StoredIdentity
-from paxospp.node.parts import Parts
-from paxospp.node.snapshots.restoring import restore_current
+from paxospp.model import NodeId, Slot
+from paxospp.node.environment import Environment
+from paxospp.node.loading import LoadedStorage
+from paxospp.node.recovery import Recovered, recover
+from paxospp.node.runtime import Runtime
 from paxospp.state_machine import prepare
-from paxospp.storage.contract import DurableState
 from paxospp.testing.simulation.faults.disk_faults import DiskFaults
 from paxospp.testing.simulation.judges.observed import LifeRecord
 from paxospp.testing.simulation.world.disk import SimulatedDisk
 from paxospp.testing.simulation.world.node_host import CommandFaults, NodeWorld
 from paxospp.testing.simulation.world.observer import HostObserver
-from paxospp.testing.simulation.world.parts import LoadedNode, WatchedExecutor, virtual_parts
+from paxospp.testing.simulation.world.parts import WatchedExecutor, virtual_environment
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
 from paxospp.testing.simulation.world.virtual_time import VirtualLoop
-from paxospp.testing.simulation.world.virtual_writer import virtual_writer
 
 LOAD_S = 0.01
 _ROUNDS_S = (0.001, 0.01, 0.03)
@@ -96,7 +88,7 @@ class SimulatedHost:
         self.disk = SimulatedDisk()
         self.disk_faults = DiskFaults(f"{world.seed} {name}", world.plan.write_s)
         self.faults = world.plan.faults
-        self.parts: Parts | None = None
+        self.parts: Runtime | None = None
         self.loop: VirtualLoop | None = None
         self.sender: Sender = Sender(b"", 0, name, 0, 0, 0)
         self.cause: Exception | None = None
@@ -205,65 +197,58 @@ class SimulatedHost:
             if self.disk.image.copy_is_rotten:
                 self.world.coverage["one copy of the promise was repaired from the other"] += 1
             state = storage.load()
-            founding = _first_entry(storage) if state.decided else None
-            stored = StoredIdentity(self.name, self.world.addresses, state, founding)
-            executor, restored_bytes = self._restore(storage, state)
-            for _, membership in executor.memberships[-1:]:
-                stored.check_membership(membership)
-            identity, batch = stored.begin(self.world.addresses, self._draw)
-            storage.persist(batch)
+            machine = self.world.plan.machine()
+            prepare(machine)
+            environment = virtual_environment(self, storage)
+            recovered = recover(
+                storage,
+                state,
+                name=self.name,
+                cluster=self.world.addresses,
+                executor=WatchedExecutor(self, machine),
+                random_bits=environment.random_bits,
+            )
         except (StorageError, ConfigError, ReplicaStoppedError) as error:
             self.fail(error)
             return
+        if recovered.damage is not None:
+            # The state comes from a peer.
+            self.world.coverage["a damaged snapshot was found at a start"] += 1
+        elif state.snapshot is not None:
+            self.world.coverage["a node started from its snapshot"] += 1
+        identity = recovered.identity
         self.sender = self.sender._replace(
             incarnation=identity.incarnation, boot=identity.boot, nonce=identity.nonce, cluster_id=b""
         )
         self.world.invariants.on_load(self, state)
         if self.world.validator is not None:
             self.world.validator.on_load(self, identity)
-        delay_s = self.disk_faults.write_s(self)
-        self.world.clock.after(
-            delay_s, self._begin, LoadedNode(life, identity, state, storage, executor, restored_bytes)
-        )
+        storage.on_snapshot = lambda: self.disk_faults.on_snapshot(self)
+        loaded = LoadedStorage(self.name, storage, state, environment.start_worker("writer"))
+        self.world.clock.after(self.disk_faults.write_s(self), self._begin, (loaded, recovered, environment))
 
-    def _restore(self, storage: VirtualStorage, state: DurableState) -> tuple[WatchedExecutor, int]:
-        """Return the executor of this life, and the size of the snapshot it was restored from; 0 without one."""
-        machine = self.world.plan.machine()
-        prepare(machine)
-        executor = WatchedExecutor(self, machine)
-        if state.snapshot is None:
-            return executor, 0
-        try:
-            size = restore_current(self.name, storage, executor, state.promised)
-        except CorruptedError:
-            if len(self.world.hosts) == 1 and state.first > 1:
-                raise
-            # The state comes from a peer.
-            self.world.coverage["a damaged snapshot was found at a start"] += 1
-            return executor, 0
-        self.world.coverage["a node started from its snapshot"] += 1
-        return executor, size
-
-    def _begin(self, what: LoadedNode) -> None:
-        life, storage = what.life, what.storage
-        if self.loop is not life or self.waits_for_disk(self._begin, what):
+    def _begin(self, what: tuple[LoadedStorage, Recovered, Environment]) -> None:
+        loaded, recovered, environment = what
+        if self.loop is not environment.loop or self.waits_for_disk(self._begin, what):
             return
         self.world.clock.trace(self.index * 256 + 4)
         self.on_written()
-        writer = virtual_writer(self, storage, self._on_persisted)
-        self.parts = virtual_parts(self, what, writer)
+        self.parts = Runtime(
+            loaded,
+            recovered,
+            self.world.plan.config_of(self.index),
+            environment,
+            on_event=self.on_event,
+            on_failed=self.fail,
+            observer=self.observer,
+        )
         self.began_at = self.world.clock.now
         self.sender = self.parts.replica.sender
         self.world.injector.on_start(self)
-        self.take(life, self.parts.start, ())
-
-    def _on_persisted(self, token: int) -> None:
-        if self.world.validator is not None:
-            self.world.validator.on_written(self, token)
-        self._parts.driver.persisted(token)
+        self.take(self.loop, self.parts.start, ())
 
     @property
-    def _parts(self) -> Parts:
+    def _parts(self) -> Runtime:
         assert self.parts is not None
         return self.parts
 
@@ -332,7 +317,7 @@ class SimulatedHost:
         self.crash()
         return True
 
-    def _draw(self, bits: int) -> int:
+    def random_bits(self, bits: int) -> int:
         return self._chance.getrandbits(bits)
 
     # Events.
@@ -403,7 +388,7 @@ class SimulatedHost:
     def receive(self, sender: Sender, message: Message) -> None:
         if type(message) is Decided:
             self.received.update(entry.slot for entry in message.entries)
-        self._parts.hear(sender, (message,))
+        self._parts.receive(sender, (message,))
 
     def receive_bytes(self, frame: bytes) -> None:
         self._parts.on_frame(frame)
@@ -444,11 +429,3 @@ class SimulatedHost:
 
 def _nothing() -> None:
     """Stand in for the event of a round that only runs what is due."""
-
-
-def _first_entry(storage: VirtualStorage) -> Entry | None:
-    try:
-        entries = storage.read(Slot(1), Slot(2), 1)
-    except (TrimmedError, CorruptedError):
-        return None
-    return entries[0] if entries else None

@@ -68,6 +68,11 @@ class HostObserver(NodeObserver):
     def gave_up_read(self, asker: ReadRequester) -> None:
         self._invariants.read_rules.on_given_up(self._host, asker)
 
+    def persisted(self, token: int) -> None:
+        validator = self._host.world.validator
+        if validator is not None:
+            validator.on_written(self._host, token)
+
     def asked(self, requests: Sequence[bytes]) -> None:
         for request in requests:
             self._host.world.history.on_asked(request)

@@ -1,74 +1,47 @@
-"""The parts of a simulated node: those of a real one, as far as they do not touch the outside world.
+"""The environment of a simulated node, and its executor.
 
-``Parts``, with its driver, its inbox, its local, remote and query calls, its executor and its replica, is what
-``paxospp.Node`` consists of. Only these are replaced: the event loop (``VirtualLoop``), the threads
-(``VirtualWorker``), the links (``VirtualLinks``), and the clocks, randomness and observer, which are passed in. The
-server has no port.
+A simulated node is the ``Runtime`` of a real one. Only its environment differs: the event loop (``VirtualLoop``), the
+threads (``VirtualWorker``), the links (``VirtualLinks``), the clocks and the randomness. Its server has no port.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import NamedTuple
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Identity
 from paxospp.execution.executor import Apply, Executor
 from paxospp.messages import Message
 from paxospp.model import Entry, NodeId
-from paxospp.node.parts import Parts
-from paxospp.node.writer import Writer
-from paxospp.rpc.peers import PeerLinks
+from paxospp.node.environment import Environment
 from paxospp.sessions.table import RunOutcome
 from paxospp.state_machine import Context, StateMachine
-from paxospp.storage.contract import DurableState
 from paxospp.testing.machine_checks.comparison import disturb_sets
 from paxospp.testing.simulation.clients.watched_caller import WatchedCaller
 from paxospp.testing.simulation.validation.watched import WatchedReplica
 from paxospp.testing.simulation.world.node_host import NodeHost
 from paxospp.testing.simulation.world.rebirth import loosen
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
-from paxospp.testing.simulation.world.virtual_time import VirtualLoop
+from paxospp.testing.simulation.world.virtual_writer import virtual_worker
 
 
-class LoadedNode(NamedTuple):
-    """The state that a start has found on disk."""
-
-    life: VirtualLoop
-    identity: Identity
-    state: DurableState
-    storage: VirtualStorage
-    executor: WatchedExecutor
-    restored_bytes: int
-
-
-def virtual_parts(host: NodeHost, loaded: LoadedNode, writer: Writer) -> Parts:
-    """Return the parts of a node, on virtual time, links and disks."""
+def virtual_environment(host: NodeHost, storage: VirtualStorage) -> Environment:
+    """Return what a life of ``host`` runs in: virtual time, links and disks."""
     assert host.loop is not None
     validator = host.world.validator
-    return Parts(
-        loaded.identity,
-        loaded.state,
-        writer,
-        loaded.executor.machine,
-        host.world.plan.config_of(host.index),
+    return Environment(
         loop=host.loop,
-        on_event=host.on_event,
-        on_failed=host.fail,
-        stopped_by=lambda: host.cause,
-        executor=loaded.executor,
-        restored_bytes=loaded.restored_bytes,
         boot_time=host.boot_time,
-        unix_time=host.unix_time,
-        links=VirtualLinks(host),
-        caller=WatchedCaller(host.world.history, host.random),
-        draw_random=lambda: Random(host.random.getrandbits(64)),
+        unix_time_us=host.unix_time,
+        new_random=lambda: Random(host.random.getrandbits(64)),
+        start_worker=lambda role: virtual_worker(host, storage, role),
+        make_links=lambda config, sender: VirtualLinks(host),
+        random_bits=host.random_bits,
+        random_bytes=host.random.randbytes,
+        make_caller=lambda random: WatchedCaller(host.world.history, random),
         make_replica=Replica if validator is None else partial(WatchedReplica, judge=validator),
         pacing=host.world.plan.pacing,
-        observer=host.observer,
     )
 
 
@@ -128,12 +101,12 @@ class WatchedExecutor(Executor):
         self._host.world.coverage["a state went through a snapshot"] += 1
 
 
-class VirtualLinks(PeerLinks):
+class VirtualLinks:
     """Links that send into the virtual network."""
 
+    dropped: Mapping[NodeId, int] = {}
+
     def __init__(self, host: NodeHost) -> None:
-        # The base class is not initialised: nothing is dialled.
-        self.dropped = Counter()
         self._host = host
         self._network = host.world.network
 
@@ -146,5 +119,5 @@ class VirtualLinks(PeerLinks):
     def connected(self) -> frozenset[NodeId]:
         return frozenset()
 
-    def reset(self, peer: NodeId) -> None:
-        """Do nothing: keep-alive finds dead links."""
+    async def close(self) -> None:
+        """Do nothing: the network outlives the node."""

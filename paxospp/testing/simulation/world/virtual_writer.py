@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paxospp.node.writer import Worker, Writer
+from paxospp.node.worker import Worker
 from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.world.node_host import NodeHost
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
@@ -20,14 +20,17 @@ class VirtualWorker(Worker):
     """A worker that does a job at once, and reports the result when its time is over."""
 
     def __init__(self, host: NodeHost, storage: VirtualStorage) -> None:
-        # The base class is not initialised: it would start a thread.
         self._host = host
         self._storage = storage
         self._life = host.loop
         self._told: Told | None = None
 
-    def tell(self, callback: Callable[..., None], *arguments: object) -> None:
+    def call_on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         self._told = (callback, arguments)
+
+    async def end(self, timeout_s: float) -> bool:
+        """Return True: a virtual thread ends with its node."""
+        return True
 
     def _do(self, job: Callable[[], None]) -> Told:
         job()
@@ -114,19 +117,7 @@ class BesideWorker(VirtualWorker):
         host.take(self._life, *told)
 
 
-def virtual_writer(host: NodeHost, storage: VirtualStorage, on_persisted: Callable[[int], None]) -> Writer:
-    """Return the writer of one life of ``host``, on a storage that is open and loaded."""
-    storage.on_snapshot = lambda: host.disk_faults.on_snapshot(host)
-
-    def make_worker(role: str) -> Worker:
-        kind = {"writer": WritingWorker, "reader": ReadingWorker}.get(role, BesideWorker)
-        return kind(host, storage)
-
-    return Writer(
-        host.name,
-        on_persisted=on_persisted,
-        on_failed=host.fail,
-        storage=storage,
-        make_worker=make_worker,
-        observer=host.observer,
-    )
+def virtual_worker(host: NodeHost, storage: VirtualStorage, role: str) -> Worker:
+    """Return the worker for ``role`` in one life of ``host``."""
+    kind = {"writer": WritingWorker, "reader": ReadingWorker}.get(role, BesideWorker)
+    return kind(host, storage)

@@ -1,18 +1,17 @@
-"""The room of snapshots: one at a time is taken or fetched, published, and the log trimmed behind it.
+"""Coordinates the snapshots of a node: one at a time is taken or fetched, made current, and the log trimmed behind it.
 
-The driver tells what was applied, the engine which peer's snapshot is needed; messages come from
-peers. What happens to storage and machine happens in threads of ``Writer``; everything here is
-on the loop. While one is installed, the driver holds applying and queries.
+The driver reports what was applied and which peer's snapshot the replica needs; peers send messages. Work on storage
+and machine is done in threads of ``Writer``, everything here on the event loop. While a peer's snapshot is being
+installed, the driver applies no entries and answers no queries.
 
-References: Ongaro's thesis (2014), chapter 5; Liskov and Cowling, "Viewstamped
-Replication Revisited" (2012), 5.2.
+References: Ongaro's thesis (2014), chapter 5; Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 5.2.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 from paxospp.config import NodeConfig
@@ -25,21 +24,21 @@ from paxospp.markers import UNWATCHED, Markers
 from paxospp.messages import Message, Sender, SnapshotChunk, SnapshotRequest
 from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 from paxospp.node.driver import Driver
-from paxospp.node.pacing import PACING, Pacing
+from paxospp.node.pacing import Pacing
 from paxospp.node.snapshots.fetching import Fetcher
 from paxospp.node.snapshots.policy import Policy
 from paxospp.node.snapshots.restoring import read_into
-from paxospp.node.snapshots.sending import Sender as ChunkSender
+from paxospp.node.snapshots.sending import SnapshotSender
 from paxospp.node.snapshots.taking import Taker
 from paxospp.node.writer import Writer
 
 RETRY_FACTOR_MAX = 60
-"""How many times as long as the first pause after a failure the last one is: the disk may be full."""
+"""The longest pause after a failure, as a multiple of the first one: the disk may be full."""
 
 _log = logging.getLogger("paxospp.node")
 
 
-class Snapshots:
+class SnapshotCoordinator:
     """Everything a node does with snapshots."""
 
     def __init__(
@@ -54,14 +53,20 @@ class Snapshots:
         random: Random,
         restored_bytes: int,
         current: SnapshotMeta | None,
-        peers: Callable[[], Sequence[NodeId]],
         send: Callable[[NodeId, Message], None],
         on_installed: Callable[[], None],
         on_event: Callable[[Event], None],
-        pacing: Pacing = PACING,
+        pacing: Pacing,
         observer: Markers = UNWATCHED,
     ) -> None:
-        """``current`` is the storage's current snapshot, restored or found damaged."""
+        """Set up after a start.
+
+        Args:
+            restored_bytes: the size of the snapshot that was restored; 0 without one.
+            current: the storage's current snapshot, which was restored or found damaged.
+            send: queue a message for a peer.
+            on_installed: called when the machine was restored from a peer's snapshot.
+        """
         self._observer = observer
         self._name = replica.identity.name
         self._replica = replica
@@ -76,7 +81,7 @@ class Snapshots:
         self._size_bytes = restored_bytes
         self._current = current
         self._ballots: dict[SnapshotMeta, Ballot] = {}
-        """Under which ballots the slots of the current snapshot, and of the one before, were decided at most."""
+        """The highest ballot of the slots that the current snapshot covers, and the one before it."""
         if current is not None and executor.ballot is not None:
             self._ballots[current] = executor.ballot
         self._taker = Taker(
@@ -91,14 +96,14 @@ class Snapshots:
             on_failed=self._on_taking_failed,
             observer=observer,
         )
-        self._sender = ChunkSender(
+        self._sender = SnapshotSender(
             self._name,
             writer,
             loop=loop,
             chunk_bytes_max=config.chunk_bytes_max,
             send=send,
-            current=lambda: Slot(0) if self._current is None else self._current.slot,
-            ballot=lambda meta: self._ballots.get(meta),
+            current=self._current_slot,
+            ballot=self._ballot_of,
             on_none=self._on_none,
             on_damaged=self._on_damaged,
             idle_s=pacing.sending_idle_s,
@@ -109,7 +114,7 @@ class Snapshots:
             loop=loop,
             resend_interval_s=config.resend_interval_s,
             keep_asking_s=pacing.keep_asking_s,
-            peers=peers,
+            peers=[peer for peer in replica.identity.cluster if peer != self._name],
             send=send,
             name=self._own_name,
             on_ballot=driver.meet_snapshot,
@@ -120,11 +125,12 @@ class Snapshots:
         self._publishing = False
         self._installing = False
         self._caught_up_at: Slot | None = None
-        """After an installation, until this replica holds what the others had decided by then."""
+        """After an installation, the slot at which this replica will have caught up; None otherwise."""
         self._refused_at = Slot(0)
         self._refused_by: set[NodeId] = set()
-        """Who has trimmed what comes after that slot, which is the last this replica knows decided."""
+        """The peers that have trimmed the slots after ``_refused_at``, the last slot known here to be decided."""
         self._wanted = False
+        """Whether to take a snapshot although the policy does not say that one is due."""
         self._rest_until = 0.0
         self._first_retry_s = self._retry_s = pacing.snapshot_retry_s
         self._failure: str | None = None
@@ -133,16 +139,16 @@ class Snapshots:
         self._retry: asyncio.TimerHandle | None = None
         self._ended: Callable[[], UnavailableError] | None = None
 
-    # What the driver tells.
+    # What the driver reports.
 
     def on_applied(self, entry: Entry) -> None:
-        """It is applied now."""
+        """Count an applied entry, and start the timer for the latest time of the next snapshot."""
         self._policy.count(entry.slot, len(entry.value))
         if self._timer is None:
             self._timer = self._loop.call_later(self._interval_s, self._on_interval)
 
-    def on_turn(self) -> None:
-        """Take a snapshot if one is due, and let go of what is not needed any more."""
+    def advance(self) -> None:
+        """Take a snapshot if one is due, and stop fetching one that is no longer needed."""
         if (self._policy.due or self._wanted) and self._may_take:
             self._take()
         if self._caught_up_at is not None and self._replica.delivered >= self._caught_up_at:
@@ -161,13 +167,19 @@ class Snapshots:
 
     @property
     def kept_from(self) -> Slot | None:
-        """The first slot that stays for a peer that is being sent a snapshot; None when nobody is."""
+        """The first slot kept in the log for a peer that is being sent a snapshot; None if no peer is sent one."""
         return self._sender.held
 
     @property
     def rests_until(self) -> float:
-        """Until this time of the loop no snapshot is begun, because one failed."""
+        """Until this time of the loop's clock no snapshot is begun, because one failed."""
         return self._rest_until
+
+    def _current_slot(self) -> Slot:
+        return Slot(0) if self._current is None else self._current.slot
+
+    def _ballot_of(self, meta: SnapshotMeta) -> Ballot | None:
+        return self._ballots.get(meta)
 
     @property
     def _is_busy(self) -> bool:
@@ -182,13 +194,13 @@ class Snapshots:
     def _reaches_current(self) -> bool:
         """Whether the applied state is at least as new as the current snapshot.
 
-        It is older after a start from the log, which happens when that snapshot is damaged. A storage refuses to
+        After a start it is older if that snapshot is damaged and the log was replayed instead. A storage refuses to
         replace a snapshot by an older one.
         """
         return self._current is None or self._executor.applied >= self._current.slot
 
     def on_needed(self, peer: NodeId) -> None:
-        """The replica needs slots that ``peer`` has trimmed."""
+        """Fetch the snapshot of ``peer``, which has trimmed slots that the replica needs."""
         if self._caught_up_at is not None:
             if not self._is_gone_everywhere(peer):
                 return
@@ -197,15 +209,14 @@ class Snapshots:
             self._fetcher.end()
         if not self._is_busy and self._loop.time() >= self._rest_until:
             _log.info("node %s: fetching a snapshot from %s", self._name, peer)
-            # Where ours is damaged, no storage lets an older one take its place.
-            own = Slot(0) if self._current is None else self._current.slot
-            self._fetcher.begin(peer, covers=max(own, Slot(self._replica.delivered + 1)))
+            # If our own is damaged: no storage replaces it by an older one.
+            self._fetcher.begin(peer, covers=max(self._current_slot(), Slot(self._replica.delivered + 1)))
 
     def _is_gone_everywhere(self, peer: NodeId) -> bool:
-        """Whether what comes after the snapshot just installed is gone at its source as well, as it is at ``peer``.
+        """Whether the entries after the snapshot just installed are trimmed at its source too, as they are at ``peer``.
 
-        The source was started anew, or gave up. Where it does not answer at all, it is known by the
-        others being asked again, as they are once everybody was.
+        That happens if the source restarted or gave up on this node. A source that does not answer counts as well: the
+        replica asks its peers in rotation, so a second refusal by the same peer means that all of them were asked.
         """
         decided = self._replica.decided
         if decided != self._refused_at:
@@ -217,11 +228,11 @@ class Snapshots:
         return False
 
     def on_message(self, sender: Sender, message: SnapshotRequest | SnapshotChunk) -> None:
-        """A peer of this cluster asks, or answers."""
+        """Handle a request or an answer of a peer in this cluster."""
         if isinstance(message, SnapshotRequest):
             if self._publishing and not message.id:
                 self._observer.reached("snapshots: a peer asks while a new one is being published")
-                return  # asked again in a moment; the log behind the former one is just being trimmed
+                return  # it will ask again; the log behind the former snapshot is just being trimmed
             self._sender.on_request(sender.node, message)
         else:
             self._fetcher.on_chunk(sender, message)
@@ -229,22 +240,22 @@ class Snapshots:
     # Taking.
 
     def take(self) -> asyncio.Future[SnapshotTaken]:
-        """Take a snapshot of at least what is applied now; the future of it, current."""
+        """Take a snapshot of at least what is applied now; the future is done when it is current."""
         future: asyncio.Future[SnapshotTaken] = self._loop.create_future()
         applied = self._executor.applied
         if self._ended is not None:
             future.set_exception(self._ended())
         elif self._fetcher.source is not None or self._installing:
-            future.set_exception(UnavailableError("this node is just installing a peer's snapshot"))
+            future.set_exception(UnavailableError("this node is fetching or installing a peer's snapshot: retry later"))
         elif not applied:
-            future.set_exception(UnavailableError("nothing was applied here yet"))
+            future.set_exception(UnavailableError("this node has not applied anything yet"))
         elif applied == self._policy.snapshot_slot and not self._publishing:
             future.set_result(self._taken())
         else:
             self._waiting.append((applied, future))
             self._wanted = True
             self._rest_until = 0.0
-            self._driver.want_turn()
+            self._driver.advance_soon()
         return future
 
     def _taken(self) -> SnapshotTaken:
@@ -263,7 +274,7 @@ class Snapshots:
         self._timer = None
         if self._policy.changed and self._ended is None:
             self._wanted = True
-            self._driver.want_turn()
+            self._driver.advance_soon()
 
     def _on_staged(self, meta: SnapshotMeta, ballot: Ballot | None, size_bytes: int) -> None:
         if self._ended is not None:
@@ -277,7 +288,7 @@ class Snapshots:
         self._driver.publish(meta, first, lambda: self._on_published(meta))
 
     def _keep_ballot(self, meta: SnapshotMeta, ballot: Ballot) -> None:
-        """A reader that was opened before may still read the former snapshot."""
+        """Remember the ballot of a new snapshot, and of the former one, which open readers may still read."""
         self._ballots = {known: under for known, under in self._ballots.items() if known == self._current}
         self._ballots[meta] = ballot
 
@@ -300,7 +311,7 @@ class Snapshots:
                 future.set_result(self._taken())
         if self._waiting:
             self._wanted = True
-            self._driver.want_turn()
+            self._driver.advance_soon()
 
     def _on_taking_failed(self, error: Exception) -> None:
         if self._ended is not None:
@@ -317,13 +328,13 @@ class Snapshots:
         self._retry_s = self._first_retry_s
 
     def _rest(self, reason: str, peer: NodeId | None, error: Exception) -> None:
-        """Something failed that may go well later."""
+        """Report a failure, and begin no snapshot for a while."""
         self._observer.reached("snapshots: one failed, and the next one waits")
         self._failure = reason
         self._rest_until = self._loop.time() + self._retry_s
         if self._retry is not None:
             self._retry.cancel()
-        self._retry = self._loop.call_later(self._retry_s, self._driver.want_turn)
+        self._retry = self._loop.call_later(self._retry_s, self._driver.advance_soon)
         self._retry_s = min(2 * self._retry_s, RETRY_FACTOR_MAX * self._first_retry_s)
         _log.error("node %s: %s", self._name, reason, exc_info=error)
         self._on_event(FaultFound(node=self._name, peer=peer, reason=reason))
@@ -331,23 +342,29 @@ class Snapshots:
     # Sending.
 
     def _on_none(self) -> None:
-        """A peer needs one, or a newer one than there is."""
+        """Take a snapshot if it would be newer than the current one, because a peer needs one."""
         if self._policy.changed:
             self._observer.reached("snapshots: one is taken because a peer needs it")
             self._wanted = True
-            self._driver.want_turn()
+            self._driver.advance_soon()
 
     def _on_damaged(self, error: Exception) -> None:
-        """The current one is no good: the next one heals that."""
-        self._on_event(FaultFound(node=self._name, peer=None, reason=f"the snapshot cannot be read: {error}"))
+        """Replace the damaged current snapshot by taking a new one."""
+        self._on_event(
+            FaultFound(
+                node=self._name,
+                peer=None,
+                reason=f"the current snapshot cannot be read, so a new one is taken: {error}",
+            )
+        )
         self._policy.snapshot_slot = Slot(0)
         self._wanted = True
-        self._driver.want_turn()
+        self._driver.advance_soon()
 
     # Fetching and installing.
 
     def _own_name(self, meta: SnapshotMeta) -> SnapshotMeta:
-        """One that this node has already, damaged, comes under another name, or nothing would take its place."""
+        """Return the name to store a peer's snapshot under: another one if it replaces a damaged copy of itself."""
         if meta != self._current:
             return meta
         self._observer.reached("snapshots: a damaged one is to be replaced by itself")
@@ -355,7 +372,7 @@ class Snapshots:
 
     def _on_fetching_failed(self, peer: NodeId, error: Exception) -> None:
         if self._ended is None:
-            self._rest(f"the snapshot of {peer} cannot be taken over: {error}", peer, error)
+            self._rest(f"the snapshot fetched from {peer} cannot be used: {error}", peer, error)
 
     def _on_whole(self, covered: Covered, size_bytes: int) -> None:
         if self._ended is not None:
@@ -366,7 +383,7 @@ class Snapshots:
             self._observer.reached("snapshots: one of another cluster is refused")
             peer = self._fetcher.source or self._name
             self._fetcher.discard()
-            self._on_fetching_failed(peer, CorruptedError("it is of another cluster"))
+            self._on_fetching_failed(peer, CorruptedError("it belongs to another cluster"))
         elif meta.slot <= self._replica.delivered:
             self._observer.reached("snapshots: the log has caught up with one that is whole")
             self._fetcher.discard()
@@ -376,12 +393,12 @@ class Snapshots:
             self._current = meta
             self._size_bytes = size_bytes
             self._driver.hold()
-            # First on disk, then in the machine: a crash in between is a start from that snapshot.
+            # First on disk, then in the machine: after a crash in between, the node starts from that snapshot.
             self._driver.install(covered, lambda: self._restore(covered))
 
     def _restore(self, covered: Covered) -> None:
         meta = covered.meta
-        worker = self._writer.beside("snapshots")
+        worker = self._writer.worker_for("snapshots")
         storage, writer = self._writer.storage, self._writer
         restoring = self._executor.begin_restore()
 
@@ -389,12 +406,14 @@ class Snapshots:
             try:
                 reader = storage.open_snapshot()
                 if reader is None or reader.meta != meta:
-                    raise StorageError(f"the snapshot {meta.id} of slot {meta.slot} was published and is not there")
+                    raise StorageError(
+                        f"the snapshot {meta.id} of slot {meta.slot} was made current, but the storage does not have it"
+                    )
                 read_into(restoring, reader, self._name, stop=lambda: writer.closed)
             except Exception as error:
-                worker.tell(restored, error)
+                worker.call_on_loop(restored, error)
             else:
-                worker.tell(restored, None)
+                worker.call_on_loop(restored, None)
 
         def restored(error: Exception | None) -> None:
             if self._ended is not None:
@@ -419,14 +438,14 @@ class Snapshots:
         self._on_event(SnapshotInstalled(node=self._name, slot=meta.slot, source=source))
         self._on_installed()
         self._tell_waiting()
-        # Its source keeps the log behind the snapshot for as long as it is asked for more.
+        # Its source keeps the log behind the snapshot as long as this node keeps asking.
         self._caught_up_at = self._replica.wanted
-        self._driver.want_turn()
+        self._driver.advance_soon()
 
-    # What status asks.
+    # For status.
 
     def notes(self) -> list[str]:
-        """What is not as it should be, in sentences."""
+        """Return what is wrong or under way, in sentences that continue "the node"."""
         notes = []
         if self._installing:
             notes.append(f"is installing a snapshot of slot {self._fetcher.slot} from {self._fetcher.source}")
@@ -440,7 +459,7 @@ class Snapshots:
     # The end.
 
     def end(self, error: Callable[[], UnavailableError]) -> None:
-        """Nothing is begun any more; what is under way in a thread ends with its piece."""
+        """Begin nothing more; work in threads ends with its current piece."""
         self._ended = error
         for timer in (self._timer, self._retry):
             if timer is not None:

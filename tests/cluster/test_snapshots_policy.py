@@ -1,4 +1,4 @@
-"""The small rooms of snapshots by themselves: when one is due, what stays of the log, and the collector."""
+"""When a snapshot is due and what stays in the log; pausing the garbage collector; progress in the log."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 import paxospp
 from paxospp import NodeId, Slot
 from paxospp.config import NodeConfig
-from paxospp.node.snapshots.collecting import collector_resting
+from paxospp.node.progress import ProgressLog
+from paxospp.node.snapshots.gc_pause import collector_paused
 from paxospp.node.snapshots.policy import ENTRY_BYTES, HELD_BYTES_MAX, Policy
-from paxospp.node.snapshots.restoring import Progress
 from paxospp.state_machine.encoding import decoder
 
 CONFIG = NodeConfig(
@@ -149,15 +149,15 @@ def test_an_installed_snapshot_leaves_nothing_below_it() -> None:
 
 def test_the_collector_rests_and_goes_on_and_somebodys_wish_that_it_be_off_is_kept() -> None:
     assert gc.isenabled()
-    with collector_resting():
+    with collector_paused():
         assert not gc.isenabled()
-        with collector_resting(promote=True):
+        with collector_paused(promote=True):
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
     gc.disable()
     try:
-        with collector_resting():
+        with collector_paused():
             pass
         assert not gc.isenabled()
     finally:
@@ -165,7 +165,7 @@ def test_the_collector_rests_and_goes_on_and_somebodys_wish_that_it_be_off_is_ke
 
 
 def test_what_was_made_while_the_collector_rested_is_old_afterwards() -> None:
-    with collector_resting(promote=True):
+    with collector_paused(promote=True):
         made = [[number] for number in range(10_000)]
     assert gc.get_count()[0] < 5000
     assert len(made) == 10_000
@@ -173,7 +173,7 @@ def test_what_was_made_while_the_collector_rested_is_old_afterwards() -> None:
 
 def test_progress_is_told_after_a_second_and_then_less_and_less_often(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    progress = Progress(NodeId("n1"), "restoring", lambda: now[0])
+    progress = ProgressLog(NodeId("n1"), "restoring", lambda: now[0])
     with caplog.at_level(logging.INFO, "paxospp.node"):
         for tenths in range(200):
             now[0] = tenths / 10
@@ -236,11 +236,11 @@ def test_no_call_of_the_decoder_takes_long_however_large_the_state(
         for number in range(keys)
     }  # type: ignore[assignment]
     began = time.thread_time()
-    with collector_resting():
+    with collector_paused():
         chunks = list(machine.snapshot())
     encoded_s = time.thread_time() - began
     began = time.thread_time()
-    with collector_resting():
+    with collector_paused():
         copy.restore(chunks)
     restored_s = time.thread_time() - began
     print(

@@ -1,9 +1,10 @@
-"""The small rooms of the node: identity, deadlines, the log's time, complete commands."""
+"""The small parts of the node: identity, deadlines, the log time, default arguments."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 
 import pytest
 
@@ -11,9 +12,9 @@ import paxospp
 from paxospp import Ballot, DurableState, Entry, Kind, NodeId, Slot
 from paxospp.errors import ConfigError, CorruptedError
 from paxospp.model import Member, Membership
-from paxospp.node.completing import Completer
+from paxospp.node.default_arguments import DefaultArguments
 from paxospp.node.identity import StoredIdentity
-from paxospp.node.log_clock import LogClock
+from paxospp.node.inbox import LogClock
 from paxospp.rpc.deadlines import Deadlines
 from tests.cluster.embedding import Notes, run
 
@@ -23,15 +24,13 @@ CLUSTER = {N1: "h:1", N2: "h:2", N3: "h:3"}
 
 def test_a_blank_storage_is_given_a_life_and_the_next_start_only_another_boot() -> None:
     blank = StoredIdentity(N1, CLUSTER, DurableState(), None)
-    assert blank.is_blank
-    identity, batch = blank.begin(CLUSTER)
+    identity, batch = blank.begin(CLUSTER, secrets.randbits)
     assert batch.sync
     assert identity.incarnation > 0
     assert identity.boot == 1
 
     again = StoredIdentity(N1, CLUSTER, DurableState(meta=batch.meta), None)
-    assert not again.is_blank
-    second, batch_again = again.begin(CLUSTER)
+    second, batch_again = again.begin(CLUSTER, secrets.randbits)
     assert second.incarnation == identity.incarnation
     assert second.boot == 2
     assert second.nonce != identity.nonce
@@ -39,13 +38,13 @@ def test_a_blank_storage_is_given_a_life_and_the_next_start_only_another_boot() 
 
 
 def test_two_blank_storages_of_one_name_are_two_lives() -> None:
-    first, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
-    second, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    first, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
+    second, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     assert first.incarnation != second.incarnation
 
 
 def test_a_storage_of_another_name_or_cluster_is_refused() -> None:
-    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     state = DurableState(meta=batch.meta)
     with pytest.raises(ConfigError, match="of node 'n1', not of 'n2'"):
         StoredIdentity(N2, CLUSTER, state, None)
@@ -54,7 +53,7 @@ def test_a_storage_of_another_name_or_cluster_is_refused() -> None:
 
 
 def test_once_founded_the_founding_membership_says_which_names_there_are() -> None:
-    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER)
+    _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     founding = Membership(
         cluster_id=bytes(16),
         group=0,
@@ -71,7 +70,7 @@ def test_once_founded_the_founding_membership_says_which_names_there_are() -> No
 
 
 def test_a_log_without_an_identity_is_damage_and_not_a_new_storage() -> None:
-    with pytest.raises(CorruptedError, match="does not say whose"):
+    with pytest.raises(CorruptedError, match="but no identity"):
         StoredIdentity(N1, CLUSTER, DurableState(promised=Ballot(1, N1, 1)), None)
     with pytest.raises(CorruptedError, match="identity"):
         StoredIdentity(N1, CLUSTER, DurableState(meta={"identity": b"\xc1"}), None)
@@ -143,11 +142,11 @@ def test_of_a_long_silence_or_a_jump_no_more_is_counted_than_a_new_session_survi
 
 
 def test_commands_are_completed_with_the_defaults_in_force() -> None:
-    completer = Completer(Notes())
+    completer = DefaultArguments(Notes())
     short = paxospp.state_machine.encode_untyped("put", ("a",))
-    assert completer.complete(short) == Notes.put.encode(("a", "nothing"))
+    assert completer.fill_in(short) == Notes.put.encode(("a", "nothing"))
     whole = Notes.put.encode(("a", "b"))
-    assert completer.complete(whole) == whole
+    assert completer.fill_in(whole) == whole
     payloads = [whole, Notes.add.encode((1,)), b""]
-    assert completer.complete_all(payloads) is payloads
-    assert completer.complete_all([short, whole]) == [Notes.put.encode(("a", "nothing")), whole]
+    assert completer.fill_in_all(payloads) is payloads
+    assert completer.fill_in_all([short, whole]) == [Notes.put.encode(("a", "nothing")), whole]
