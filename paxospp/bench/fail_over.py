@@ -27,7 +27,7 @@ from paxospp.testing.cluster.local_nodes import (
     start,
     until,
 )
-from paxospp.testing.cluster.processes import ServedNodes
+from paxospp.testing.cluster.served import ServedNodes
 
 SETTLE_WRITES = 20
 """How many writes have to be acknowledged before the next leader is killed."""

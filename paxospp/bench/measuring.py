@@ -32,7 +32,6 @@ from paxospp.client.cluster_status import gather_status
 from paxospp.config import NodeConfig
 from paxospp.errors import UnavailableError
 from paxospp.node import Node
-from paxospp.testing.cluster.hosting import Plan
 from paxospp.testing.cluster.local_nodes import (
     addresses_of,
     all_follow_one_leader,
@@ -42,7 +41,8 @@ from paxospp.testing.cluster.local_nodes import (
     start,
     until,
 )
-from paxospp.testing.cluster.processes import ServedNodes
+from paxospp.testing.cluster.node_runner import ClusterPlan
+from paxospp.testing.cluster.served import ServedNodes
 
 FOLLOWER_CONFIG = NodeConfig(election_timeout_s=5.0)
 """Settings of the nodes that should not become leader."""
@@ -124,7 +124,7 @@ async def _cluster(benchmark: Benchmark, directory: Path, progress: ProgressLine
 
 
 @contextlib.asynccontextmanager
-async def _leading_node(nodes: ServedNodes, plan: Plan) -> AsyncIterator[Node]:
+async def _leading_node(nodes: ServedNodes, plan: ClusterPlan) -> AsyncIterator[Node]:
     """Run the first of ``nodes`` in this process, the others as processes, and wait until the first one leads."""
     name, *others = nodes.nodes
     node = Node(

@@ -35,7 +35,7 @@ from paxospp.testing.cluster.local_nodes import (
     start,
     until,
 )
-from paxospp.testing.cluster.processes import ServedNodes
+from paxospp.testing.cluster.served import ServedNodes
 
 WRITES_MIN = 5_000
 CATCH_UP_TIMEOUT_S = 60.0

@@ -1,9 +1,9 @@
-"""What proves things: for state machines, for storages, for clusters; ours and yours by the same means.
+"""Tools to test state machines, storages and clusters: the same that test paxospp itself.
 
-``StorageSuite`` is the kit for storages. ``check_machine`` looks at a state machine, ``Simulation``
-runs it on simulated nodes under faults, ``check_linearizable`` looks at what callers saw; ``Cluster``
-runs real nodes, and ``Nemesis`` does them harm. A name is loaded when it is first used, and
-``import paxospp.testing`` needs pytest only when the suite is named.
+``StorageSuite`` tests a storage. ``check_machine`` checks that a state machine can be replicated, and ``Simulation``
+runs it on simulated nodes under faults. ``Cluster`` runs real nodes, and ``Nemesis`` injects faults into them.
+``check_linearizable`` checks the history of what callers saw. A name is imported when it is first used, so
+``import paxospp.testing`` needs pytest only for ``StorageSuite``.
 """
 
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from paxospp.testing.storage_suite.suite import StorageSuite
     from paxospp.testing.workload import draw_call, workload_of
 else:
-    # Not in sight of a type checker: a ``__getattr__`` that it sees turns every typo into Any.
+    # Hidden from type checkers: with a visible ``__getattr__``, every misspelled name would be Any.
     _HOMES = {
         "Cluster": "cluster",
         "DiskFaultsUnavailableError": "cluster",

@@ -1,4 +1,4 @@
-"""A place for clusters that must not be judged by the disk of this machine."""
+"""A directory in memory for clusters whose tests must not depend on the speed of a disk."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 @pytest.fixture
 def ram(tmp_path: Path) -> Iterator[Path]:
-    """Where a sync is never long, where there is such a place.
+    """Yield a directory in which syncs are always fast; ``tmp_path`` on systems without ``/dev/shm``.
 
-    A leader whose write takes two election time-outs steps down, and rightly so; which leader leads
-    under load can be asserted only where no disk has its moments.
+    A leader whose write takes two election time-outs rightly steps down. So a test may assert that the leader
+    stays under load only if no write can take that long.
     """
     if not os.access("/dev/shm", os.W_OK):
         yield tmp_path

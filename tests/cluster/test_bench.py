@@ -149,7 +149,7 @@ def test_starting_a_process_while_grpc_is_busy_does_not_kill_it(tmp: Path, monke
         (["--value-bytes", "7"], "'7' is not a number from 8 to 1,000,000"),
         (["--seconds", "soon"], "'soon' is not a number of seconds above 0"),
         (["--storage", "sqlite:x"], "unknown storage scheme 'sqlite'"),
-        (["--storage", "file:data"], "'file:data' is one place for 2 nodes: write {name}"),
+        (["--storage", "file:data"], "2 nodes cannot share the storage 'file:data': put {name}"),
         (["--storage", "file:data/{name}"], "'file:data/{name}' is outside the temporary directory"),
         (["--embedded", "--clients", "2"], "--clients 2 cannot be combined with --embedded"),
         (["--cluster", "127.0.0.1:1", "--embedded"], "--embedded cannot be combined with --cluster"),

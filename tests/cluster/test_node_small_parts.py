@@ -22,7 +22,7 @@ N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 CLUSTER = {N1: "h:1", N2: "h:2", N3: "h:3"}
 
 
-def test_a_blank_storage_is_given_a_life_and_the_next_start_only_another_boot() -> None:
+def test_a_blank_storage_gets_an_incarnation_and_each_later_start_only_a_boot() -> None:
     blank = StoredIdentity(N1, CLUSTER, DurableState(), None)
     identity, batch = blank.begin(CLUSTER, secrets.randbits)
     assert batch.sync
@@ -37,7 +37,7 @@ def test_a_blank_storage_is_given_a_life_and_the_next_start_only_another_boot() 
     assert batch_again.meta.keys() == {"boot"}
 
 
-def test_two_blank_storages_of_one_name_are_two_lives() -> None:
+def test_two_blank_storages_of_one_name_get_different_incarnations() -> None:
     first, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     second, _ = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     assert first.incarnation != second.incarnation
@@ -52,7 +52,7 @@ def test_a_storage_of_another_name_or_cluster_is_refused() -> None:
         StoredIdentity(N1, {N1: "h:1", N2: "h:2"}, state, None)
 
 
-def test_once_founded_the_founding_membership_says_which_names_there_are() -> None:
+def test_once_founded_the_names_come_from_the_founding_membership() -> None:
     _, batch = StoredIdentity(N1, CLUSTER, DurableState(), None).begin(CLUSTER, secrets.randbits)
     founding = Membership(
         cluster_id=bytes(16),
@@ -69,14 +69,14 @@ def test_once_founded_the_founding_membership_says_which_names_there_are() -> No
     StoredIdentity(N1, {N1: "h:1", N2: "h:2"}, state, entry)
 
 
-def test_a_log_without_an_identity_is_damage_and_not_a_new_storage() -> None:
+def test_a_log_without_an_identity_is_reported_as_damage() -> None:
     with pytest.raises(CorruptedError, match="but no identity"):
         StoredIdentity(N1, CLUSTER, DurableState(promised=Ballot(1, N1, 1)), None)
     with pytest.raises(CorruptedError, match="identity"):
         StoredIdentity(N1, CLUSTER, DurableState(meta={"identity": b"\xc1"}), None)
 
 
-def test_calls_end_at_their_own_deadlines_and_those_taken_out_do_not() -> None:
+def test_calls_end_at_their_own_deadlines_unless_they_were_removed() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         due: asyncio.Queue[tuple[str, float]] = asyncio.Queue()
@@ -96,7 +96,7 @@ def test_calls_end_at_their_own_deadlines_and_those_taken_out_do_not() -> None:
     run(main)
 
 
-def test_thousands_of_different_deadlines_cost_few_sweeps() -> None:
+def test_thousands_of_different_deadlines_need_few_sweeps() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
@@ -117,31 +117,31 @@ def test_thousands_of_different_deadlines_cost_few_sweeps() -> None:
     run(main)
 
 
-def test_the_logs_time_goes_on_from_the_last_stamp_applied_or_made_and_never_back() -> None:
+def test_log_time_continues_from_the_last_stamp_applied_or_made_and_never_goes_back() -> None:
     clock = LogClock()
     clock.observe(0, 100.0)
     assert clock.stamp(100.5, 3600) == 500_000
     assert clock.stamp(100.5, 3600) == 500_000
-    clock.observe(400_000, 101.0)  # what it made itself, applied since
+    clock.observe(400_000, 101.0)  # the clock's own stamp, applied
     assert clock.stamp(101.0, 3600) == 1_000_000
-    clock.observe(9_000_000, 102.0)  # another leader's
+    clock.observe(9_000_000, 102.0)  # a stamp of another leader
     assert clock.stamp(102.25, 3600) == 9_250_000
 
 
-def test_a_restart_does_not_count_the_time_in_which_nobody_led() -> None:
+def test_time_without_a_leader_does_not_count_after_a_restart() -> None:
     clock = LogClock()
     clock.observe(7_000_000, 5000.0)
     assert clock.stamp(5001.0, 3600) == 8_000_000
 
 
-def test_of_a_long_silence_or_a_jump_no_more_is_counted_than_a_new_session_survives() -> None:
+def test_a_long_silence_or_a_clock_jump_never_expires_a_new_session() -> None:
     clock = LogClock()
     clock.observe(7_000_000, 5000.0)
     assert clock.stamp(5000.0 + 7 * 3600, 3600) == 7_000_000 + 900_000_000
     assert clock.stamp(5000.0 + 7 * 3600 + 1, 3600) == 7_000_000 + 901_000_000
 
 
-def test_commands_are_completed_with_the_defaults_in_force() -> None:
+def test_commands_are_completed_with_the_current_defaults() -> None:
     completer = DefaultArguments(Notes())
     short = paxospp.state_machine.encode_untyped("put", ("a",))
     assert completer.fill_in(short) == Notes.put.encode(("a", "nothing"))

@@ -1,4 +1,4 @@
-"""The storage's threads: what queues becomes one write, reads go beside it, a failure is final."""
+"""The threads of a storage: queued batches become one write, reads run beside writes, and a failure is final."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def entry(slot: int, value: bytes = b"value") -> Entry:
 
 
 class HeldStorage(MemoryStorage):
-    """Keeps each ``persist`` waiting until it is let go, and remembers what came."""
+    """A storage that blocks each ``persist`` until the test releases it, and records the batches."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -51,7 +51,7 @@ class HeldStorage(MemoryStorage):
 
 
 class Opened:
-    """A writer over a held storage, and what it reported."""
+    """A writer on a ``HeldStorage``, and what the writer reported."""
 
     def __init__(self) -> None:
         self.storage = HeldStorage()
@@ -79,7 +79,7 @@ class Opened:
         assert await self.writer.close(5.0)
 
 
-def test_what_queues_while_a_write_is_under_way_becomes_one_write() -> None:
+def test_batches_queued_during_a_write_become_one_write() -> None:
     async def main() -> None:
         opened = await Opened().open()
         opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
@@ -100,8 +100,8 @@ def test_what_queues_while_a_write_is_under_way_becomes_one_write() -> None:
     run(main)
 
 
-def test_no_write_takes_much_more_than_its_bound_however_much_has_queued() -> None:
-    """A disk that hung answers again: one record of all that waited may be more than a storage takes."""
+def test_a_merged_write_stays_near_its_size_limit_however_much_is_queued() -> None:
+    """After a disk has hung, one record of everything that waited could be larger than a storage accepts."""
     part = WRITE_BYTES_MAX // 4
 
     async def main() -> None:
@@ -119,8 +119,8 @@ def test_no_write_takes_much_more_than_its_bound_however_much_has_queued() -> No
     run(main)
 
 
-def test_a_read_waits_for_the_writes_before_it_and_goes_beside_those_behind_it() -> None:
-    """Simulator, seed 501955: else a decided slot is read as it was accepted under an older ballot."""
+def test_a_read_waits_for_earlier_writes_and_runs_beside_later_ones() -> None:
+    """Simulator, seed 501955: otherwise a decided slot is read as it was accepted under an older ballot."""
 
     async def main() -> None:
         opened = await Opened().open()
@@ -145,7 +145,7 @@ def test_a_read_waits_for_the_writes_before_it_and_goes_beside_those_behind_it()
 
 
 @pytest.mark.parametrize("error", [TrimmedError(5), CorruptedError("slot 1", [range(1, 2)]), OSError(5, "EIO")])
-def test_a_read_that_fails_answers_with_nothing_and_the_reason(error: Exception) -> None:
+def test_a_read_that_fails_returns_no_entries_and_the_error(error: Exception) -> None:
     class Unreadable(MemoryStorage):
         def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
             raise error
@@ -161,7 +161,7 @@ def test_a_read_that_fails_answers_with_nothing_and_the_reason(error: Exception)
     run(main)
 
 
-def test_a_write_that_raised_is_reported_once_and_nothing_is_written_after_it() -> None:
+def test_a_failed_write_is_reported_once_and_nothing_is_written_after_it() -> None:
     async def main() -> None:
         opened = await Opened().open()
         opened.storage.error = StorageError("fsync failed")
@@ -179,7 +179,7 @@ def test_a_write_that_raised_is_reported_once_and_nothing_is_written_after_it() 
     run(main)
 
 
-def test_what_is_no_exception_of_the_storage_ends_it_all_the_same() -> None:
+def test_an_unexpected_exception_of_a_storage_is_final_too() -> None:
     class Interrupted(MemoryStorage):
         def persist(self, batch: WriteBatch) -> None:
             raise KeyboardInterrupt
@@ -196,7 +196,7 @@ def test_what_is_no_exception_of_the_storage_ends_it_all_the_same() -> None:
     run(main)
 
 
-def test_a_disk_that_hangs_holds_up_nobody_who_closes() -> None:
+def test_closing_does_not_wait_for_a_hung_disk() -> None:
     async def main() -> None:
         opened = await Opened().open()
         opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
@@ -210,7 +210,7 @@ def test_a_disk_that_hangs_holds_up_nobody_who_closes() -> None:
     run(main)
 
 
-def test_a_storage_whose_opening_was_cancelled_is_closed_all_the_same(tmp_path: Path) -> None:
+def test_a_storage_whose_opening_was_cancelled_is_still_closed(tmp_path: Path) -> None:
     class Slow(MemoryStorage):
         def __init__(self) -> None:
             opening.set()
@@ -233,7 +233,7 @@ def test_a_storage_whose_opening_was_cancelled_is_closed_all_the_same(tmp_path: 
     run(main)
 
 
-def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was_swift_for_a_while() -> None:
+def test_a_server_makes_small_writes_on_its_event_loop_once_the_disk_has_been_fast() -> None:
     async def main() -> None:
         threads: list[str] = []
         persisted: asyncio.Queue[int] = asyncio.Queue()
@@ -256,7 +256,7 @@ def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was
         writer.submit(2, WriteBatch(accepted=[entry(2)]))
         writer.submit(3, WriteBatch(accepted=[entry(3)]))
         assert writer.busy
-        assert threads == []  # what was said in the same breath leaves first
+        assert threads == []  # messages of the same turn of the loop leave first
         assert [await persisted.get(), await persisted.get()] == [2, 3]
         assert set(threads) == {threading.current_thread().name}
 
@@ -276,7 +276,7 @@ def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was
         WriteBatch(accepted=[entry(1, bytes(SMALL_BYTES + 1))]),
     ],
 )
-def test_writes_that_may_take_long_are_never_made_in_the_loop(batch: WriteBatch) -> None:
+def test_writes_that_may_take_long_are_never_made_on_the_event_loop(batch: WriteBatch) -> None:
     inline = InlineWrites()
     for _ in range(RECENT):
         inline.on_thread_write(0.0)
@@ -285,7 +285,7 @@ def test_writes_that_may_take_long_are_never_made_in_the_loop(batch: WriteBatch)
     assert not inline.allows(batch)
 
 
-def test_a_write_in_the_loop_that_fails_is_the_end_as_anywhere() -> None:
+def test_a_failed_write_on_the_event_loop_is_final_too() -> None:
     async def main() -> None:
         class Failing(MemoryStorage):
             def persist(self, batch: WriteBatch) -> None:
@@ -307,7 +307,7 @@ def test_a_write_in_the_loop_that_fails_is_the_end_as_anywhere() -> None:
     run(main)
 
 
-def test_a_write_in_the_thread_that_waited_for_the_interpreter_does_not_make_a_disk_slow_but_many_do() -> None:
+def test_one_write_delayed_by_the_interpreter_does_not_count_as_a_slow_disk_but_many_do() -> None:
     inline = InlineWrites()
     for number in range(RECENT):
         inline.on_thread_write(FAST_S if number < SLOW_MAX else 0.0)

@@ -23,11 +23,11 @@ from tests.cluster.weather import Weather
 REQUEST = Notes.sum.encode(())
 MODES: list[Consistency] = ["linearizable", "lease"]
 UNCUT = Pacing(apply_slice_s=60.0)
-"""All that may be served is served in one turn, however slow the machine is."""
+"""Serve all queries that are ready in one turn of the event loop, however slow the machine is."""
 
 
 class Asked:
-    """Somebody whose stream stays open: hears what comes, and waits until told to ``stop``."""
+    """A caller that records its answers and waits until ``waits`` is set to False."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -72,7 +72,7 @@ class Bench:
         return askers
 
     def hear(self, slot: Slot | None) -> None:
-        """The tickets that are out come back."""
+        """Answer all outstanding tickets with ``slot``."""
         tickets, self.tickets = self.tickets, []
         for ticket, _ in tickets:
             self.queries.on_readable(ReadReady(ticket=ticket, slot=slot))
@@ -92,7 +92,7 @@ def on_bench(main: Callable[[Bench], Coroutine[None, None, None]], pacing: Pacin
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("ticket", ["none", "out", "put back", "confirmed"])
-def test_whoever_is_cancelled_leaves_at_once_and_once_wherever_it_waits(mode: Consistency, ticket: str) -> None:
+def test_a_cancelled_query_is_removed_at_once_and_once_wherever_it_waits(mode: Consistency, ticket: str) -> None:
     async def main(bench: Bench) -> None:
         queries = bench.queries
         futures = [queries.ask(REQUEST, None, mode) for _ in range(5)]
@@ -128,7 +128,7 @@ def test_whoever_is_cancelled_leaves_at_once_and_once_wherever_it_waits(mode: Co
     on_bench(main)
 
 
-def test_those_who_wait_no_more_are_off_the_count_when_a_ticket_is_drawn() -> None:
+def test_queries_that_no_longer_wait_are_not_counted_when_a_ticket_is_drawn() -> None:
     async def main(bench: Bench) -> None:
         askers = bench.ask(10, None)
         bench.check(20)
@@ -144,7 +144,7 @@ def test_those_who_wait_no_more_are_off_the_count_when_a_ticket_is_drawn() -> No
     on_bench(main)
 
 
-def test_those_who_go_away_take_up_no_room() -> None:
+def test_cancelled_queries_do_not_count_towards_the_limit() -> None:
     async def main(bench: Bench) -> None:
         for _ in range(3):
             futures = [bench.queries.ask(REQUEST, None) for _ in range(OPEN_MAX // 2)]
@@ -160,10 +160,10 @@ def test_those_who_go_away_take_up_no_room() -> None:
     on_bench(main)
 
 
-def test_what_timed_out_is_held_nowhere_and_never_run() -> None:
+def test_a_query_that_timed_out_is_never_run_and_held_nowhere() -> None:
     async def main(bench: Bench) -> None:
         waiting: list[Asked] = []
-        for consistency in (*MODES, *MODES):  # the first of a mode share a ticket that is not answered
+        for consistency in (*MODES, *MODES):  # the first queries of a mode share a ticket that is never answered
             waiting += bench.ask(100, 0.01, consistency)
             bench.queries.advance()
         kept = bench.ask(1, None)
@@ -182,7 +182,7 @@ def test_what_timed_out_is_held_nowhere_and_never_run() -> None:
     on_bench(main)
 
 
-def test_those_who_share_a_ticket_that_is_given_up_share_the_next_with_later_ones() -> None:
+def test_queries_whose_shared_ticket_is_abandoned_share_the_next_one_with_later_queries() -> None:
     async def main(bench: Bench) -> None:
         for early, late in ((3, 2), (2, 3)):
             askers = bench.ask(early, None)
@@ -202,7 +202,7 @@ def test_those_who_share_a_ticket_that_is_given_up_share_the_next_with_later_one
     on_bench(main, Pacing(apply_slice_s=60.0, ticket_age_max_s=0.02))
 
 
-def test_confirmed_queries_are_served_in_slices() -> None:
+def test_confirmed_queries_are_answered_in_slices() -> None:
     async def main(bench: Bench) -> None:
         askers = bench.ask(3, None)
         bench.queries.advance()
@@ -217,7 +217,7 @@ def test_confirmed_queries_are_served_in_slices() -> None:
     on_bench(main, Pacing(apply_slice_s=0.0))
 
 
-def test_the_end_fails_whoever_waits_once() -> None:
+def test_closing_fails_each_waiting_query_once() -> None:
     async def main(bench: Bench) -> None:
         askers = bench.ask(3, None)
         bench.queries.advance()
@@ -232,7 +232,7 @@ def test_the_end_fails_whoever_waits_once() -> None:
     on_bench(main)
 
 
-def test_clients_that_time_out_or_go_away_leave_a_node_without_a_quorum(tmp_path: Path) -> None:
+def test_clients_that_time_out_or_disconnect_leave_nothing_at_a_node_without_a_quorum(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             leader = await cluster.leader()
@@ -246,7 +246,7 @@ def test_clients_that_time_out_or_go_away_leave_a_node_without_a_quorum(tmp_path
                         await client.query(Notes.sum, timeout=0.1, consistency=consistency)
                 await cluster.until(lambda: queries.counted == queries.held == 0)
                 assert not any(remote._asking.values())
-                leader._runtime.driver.hold()  # as while a snapshot is installed: no ticket is drawn
+                leader._runtime.driver.hold()  # no ticket is drawn, as while a snapshot is installed
                 waiting = [asyncio.ensure_future(client.query(Notes.sum, timeout=None)) for _ in range(100)]
                 await cluster.until(lambda: queries.counted == queries.held == 100)
             await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What a query may see: linearizable, by lease, bounded and local, from leader and followers alike."""
+"""The state that a query may see: linearizable, lease, bounded and local queries, at leaders and followers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def runtime(node: Node) -> Any:
 
 
 class Counted:
-    """Counts what a node sends to its peers, by kind."""
+    """Records the types of the messages that a node sends to its peers."""
 
     def __init__(self, node: Node) -> None:
         self.kinds: list[type] = []
@@ -38,14 +38,14 @@ class Counted:
         runtime(node).links.send = self._sent
 
     def _sent(self, to: Any, message: Any) -> None:
-        # An announcement says what is decided and asks for nothing.
+        # An announcement says what is decided and asks for no answer.
         if not isinstance(message, Heartbeat) or message.round:
             self.kinds.append(type(message))
         self._send(to, message)
 
 
 async def with_leases(cluster: Embedded, duration_s: float) -> None:
-    """Switch them on, and wait until the leader holds one."""
+    """Enable leases and wait until the leader holds one."""
     await cluster.nodes["n1"].enable_leases(duration_s)
     leader = await cluster.leader()
     replica = runtime(leader).replica
@@ -91,7 +91,7 @@ def test_a_query_sees_every_call_that_ended_before_it_whichever_nodes_are_asked(
     run(main)
 
 
-def test_queries_that_wait_share_one_round_and_write_nothing_to_the_log(tmp_path: Path) -> None:
+def test_waiting_queries_share_one_round_and_write_nothing_to_the_log(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             leader, follower = await cluster.leader(), await cluster.follower()
@@ -108,7 +108,7 @@ def test_queries_that_wait_share_one_round_and_write_nothing_to_the_log(tmp_path
     run(main)
 
 
-def test_with_leases_the_leader_asks_nobody(tmp_path: Path) -> None:
+def test_a_leader_with_a_lease_answers_reads_without_a_round(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=NodeConfig(heartbeat_interval_s=0.5, election_timeout_s=3.0)) as cluster:
             leader = await cluster.leader()
@@ -117,7 +117,7 @@ def test_with_leases_the_leader_asks_nobody(tmp_path: Path) -> None:
             async with asyncio.timeout(5):
                 for _ in range(100):
                     await leader.query(Notes.sum, consistency="lease")
-            assert counted.kinds.count(Heartbeat) <= 10, "besides its regular ones"
+            assert counted.kinds.count(Heartbeat) <= 10, "only the regular heartbeats, no round for reads"
             counted.kinds.clear()
             for _ in range(20):
                 await leader.query(Notes.sum)
@@ -126,7 +126,7 @@ def test_with_leases_the_leader_asks_nobody(tmp_path: Path) -> None:
     run(main)
 
 
-def test_leases_are_off_until_the_log_says_otherwise_and_after_it_says_so_again(tmp_path: Path) -> None:
+def test_leases_are_off_until_they_are_enabled_and_after_they_are_disabled(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             leases = [runtime(node).replica.protocol.lease for node in cluster.nodes.values()]
@@ -145,8 +145,8 @@ def test_leases_are_off_until_the_log_says_otherwise_and_after_it_says_so_again(
 
 
 @pytest.mark.long
-def test_a_cut_off_leader_with_a_lease_never_tells_what_is_older_than_a_write(tmp_path: Path) -> None:
-    """B30, B33: reads at the old leader go on while its lease lasts; until then nobody else writes."""
+def test_a_cut_off_leader_with_a_lease_never_returns_state_older_than_an_acknowledged_write(tmp_path: Path) -> None:
+    """Bugs B30, B33: the old leader answers reads while its lease lasts; no other node decides a write until then."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -169,7 +169,7 @@ def test_a_cut_off_leader_with_a_lease_never_tells_what_is_older_than_a_write(tm
                 assert answer == "old"
                 assert not before, "the write ended before this read began"
                 await asyncio.sleep(0.002)
-            assert served > 20, "the lease outlived the cut for a while"
+            assert served > 20, "reads were answered by lease for a while after the cut"
             with pytest.raises(UnavailableError):
                 await leader.query(Notes.get, "a", timeout=0.1, consistency="lease")
             weather.clear()
@@ -178,8 +178,8 @@ def test_a_cut_off_leader_with_a_lease_never_tells_what_is_older_than_a_write(tm
     run(main)
 
 
-def test_a_cut_off_leader_answers_nothing_that_may_be_old(tmp_path: Path) -> None:
-    """B30."""
+def test_a_cut_off_leader_answers_no_linearizable_read(tmp_path: Path) -> None:
+    """Bug B30."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -201,7 +201,7 @@ def test_a_cut_off_leader_answers_nothing_that_may_be_old(tmp_path: Path) -> Non
     run(main)
 
 
-def test_a_bounded_query_is_as_old_as_it_may_be_and_no_older(tmp_path: Path) -> None:
+def test_a_bounded_query_is_never_older_than_its_bound(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             follower = await cluster.follower()
@@ -239,7 +239,7 @@ def test_bounded_queries_ask_the_leader_once_per_bound(tmp_path: Path) -> None:
     run(main)
 
 
-def test_the_command_line_says_how_fresh_an_answer_has_to_be(tmp_path: Path) -> None:
+def test_the_consistency_of_a_query_can_be_chosen_on_the_command_line(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1) as cluster:
             await cluster.nodes["n1"].execute(Notes.put, "a", "1")
@@ -257,7 +257,7 @@ def test_the_command_line_says_how_fresh_an_answer_has_to_be(tmp_path: Path) -> 
             parser().parse_args([*query, wrong])
 
 
-def test_queries_are_bounded_in_bytes_and_refused_at_once(tmp_path: Path) -> None:
+def test_queries_beyond_the_byte_limit_are_refused_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(inbox_bytes_max=1 << 20, value_bytes_max=1 << 20)
         async with embedded(tmp_path, config=config) as cluster:

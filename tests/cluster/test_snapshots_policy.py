@@ -48,7 +48,7 @@ def test_a_snapshot_is_due_by_bytes_and_by_slots_whichever_comes_first() -> None
     assert by_slots.due
 
 
-def test_what_is_applied_while_one_is_taken_counts_for_the_next() -> None:
+def test_entries_applied_while_a_snapshot_is_taken_count_for_the_next() -> None:
     it = policy()
     count(it, 1, 11, 10_000 - ENTRY_BYTES)
     it.begin()
@@ -62,7 +62,7 @@ def test_what_is_applied_while_one_is_taken_counts_for_the_next() -> None:
     assert not it.changed
 
 
-def test_the_log_may_grow_as_long_as_the_last_snapshot_was() -> None:
+def test_the_log_may_grow_to_the_size_of_the_last_snapshot() -> None:
     it = policy(snapshot_bytes=600_000)
     count(it, 1, 60, 10_000 - ENTRY_BYTES)
     assert not it.due
@@ -71,9 +71,7 @@ def test_the_log_may_grow_as_long_as_the_last_snapshot_was() -> None:
 
 
 @pytest.mark.parametrize(("snapshot_bytes", "log_bytes"), [(10_000, 100_000), (50_000, 200_000), (300_000, 400_000)])
-def test_up_to_four_times_its_setting_the_log_may_grow_four_times_as_long_as_the_last_snapshot(
-    snapshot_bytes: int, log_bytes: int
-) -> None:
+def test_a_small_log_may_grow_to_four_times_the_size_of_the_last_snapshot(snapshot_bytes: int, log_bytes: int) -> None:
     it = policy(snapshot_bytes=snapshot_bytes)
     last = log_bytes // 10_000
     count(it, 1, last, 10_000 - ENTRY_BYTES)
@@ -82,7 +80,7 @@ def test_up_to_four_times_its_setting_the_log_may_grow_four_times_as_long_as_the
     assert it.due
 
 
-def test_one_that_failed_is_due_again() -> None:
+def test_a_snapshot_that_failed_is_due_again() -> None:
     it = policy()
     count(it, 1, 2)
     it.begin()
@@ -92,7 +90,7 @@ def test_one_that_failed_is_due_again() -> None:
 
 
 @pytest.mark.parametrize("value_bytes", [0, 1000])
-def test_the_tail_that_stays_is_within_both_bounds_and_not_much_less(value_bytes: int) -> None:
+def test_the_tail_that_is_kept_is_close_to_its_limits_and_never_above(value_bytes: int) -> None:
     it = policy()
     count(it, 1, 1001, value_bytes)
     it.begin()
@@ -102,7 +100,7 @@ def test_the_tail_that_stays_is_within_both_bounds_and_not_much_less(value_bytes
     assert most * 0.9 <= kept <= most
 
 
-def test_what_a_peer_needs_stays_unless_it_is_too_much() -> None:
+def test_slots_that_a_peer_needs_are_kept_unless_they_are_too_many() -> None:
     it = policy()
     count(it, 1, 1001)
     it.begin()
@@ -116,7 +114,7 @@ def test_what_a_peer_needs_stays_unless_it_is_too_much() -> None:
     assert it.keep_from(Slot(800)) > 1000
 
 
-def test_what_is_above_the_snapshot_stays_in_any_case() -> None:
+def test_slots_above_the_snapshot_are_always_kept() -> None:
     it = policy()
     count(it, 1, 501)
     it.begin()
@@ -127,7 +125,7 @@ def test_what_is_above_the_snapshot_stays_in_any_case() -> None:
     assert it.keep_from(Slot(100)) <= 501
 
 
-def test_after_a_start_the_tail_whose_size_nobody_knows_is_kept_once_more() -> None:
+def test_after_a_start_the_tail_of_unknown_size_is_kept_until_the_next_snapshot() -> None:
     it = policy(first=900, applied=1000)
     assert it.keep_from(None) == 900
     count(it, 1001, 1302)
@@ -136,7 +134,7 @@ def test_after_a_start_the_tail_whose_size_nobody_knows_is_kept_once_more() -> N
     assert it.keep_from(None) > 1050
 
 
-def test_an_installed_snapshot_leaves_nothing_below_it() -> None:
+def test_an_installed_snapshot_keeps_no_slots_below_it() -> None:
     it = policy()
     count(it, 1, 100)
     it.installed(Slot(5000), 100)
@@ -147,7 +145,7 @@ def test_an_installed_snapshot_leaves_nothing_below_it() -> None:
     assert it.changed
 
 
-def test_the_collector_rests_and_goes_on_and_somebodys_wish_that_it_be_off_is_kept() -> None:
+def test_the_garbage_collector_is_paused_and_resumed_unless_the_program_has_disabled_it() -> None:
     assert gc.isenabled()
     with collector_paused():
         assert not gc.isenabled()
@@ -164,14 +162,14 @@ def test_the_collector_rests_and_goes_on_and_somebodys_wish_that_it_be_off_is_ke
         gc.enable()
 
 
-def test_what_was_made_while_the_collector_rested_is_old_afterwards() -> None:
+def test_objects_made_while_the_collector_is_paused_are_in_the_oldest_generation_afterwards() -> None:
     with collector_paused(promote=True):
         made = [[number] for number in range(10_000)]
     assert gc.get_count()[0] < 5000
     assert len(made) == 10_000
 
 
-def test_progress_is_told_after_a_second_and_then_less_and_less_often(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_reported_after_a_second_and_then_less_and_less_often(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     progress = ProgressLog(NodeId("n1"), "restoring", lambda: now[0])
     with caplog.at_level(logging.INFO, "paxospp.node"):
@@ -189,7 +187,7 @@ def test_progress_is_told_after_a_second_and_then_less_and_less_often(caplog: py
 
 @dataclass
 class Point:
-    """What a large state may be made of."""
+    """A part of a large state."""
 
     x: int
     y: float
@@ -201,7 +199,7 @@ class Point:
 def test_no_call_of_the_decoder_takes_long_however_large_the_state(
     keys: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It holds the interpreter's lock, and so the node's loop. The pause of a snapshot is printed, for README."""
+    """Such a call holds the interpreter's lock and so blocks the node's event loop. The test prints the longest one."""
     slowest_s = 0.0
 
     def timed(hint: Any) -> Callable[[bytes], Any]:

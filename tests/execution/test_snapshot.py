@@ -1,4 +1,4 @@
-"""The form of a snapshot: what was written comes back, however it is cut, and damage never does."""
+"""The encoding of a snapshot: it is read back however its bytes are cut, and every kind of damage is found."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def read(chunks: Iterable[bytes]) -> tuple[SnapshotHead, list[Session], list[byt
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1_000_000])
-def test_a_snapshot_comes_back_however_it_is_cut(size: int) -> None:
+def test_a_snapshot_is_read_back_however_it_is_cut(size: int) -> None:
     machine = [b"one", b"", b"two"]
 
     assert read(cut(written(machine), size)) == (head(), SESSIONS, machine)
 
 
-def test_a_chunk_larger_than_a_frame_comes_back_as_one_chunk() -> None:
+def test_a_chunk_larger_than_a_frame_is_read_back_as_one_chunk() -> None:
     machine = [b"x" * (2 * BODY_BYTES_MAX), b"y" * (BODY_BYTES_MAX + 1), b"z"]
     frames = list(write_snapshot(head(), PIECES, machine))
 
@@ -61,7 +61,7 @@ def test_a_chunk_larger_than_a_frame_comes_back_as_one_chunk() -> None:
     assert read(frames)[2] == machine
 
 
-def test_a_machine_without_chunks_and_a_table_without_sessions_are_a_snapshot_too() -> None:
+def test_a_snapshot_may_have_no_chunks_and_no_sessions() -> None:
     assert read(write_snapshot(head(sessions=0), [], [])) == (head(sessions=0), [], [])
 
 
@@ -74,14 +74,14 @@ def test_every_flipped_bit_is_found() -> None:
             check_snapshot([bytes(damaged)])
 
 
-def test_every_missing_end_is_found() -> None:
+def test_every_truncation_is_found() -> None:
     data = written()
     for length in range(len(data)):
         with pytest.raises(CorruptedError):
             check_snapshot([data[:length]])
 
 
-def test_a_lost_doubled_or_swapped_frame_and_a_second_snapshot_are_found() -> None:
+def test_a_lost_duplicated_or_swapped_frame_and_a_second_snapshot_are_found() -> None:
     frames = list(write_snapshot(head(), PIECES, [b"one", b"two", b"three"]))
     for i in range(len(frames)):
         with pytest.raises(CorruptedError):
@@ -102,18 +102,18 @@ def test_a_frame_of_another_snapshot_is_found_by_the_digest_over_all() -> None:
         check_snapshot([*frames[:-2], others[-2], frames[-1]])
 
 
-def test_an_unknown_format_is_named() -> None:
+def test_an_unknown_format_is_refused_with_its_number() -> None:
     with pytest.raises(CorruptedError, match="format 9"):
         check_snapshot([b"\x09" + written()[1:]])
 
 
-def test_a_head_that_promises_other_sessions_is_refused() -> None:
+def test_a_head_with_a_wrong_number_of_sessions_is_refused() -> None:
     with pytest.raises(CorruptedError, match="2 sessions instead of 3"):
         check_snapshot(write_snapshot(head(sessions=3), PIECES, []))
 
 
 @given(st.binary(max_size=200))
-def test_hostile_bytes_are_refused(data: bytes) -> None:
+def test_random_bytes_are_refused_as_a_snapshot(data: bytes) -> None:
     with pytest.raises(CorruptedError):
         check_snapshot([data])
 
@@ -124,7 +124,7 @@ def test_any_chunks_survive_any_cut(machine: list[bytes], size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1_000_000])
-def test_a_check_is_fed_as_the_bytes_come_and_knows_the_head_before_the_end(size: int) -> None:
+def test_a_check_takes_the_bytes_as_they_arrive_and_knows_the_head_before_the_end(size: int) -> None:
     check = SnapshotCheck()
     pieces = list(cut(written([b"one", b"two"]), size))
     for piece in pieces[:-1]:
@@ -135,7 +135,7 @@ def test_a_check_is_fed_as_the_bytes_come_and_knows_the_head_before_the_end(size
     assert check.finish() == head()
 
 
-def test_a_check_that_is_not_fed_to_the_end_does_not_pass() -> None:
+def test_a_check_without_the_last_bytes_does_not_pass() -> None:
     frames = list(write_snapshot(head(), PIECES, [b"one"]))
     for count in range(len(frames)):
         check = SnapshotCheck()

@@ -14,7 +14,7 @@ from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.exploration.picture import IRRELEVANT, duplicate, fields_of, parts, picture
 from paxospp.testing.exploration.timeless import Timer, duplicate_without_time, picture_without_time
 from paxospp.testing.scenario.verbs import perform
-from paxospp.testing.scenario.world import World
+from paxospp.testing.scenario.world import ScenarioWorld
 from tests.engine.words import N1, N2, N3, ballot, entry, founded, promise, sender, sent
 
 SCENARIOS = sorted((Path(__file__).parents[1] / "engine/scenarios").glob("*.txt"))
@@ -22,7 +22,7 @@ SCENARIOS = sorted((Path(__file__).parents[1] / "engine/scenarios").glob("*.txt"
 
 def replicas_of(scenario: Path) -> Iterator[tuple[Replica, float]]:
     """The replicas that run at the end of a scenario, each with the time then."""
-    world = World(engine_settings())
+    world = ScenarioWorld(engine_settings())
     for block in scenario.read_text().split("\n\n"):
         for line in block.split("\n----", 1)[0].splitlines():
             if line and not line.startswith("#"):

@@ -1,4 +1,4 @@
-"""The search visits all that can happen, and finds no broken rule in the engine as it is."""
+"""The search visits everything that can happen, and finds no broken rule in the engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_no_rule_is_broken_up_to_a_depth(scope: str, depth: int) -> None:
 
 def test_a_small_scope_is_exhausted() -> None:
     """One campaign of one node, and one value: every order of its messages."""
-    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), hears=SCOPES["parts"].hears)
+    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), message_kinds=SCOPES["parts"].message_kinds)
     findings = Search(Explorer(scope)).run(transitions=100_000)
 
     assert findings.is_exhausted
@@ -46,8 +46,8 @@ def test_an_exploration_begins_where_a_random_run_reached_a_marker(scope: str) -
     assert findings.violation is None
 
 
-def test_symmetry_visits_one_world_of_each_kind() -> None:
-    """The worlds of a search without it fall into as many kinds as a search with it visits."""
+def test_symmetry_visits_one_world_for_each_key() -> None:
+    """A search with symmetry visits one world for each distinct key of a search without."""
     scope = replace(SCOPES["five"], campaigns=1)
     explorer = Explorer(scope)
     plain = Search(explorer)
@@ -76,7 +76,7 @@ def test_nodes_that_campaign_or_are_fetched_from_are_not_interchangeable() -> No
 
 @pytest.mark.parametrize("order", Order)
 def test_every_order_visits_the_same_worlds(order: Order) -> None:
-    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), hears=SCOPES["parts"].hears)
+    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), message_kinds=SCOPES["parts"].message_kinds)
     breadth = Search(Explorer(scope)).run()
 
     findings = Search(Explorer(scope), order=order).run()

@@ -1,4 +1,4 @@
-"""examples/bank as its reader runs it: the tests that stand beside the machine."""
+"""Run the tests of examples/bank as its reader would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that are drawn from annotations: every type, small domains, and the same calls for the same seed."""
+"""Calls are drawn from annotations: of every type, from small domains, and the same calls for the same seed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Record(msgspec.Struct):
 
 
 class Positive(msgspec.Struct):
-    """Refuses half of what is drawn for it."""
+    """Refuses half of the drawn values."""
 
     amount: int
 
@@ -80,7 +80,7 @@ class Positive(msgspec.Struct):
 
 
 class Chain(msgspec.Struct):
-    """Contains itself without an end."""
+    """Contains itself, without end."""
 
     next: Chain
 
@@ -169,7 +169,8 @@ def test_a_type_that_never_ends_is_named() -> None:
         def take(self, value: Chain) -> None: ...
 
     with pytest.raises(
-        paxospp.ConfigError, match=r"Machine\.take: a type contains itself without an end; give a workload"
+        paxospp.ConfigError,
+        match=r"Machine\.take: a type contains itself, .*; pass a workload",
     ):
         draw_call(Machine, Random(1))
 
@@ -179,7 +180,10 @@ def test_arguments_that_never_fit_are_named() -> None:
         @paxospp.command
         def take(self, value: Annotated[str, msgspec.Meta(pattern="^[0-9]{9}$")]) -> None: ...
 
-    with pytest.raises(paxospp.ConfigError, match=r"(?s)Machine\.take: no arguments that fit .*; give a workload"):
+    with pytest.raises(
+        paxospp.ConfigError,
+        match=r"(?s)Machine\.take: none of 200 drawn calls .*; pass a workload",
+    ):
         draw_call(Machine, Random(1))
 
 
@@ -196,7 +200,7 @@ def test_a_machine_without_operations_has_nothing_to_call() -> None:
     class Machine(paxospp.StateMachine):
         value: int = 0
 
-    with pytest.raises(paxospp.ConfigError, match="nothing to call"):
+    with pytest.raises(paxospp.ConfigError, match="no commands and no queries to call"):
         workload_of(Machine)
 
 

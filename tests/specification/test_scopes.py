@@ -1,4 +1,4 @@
-"""The executable specification: what it allows breaks nothing, and without any one guard something breaks."""
+"""The executable specification: no invariant breaks, and without any one guard some invariant does."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import pytest
 
 from paxospp.testing import specification
 from paxospp.testing.specification.__main__ import main
-from paxospp.testing.specification.checking import explore
+from paxospp.testing.specification.model_checker import explore
 from paxospp.testing.specification.scopes import NOT_NEEDED, SCOPES
 
 FOLDER = Path(specification.__file__).parent
 CASES = [(scope.name, guard) for scope in SCOPES.values() for guard in scope.guards]
 LARGE = {
-    "count: only lives that vote + promise: only who has a vote",
-    "found: a promise of everybody",
-    "found: the value that was found",
+    "count: only incarnations that vote + promise: only a voter",
+    "bootstrap: a promise from every node",
+    "bootstrap: the recovered membership",
     "install: a snapshot's ballot is met",
     "lease: clocks stay within the drift bound",
     "learn: accepted under the announcer's ballot or above",
     "propose: decided is not clean",
     "propose: faulty is not clean",
     "propose: at most alpha above decided",
-    "restart: nothing that was synced is forgotten",
-    "say: what is said of the disk waits for it",
-    "wipe: another disk is another life",
+    "restart: no synced write is lost",
+    "send: a message about the disk waits for its write",
+    "wipe: a new disk is a new incarnation",
 }
-"""Guards whose scopes take many hundreds of states, or thousands, until something breaks."""
+"""Guards without which it takes hundreds or thousands of states until an invariant breaks."""
 STATES_MAX = 100
-"""Of each scope in a plain pytest."""
+"""States to visit per scope in an ordinary test run."""
 LONG_STATES_MAX = 3_000
-"""Of each scope in a long one; ``python -m paxospp.testing.specification --seconds N`` goes as far as it is told."""
+"""States to visit per scope in a long run; ``python -m paxospp.testing.specification --seconds N`` goes further."""
 
 
 def guards_in_the_rules() -> set[str]:
-    """Every guard that an action names."""
+    """Return every guard that an action names."""
     guards = set()
     for file in FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -49,7 +49,7 @@ def guards_in_the_rules() -> set[str]:
 
 
 def test_it_imports_nothing_of_the_engine() -> None:
-    """It would otherwise repeat the engine's mistakes."""
+    """A specification that shared code with the engine would repeat its mistakes."""
     wrong = []
     for file in FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -95,10 +95,10 @@ def test_every_guard_has_its_scope_or_a_reason_why_not() -> None:
 
 
 def test_symmetry_leaves_out_no_kind_of_state() -> None:
-    """With all states of a scope told apart there are more of them, as deep, and as unbroken."""
+    """Without symmetry the search visits more states, at least as deep, and breaks nothing either."""
     scope = replace(SCOPES["one slot"], ballots=1)
     merged = explore(scope)
-    apart = explore(replace(scope, vouches=True))  # which names nodes, and does nothing without a decided slot
+    apart = explore(replace(scope, vouches=True))  # ends symmetry, and adds no step while no slot is decided
     assert merged.exhausted
     assert apart.exhausted
     assert merged.distinct < apart.distinct
@@ -108,7 +108,7 @@ def test_symmetry_leaves_out_no_kind_of_state() -> None:
 def test_the_command_prints_what_it_explored_and_the_way_to_a_violation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--scope", "a wiped disk that knows nothing"]) == 0
     assert "exhausted" in capsys.readouterr().out
-    assert main(["--without", "snapshot: only of what is decided"]) == 0
+    assert main(["--without", "snapshot: only decided slots"]) == 0
     told = capsys.readouterr().out
     assert "BROKEN" in told
     assert "n3 decides 3" in told

@@ -21,7 +21,7 @@ from paxospp.bench.load_generator import LoadGenerator, LoadResult
 from paxospp.bench.measuring import run_timed
 from paxospp.bench.progress_line import ProgressLine
 from paxospp.errors import PaxosppError, UnavailableError
-from paxospp.testing.cluster.places import free_ports
+from paxospp.testing.cluster.provisioning import free_ports
 from tests.versus.unary_grpc import REQUEST_BYTES_MAX, UnaryConnection
 
 VALUE_BYTES_MAX = REQUEST_BYTES_MAX - 100

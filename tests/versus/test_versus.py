@@ -21,7 +21,7 @@ from tests.versus.etcd import fields, find_etcd, put_request
 from tests.versus.unary_grpc import REQUEST_BYTES_MAX, UnaryConnection
 
 
-def test_a_put_request_is_as_protobuf_has_it() -> None:
+def test_a_put_request_is_encoded_as_protobuf_encodes_it() -> None:
     assert put_request("ab", "c") == b"\x0a\x02ab\x12\x01c"
     long = put_request("k" * 200, "v")
     assert long[:3] == b"\x0a\xc8\x01"
@@ -33,7 +33,7 @@ def test_a_put_request_is_as_protobuf_has_it() -> None:
 async def serving(
     answer: Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], Awaitable[bytes]],
 ) -> AsyncIterator[UnaryConnection]:
-    """A connection to a gRPC server with one method, ``/s/m``."""
+    """Start a gRPC server with one method, ``/s/m``, and yield a connection to it."""
     server = grpc.aio.server()
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(answer)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s", {"m": handler}),))
@@ -105,7 +105,9 @@ def test_medians_are_compared_and_a_goal_is_a_bound_on_their_ratio() -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(find_etcd() is None, reason="etcd is not on the PATH")
-def test_both_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_paxospp_and_etcd_are_both_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert main(["--in-flight", "64", "--seconds", "0.5", "--repeats", "1", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)

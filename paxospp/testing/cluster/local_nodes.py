@@ -17,9 +17,9 @@ from paxospp.config import NodeConfig
 from paxospp.errors import ConfigError, UnavailableError
 from paxospp.plugins import PluginRegistry
 from paxospp.storage.url import TMP, expand_url, parse_url
-from paxospp.testing.cluster.hosting import Plan
-from paxospp.testing.cluster.places import free_ports, storage_urls
-from paxospp.testing.cluster.processes import ServedNodes
+from paxospp.testing.cluster.node_runner import ClusterPlan
+from paxospp.testing.cluster.provisioning import free_ports, storage_urls
+from paxospp.testing.cluster.served import ServedNodes
 
 START_TIMEOUT_S = 30.0
 LOOK_INTERVAL_S = 0.05
@@ -48,11 +48,11 @@ def check_storage(url: str, plugins: Sequence[str], directory: Path) -> bool:
 
 def local_plan(
     directory: Path, count: int, *, storage: str, plugins: Sequence[str], config: NodeConfig | None = None
-) -> Plan:
+) -> ClusterPlan:
     """Return the plan for ``ServedNodes`` of the nodes ``n1`` to ``n<count>``; their logs go to ``directory``."""
     names = [f"n{number}" for number in range(1, count + 1)]
     addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, free_ports(count), strict=True)}
-    return Plan(
+    return ClusterPlan(
         directory=directory,
         machine="kv",
         storage=storage_urls(storage, names, directory, plugins),

@@ -14,8 +14,8 @@ from paxospp.testing.simulation.validation.watched import ReplicaCall
 from paxospp.testing.specification.messages import (
     Name,
 )
-from paxospp.testing.specification.state import Node
-from paxospp.testing.specification.step import Step
+from paxospp.testing.specification.state import ModelNode
+from paxospp.testing.specification.step import ModelStep
 
 
 class Judged:
@@ -39,10 +39,10 @@ class Judged:
             self._written = {entry.slot: entry for entry in output.persist.accepted}
 
     @property
-    def _node(self) -> Node:
+    def _node(self) -> ModelNode:
         return self._system.nodes[self._name]
 
-    def _take(self, what: str, act: Callable[[Step], None]) -> None:
+    def _take(self, what: str, act: Callable[[ModelStep], None]) -> None:
         self._system.take(self._name, f"{self._call.what}: {what}", act, token=self._output.token)
 
     def _broken(self, what: str) -> RuleBroken:

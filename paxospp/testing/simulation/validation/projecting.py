@@ -7,36 +7,34 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from paxospp.engine.rules import promises
-from paxospp.messages import Promise as EnginePromise
-from paxospp.model import Ballot as EngineBallot
-from paxospp.model import Entry, Kind
-from paxospp.model import Membership as EngineMembership
+from paxospp.messages import Promise
+from paxospp.model import Ballot, Entry, Kind, Membership
 from paxospp.testing.simulation.world.disk import StoredImage
-from paxospp.testing.specification.messages import Promise, Report, Value
-from paxospp.testing.specification.state import Acceptor, Snapshot
-from paxospp.testing.specification.values import Ballot, Map, Membership, Pvalue
+from paxospp.testing.specification.messages import AcceptorReport, ModelPromise, Value
+from paxospp.testing.specification.state import ModelAcceptor, ModelSnapshot
+from paxospp.testing.specification.values import Map, ModelBallot, ModelMembership, Pvalue
 
 
-def ballot_of(ballot: EngineBallot) -> Ballot:
+def ballot_of(ballot: Ballot) -> ModelBallot:
     """Return the same ballot as a value of the model."""
-    return Ballot(*ballot)
+    return ModelBallot(*ballot)
 
 
-def optional(ballot: EngineBallot | None) -> Ballot | None:
+def optional(ballot: Ballot | None) -> ModelBallot | None:
     """Return the same ballot, if there is one."""
-    return None if ballot is None else Ballot(*ballot)
+    return None if ballot is None else ModelBallot(*ballot)
 
 
 @lru_cache(maxsize=64)
-def membership_of(membership: EngineMembership) -> Membership:
+def membership_of(membership: Membership) -> ModelMembership:
     """Return the voters, alpha and the id of the cluster."""
     voters = frozenset((member.name, member.incarnation) for member in membership.members)
-    return Membership(voters, membership.alpha, membership.cluster_id)
+    return ModelMembership(voters, membership.alpha, membership.cluster_id)
 
 
 @lru_cache(maxsize=256)
-def _founding(value: bytes) -> Membership:
-    return membership_of(EngineMembership.from_bytes(value))
+def _founding(value: bytes) -> ModelMembership:
+    return membership_of(Membership.from_bytes(value))
 
 
 def value_of(kind: Kind, value: bytes) -> Value:
@@ -61,18 +59,20 @@ def faulty_of(ranges: Iterable[range]) -> tuple[frozenset[int], int]:
     return frozenset(named), open_from
 
 
-def report_of(report: promises.PromiseReport) -> Report:
+def report_of(report: promises.PromiseReport) -> AcceptorReport:
     """Return a report as the leader counts it."""
     entries = Map((int(slot), pvalue_of(entry)) for slot, entry in report.entries.items())
     return _report(report.incarnation, report.decided, report.first, entries, report.faulty)
 
 
-def _report(life: int, decided: int, first: int, entries: Map[int, Pvalue], ranges: Sequence[range]) -> Report:
+def _report(
+    incarnation: int, decided: int, first: int, entries: Map[int, Pvalue], ranges: Sequence[range]
+) -> AcceptorReport:
     named, open_from = faulty_of(ranges)
-    return Report(life, decided, first, entries, named, open_from)
+    return AcceptorReport(incarnation, decided, first, entries, named, open_from)
 
 
-def in_one_way(report: Report) -> Report:
+def in_one_way(report: AcceptorReport) -> AcceptorReport:
     """Return the report with its damage in the one form that names as few slots as possible."""
     floor = max(report.decided + 1, report.first)
     open_from = report.open_from
@@ -85,22 +85,22 @@ def in_one_way(report: Report) -> Report:
     return report._replace(entries=entries, faulty=named - entries.keys(), open_from=open_from)
 
 
-def promise_of(life: int, boot: int, promise: EnginePromise) -> Promise:
+def promise_of(incarnation: int, boot: int, promise: Promise) -> ModelPromise:
     """Return one part of an answer."""
     entries = Map((int(entry.slot), pvalue_of(entry)) for entry in promise.entries)
-    return Promise(
+    return ModelPromise(
         ballot_of(promise.ballot),
         (boot, promise.answer),
         promise.part,
         promise.parts,
-        _report(life, promise.decided, promise.first, entries, promise.faulty),
+        _report(incarnation, promise.decided, promise.first, entries, promise.faulty),
     )
 
 
-def acceptor_of(image: StoredImage, snapshot: Snapshot | None) -> Acceptor:
+def acceptor_of(image: StoredImage, snapshot: ModelSnapshot | None) -> ModelAcceptor:
     """Return the content of a disk, which does not say under which ballots ``snapshot`` was decided."""
     named, open_from = faulty_of(image.faulty_ranges())
-    return Acceptor(
+    return ModelAcceptor(
         None if image.promised is None else ballot_of(image.promised),
         Map((int(slot), pvalue_of(entry)) for slot, entry in image.entries.items()),
         image.first,

@@ -8,11 +8,17 @@ from __future__ import annotations
 from itertools import chain
 
 from paxospp.engine.rules.heartbeat_rounds import ANNOUNCEMENT
-from paxospp.messages import Accept as EngineAccept
-from paxospp.messages import Accepted as EngineAccepted
-from paxospp.messages import Decided as EngineDecided
-from paxospp.messages import Heartbeat, HeartbeatAnswer, Nack, ProtocolMessage, Sender
-from paxospp.messages import Prepare as EnginePrepare
+from paxospp.messages import (
+    Accept,
+    Accepted,
+    Decided,
+    Heartbeat,
+    HeartbeatAnswer,
+    Nack,
+    Prepare,
+    ProtocolMessage,
+    Sender,
+)
 from paxospp.model import Entry
 from paxospp.testing.simulation.validation.judged import Judged
 from paxospp.testing.simulation.validation.projecting import (
@@ -22,7 +28,7 @@ from paxospp.testing.simulation.validation.projecting import (
 )
 from paxospp.testing.specification import damage, learning, leases, phase_1
 from paxospp.testing.specification.messages import (
-    Accepted,
+    ModelAccepted,
     Name,
     Round,
     Vouch,
@@ -43,9 +49,9 @@ class Saying(Judged):
     def _say(self, message: ProtocolMessage) -> None:
         promised = self._node.memory.promised
         match message:
-            case EngineAccept():
+            case Accept():
                 self._announce(message.decided_up_to)
-            case EnginePrepare():
+            case Prepare():
                 ballot = ballot_of(message.ballot)
                 self._take(f"asks again for promises to {ballot}", lambda step: phase_1.ask_again(step, ballot))
             case Heartbeat():
@@ -66,16 +72,16 @@ class Saying(Judged):
                 self._vouch(message.vouched_up_to, (sender.node, sender.incarnation, sender.boot))
                 if message.lease:
                     self._grant(sender, message.lease / _SECOND)
-            case EngineDecided():
+            case Decided():
                 for entry in message.entries:
                     self._teach(entry)
             case Nack():
                 if optional(message.promised) != promised:
                     raise self._broken(f"refuses with {message.promised}")
-            case EngineAccepted():
-                said = Accepted(self._node.life, ballot_of(message.ballot), message.slot)
-                waiting = chain.from_iterable(write.says for write in self._node.writes)
-                if said not in self._system.said[self._name] and said not in waiting:
+            case Accepted():
+                said = ModelAccepted(self._node.incarnation, ballot_of(message.ballot), message.slot)
+                waiting = chain.from_iterable(write.sends for write in self._node.writes)
+                if said not in self._system.sent[self._name] and said not in waiting:
                     raise self._broken(f"says {said}, and has not accepted")
             case _:
                 pass
@@ -94,7 +100,7 @@ class Saying(Judged):
             return
         self._take(f"vouches for {bound}", lambda step: damage.vouch(step, to))
         own = self._node.own_ballot
-        if own is None or Vouch(own, bound, to) not in self._system.said[self._name]:
+        if own is None or Vouch(own, bound, to) not in self._system.sent[self._name]:
             raise self._broken(f"vouches for {bound}")
 
     def _begin_round(self, number: int) -> None:

@@ -13,14 +13,11 @@ from dataclasses import dataclass, replace
 
 from paxospp.engine.output import Output
 from paxospp.engine.replica import Replica
-from paxospp.engine.rules.campaign import Campaigning as EngineCampaigning
-from paxospp.engine.rules.leader import Leading as EngineLeading
+from paxospp.engine.rules.campaign import Campaigning
+from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import META_KEY
 from paxospp.engine.settings import Identity
-from paxospp.messages import Accepted as EngineAccepted
-from paxospp.messages import Message, Nack, SnapshotChunk
-from paxospp.messages import Prepare as EnginePrepare
-from paxospp.messages import Promise as EnginePromise
+from paxospp.messages import Accepted, Message, Nack, Prepare, Promise, SnapshotChunk
 from paxospp.model import NodeId
 from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
@@ -37,9 +34,9 @@ from paxospp.testing.simulation.validation.projecting import (
 from paxospp.testing.simulation.validation.records import Boot, Records
 from paxospp.testing.simulation.validation.watched import ReplicaCall
 from paxospp.testing.simulation.world.disk import StoredImage
-from paxospp.testing.specification import damage, disk, snapshots
-from paxospp.testing.specification.messages import Accepted, Name, Offer, Prepare
-from paxospp.testing.specification.state import Acceptor, Campaigning, Leading, Node, Snapshot
+from paxospp.testing.specification import damage, durability, snapshots
+from paxospp.testing.specification.messages import ModelAccepted, ModelPrepare, Name, SnapshotOffer
+from paxospp.testing.specification.state import ModelAcceptor, ModelCampaigning, ModelLeading, ModelNode, ModelSnapshot
 
 _SECOND = 1_000_000
 
@@ -60,7 +57,7 @@ class Validator:
         self._clock = clock
         self.system = Followed(names)
         self._records = Records(names)
-        self._parked: dict[tuple[Name, int], Node] = {}
+        self._parked: dict[tuple[Name, int], ModelNode] = {}
         """Incarnations whose disk is not in use."""
         self._starts: dict[Name, _Start] = {}
 
@@ -88,19 +85,19 @@ class Validator:
 
     def on_send(self, host: ObservedHost, message: Message) -> None:
         """Check a message that leaves: what it says about the disk has to be there."""
-        node, said = self.system.nodes[host.name], self.system.said[host.name]
+        node, said = self.system.nodes[host.name], self.system.sent[host.name]
         match message:
-            case EnginePrepare():
+            case Prepare():
                 ballot = ballot_of(message.ballot)
-                leaves = Prepare(ballot, not host.sender.cluster_id)
-                if leaves not in said and (leaves.founds or Prepare(ballot, True) not in said):
+                leaves = ModelPrepare(ballot, not host.sender.cluster_id)
+                if leaves not in said and (leaves.founds or ModelPrepare(ballot, True) not in said):
                     raise self._leaves_too_early(host, message)
                 said.add(leaves)  # since it asked, it may have learned of which cluster it is
-            case EnginePromise():
-                if promise_of(node.life, host.sender.boot, message) not in said:
+            case Promise():
+                if promise_of(node.incarnation, host.sender.boot, message) not in said:
                     raise self._leaves_too_early(host, message)
-            case EngineAccepted():
-                if Accepted(node.life, ballot_of(message.ballot), message.slot) not in said:
+            case Accepted():
+                if ModelAccepted(node.incarnation, ballot_of(message.ballot), message.slot) not in said:
                     raise self._leaves_too_early(host, message)
             case Nack():
                 if node.disk.promised is None or node.disk.promised < message.promised:
@@ -112,21 +109,21 @@ class Validator:
 
     def _leaves_too_early(self, host: ObservedHost, message: Message) -> RuleBroken:
         node = self.system.nodes[host.name]
-        what = "say: what is said of the disk waits for it"
+        what = "send: a message about the disk waits for its write"
         return RuleBroken(RULE, f"{host.name} sends {message}, and may not: {what}\n{describe(node)}")
 
     def _on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
         if not chunk.id:
             return
         node = self.system.nodes[host.name]
-        ballot = self._records.snapshots.get((host.name, node.life, chunk.slot))
+        ballot = self._records.snapshots.get((host.name, node.incarnation, chunk.slot))
         if ballot is None or node.membership is None:
             raise RuleBroken(RULE, f"{host.name} sends a snapshot of {chunk.slot}, and has none\n{describe(node)}")
         if chunk.ballot is not None and ballot_of(chunk.ballot) < ballot:
             raise RuleBroken(RULE, f"{host.name} sends {chunk}, which {ballot} decided\n{describe(node)}")
-        snapshot = Snapshot(chunk.slot, ballot)
-        offer = Offer(chunk.slot, ballot, node.membership)
-        if offer not in self.system.said[host.name]:
+        snapshot = ModelSnapshot(chunk.slot, ballot)
+        offer = SnapshotOffer(chunk.slot, ballot, node.membership)
+        if offer not in self.system.sent[host.name]:
             self.system.take(host.name, f"offers {offer}", lambda step: snapshots.offer(step, snapshot))
             self._records.offers[chunk.slot].append((host.name, offer))
 
@@ -147,26 +144,26 @@ class Validator:
         self.system.begin_boot(name)
         lease = int.from_bytes(start.image.meta.get(META_KEY, b""), "big") / _SECOND
         self.system.nodes[name] = replace(node, clock=self._clock(name))
-        self.system.take(name, "starts", lambda step: disk.restart(step, before, replica.decided, lease))
+        self.system.take(name, "starts", lambda step: durability.restart(step, before, replica.decided, lease))
         if after != before:
             self.system.take(name, "starts", lambda step: damage.found_damaged(step, after))
         self.system.nodes[name] = replace(self.system.nodes[name], boot=start.identity.boot)
         boot = self._records.boots[name] = Boot(applied=replica.delivered)
         if boot.applied:
-            ballot = self._records.snapshots.get((name, node.life, boot.applied))
+            ballot = self._records.snapshots.get((name, node.incarnation, boot.applied))
             if ballot is None:
                 raise RuleBroken(
                     RULE, f"{name} starts from a snapshot of {boot.applied}, and has none\n{describe(node)}"
                 )
             boot.under[boot.applied] = ballot
 
-    def _live(self, name: Name, start: _Start) -> Node:
+    def _live(self, name: Name, start: _Start) -> ModelNode:
         """Return the node in the incarnation that its disk names; a new incarnation remembers nothing."""
-        life = start.identity.incarnation
+        incarnation = start.identity.incarnation
         node = self.system.nodes[name]
-        if node.life != life:
-            self._parked[name, node.life] = node
-            node = self._parked.pop((name, life), Node(life=life, boot=0))
+        if node.incarnation != incarnation:
+            self._parked[name, node.incarnation] = node
+            node = self._parked.pop((name, incarnation), ModelNode(incarnation=incarnation, boot=0))
             self.system.nodes[name] = node
         return node
 
@@ -189,9 +186,9 @@ class Validator:
         elif node.membership is None or node.membership != membership_of(replica.membership):
             differs.append(f"its membership is {replica.membership}")
         role = protocol.role
-        if isinstance(role, EngineLeading) != isinstance(node.role, Leading) or isinstance(
-            role, EngineCampaigning
-        ) != isinstance(node.role, Campaigning):
+        if isinstance(role, Leading) != isinstance(node.role, ModelLeading) or isinstance(
+            role, Campaigning
+        ) != isinstance(node.role, ModelCampaigning):
             differs.append(f"its role is {replica.role_name}")
         if (protocol.log.faulty or memory.faulty or memory.open_from) and not protocol.learning.is_loading:
             differs.extend(_damage_differs(replica, memory))
@@ -201,7 +198,7 @@ class Validator:
             )
 
 
-def _damage_differs(replica: Replica, memory: Acceptor) -> list[str]:
+def _damage_differs(replica: Replica, memory: ModelAcceptor) -> list[str]:
     log = replica.protocol.log
     _, open_from = faulty_of(log.faulty)
     if (open_from > 0) != (memory.open_from > 0):
@@ -214,10 +211,10 @@ def _damage_differs(replica: Replica, memory: Acceptor) -> list[str]:
     ]
 
 
-def _fits(before: Acceptor, image: StoredImage) -> tuple[Acceptor, Acceptor] | None:
+def _fits(before: ModelAcceptor, image: StoredImage) -> tuple[ModelAcceptor, ModelAcceptor] | None:
     """Return what was written and what is found, if only damage can make the difference; else None."""
     snapshot = before.snapshot
     if (0 if image.snapshot is None else image.snapshot[0].slot) != (0 if snapshot is None else snapshot.slot):
         return None
     found = acceptor_of(image, snapshot)
-    return (before, found) if damage.is_left_of(found, before) else None
+    return (before, found) if damage.may_be_damaged_copy(found, before) else None

@@ -17,7 +17,7 @@ from paxospp.model import Entry, NodeId
 from paxospp.node.environment import Environment
 from paxospp.sessions.table import RunOutcome
 from paxospp.state_machine import Context, StateMachine
-from paxospp.testing.machine_checks.comparison import disturb_sets
+from paxospp.testing.machine_checks.state_comparison import disturb_sets
 from paxospp.testing.simulation.clients.watched_caller import WatchedCaller
 from paxospp.testing.simulation.validation.watched import WatchedReplica
 from paxospp.testing.simulation.world.node_host import NodeHost

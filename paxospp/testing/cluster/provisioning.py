@@ -1,4 +1,4 @@
-"""Where the nodes of a cluster live: free ports, storage URLs of their own, a machine a child process can make."""
+"""Free ports, storage URLs and machines for the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LINUX_FIRST_EPHEMERAL_PORT = 32_768
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on just now.
+    """Return ports of the loopback interface on which no process listens now.
 
-    They lie below those that the system gives to outgoing connections: else somebody who keeps
-    dialling a killed node could be given its port, and the node could not come back.
+    They are below the range of ephemeral ports. Otherwise a peer that keeps dialling a killed node could get the node's
+    port for its own end of a connection, and the node could not start again.
     """
     highest = _first_ephemeral_port()
     ports: list[int] = []
@@ -44,24 +44,24 @@ def _first_ephemeral_port() -> int:
 
 
 def storage_urls(url: str, names: Sequence[str], tmp: Path, plugins: Sequence[object]) -> dict[str, str]:
-    """One URL per node out of ``url``, in which ``{tmp}`` and ``{name}`` stand for a directory and a node.
+    """Return the storage URL of each node: ``url`` with ``{tmp}`` and ``{name}`` replaced.
 
     Raises:
-        ConfigError: several nodes would share a place.
+        ConfigError: several nodes would share one storage.
     """
     complete = complete_url(url, PluginRegistry(plugins).schemes)
     urls = {name: expand_url(complete, tmp=str(tmp), name=name) for name in names}
     path = complete.partition("?")[0].partition(":")[2]
     if len(set(urls.values())) < len(urls) and path:
-        raise ConfigError(f"storage {url!r} is one place for {len(urls)} nodes: write {{name}} where they differ")
+        raise ConfigError(f"{len(urls)} nodes cannot share the storage {url!r}: put {{name}} into its path")
     return urls
 
 
 def machine_spec(machine: Callable[[], StateMachine] | str) -> str:
-    """``machine`` as text that ``serve --machine`` understands.
+    """Return ``machine`` as text for ``serve --machine``.
 
     Raises:
-        ConfigError: a child process cannot make this one.
+        ConfigError: another process cannot load it.
     """
     if isinstance(machine, str):
         return machine
@@ -69,8 +69,8 @@ def machine_spec(machine: Callable[[], StateMachine] | str) -> str:
     module = getattr(machine, "__module__", "")
     if not name.isidentifier():
         raise ConfigError(
-            f"machine={machine!r} cannot be made in a process of its own: give a class or function "
-            "at the top of a module, or text as for --machine"
+            f"another process cannot load machine={machine!r}: pass a class or function at the top level of a module, "
+            "or text as for --machine"
         )
     if module.partition(".")[0] == "paxospp":
         return f"{module}:{name}"

@@ -1,7 +1,7 @@
-"""Calls that write their own history: what was asked, when, and what became of it.
+"""Record calls and their outcomes in a history.
 
-The class of the error tells what may be concluded, as the contract says: refused, unavailable and
-overloaded calls had no effect; a cancelled call and an ``OutcomeUnknownError`` may have had one.
+The class of an error says what it proves: refused, unavailable and overloaded calls had no effect; a cancelled call or
+one that raised ``OutcomeUnknownError`` may have had one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from paxospp.testing.checkers import History, Raised
 
 
 class Recorded:
-    """The two verbs of ``calls``, each call an operation of ``history``.
+    """A client or node whose calls are recorded in ``history``.
 
     Args:
         calls: a client or a node.
-        process: who calls, for reports.
-        key: of which object a call is, from its name and arguments; for machines whose parts do
-            not touch each other. The model of ``kv`` sees its keys itself.
+        history: where to record the calls.
+        process: the name of the caller, for reports.
+        key: returns the object that a call concerns, from its name and arguments, for machines with independent
+            objects. The model of the ``kv`` machine knows its keys itself.
     """
 
     def __init__(
@@ -39,11 +40,11 @@ class Recorded:
         self._key = key
 
     async def execute(self, command: Any, /, *arguments: Any, **options: Any) -> Any:
-        """As ``Calls.execute``, with arguments by position."""
+        """Call ``Calls.execute``, with arguments by position, and record it."""
         return await self._record(self._calls.execute, command, arguments, options, query=False)
 
     async def query(self, query: Any, /, *arguments: Any, **options: Any) -> Any:
-        """As ``Calls.query``, with arguments by position."""
+        """Call ``Calls.query``, with arguments by position, and record it."""
         return await self._record(self._calls.query, query, arguments, options, query=True)
 
     async def _record(
@@ -63,7 +64,7 @@ class Recorded:
         except CallError:
             self._history.refuse(number)
             raise
-        except BaseException:  # cancelled: from now on nobody knows
+        except BaseException:  # cancelled: the outcome will never be known
             self._history.unknown(number)
             raise
         self._history.answer(number, result)

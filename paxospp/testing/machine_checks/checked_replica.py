@@ -1,4 +1,4 @@
-"""One replica of the machine under check: the real executor, and what can be seen of the state."""
+"""One replica of the machine under check: the machine inside the real executor, with access to its state."""
 
 from __future__ import annotations
 
@@ -20,26 +20,30 @@ from paxospp.state_machine import (
 )
 from paxospp.state_machine.annotated_state import StateField, decode_fields, encode_fields, fields_of
 from paxospp.state_machine.definition import overridden
-from paxospp.testing.machine_checks.log import SetCall, Step
+from paxospp.testing.machine_checks.drawn_log import DrawnCall, LogStep
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "not set"})()
 
 
 @dataclass(slots=True)
-class Subject:
-    """What is checked: how to make one, and what its class says of itself."""
+class CheckedMachine:
+    """The machine to check: how to make one, and what its class declares."""
 
     make: Callable[[], StateMachine]
     cls: type[StateMachine]
     operations: Mapping[str, MachineOperation[..., Any]]
     fields: Mapping[str, StateField] | None
-    """The annotated state; None for a machine that annotates none that can be stored."""
+    """The annotated state; None for a machine without annotations that can be stored."""
     writes_snapshots: bool
-    """Whether snapshots are its own, so that what it derives from its state may differ after one."""
+    """Whether it writes its own snapshots, so that derived attributes may differ after a restore."""
 
     @classmethod
-    def of(cls, make: Callable[[], StateMachine]) -> Subject:
-        """ConfigError, saying what to write, for what no node would start with."""
+    def of(cls, make: Callable[[], StateMachine]) -> CheckedMachine:
+        """Inspect a machine that ``make`` makes.
+
+        Raises:
+            ConfigError: no node would start with it; the text says what to change.
+        """
         machine = prepare(make())
         own = type(machine)
         writes_snapshots = bool(overridden(own, StateMachine) & {"snapshot", "restore"})
@@ -53,26 +57,26 @@ class Subject:
         operations = {each.function.__name__: each for each in operations_of(own).values()}
         return cls(make, own, operations, fields, writes_snapshots)
 
-    def operation_of(self, call: SetCall) -> MachineOperation[..., Any] | None:
-        """The operation that ``call`` names, by its method's name or its stored one."""
+    def operation_of(self, call: DrawnCall) -> MachineOperation[..., Any] | None:
+        """Return the operation that ``call`` names, by the name of its method or its stored name; None: unknown."""
         return self.operations.get(call.name) or next(
             (each for each in self.operations.values() if each.name == call.name), None
         )
 
-    def method_of(self, call: SetCall) -> str:
-        """The name of the method that ``call`` runs."""
+    def method_of(self, call: DrawnCall) -> str:
+        """Return the name of the method that ``call`` runs."""
         operation = self.operation_of(call)
         return call.name if operation is None else operation.function.__name__
 
 
-class Result(NamedTuple):
-    """What came of a call, as replicas compare it: without an exception's text, which may hold an address."""
+class CallResult(NamedTuple):
+    """The result of a call, as replicas compare it: without the text of an exception, which may contain an address."""
 
     encoded: bytes
     raised: str
 
     def show(self) -> str:
-        """For a message."""
+        """Return the result as text for a message."""
         if self.raised:
             return f"raised {self.raised}"
         try:
@@ -81,39 +85,43 @@ class Result(NamedTuple):
             return repr(self.encoded)
 
 
-class Replica:
+class CheckedReplica:
     """A machine, and the executor that applies the log to it."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: CheckedMachine) -> None:
         self.subject = subject
         self.machine = subject.make()
         self.executor = Executor(self.machine)
 
-    def apply(self, step: Step) -> list[Result]:
-        """The results of the commands of ``step``; ReplicaStoppedError when no replica could go on."""
+    def apply(self, step: LogStep) -> list[CallResult]:
+        """Apply ``step``, and return the results of its commands.
+
+        Raises:
+            ReplicaStoppedError: a command raised something that stops a replica.
+        """
         return [_result(outcome) for answer in self.executor.apply(step.entry) for outcome in answer.outcomes]
 
-    def answer(self, query: SetCall) -> Result:
-        """The answer to a query."""
+    def answer(self, query: DrawnCall) -> CallResult:
+        """Return the answer to ``query``."""
         try:
-            return Result(self.executor.answer(query.payload), "")
+            return CallResult(self.executor.answer(query.payload), "")
         except CommandError as error:
-            return Result(b"", error.type)
+            return CallResult(b"", error.type)
         except RejectedError as error:
-            return Result(b"", f"RejectedError: {error}")
+            return CallResult(b"", f"RejectedError: {error}")
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         self.executor.restore(chunks)
 
     def state(self) -> dict[str, Any]:
-        """The attributes that make the state, as they are; all attributes of a machine that annotates none."""
+        """Return the annotated attributes with their values; all attributes of a machine without annotations."""
         fields = self.subject.fields
         names = getattr(self.machine, "__dict__", {}) if fields is None else fields
         found = {name: getattr(self.machine, name, _MISSING) for name in names if name != "_paxospp_context"}
         return {name: value for name, value in found.items() if value is not _MISSING}
 
     def encoded_state(self) -> bytes | None:
-        """The annotated state in bytes, None where there is none or it cannot be encoded."""
+        """Return the annotated state in bytes; None if the machine has none, or if it cannot be encoded."""
         if self.subject.fields is None:
             return None
         try:
@@ -122,19 +130,19 @@ class Replica:
             return None
 
     def decode_state(self, data: bytes) -> dict[str, Any]:
-        """The attributes as they come back from ``encoded_state``."""
+        """Return the attributes that ``encoded_state`` encoded as ``data``."""
         return decode_fields(self.subject.cls, [data], self.subject.fields or {})
 
 
-def _result(outcome: bytes) -> Result:
+def _result(outcome: bytes) -> CallResult:
     if outcome[:1] == bytes([OUTCOME_RAISED]):
         type, _ = msgspec.msgpack.decode(outcome[1:], type=tuple[str, str])
-        return Result(b"", type)
-    return Result(outcome[1:], "")
+        return CallResult(b"", type)
+    return CallResult(outcome[1:], "")
 
 
 def first_unlike(one: Sequence[Any], other: Sequence[Any]) -> int | None:
-    """The index of the first item in which two rows differ."""
+    """Return the index of the first item in which two sequences differ; None if they are equal."""
     for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
         if mine != theirs:
             return index

@@ -1,4 +1,4 @@
-"""Runs one search and prints how far it came; at a violation, how it came to that."""
+"""The command: run one search, and print how far it came and the trace to a violation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from paxospp.testing.exploration.scope import Scope
+from paxospp.testing.exploration.scope import ExplorationScope
 from paxospp.testing.exploration.scopes import SCOPES
-from paxospp.testing.exploration.search import Findings, Order, Search
+from paxospp.testing.exploration.search import Order, Search, SearchFindings
 from paxospp.testing.exploration.starts import SEEDS_MAX, first_start
 from paxospp.testing.exploration.story import describe, scenario_of
 from paxospp.testing.exploration.worlds import Explorer, World
@@ -34,7 +34,10 @@ def explore(
     scenario: str | None = None,
     write: Callable[[str], object] = lambda line: print(line, flush=True),  # noqa: T201
 ) -> int:
-    """Search the scope of that name until a limit; 0 if no rule was broken, 1 if one was, 2 for an unknown word."""
+    """Search the scope ``name`` until a limit, and print the outcome.
+
+    Return 0 if no rule was broken, 1 if one was, and 2 if an argument is not valid.
+    """
     if marker is not None and scenario is not None:
         print("a scenario begins with a new cluster: leave out --begin-at or --scenario", file=sys.stderr)  # noqa: T201
         return 2
@@ -54,10 +57,13 @@ def explore(
         if marker not in everything():
             print(f"{marker!r} is not a marker: paxospp simulate --markers lists them", file=sys.stderr)  # noqa: T201
             return 2
-        logging.disable(logging.CRITICAL)  # what simulated nodes complain of
+        logging.disable(logging.CRITICAL)  # warnings of the simulated nodes
         found = first_start(marker, scope, seed)
         if found is None:
-            write(f"none of {SEEDS_MAX} random runs from seed {seed} on reaches {marker!r} as it has to")
+            write(
+                f"none of {SEEDS_MAX} random runs from seed {seed} on reaches {marker!r} in a cluster that can be "
+                "explored: try another --seed"
+            )
             return 2
         number, explorer, begin = found
         write(f"from where the random run of seed {number} reaches {marker!r}: {len(explorer.names)} nodes")
@@ -81,13 +87,13 @@ def explore(
             return 0
 
 
-def bounded(scope: Scope, bounds: Sequence[str]) -> Scope:
-    """Return ``scope`` with the bounds that are given as ``name=number``.
+def bounded(scope: ExplorationScope, bounds: Sequence[str]) -> ExplorationScope:
+    """Return ``scope`` with the bounds replaced that are given as ``name=number``.
 
     Raises:
-        ValueError: one is unknown or no number.
+        ValueError: a name is unknown, or a value is not a number.
     """
-    numbers = {field.name for field in fields(Scope) if isinstance(getattr(scope, field.name), int)}
+    numbers = {field.name for field in fields(ExplorationScope) if isinstance(getattr(scope, field.name), int)}
     for bound in bounds:
         name, _, number = bound.partition("=")
         if name not in numbers or not number.isdecimal():
@@ -98,8 +104,8 @@ def bounded(scope: Scope, bounds: Sequence[str]) -> Scope:
     return scope
 
 
-def summary(findings: Findings, order: str, explorer: Explorer) -> str:
-    """Return in one line how far a search has come."""
+def summary(findings: SearchFindings, order: str, explorer: Explorer) -> str:
+    """Return one line about how far a search has come."""
     depth = f"complete to depth {findings.complete_to}" if order == "breadth" else f"depth {findings.depth}"
     rate = findings.transitions / findings.processor_s if findings.processor_s else 0.0
     return (

@@ -1,4 +1,4 @@
-"""A log as a cluster might have decided it, drawn from a seed: the commands of a workload, in real entries."""
+"""A log as a cluster might decide it, drawn from a seed: the calls of a workload, its commands in real entries."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NOOPS = 0.05
 
 
 @dataclass(slots=True)
-class SetCall:
-    """One call of the log: as its author would write it, and as it travels."""
+class DrawnCall:
+    """One call: ``text`` is the call as a user writes it, ``payload`` as it is encoded."""
 
     name: str
     text: str
@@ -29,12 +29,12 @@ class SetCall:
 
 
 @dataclass(slots=True)
-class Step:
-    """One slot with its commands, and the queries that are asked once it is applied."""
+class LogStep:
+    """One slot with its commands, and the queries to answer once it is applied."""
 
     entry: Entry
-    commands: tuple[SetCall, ...]
-    queries: list[SetCall]
+    commands: tuple[DrawnCall, ...]
+    queries: list[DrawnCall]
 
     @property
     def slot(self) -> Slot:
@@ -42,29 +42,29 @@ class Step:
 
 
 @dataclass(slots=True)
-class Log:
-    """All slots of one seed; the first founds a cluster."""
+class DrawnLog:
+    """All slots of one seed; slot 1 holds a membership."""
 
     seed: int
-    steps: list[Step]
+    steps: list[LogStep]
 
     @property
     def commands(self) -> int:
         return sum(len(step.commands) for step in self.steps)
 
 
-def draw_log(machine_class: type[StateMachine], workload: Workload, seed: int, calls: int) -> Log:
-    """``calls`` calls of ``workload``; the workload has ``Random(seed)`` for itself.
+def draw_log(machine_class: type[StateMachine], workload: Workload, seed: int, calls: int) -> DrawnLog:
+    """Return a log of ``calls`` calls of ``workload``, which gets a ``Random(seed)`` of its own.
 
-    In three seeds of four every command has a slot for itself, so that what goes wrong has a name.
+    With three of four seeds, each slot has one command, so that a failure names the command.
 
     Raises:
-        ConfigError: the workload returned what is no call of this machine.
+        ConfigError: the workload returned something that is not a call of this machine.
     """
-    return _Writer(machine_class, seed).write(workload, calls)
+    return _LogDrawer(machine_class, seed).write(workload, calls)
 
 
-class _Writer:
+class _LogDrawer:
     def __init__(self, machine_class: type[StateMachine], seed: int) -> None:
         self._class = machine_class
         self._calls = Random(seed)
@@ -75,19 +75,19 @@ class _Writer:
         self._opened = self._log_time
         self._session = self._random.randbytes(16)
         self._number = 1
-        self._log = Log(seed, [self._founding()])
+        self._log = DrawnLog(seed, [self._founding()])
 
-    def write(self, workload: Workload, calls: int) -> Log:
-        waiting: list[SetCall] = []
+    def write(self, workload: Workload, calls: int) -> DrawnLog:
+        waiting: list[DrawnCall] = []
         room = 1
         for _ in range(calls):
             call = workload(self._calls)
             encoded = self._encode(call)
             if encoded.is_query:
                 self._propose(waiting)
-                self._log.steps[-1].queries.append(_set(call, encoded))
+                self._log.steps[-1].queries.append(_drawn_call(call, encoded))
                 continue
-            waiting.append(_set(call, encoded))
+            waiting.append(_drawn_call(call, encoded))
             if len(waiting) >= room:
                 self._propose(waiting)
                 room = self._random.randint(1, self._per_slot_max)
@@ -98,9 +98,9 @@ class _Writer:
         try:
             return encode_call(self._class, call)
         except RejectedError as error:
-            raise ConfigError(f"the workload returned {call!r}, which does not fit: {error}") from error
+            raise ConfigError(f"the workload returned {call!r}, whose arguments do not fit: {error}") from error
 
-    def _founding(self) -> Step:
+    def _founding(self) -> LogStep:
         membership = Membership(
             cluster_id=self._random.randbytes(16),
             group=0,
@@ -109,9 +109,9 @@ class _Writer:
             replaces=Slot(0),
             members=(Member(NodeId("n1"), "127.0.0.1:7001", 1),),
         )
-        return Step(Entry(Slot(1), _BALLOT, Kind.MEMBERSHIP, membership.to_bytes()), (), [])
+        return LogStep(Entry(Slot(1), _BALLOT, Kind.MEMBERSHIP, membership.to_bytes()), (), [])
 
-    def _propose(self, waiting: list[SetCall]) -> None:
+    def _propose(self, waiting: list[DrawnCall]) -> None:
         if not waiting:
             return
         if self._random.random() < _NOOPS:
@@ -126,12 +126,12 @@ class _Writer:
         self._append(Kind.COMMANDS, value, tuple(waiting))
         waiting.clear()
 
-    def _append(self, kind: Kind, value: bytes, commands: tuple[SetCall, ...]) -> None:
+    def _append(self, kind: Kind, value: bytes, commands: tuple[DrawnCall, ...]) -> None:
         slot = Slot(len(self._log.steps) + 1)
-        self._log.steps.append(Step(Entry(slot, _BALLOT, kind, value), commands, []))
+        self._log.steps.append(LogStep(Entry(slot, _BALLOT, kind, value), commands, []))
 
 
-def _set(call: tuple[Any, ...], encoded: EncodedCall) -> SetCall:
+def _drawn_call(call: tuple[Any, ...], encoded: EncodedCall) -> DrawnCall:
     operation, *arguments = call
     name = operation.function.__name__ if isinstance(operation, MachineOperation) else str(operation)
-    return SetCall(name, f"{name}({', '.join(map(repr, arguments))})", encoded.payload)
+    return DrawnCall(name, f"{name}({', '.join(map(repr, arguments))})", encoded.payload)

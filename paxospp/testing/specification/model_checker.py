@@ -1,7 +1,7 @@
-"""Breadth-first search through everything that a scope allows, until an invariant breaks or nothing new is left.
+"""Breadth-first search through every state of a scope, until an invariant breaks or no new state is left.
 
-States that differ in which node is which only are visited once (``explored.Symmetry``). The first violation found
-is one of the shortest.
+States that are equal up to renaming the nodes are visited once (``explored_system.ModelSymmetry``). The trace to the
+first violation is one of the shortest.
 
 Reference: Lamport, "Specifying Systems" (2002), chapter 14: TLC; Yu, Manolios, Lamport, "Model Checking TLA+
 Specifications" (1999).
@@ -15,46 +15,55 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paxospp.testing.specification.choices import choices
-from paxospp.testing.specification.explored import Explored, Symmetry, begin, membership_of
+from paxospp.testing.specification.explored_system import Explored, ModelSymmetry, begin, membership_of
 from paxospp.testing.specification.invariants import violations
-from paxospp.testing.specification.scopes import Scope
-from paxospp.testing.specification.step import NotAllowedError, Step
+from paxospp.testing.specification.scopes import ModelScope
+from paxospp.testing.specification.step import ModelStep, NotAllowedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What came of exploring a scope."""
+class ScopeResult:
+    """The outcome of exploring a scope."""
 
     scope: str
     states: int
-    """Reached by some step, the same ones counted again."""
+    """How many steps were taken; a state that is reached again counts again."""
     distinct: int
+    """How many distinct states were reached."""
     depth: int
-    """Every state that so many steps lead to was visited."""
+    """Every state within this many steps was visited."""
     seconds: float
     exhausted: bool
+    """Whether every reachable state was visited."""
     broken: str = ""
+    """The invariant that broke, and how; empty if none did."""
     trace: Sequence[str] = ()
-    """The steps that lead there."""
+    """The steps that lead to the violation."""
 
 
 _Parent = tuple[Explored, str, int, tuple[int, ...]]
-"""The state before, the step of which of its nodes, and where the nodes of this one stood after it."""
+"""How a state was reached: the state before, the step as text, the node that took it, and the symmetry's reordering.
+
+The reordering says at which index of the state before each node of the state after stood.
+"""
 
 
 def explore(
-    scope: Scope, *, without: frozenset[str] = frozenset(), seconds: float = math.inf, states_max: int = 5_000_000
-) -> Result:
-    """Visit what ``scope`` allows, without the guards ``without``, until so many are known or so long has passed."""
+    scope: ModelScope, *, without: frozenset[str] = frozenset(), seconds: float = math.inf, states_max: int = 5_000_000
+) -> ScopeResult:
+    """Visit the states of ``scope`` with the guards ``without`` removed.
+
+    Stop at the first violation, after ``seconds``, or once ``states_max`` distinct states are known.
+    """
     began = time.monotonic()
     membership = membership_of(scope)
-    symmetry = Symmetry(scope.nodes) if scope.is_symmetric else None
+    symmetry = ModelSymmetry(scope.nodes) if scope.is_symmetric else None
     start = _begun(scope)
     seen: dict[Explored, _Parent | None] = {start: None}
     level, states, depth = [start], 1, 0
 
-    def result(*, exhausted: bool, broken: str = "", trace: Sequence[str] = ()) -> Result:
-        return Result(
+    def result(*, exhausted: bool, broken: str = "", trace: Sequence[str] = ()) -> ScopeResult:
+        return ScopeResult(
             scope=scope.name,
             states=states,
             distinct=len(seen),
@@ -71,7 +80,7 @@ def explore(
             if time.monotonic() - began > seconds or len(seen) >= states_max:
                 return result(exhausted=False)
             for choice in choices(state, scope):
-                step = Step(state, choice.name, without)
+                step = ModelStep(state, choice.name, without)
                 try:
                     choice.act(step)
                 except NotAllowedError:
@@ -94,13 +103,13 @@ def explore(
     return result(exhausted=True)
 
 
-def _begun(scope: Scope) -> Explored:
-    """The state after the steps that ``scope`` begins with."""
+def _begun(scope: ModelScope) -> Explored:
+    """Return the state after the steps that ``scope`` begins with."""
     state = begin(scope)
     for told in scope.begins:
         for choice in choices(state, scope):
             if f"n{choice.name + 1} {choice.what}" == told:
-                step = Step(state, choice.name)
+                step = ModelStep(state, choice.name)
                 try:
                     choice.act(step)
                 except NotAllowedError:
@@ -113,7 +122,7 @@ def _begun(scope: Scope) -> Explored:
 
 
 def _trace(seen: dict[Explored, _Parent | None], state: Explored) -> Sequence[str]:
-    """The steps to ``state``, with the nodes called alike from beginning to end."""
+    """Return the steps to ``state``; undo the symmetry's reordering, so that each node keeps one name throughout."""
     steps: list[_Parent] = []
     while (parent := seen[state]) is not None:
         steps.append(parent)

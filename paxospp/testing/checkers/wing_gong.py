@@ -1,16 +1,18 @@
-"""The search: any sequential object, black box. Exponential at worst, so it has a budget.
+"""The search of Wing and Gong for an order that explains a history of any sequential model.
 
-Calls and returns stand in one doubly linked list in the order they happened. An operation whose
-call comes before the first return left may be placed next: if the model answers what was
-answered, its call and return are *lifted* out of the list and the search goes on from the front;
-when a return is met first, the last operation placed is put back (*unlifted*) and the next one
-tried. A set of operations placed together with the state they lead to is never tried twice.
+It takes exponential time in the worst case, so it has a budget.
 
-An operation whose outcome is unknown has no return: it may be placed anywhere after its call, with
-whatever answer, and need not be placed at all.
+Calls and returns are in one doubly linked list, in the order in which they happened. An operation whose call comes
+before the first remaining return may be placed next. If the model gives the same answer as the history, the call and
+the return are *lifted* out of the list, and the search continues from the front. If it meets a return first, it puts
+the last placed operation back (*unlifts* it) and tries the next one. It never tries the same set of placed operations
+with the same state twice.
+
+An operation with an unknown outcome has no return: it may be placed anywhere after its call, with any answer, or not at
+all.
 
 References: Wing, Gong, "Testing and Verifying Concurrent Objects" (1993); Lowe, "Testing for
-linearizability" (2017), whose memo makes it practical; Porcupine (Athalye) for the shape.
+linearizability" (2017), whose memoization makes it practical; Athalye, Porcupine, for the data structure.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from paxospp.testing.checkers.history import Operation
-from paxospp.testing.checkers.models import Model
+from paxospp.testing.checkers.models import SequentialModel
 from paxospp.testing.checkers.verdict import Judgement, Verdict, linearizable, violation
 
 SHOWN_MAX = 20
 
 
 class _Entry:
-    """A call or a return in the list. A call knows its return; a return has no ``number``."""
+    """A call or a return in the list. A call has its return as ``partner``; the ``number`` of a return is negative."""
 
     __slots__ = ("after", "before", "number", "partner")
 
@@ -50,8 +52,8 @@ class _Entry:
             self.after.before = self
 
 
-def search(operations: Sequence[Operation], model: Model, budget: int) -> Verdict:
-    """Look for an order of ``operations`` that ``model`` explains; ``budget`` placements are tried at most."""
+def search(operations: Sequence[Operation], model: SequentialModel, budget: int) -> Verdict:
+    """Search for an order of ``operations`` that ``model`` explains, with at most ``budget`` placements."""
     head = _linked(operations)
     answered = sum(not operation.unknown for operation in operations)
     state: Hashable = model.initial()
@@ -93,7 +95,7 @@ def search(operations: Sequence[Operation], model: Model, budget: int) -> Verdic
 
 
 def _linked(operations: Sequence[Operation]) -> _Entry:
-    """The head of the list, which stands for nothing."""
+    """Return the head of the list, an entry that stands for no call or return."""
     moments: list[tuple[int, _Entry]] = []
     for number, operation in enumerate(operations):
         call = _Entry(number)
@@ -122,12 +124,13 @@ def _unlift(call: _Entry) -> None:
 
 
 def _violation(operations: Sequence[Operation], order: Sequence[int], stuck: _Entry | None, steps: int) -> Verdict:
-    """What was explained, shortened, and the operation that never fitted."""
+    """Return a violation that shows the end of the longest order found, and the operation that fits nowhere."""
     last = [operations[number] for number in order[-SHOWN_MAX:]]
     if stuck is None:
-        return violation("no order explains it", *last, steps=steps)
+        return violation("no order explains the history", *last, steps=steps)
     culprit = operations[-1 - stuck.number]
     reason = (
-        f"{len(order)} of {len(operations)} are explained by an order that ends as below; the last line fits nowhere"
+        f"an order that ends as below explains {len(order)} of {len(operations)} operations; "
+        "the last line below fits nowhere"
     )
     return violation(reason, *last, culprit, steps=steps)

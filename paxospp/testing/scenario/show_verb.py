@@ -1,4 +1,4 @@
-"""The verb ``show``: the state of a host, its disk, its proposals, reads and leases, and the waiting messages."""
+"""The verb ``show``: print the state of hosts, their disks, proposals, reads and leases, or the waiting messages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 
 from paxospp.testing.describe import describe_entry, describe_write
-from paxospp.testing.scenario.host import Host, describe_applied
+from paxospp.testing.scenario.host import ScenarioHost, describe_applied
 from paxospp.testing.scenario.selecting import parse_clauses
-from paxospp.testing.scenario.world import World
+from paxospp.testing.scenario.world import ScenarioWorld
 
 
-def show(world: World, *words: str) -> None:
-    """Describe the nodes that ``words`` name, or all of them; the first word may name an aspect of theirs."""
+def show(world: ScenarioWorld, *words: str) -> None:
+    """Describe the nodes that ``words`` name, or all nodes; the first word may name an aspect, such as ``log``."""
     if words[:1] == ("waiting",):
         _show_waiting(world, *words[1:])
         return
@@ -23,7 +23,7 @@ def show(world: World, *words: str) -> None:
             world.tell(line)
 
 
-def _show_waiting(world: World, *words: str) -> None:
+def _show_waiting(world: ScenarioWorld, *words: str) -> None:
     clauses = parse_clauses(words or ("*->*",), world.nodes)
     waiting = [envelope for envelope in world.network.waiting if any(clause.fits(envelope) for clause in clauses)]
     shown = [envelope for envelope in waiting if world.is_shown(envelope)]
@@ -33,7 +33,7 @@ def _show_waiting(world: World, *words: str) -> None:
         world.tell("nothing waits" if not waiting else "nothing waits but heartbeats")
 
 
-def _state(host: Host, world: World) -> Iterator[str]:
+def _state(host: ScenarioHost, world: ScenarioWorld) -> Iterator[str]:
     replica = host.replica
     if replica is None:
         yield f"{host.name} is down"
@@ -47,7 +47,7 @@ def _state(host: Host, world: World) -> Iterator[str]:
     )
 
 
-def _log(host: Host, world: World) -> Iterator[str]:
+def _log(host: ScenarioHost, world: ScenarioWorld) -> Iterator[str]:
     disk, image = host.disk, host.disk.image
     parts: dict[int, str] = {
         slot: describe_entry(entry) for slot, entry in image.entries.items() if not disk.is_faulty(slot)
@@ -65,7 +65,7 @@ def _log(host: Host, world: World) -> Iterator[str]:
         yield f"{host.name} has not written {describe_write(batch)}"
 
 
-def _proposals(host: Host, world: World) -> Iterator[str]:
+def _proposals(host: ScenarioHost, world: ScenarioWorld) -> Iterator[str]:
     replica = host.replica
     if replica is None or not replica.leading:
         yield f"{host.name} does not lead"
@@ -80,17 +80,17 @@ def _proposals(host: Host, world: World) -> Iterator[str]:
     yield f"{host.name} may propose {replica.proposable} more"
 
 
-def _reads(host: Host, world: World) -> Iterator[str]:
+def _reads(host: ScenarioHost, world: ScenarioWorld) -> Iterator[str]:
     waiting = " ".join(str(ticket) for ticket in host.reads)
     yield f"{host.name} reads that wait: {waiting or 'none'}"
 
 
-def _leases(host: Host, world: World) -> Iterator[str]:
+def _leases(host: ScenarioHost, world: ScenarioWorld) -> Iterator[str]:
     grants = [f"{name} until {end:.2f}" for name, end in sorted(host.grants.items()) if end > world.now]
     yield f"{host.name} granted leases to {', '.join(grants) or 'nobody'} (now {world.now:.2f})"
 
 
-_ASPECTS: dict[str, Callable[[Host, World], Iterator[str]]] = {
+_ASPECTS: dict[str, Callable[[ScenarioHost, ScenarioWorld], Iterator[str]]] = {
     "leases": _leases,
     "log": _log,
     "proposals": _proposals,

@@ -1,8 +1,7 @@
-"""Another place to run in: another clock, and other chance from the global generator.
+"""Run a block with another clock, or with another seed of the global random generator.
 
-Only while a block runs. What a command may look at instead, slot, time and chance of its context,
-is untouched. The dates of ``datetime`` are moved only in an interpreter of its own (``child``),
-for that reaches into a built-in class.
+The context of a command (slot, time, random) is not affected. The clock of ``datetime`` is moved only in an interpreter
+of its own (``interpreter_main``), because that changes a built-in class.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 
 @contextmanager
 def reseeded(seed: int) -> Iterator[None]:
-    """Let the global generator of ``random`` begin at ``seed``; afterwards it is where it was."""
+    """Seed the global generator of ``random`` within the block, and restore its state afterwards."""
     before = random.getstate()
     random.seed(seed)
     try:
@@ -31,10 +30,10 @@ def reseeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def moved_clock(offset_s: float, modules: Iterable[ModuleType] = (), *, dates: bool = False) -> Iterator[bool]:
-    """Let the functions of ``time`` be ``offset_s`` ahead, and those of ``datetime`` too with ``dates``.
+    """Let the functions of ``time`` be ``offset_s`` ahead within the block; with ``dates`` those of ``datetime`` too.
 
-    ``modules`` are those that may have taken functions from ``time`` by name. Yields whether the
-    dates moved: not every Python lets them.
+    ``modules`` are the modules that may have imported functions of ``time`` by name. Yield whether the clock of
+    ``datetime`` is as asked: not every Python lets it be changed.
     """
     moved = _moved_functions(offset_s)
     undo: list[tuple[dict[str, Any], str, Any]] = []
@@ -118,5 +117,5 @@ def _assign(cls: type, functions: Mapping[str, Any]) -> None:
 
 
 def _forget(cls: type) -> None:
-    """Let the interpreter look the class's methods up anew."""
+    """Make the interpreter look up the methods of the class again."""
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(cls))

@@ -1,4 +1,4 @@
-"""What a check comes to: a report of all that was tried, or the first thing found, with how to see it again."""
+"""The outcome of a check: a report of what was checked, or the first problem found and how to repeat it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 
 
 class MachineCheckError(AssertionError):
-    """A state machine whose replicas would not stay equal, or break its own invariant.
+    """The replicas of a state machine would not stay equal, or would break its invariant.
 
-    ``seed`` and ``slot`` say where; ``operation`` is the method that ran there, ``calls`` are the
-    calls of that slot, ``causes`` what was found out about why, ``replay`` the line that shows
-    it again.
+    Attributes:
+        machine: the name of the class.
+        found: the problem.
+        seed, slot: where it was found.
+        calls: the calls of that slot, or the one call that is to blame.
+        operation: the method that ran there; None if it is not known which one.
+        differs: what differs, and how.
+        causes: possible causes.
+        replay: a command, or a call of ``check_machine``, that repeats the check.
     """
 
     def __init__(
@@ -41,20 +47,23 @@ class MachineCheckError(AssertionError):
         lines = [f"{where}: {found} (seed {seed}, slot {slot})"]
         lines += [f"  {'calls' if not index else '':9}{call}" for index, call in enumerate(self.calls)]
         lines += [f"  {'differs':9}{differs}"] if differs else []
-        lines += [f"  {'why' if not index else '':9}{cause}" for index, cause in enumerate(self.causes)]
-        lines += [f"  {'again':9}{replay}"]
+        lines += [f"  {'cause' if not index else '':9}{cause}" for index, cause in enumerate(self.causes)]
+        lines += [f"  {'repeat':9}{replay}"]
         super().__init__("\n".join(lines))
 
 
 @dataclass(slots=True)
 class MachineReport:
-    """What ``check_machine`` tried on a machine in which it found nothing.
+    """A report of ``check_machine`` on a machine in which it found no problem.
 
-    ``calls``: how often each operation was called; one that is missing was not checked.
-    ``raised``: how often it raised what, for an operation that always does is hardly checked.
-    ``restored``: snapshots taken, restored and compared with the replica that went on.
-    ``interpreters``: logs replayed in two interpreters.
-    ``not_checked``: what could not be checked here, and why; never taken for passed.
+    Attributes:
+        machine: the name of the class.
+        seeds: how many logs were applied.
+        calls: how often each operation was called. An operation that is missing was not checked.
+        raised: how often each operation raised each exception. An operation that always raises is hardly checked.
+        restored: how many snapshots were taken, restored, and compared with the replica that had continued.
+        interpreters: how many logs were applied in two interpreters.
+        not_checked: what could not be checked here, and why; it does not count as passed.
     """
 
     machine: str

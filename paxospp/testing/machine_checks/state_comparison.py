@@ -1,8 +1,7 @@
-"""Two states side by side: where they differ, and what two places of one share.
+"""Compare two states, find objects that are shared, and change the order of sets.
 
-Not by encoded bytes, which hide a lost type and show a field that was never set; but attribute by
-attribute, type by type, and the order of dicts with them, for it is state. The order of a set is
-not.
+States are compared attribute by attribute, with types and with the order of dicts, which is part of the state; the
+order of a set is not. Comparing encoded bytes would hide a lost type, and report an attribute that was never set.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ _SHOWN_MAX = 120
 
 
 class Difference(NamedTuple):
-    """One place where two states differ, and what stands there in each."""
+    """One place where two states differ, with the value that each has there."""
 
     path: str
     one: str
     other: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.one}, and {self.other} on the other"
+        return f"{self.path}: {self.one} on one, {self.other} on the other"
 
 
 def states_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> Difference | None:
-    """The first difference between two machines' attributes, None when they are equal."""
+    """Return the first difference between the attributes of two machines; None if they are equal."""
     comparison = _Comparison()
     for name in dict.fromkeys((*one, *other)):
         found = comparison.difference(one.get(name, _MISSING), other.get(name, _MISSING), f"self.{name}")
@@ -45,13 +44,13 @@ def states_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> Differenc
 
 
 class _Comparison:
-    """Compares two states; remembers which pairs of objects it went into, for they may form cycles."""
+    """Compares two states; remembers which pairs of objects it has visited, because references may form cycles."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[int, int]] = set()
 
     def difference(self, one: Any, other: Any, path: str) -> Difference | None:
-        """The first difference between two values, None when they are equal."""
+        """Return the first difference between two values; None if they are equal."""
         if type(one) is not type(other):
             if one is _MISSING or other is _MISSING:
                 return Difference(path, _show(one), _show(other))
@@ -121,14 +120,14 @@ class _Comparison:
 
 
 def _names_of(value: Any) -> Iterable[str] | None:
-    """The attributes of a value that is a record; None for what is compared as a whole."""
+    """Return the attribute names of a record; None for a value that is compared as a whole."""
     if isinstance(value, (type, FunctionType, ModuleType, Enum)):
         return None
     if isinstance(value, msgspec.Struct):
         return (*value.__struct_fields__, *getattr(value, "__dict__", ()))
     if dataclasses.is_dataclass(value):
         return (*(field.name for field in dataclasses.fields(value)), *getattr(value, "__dict__", ()))
-    if _has_no_equality(type(value)):  # knows no equality, so that its attributes have to tell
+    if _has_no_equality(type(value)):  # == would compare identities, so compare attributes
         return tuple(getattr(value, "__dict__", ()))
     return None
 
@@ -164,7 +163,7 @@ def _type(value: Any) -> str:
 
 
 class Shared(NamedTuple):
-    """One object that can be reached in two ways."""
+    """One object that can be reached by two paths."""
 
     one: str
     other: str
@@ -172,7 +171,7 @@ class Shared(NamedTuple):
 
 
 def shared_within(state: Mapping[str, Any]) -> Shared | None:
-    """An object that can change and belongs to two attributes; a snapshot makes two of it."""
+    """Return a mutable object that belongs to two attributes: after a snapshot it would be two objects."""
     seen: dict[int, str] = {}
     for name, value in state.items():
         own: dict[int, str] = {}
@@ -184,7 +183,7 @@ def shared_within(state: Mapping[str, Any]) -> Shared | None:
 
 
 def shared_between(one: Mapping[str, Any], other: Mapping[str, Any]) -> Shared | None:
-    """An object that can change and belongs to two machines."""
+    """Return a mutable object that belongs to two machines; None if they share none."""
     seen: dict[int, str] = {}
     for name, value in one.items():
         for _ in _changeable(value, f"self.{name}", seen):
@@ -197,7 +196,7 @@ def shared_between(one: Mapping[str, Any], other: Mapping[str, Any]) -> Shared |
 
 
 def _changeable(value: Any, path: str, seen: dict[int, str]) -> Iterator[tuple[str, Any]]:
-    """Every object within ``value`` that can change, once; ``seen`` is filled with what was met."""
+    """Yield every mutable object within ``value`` once, with its path; add them to ``seen``."""
     waiting = [(path, value)]
     while waiting:
         path, value = waiting.pop()
@@ -211,7 +210,7 @@ def _changeable(value: Any, path: str, seen: dict[int, str]) -> Iterator[tuple[s
 
 
 def _parts(value: Any, path: str) -> tuple[list[tuple[str, Any]], bool]:
-    """What stands in ``value`` and may hold something that can change, and whether ``value`` itself can."""
+    """Return the parts of ``value`` that may be or contain mutable objects, and whether ``value`` itself is mutable."""
     if isinstance(value, dict):
         return [(f"{path}[{key!r}]", item) for key, item in value.items() if may_change(item)], True
     if isinstance(value, (list, tuple, deque)):
@@ -234,7 +233,7 @@ def _is_frozen(record: Any) -> bool:
 
 
 def may_change(value: Any) -> bool:
-    """Whether ``value`` can change, or may hold something that can."""
+    """Whether ``value`` is mutable, or may contain something mutable."""
     return not isinstance(value, (str, int, float, bytes, type(None), Enum))
 
 
@@ -242,9 +241,9 @@ def may_change(value: Any) -> bool:
 
 
 def disturb_sets(state: Mapping[str, Any], random: Random) -> int:
-    """Let every set within ``state`` iterate in another order, if it can; how many do.
+    """Make the sets within ``state`` iterate in another order, where possible; return how many do.
 
-    As a restart or a snapshot may do it: equal sets, whose order shows where they came from.
+    A restart or a snapshot may do the same to a set that stays equal.
     """
     return sum(
         _disturb(part, random)
@@ -255,7 +254,7 @@ def disturb_sets(state: Mapping[str, Any], random: Random) -> int:
 
 
 def set_in_another_order(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """Where in two states an equal set iterates in another order; None if nowhere."""
+    """Return the path of a set that is equal in both states but iterates in another order; None: no set does."""
     there = {
         path: part
         for name, value in other.items()
@@ -272,14 +271,14 @@ def set_in_another_order(one: Mapping[str, Any], other: Mapping[str, Any]) -> st
 def _disturb(members: set[Any], random: Random) -> bool:
     before = list(members)
     shuffled = before.copy()
-    # The order follows from the size of the table, and within it from who came first.
+    # The order of a set depends on the size of its hash table and on the order of insertion.
     for size in (0, 64, 512, 4096):
         random.shuffle(shuffled)
         padding = [object() for _ in range(size)]
         members.clear()
         members.update(padding)
         for each in padding:
-            members.discard(each)  # one by one the table keeps its size
+            members.discard(each)  # discarding one by one keeps the table's size
         for member in shuffled:
             members.add(member)
         if list(members) != before:

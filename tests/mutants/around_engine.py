@@ -1,4 +1,4 @@
-"""Mutants of the rooms around the engine: snapshots on their way, callers, instances, effects, watchers."""
+"""Mutants of what surrounds the engine: snapshots in transfer, callers, instances, effects, watchers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MUTANTS = (
     # Snapshots that are taken, sent, fetched and installed.
     Mutant(
         "every chunk is the last one",
-        "Liveness: what is fetched is never whole, and who needs it never catches up.",
+        "Liveness: no fetch ever completes, so a node that needs the snapshot never catches up.",
         (
             Patch(
                 _SENDING,
@@ -28,8 +28,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a fetch goes on at the next peer with whatever that one has",
-        "Rule 8: a snapshot is put together of two.",
+        "a fetch continues at the next peer with another snapshot",
+        "The installed snapshot is a mixture of two.",
         (
             Patch(
                 _FETCHING,
@@ -42,27 +42,27 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot that came too late is installed all the same",
-        "Rule 8: what was applied since is forgotten.",
+        "Invariant 9: slots that were applied meanwhile are lost.",
         (
-            # Where the log caught up is looked at in every turn, so that a whole one never comes too late.
+            # Both checks must go: the first one discards an overtaken snapshot before the second can see it.
             Patch(_ROOM, "is_whole and slot <= self._replica.delivered:\n", "is_whole and slot < 0:\n"),
             Patch(_ROOM, "        elif meta.slot <= self._replica.delivered:\n", "        elif meta.slot < 0:\n"),
         ),
     ),
     Mutant(
         "a snapshot is taken that is older than the damaged one",
-        "Liveness: no storage lets it take that one's place, and the node stops at every start.",
+        "Liveness: no storage replaces a snapshot by an older one, so the node stops at every start.",
         (Patch(_ROOM, "not self._is_busy and self._reaches_current and", "not self._is_busy and"),),
     ),
     Mutant(
         "commands are applied while a snapshot is being installed",
-        "Rule 8: they take effect on the state that goes.",
+        "Invariant 9: the commands are applied to the state that is being replaced.",
         (Patch(_ROOM, "            self._driver.hold()\n", ""),),
     ),
     # Callers.
     Mutant(
         "a call that was given up leaves a gap",
-        "Invariant 11: every later number of its session waits for it.",
+        "Invariant 11: every later call of its session waits for its number.",
         (
             Patch(
                 _CALLER,
@@ -73,13 +73,13 @@ MUTANTS = (
     ),
     Mutant(
         "a refused call that may be in the log already is said to have no effect",
-        "Invariant 11: an earlier copy of it may be decided.",
+        "Invariant 11: an earlier copy of the call may be decided.",
         (Patch(_CALLER, "            if number <= self._twice:\n", "            if number < 0:\n"),),
         seen_by="tests/execution/test_caller.py",
     ),
     Mutant(
         "answers of a run are credited to the calls after it",
-        "Invariant 11: a resent run overlaps what was answered.",
+        "Invariant 11: a resent run overlaps calls that were answered.",
         (
             Patch(
                 _CALLER,
@@ -90,7 +90,7 @@ MUTANTS = (
     ),
     Mutant(
         "a session keeps its numbers when it is lost",
-        "Invariant 11: the new one begins with a number that is not its first.",
+        "Invariant 11: the new session starts with a number other than 1.",
         (
             Patch(
                 _CALLER,
@@ -99,10 +99,10 @@ MUTANTS = (
             ),
         ),
     ),
-    # What stands beside the machine.
+    # Instances, the change feed, memberships and digests.
     Mutant(
         "an instance is decided again",
-        "Agreement: whoever proposed first holds another value.",
+        "Agreement: the first proposer was told another value.",
         (Patch(_INSTANCES, "        if chosen is None:\n", "        if chosen != value:\n"),),
     ),
     Mutant(
@@ -111,8 +111,8 @@ MUTANTS = (
         (Patch(_INSTANCES, "        self.forgotten.add(_mark(name))\n", ""),),
     ),
     Mutant(
-        "what was passed over is told to watchers",
-        "The feed: a copy is told as if it had taken effect.",
+        "watchers are told of commands that took no effect",
+        "The change feed shows a copy as if it had taken effect.",
         (
             Patch(
                 _EFFECTS,
@@ -122,8 +122,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "an installed snapshot forgets what was passed over",
-        "The feed: copies below it are told as if they had taken effect.",
+        "an installed snapshot forgets which commands took no effect",
+        "The change feed shows copies below the snapshot as if they had taken effect.",
         (
             Patch(
                 _EFFECTS,
@@ -134,12 +134,12 @@ MUTANTS = (
     ),
     Mutant(
         "changes are told with the time of their own leader",
-        "The feed: time goes back where the clock of a new leader lies behind.",
+        "The change feed's time goes back if the clock of a new leader is behind.",
         (Patch(_EFFECTS, "            if since <= slot:\n", "            if since < 0:\n"),),
     ),
     Mutant(
-        "a watcher passes over what was trimmed",
-        "The feed: it is not told that it missed something.",
+        "a watcher silently skips trimmed slots",
+        "The change feed does not tell the watcher that it missed changes.",
         (
             Patch(
                 _WATCH,
@@ -148,10 +148,10 @@ MUTANTS = (
             ),
         ),
     ),
-    # What the simulator has no part for: members do not change there yet, and nobody is outvoted who is not broken.
+    # The simulator cannot show these: its members do not change yet, and it outvotes only replicas that are broken.
     Mutant(
         "a membership that replaces another one than the latest takes effect",
-        "Rule 7: of two that were proposed at once both do.",
+        "Rule 7: two memberships that were proposed at once both take effect.",
         (Patch(_MEMBERSHIPS, "        if membership.replaces != self._decided[-1][0]:\n", "        if False:\n"),),
         seen_by="tests/execution/test_memberships.py",
     ),
@@ -162,8 +162,8 @@ MUTANTS = (
         seen_by="tests/execution/test_memberships.py",
     ),
     Mutant(
-        "whoever has the rarer digest stops, however few have the other one",
-        "Invariant 9: a replica stops that nobody outvoted.",
+        "a replica with the rarer digest stops without a majority against it",
+        "A replica stops although no majority disagrees with it.",
         (
             Patch(
                 _DIGESTS,

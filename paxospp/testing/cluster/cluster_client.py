@@ -1,4 +1,4 @@
-"""A client that a test need not look after."""
+"""A client that a test need neither start nor close."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from paxospp.client import Client
 
 
 class ClusterClient(Client):
-    """A client that starts with its first call, and is closed with its cluster at the latest."""
+    """A client that starts with its first call, and that its cluster closes."""
 
     _began = False
 

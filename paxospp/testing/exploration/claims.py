@@ -1,13 +1,12 @@
-"""What is known from outside about a run, and the claims of replicas that are judged by it.
+"""Facts about a run, and the claims of replicas that these facts judge.
 
-Every step of a replica makes *facts*, which are true from then on: a disk holds an entry, an answer to a Prepare was
-given. And it makes *claims*, which are judged by all facts so far, the step's own included: that slots are
-decided under ballots up to one, that somebody accepted something, that nothing was accepted above a slot. The rules
-are those of ``paxospp/engine/README.md``;
+Every step of a replica adds *facts*, which stay true: a disk held an entry, a node answered a Prepare. And it makes
+*claims*, which are judged by all facts so far, those of the step included: that a slot is decided, that an acceptor
+accepted a value, that nothing was accepted above a slot. The rules are those of ``paxospp/engine/README.md``;
 ``paxospp/testing/simulation/judges/step_rules.py`` judges the same steps in random runs.
 
-A claim is *lasting* if it stays true once it is true, whatever facts are added. The others (``is_lasting`` False) say
-that something has not happened.
+A claim is *lasting* if later facts cannot make it false. The other claims (``is_lasting`` is False) say that something
+has not happened.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ class Held(NamedTuple):
     value: bytes
 
 
-class Answer(NamedTuple):
-    """A fact: ``node`` gave this answer to a Prepare. Its boot and number identify it."""
+class GivenAnswer(NamedTuple):
+    """A fact: ``node`` gave this answer to a Prepare; its node, boot, number and ballot identify it."""
 
     node: NodeId
     boot: int
@@ -43,12 +42,12 @@ class Answer(NamedTuple):
     accepted: frozenset[tuple[Slot, Ballot]]
 
     def is_clean(self, slot: Slot) -> bool:
-        """Whether it says accepted or none of ``slot``."""
+        """Whether the answer says *accepted* or *none* of ``slot``."""
         return slot > self.decided and slot >= self.first and not any(slot in slots for slots in self.faulty)
 
 
-class Chosen(NamedTuple):
-    """A fact: this was chosen in ``slot`` before the exploration begins, under no ballot below ``under``."""
+class ChosenBefore(NamedTuple):
+    """A fact: this value was chosen in ``slot`` before the exploration began, first under ``under``."""
 
     slot: Slot
     under: Ballot
@@ -56,11 +55,11 @@ class Chosen(NamedTuple):
     value: bytes
 
 
-Fact = Held | Answer | Chosen
+Fact = Held | GivenAnswer | ChosenBefore
 
 
-class Choice(NamedTuple):
-    """What is chosen in a slot."""
+class ChosenValue(NamedTuple):
+    """The value that is chosen in a slot."""
 
     under: Ballot
     """The lowest ballot under which a quorum accepted it."""
@@ -69,20 +68,20 @@ class Choice(NamedTuple):
 
 
 class Votes:
-    """All that was ever on disks, and what is chosen by that."""
+    """Everything that was ever on a disk, and the values that are chosen by that."""
 
-    def __init__(self, facts: frozenset[Held | Chosen], quorum: int) -> None:
+    def __init__(self, facts: frozenset[Held | ChosenBefore], quorum: int) -> None:
         self.facts = facts
         self._under: dict[Slot, Ballot | None] = {}
         self.held: Mapping[NodeId, Sequence[Held]]
-        self.chosen: dict[Slot, Choice] = {}
+        self.chosen: dict[Slot, ChosenValue] = {}
         self.broken: str | None = None
-        """How these facts contradict agreement, if they do."""
+        """How these facts contradict agreement; None if they do not."""
         by_node: defaultdict[NodeId, list[Held]] = defaultdict(list)
         holders: defaultdict[tuple[Slot, Ballot], list[Held]] = defaultdict(list)
         for fact in facts:
-            if isinstance(fact, Chosen):
-                self._choose(fact.slot, Choice(fact.under, fact.kind, fact.value))
+            if isinstance(fact, ChosenBefore):
+                self._choose(fact.slot, ChosenValue(fact.under, fact.kind, fact.value))
             else:
                 by_node[fact.node].append(fact)
                 holders[fact.slot, fact.ballot].append(fact)
@@ -92,9 +91,9 @@ class Votes:
             if len(values) > 1:
                 self.broken = f"rule 1: under {ballot} slot {slot} has two values"
             elif len(entries) >= quorum:
-                self._choose(slot, Choice(ballot, *values.pop()))
+                self._choose(slot, ChosenValue(ballot, *values.pop()))
 
-    def _choose(self, slot: Slot, choice: Choice) -> None:
+    def _choose(self, slot: Slot, choice: ChosenValue) -> None:
         former = self.chosen.setdefault(slot, choice)
         if choice.under < former.under:
             self.chosen[slot] = choice
@@ -105,7 +104,7 @@ class Votes:
             )
 
     def under(self, slot: Slot) -> Ballot | None:
-        """The highest of the ballots under which the slots from 2 up to ``slot`` were chosen; None: not all are."""
+        """Return the highest ballot under which one of the slots 2 to ``slot`` was first chosen; None: not all are."""
         if slot not in self._under:
             self._under[slot] = self._find_under(slot)
         return self._under[slot]
@@ -120,16 +119,16 @@ class Votes:
         return highest
 
 
-class History:
+class FactHistory:
     """All facts of one run so far."""
 
-    def __init__(self, votes: Votes, answers: frozenset[Answer], quorum: int) -> None:
+    def __init__(self, votes: Votes, answers: frozenset[GivenAnswer], quorum: int) -> None:
         self.quorum = quorum
         self.votes = votes
         self.answers = answers
 
-    def given(self, answer: Answer) -> Answer | None:
-        """Return the answer that was given under the identity of this one."""
+    def given(self, answer: GivenAnswer) -> GivenAnswer | None:
+        """Return the answer that was really given with the identity of ``answer``; None: none was."""
         return next((given for given in self.answers if given[:4] == answer[:4]), None)
 
 
@@ -139,60 +138,67 @@ def _named(kind: Kind, value: bytes) -> str:
 
 @dataclass(slots=True, frozen=True)
 class Claim:
-    """Something that a step of ``node`` takes for granted."""
+    """Something that a step of ``node`` relies on or tells others."""
 
     is_lasting: ClassVar[bool] = True
     node: NodeId
 
-    def judge(self, history: History) -> str | None:
-        """Return the rule that the claim breaks and how, or None if it is right."""
+    def judge(self, history: FactHistory) -> str | None:
+        """Return which rule the claim breaks and how; None if the claim is true."""
         raise NotImplementedError
 
 
 @dataclass(slots=True, frozen=True)
 class Announced(Claim):
-    """Under ``ballot`` it says that all slots up to ``slot`` are decided; or a snapshot does, or an installed one."""
+    """The node says that all slots up to ``slot`` are decided under ballots up to ``ballot``.
+
+    It does so by announcing, or by installing a snapshot.
+    """
 
     ballot: Ballot
     slot: Slot
     how: str = "announces"
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         under = history.votes.under(self.slot)
         if under is None:
-            return f"rule 4: {self.node} {self.how} slot {self.slot}, and not all up to it are chosen"
+            return f"rule 4: {self.node} {self.how} slot {self.slot}, but not every slot up to it is chosen"
         if under > self.ballot:
             return (
-                f"rule 4: {self.node} {self.how} slot {self.slot} under {self.ballot}; a part was chosen under {under}"
+                f"rule 4: {self.node} {self.how} slot {self.slot} under {self.ballot}, "
+                f"but a slot up to it was chosen under {under}"
             )
         return None
 
 
 @dataclass(slots=True, frozen=True)
 class Learned(Claim):
-    """It takes ``slot`` for decided, as it was told, or counted, under a ballot up to ``ballot``."""
+    """The node takes ``slot`` for decided under a ballot up to ``ballot``: a peer said so, or it counted a quorum."""
 
     slot: Slot
     ballot: Ballot
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         choice = history.votes.chosen.get(self.slot)
         if choice is None:
-            return f"rule 4: {self.node} takes slot {self.slot} for decided, which no quorum holds"
+            return f"rule 4: {self.node} takes slot {self.slot} for decided, but no quorum has accepted a value there"
         if choice.under > self.ballot:
-            return f"rule 4: {self.node} takes slot {self.slot} for decided under {self.ballot}, chosen: {choice.under}"
+            return (
+                f"rule 4: {self.node} takes slot {self.slot} for decided under {self.ballot}, "
+                f"but it was chosen under {choice.under}"
+            )
         return None
 
 
 @dataclass(slots=True, frozen=True)
 class Applied(Claim):
-    """It applies this value in ``slot``, or teaches it to a peer."""
+    """The node applies this value in ``slot``, or sends it to a peer as decided."""
 
     slot: Slot
     kind: Kind
     value: bytes
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         choice = history.votes.chosen.get(self.slot)
         if choice is None or choice[1:] != (self.kind, self.value):
             chosen = "nothing" if choice is None else _named(*choice[1:])
@@ -202,51 +208,58 @@ class Applied(Claim):
 
 @dataclass(slots=True, frozen=True)
 class CountedAcceptance(Claim):
-    """Leading under ``ballot``, it counts that ``acceptor`` accepted ``slot``."""
+    """The leader of ``ballot`` counts that ``acceptor`` accepted ``slot``."""
 
     ballot: Ballot
     slot: Slot
     acceptor: NodeId
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         if any(held.slot == self.slot and held.ballot == self.ballot for held in history.votes.held[self.acceptor]):
             return None
-        return f"rule 3: {self.node} counts {self.acceptor} for slot {self.slot} under {self.ballot}"
+        return (
+            f"rule 3: {self.node} counts {self.acceptor} for slot {self.slot} under {self.ballot}, "
+            "which never accepted that"
+        )
 
 
 @dataclass(slots=True, frozen=True)
 class CountedAnswer(Claim):
-    """It takes this for one whole answer to its Prepare."""
+    """The node counts this as one whole answer to its Prepare."""
 
-    answer: Answer
+    answer: GivenAnswer
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         given = history.given(self.answer)
         if given == self.answer:
             return None
-        return f"rule 2: {self.node} counts {_told(self.answer)}; {self.answer.node} said {given and _told(given)}"
+        real = "no such answer" if given is None else _told(given)
+        return f"rule 2: {self.node} counts {_told(self.answer)}; {self.answer.node} gave {real}"
 
 
 @dataclass(slots=True, frozen=True)
-class Told(Claim):
-    """In an answer to a Prepare it says *none* of every slot that the answer does not mention."""
+class ReportedNone(Claim):
+    """The node answers a Prepare, and so reports *none* for every slot that the answer does not mention."""
 
     is_lasting = False
-    answer: Answer
+    answer: GivenAnswer
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         answer, accepted = self.answer, dict(self.answer.accepted)
         for held in history.votes.held.get(self.node, ()):
             if held.ballot < answer.ballot and answer.is_clean(held.slot):
                 told = accepted.get(held.slot)
                 if told is None or told < held.ballot:
-                    return f"rule 2: {self.node} says {told or 'none'} of slot {held.slot}, held under {held.ballot}"
+                    return (
+                        f"rule 2: {self.node} reports {told or 'none'} for slot {held.slot}, "
+                        f"which it accepted under {held.ballot}"
+                    )
         return None
 
 
 @dataclass(slots=True, frozen=True)
 class Proposed(Claim):
-    """Leading under ``ballot``, it proposes this in ``slot``."""
+    """The leader of ``ballot`` proposes this value in ``slot``."""
 
     is_lasting = False
     ballot: Ballot
@@ -254,14 +267,14 @@ class Proposed(Claim):
     kind: Kind
     value: bytes
     has_clean: bool
-    """Whether its own log is not damaged there."""
+    """Whether the leader's own log is intact there."""
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         choice = history.votes.chosen.get(self.slot)
         if choice is not None and choice.under < self.ballot and choice[1:] != (self.kind, self.value):
             return (
                 f"rule 2: {self.node} proposes {_named(self.kind, self.value)} in slot {self.slot} "
-                f"under {self.ballot}, where {choice.under} chose {_named(*choice[1:])}"
+                f"under {self.ballot}, but {_named(*choice[1:])} was chosen there under {choice.under}"
             )
         clean = {
             answer.node for answer in history.answers if answer.ballot == self.ballot and answer.is_clean(self.slot)
@@ -269,53 +282,56 @@ class Proposed(Claim):
         if self.has_clean:
             clean.add(self.node)
         if len(clean) < history.quorum:
-            return f"rule 2: {self.node} proposes slot {self.slot} after clean answers from {sorted(clean)} alone"
+            return f"rule 2: {self.node} proposes slot {self.slot} after clean answers from {sorted(clean)} only"
         return None
 
 
 @dataclass(slots=True, frozen=True)
 class Vouched(Claim):
-    """Leading under ``ballot``, it says that nobody can have accepted anything above ``slot``."""
+    """The leader of ``ballot`` vouches that no acceptor can have accepted anything above ``slot``."""
 
     is_lasting = False
     ballot: Ballot
     slot: Slot
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         for entries in history.votes.held.values():
             for held in entries:
                 if held.slot > self.slot and held.ballot <= self.ballot:
                     return (
-                        f"rule 5: {self.node}, leading under {self.ballot}, vouches for {self.slot}; "
-                        f"{held.node} accepted slot {held.slot} under {held.ballot}"
+                        f"rule 5: {self.node}, leading under {self.ballot}, vouches that nothing is accepted above "
+                        f"slot {self.slot}, but {held.node} accepted slot {held.slot} under {held.ballot}"
                     )
         return None
 
 
 @dataclass(slots=True, frozen=True)
 class Closed(Claim):
-    """It takes nothing above ``slot`` for damaged any more, and holds none of what it may have accepted there."""
+    """The node closes damage to its log at ``slot``: it accepted nothing above that it has lost."""
 
     is_lasting = False
     slot: Slot
     decided: Slot
     lost: frozenset[Slot]
-    """Slots above that were damaged until then."""
+    """The slots that counted as damaged until then and hold no value."""
 
-    def judge(self, history: History) -> str | None:
+    def judge(self, history: FactHistory) -> str | None:
         for held in history.votes.held[self.node]:
             if held.slot > max(self.slot, self.decided) and held.slot in self.lost:
-                return f"rule 5: damage to the log of {self.node} is closed at {self.slot}; it held slot {held.slot}"
+                return f"rule 5: {self.node} closes damage at slot {self.slot}, but it had accepted slot {held.slot}"
         return None
 
 
-def _told(answer: Answer) -> str:
+def _told(answer: GivenAnswer) -> str:
     accepted = " ".join(f"{slot}@{ballot}" for slot, ballot in sorted(answer.accepted))
     return f"answer {answer.number} to {answer.ballot}: decided={answer.decided} accepted=[{accepted}]"
 
 
-def verdict_of(claims: Iterable[Claim], history: History) -> str | None:
-    """Return what is wrong with a step that makes these claims; None: nothing. Its own facts are in ``history``."""
+def verdict_of(claims: Iterable[Claim], history: FactHistory) -> str | None:
+    """Return which of these claims of a step breaks a rule, and how; None: none does.
+
+    ``history`` includes the facts of the step itself.
+    """
     if history.votes.broken is not None:
         return history.votes.broken
     return next((verdict for claim in claims if (verdict := claim.judge(history)) is not None), None)

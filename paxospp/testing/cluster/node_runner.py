@@ -1,4 +1,4 @@
-"""Who runs the nodes of a test cluster: this process, or a process each. What both can do stands here."""
+"""The interface of the classes that run the nodes of a cluster, and the settings of these nodes."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from paxospp.storage.contract import Storage
 
 
 class NodeEndedError(PaxosppError):
-    """A node ended that nobody had killed; the text is what it said last."""
+    """A node ended without being killed or stopped; the text has its exit code and last line of output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What every node of a cluster is started with."""
+class ClusterPlan:
+    """The settings with which the nodes of a cluster are started."""
 
     directory: Path
     machine: Callable[[], StateMachine] | str
     storage: Mapping[str, str] | Callable[[str], Storage]
-    """Node → URL, or what opens a node's storage in this process."""
+    """The storage URL of each node; or a function that opens the storage of a node in this process."""
     addresses: Mapping[str, str]
-    """Node → where it listens, and where clients reach it."""
+    """The address at which each node listens and clients reach it."""
     seen_by: Callable[[str], Mapping[str, str]]
-    """Node → the addresses it is given."""
+    """Returns the addresses that a node is given for the nodes of the cluster."""
     config: NodeConfig
     plugins: Sequence[object]
 
@@ -37,12 +37,12 @@ class Plan:
         return partial(self.storage, name) if callable(self.storage) else self.storage[name]
 
 
-class Host(Protocol):
-    """Runs nodes. The verbs act at once; what they give is awaited to know that it is done."""
+class NodeRunner(Protocol):
+    """Runs nodes. ``start``, ``kill`` and ``stop`` act at once; await their results to wait until they are done."""
 
     @property
     def nodes(self) -> Mapping[str, Any]:
-        """What there is of each node that was ever started."""
+        """The nodes that were ever started, by name."""
         ...
 
     def is_running(self, name: str) -> bool: ...
@@ -51,7 +51,7 @@ class Host(Protocol):
     def stop(self, name: str) -> Awaitable[None]: ...
 
     async def status(self, name: str) -> dict[str, Any] | None:
-        """What the node says of itself, as ``paxospp status --json`` has it; None if it does not answer."""
+        """Return the status of a node, as in ``paxospp status --json``; None if it does not answer."""
         ...
 
     async def close(self) -> None: ...

@@ -1,8 +1,8 @@
-"""Another interpreter: applies logs to a machine that it loads by itself, and tells what came of them.
+"""The main program of another interpreter: load the machine, apply logs to it, and report the results.
 
-Started with two files of ours, pickled: what is asked, and where to put the answer.
-Modules are found as the parent found them; those that it has under a name that cannot be imported
-here (a test file, ``__main__``) are loaded from their file.
+The interpreter gets the paths of two files: a pickled request, and where to write the pickled answer. It finds modules
+where the parent found them. Modules that the parent has under a name that cannot be imported here (a test file,
+``__main__``) are loaded from their files.
 """
 
 from __future__ import annotations
@@ -23,54 +23,61 @@ from types import ModuleType
 from typing import Any
 
 from paxospp.errors import ReplicaStoppedError
-from paxospp.testing.machine_checks.elsewhere import moved_clock
-from paxospp.testing.machine_checks.log import Log
-from paxospp.testing.machine_checks.replica import Replica, Result, Subject
+from paxospp.testing.machine_checks.checked_replica import CallResult, CheckedMachine, CheckedReplica
+from paxospp.testing.machine_checks.drawn_log import DrawnLog
+from paxospp.testing.machine_checks.moved_clock import moved_clock
 
 
 class LoadingEndsError(BaseException):
-    """A script came to its ``check_machine`` while its classes were loaded: what stands above is enough."""
+    """A script called ``check_machine`` while it was loaded for its classes; what it defined until then is enough."""
 
 
 @dataclass(slots=True)
 class Request:
-    """What the parent asks for."""
+    """A request of the parent: which machine to load, which logs to apply, and in which surroundings."""
 
     path: list[str]
+    """The parent's ``sys.path``."""
     modules: dict[str, tuple[str | None, list[str] | None]]
-    """By name: the file, and where a package looks for its parts."""
+    """The file and the search path of each module of the parent, by name."""
     main: str | None
+    """The file of the parent's ``__main__``, if the machine is defined there."""
     factory: bytes
-    logs: list[Log]
+    """What makes a machine, pickled."""
+    logs: list[DrawnLog]
     offset_s: float
-    """How far ahead the clock is."""
+    """How many seconds the clock is ahead."""
     random_seed: int
     shows_last: bool
-    """Whether to send the state after the last step of each log in full."""
+    """Whether the answer has the whole state after the last step of each log."""
 
 
 @dataclass(slots=True)
 class Observed:
-    """One step: the results, the digest, a hash of the state, and the answers to the queries."""
+    """The outcome of one step: the results, the digest, a hash of the state, and the answers to the queries."""
 
-    results: list[Result]
+    results: list[CallResult]
     digest: bytes
     state: bytes
-    answers: list[Result]
+    answers: list[CallResult]
 
 
 @dataclass(slots=True)
-class Answer:
-    """What came of a request; ``failure`` says why nothing did."""
+class InterpreterAnswer:
+    """The answer to a request."""
 
     steps: list[list[Observed]]
+    """The steps of each log."""
     last_states: list[bytes | None]
+    """The encoded state at the end of each log; None where it was not asked for."""
     dates_moved: bool
+    """Whether the clock of ``datetime`` was ahead too."""
     failure: str = ""
+    """The error that prevented an answer; empty: none."""
 
 
 def is_loading() -> bool:
-    """Whether this interpreter is a child that loads the machine."""
+    """Whether this interpreter is loading the machine to check."""
     return _Loading.under_way
 
 
@@ -79,7 +86,7 @@ class _Loading:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Asked last: modules that the parent has and this interpreter cannot find."""
+    """Finds modules that the parent has and this interpreter does not find otherwise."""
 
     def __init__(self, request: Request) -> None:
         self._modules = request.modules
@@ -98,7 +105,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def load(request: Request) -> Any:
-    """The factory, unpickled once the modules it names can be found."""
+    """Make the parent's modules importable, and return the unpickled factory."""
     sys.path[:] = request.path
     sys.meta_path.append(_Finder(request))
     _Loading.under_way = True
@@ -111,7 +118,7 @@ def load(request: Request) -> Any:
 
 
 def _load_main(file: str) -> None:
-    # As multiprocessing does it: under another name, so that `if __name__ == "__main__"` holds back.
+    # As in multiprocessing: under another name, so that the body of `if __name__ == "__main__"` does not run.
     spec = importlib.util.spec_from_file_location("__mp_main__", file)
     assert spec is not None
     assert spec.loader is not None
@@ -121,26 +128,26 @@ def _load_main(file: str) -> None:
         spec.loader.exec_module(module)
 
 
-def observe(request: Request) -> Answer:
-    """Apply all logs, each to a new machine."""
-    answer = Answer([], [], dates_moved=False)
+def observe(request: Request) -> InterpreterAnswer:
+    """Apply each log to a new machine, and return what was observed."""
+    answer = InterpreterAnswer([], [], dates_moved=False)
     with moved_clock(request.offset_s, dates=bool(request.offset_s)) as answer.dates_moved:
         random.seed(request.random_seed)
-        subject = Subject.of(load(request))
+        subject = CheckedMachine.of(load(request))
         for log in request.logs:
-            replica = Replica(subject)
+            replica = CheckedReplica(subject)
             answer.steps.append(_observe_log(replica, log))
             answer.last_states.append(replica.encoded_state() if request.shows_last else None)
     return answer
 
 
-def _observe_log(replica: Replica, log: Log) -> list[Observed]:
+def _observe_log(replica: CheckedReplica, log: DrawnLog) -> list[Observed]:
     observed = []
     for step in log.steps:
         try:
             results = replica.apply(step)
         except ReplicaStoppedError as error:
-            observed.append(Observed([Result(b"", f"ReplicaStoppedError: {error}")], b"", b"", []))
+            observed.append(Observed([CallResult(b"", f"ReplicaStoppedError: {error}")], b"", b"", []))
             break
         state = blake2b(replica.encoded_state() or b"", digest_size=16).digest()
         answers = [replica.answer(query) for query in step.queries]
@@ -149,11 +156,11 @@ def _observe_log(replica: Replica, log: Log) -> list[Observed]:
 
 
 def main() -> None:
-    """Answer the request in the file named first in the file named second."""
+    """Read the request from the first file of the command line, and write the answer to the second."""
     request: Request = pickle.loads(Path(sys.argv[1]).read_bytes())
     try:
         answer = observe(request)
     except BaseException as error:
         traceback.print_exc()
-        answer = Answer([], [], dates_moved=False, failure=f"{type(error).__name__}: {error}")
+        answer = InterpreterAnswer([], [], dates_moved=False, failure=f"{type(error).__name__}: {error}")
     Path(sys.argv[2]).write_bytes(pickle.dumps(answer))

@@ -1,7 +1,7 @@
-"""The main program of a node's process: ``paxospp``, which ends when whoever started it does.
+"""The main program of a node's process: run ``paxospp``, and end when the parent process ends.
 
-A test that is killed cannot tidy up. Linux can: the kernel kills this process when its parent is
-gone. Elsewhere it is left to the test.
+A test that is killed cannot end its nodes. On Linux the kernel does: it kills this process when the parent ends. On
+other systems only the test can.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def run(arguments: Sequence[str]) -> None:
-    """``arguments`` are the parent's process id, and then those of ``paxospp``."""
+    """Run ``paxospp``; ``arguments`` are the process id of the parent and then the arguments of ``paxospp``."""
     parent, *rest = arguments
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):
-        sys.exit(1)  # it went before the kernel was told
+        sys.exit(1)  # the parent ended before the call above
     sys.argv[1:] = rest
     runpy.run_module("paxospp", run_name="__main__", alter_sys=True)
 

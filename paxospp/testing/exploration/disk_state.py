@@ -1,4 +1,4 @@
-"""A node's disk as a value: what has been written and would be loaded after a crash."""
+"""A node's disk as a value: what was written, and would be loaded after a crash."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from paxospp.model import Ballot, Entry, Kind, Membership, Slot
 from paxospp.storage.contract import DurableState, WriteBatch
 
 
-class Snapshot(NamedTuple):
-    """A snapshot, as far as the protocol is concerned; its content follows from what was decided."""
+class SnapshotState(NamedTuple):
+    """A snapshot, without its content, which follows from what was decided."""
 
     slot: Slot
     """The last slot that it covers."""
     ballot: Ballot
-    """The highest ballot that the entries it covers were handed out under."""
+    """The highest ballot under which an entry that it covers was handed out to be applied."""
 
 
-class Disk(NamedTuple):
+class DiskState(NamedTuple):
     """Everything that survives a crash."""
 
     boot: int
@@ -30,16 +30,16 @@ class Disk(NamedTuple):
     entries: tuple[Entry, ...]
     """Ascending."""
     faulty: tuple[range, ...] = ()
-    snapshot: Snapshot | None = None
+    snapshot: SnapshotState | None = None
     meta: tuple[tuple[str, bytes], ...] = ()
 
     @classmethod
-    def founded(cls, under: Ballot, membership: Membership) -> Disk:
-        """Return a disk that knows the founding of a cluster decided and nothing else."""
+    def founded(cls, under: Ballot, membership: Membership) -> DiskState:
+        """Return a disk that holds the membership in slot 1, decided, and nothing else."""
         founding = Entry(Slot(1), under, Kind.MEMBERSHIP, membership.to_bytes())
         return cls(boot=0, promised=under, decided=Slot(1), first=Slot(1), entries=(founding,))
 
-    def write(self, batch: WriteBatch, staged: Snapshot | None) -> Disk:
+    def write(self, batch: WriteBatch, staged: SnapshotState | None) -> DiskState:
         """Return the disk after ``batch``, which makes ``staged`` current if it names a snapshot."""
         entries = {entry.slot: entry for entry in (*self.entries, *batch.accepted)}
         first = self.first if batch.trim is None else max(self.first, batch.trim)
@@ -57,15 +57,15 @@ class Disk(NamedTuple):
             meta=tuple(sorted({**dict(self.meta), **batch.meta}.items())),
         )
 
-    def damage(self, slot: Slot) -> Disk:
+    def damage(self, slot: Slot) -> DiskState:
         """Return the disk with the record of ``slot`` damaged."""
         return self._replace(
             entries=tuple(entry for entry in self.entries if entry.slot != slot),
             faulty=(*self.faulty, range(slot, slot + 1)),
         )
 
-    def lose_end(self, slot: Slot) -> Disk:
-        """Return the disk without the end of its log, from ``slot`` on; the hint that stood there is lost too."""
+    def lose_end(self, slot: Slot) -> DiskState:
+        """Return the disk without its log from ``slot`` on, and without the hint of what is decided there."""
         return self._replace(
             decided=Slot(min(self.decided, slot - 1)),
             entries=tuple(entry for entry in self.entries if entry.slot < slot),
@@ -73,7 +73,7 @@ class Disk(NamedTuple):
         )
 
     def load(self) -> DurableState:
-        """Return what a storage returns from ``load``."""
+        """Return what ``Storage.load`` would."""
         return DurableState(
             promised=self.promised,
             decided=self.decided,
@@ -84,11 +84,11 @@ class Disk(NamedTuple):
         )
 
     def read(self, start: Slot, stop: Slot) -> Sequence[Entry]:
-        """Return what a storage returns from ``read``.
+        """Return what ``Storage.read`` would.
 
         Raises:
             TrimmedError: ``start`` is below the first slot.
-            CorruptedError: the first slot that it would return is damaged.
+            CorruptedError: the first slot to return is damaged.
         """
         if start < self.first:
             raise TrimmedError(self.first)

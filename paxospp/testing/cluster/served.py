@@ -1,6 +1,6 @@
-"""The nodes of a test cluster as ``paxospp serve`` processes: to be killed, paused, and given bad disks.
+"""Run the nodes of a test cluster as ``paxospp serve`` processes, which can be killed and paused.
 
-Every process started here is ended by its own handle; what they say goes to a file per node.
+Each process is ended through its own handle. The output of each node goes to a file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from paxospp.errors import ConfigError
 from paxospp.rpc.status import fetch_status
-from paxospp.testing.cluster.hosting import NodeEndedError, Plan
-from paxospp.testing.cluster.places import machine_spec
+from paxospp.testing.cluster.node_runner import ClusterPlan, NodeEndedError
+from paxospp.testing.cluster.provisioning import machine_spec
 
 START_S = 30.0
 STOP_S = 10.0
@@ -26,7 +26,7 @@ _LOOK_S = 0.005
 
 
 class NodeProcess:
-    """One node, through all its processes."""
+    """One node, with its current or last process."""
 
     def __init__(self, name: str, address: str, log: Path, command: list[str]) -> None:
         self.name = name
@@ -38,7 +38,7 @@ class NodeProcess:
 
     @property
     def running(self) -> bool:
-        """Whether it was started, and neither killed nor stopped since; it may have ended by itself."""
+        """Whether the node was started and not killed or stopped since; it may have ended by itself."""
         return self._meant_to_run
 
     @property
@@ -48,22 +48,23 @@ class NodeProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """Of the last process: None while it runs, negative for a signal."""
+        """The exit code of the last process: None while it runs, negative if a signal ended it."""
         return None if self._process is None else self._process.poll()
 
     def said(self) -> str:
-        """Everything its processes printed."""
+        """Return everything that the processes of this node printed."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def check(self) -> None:
-        """Raise NodeEndedError if it ended and nobody had killed it."""
+        """Raise NodeEndedError if the process ended without being killed or stopped."""
         if self._meant_to_run and self.exit_code is not None:
             lines = self.said().strip().splitlines()
             raise NodeEndedError(f"{self.name} ended with exit code {self.exit_code}: {lines[-1] if lines else ''}")
 
     def spawn(self) -> None:
+        """Start a process."""
         with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C is for the test, which then ends them.
+            # A session of its own, so that Ctrl-C reaches only the test, which then ends the nodes.
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -75,6 +76,7 @@ class NodeProcess:
         self._meant_to_run = True
 
     def signal(self, number: signal.Signals, *, ends: bool = False) -> None:
+        """Send a signal, if the process runs; ``ends``: the signal is meant to end it."""
         if self._process is None or self._process.poll() is not None:
             self._meant_to_run = False
             return
@@ -83,13 +85,14 @@ class NodeProcess:
         self._process.send_signal(number)
 
     async def ended(self, timeout: float = STOP_S) -> int | None:
-        """Wait for the process to be gone; its exit code."""
+        """Wait until the process has ended, and return its exit code."""
         async with asyncio.timeout(timeout):
             while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110 - no event for it
                 await asyncio.sleep(_LOOK_S)
         return self.exit_code
 
     async def listens(self) -> None:
+        """Wait until the node accepts connections. Raise NodeEndedError if it ends before."""
         host, _, port = self.address.rpartition(":")
         async with asyncio.timeout(START_S):
             while self._meant_to_run:
@@ -104,13 +107,13 @@ class NodeProcess:
 
 
 class ServedNodes:
-    """A process per node."""
+    """Runs each node in a process of its own."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ClusterPlan) -> None:
         if callable(plan.storage):
-            raise ConfigError("a process of its own opens its storage by URL: give text")
+            raise ConfigError("a node in its own process needs a storage URL, not a function: pass text")
         if not all(isinstance(plugin, str) for plugin in plan.plugins):
-            raise ConfigError("a process of its own loads its plug-ins: give module names or FILE.py")
+            raise ConfigError("a node in its own process loads its plug-ins by name: pass module names or FILE.py")
         self._plan = plan
         config = plan.directory / "cluster.toml"
         config.write_text(
@@ -125,7 +128,7 @@ class ServedNodes:
     def _command(self, name: str, config: Path, machine: str) -> list[str]:
         plan = self._plan
         cluster = ",".join(f"{peer}={address}" for peer, address in plan.seen_by(name).items())
-        command = [sys.executable, "-m", "paxospp.testing.cluster.child", str(os.getpid()), "serve", "--name", name]
+        command = [sys.executable, "-m", "paxospp.testing.cluster.node_main", str(os.getpid()), "serve", "--name", name]
         command += ["--cluster", cluster, "--listen", plan.addresses[name], "--machine", machine]
         command += ["--storage", str(plan.storage_of(name)), "--config", str(config), "--allow-volatile"]
         for plugin in plan.plugins:
