@@ -174,17 +174,17 @@ def passes(world: SimulatedWorld, until: Callable[[], bool]) -> None:
 
 
 def snapshot_of(host: SimulatedHost) -> bytes:
-    assert host.parts is not None
-    return b"".join(host.parts.executor.encode_snapshot())
+    assert host.runtime is not None
+    return b"".join(host.runtime.executor.encode_snapshot())
 
 
 def offer(host: SimulatedHost, source: SimulatedHost, slot: Slot, data: bytes) -> None:
     """Let ``host`` need a snapshot, and let this one come from ``source`` in one chunk."""
-    parts = host.parts
-    assert parts is not None
-    parts.snapshots.on_needed(source.name)
+    runtime = host.runtime
+    assert runtime is not None
+    runtime.snapshots.on_needed(source.name)
     chunk = SnapshotChunk(slot=slot, id="other", offset=0, data=data, last=True, ballot=source.record.promised)
-    parts.snapshots.on_message(source.sender, chunk)
+    runtime.snapshots.on_message(source.sender, chunk)
 
 
 def test_a_snapshot_of_another_cluster_is_not_installed() -> None:
@@ -193,45 +193,45 @@ def test_a_snapshot_of_another_cluster_is_not_installed() -> None:
     source = next(host for host in world.hosts if host is not follower)
     passes(other, lambda: bool(other.leaders))
     stranger = other.leaders[0]
-    assert stranger.parts is not None
-    applied = stranger.parts.executor.applied
-    follower_parts = follower.parts
-    assert follower_parts is not None
-    assert follower_parts.replica.delivered < applied, "it would be useful if it were of this cluster"
+    assert stranger.runtime is not None
+    applied = stranger.runtime.executor.applied
+    follower_runtime = follower.runtime
+    assert follower_runtime is not None
+    assert follower_runtime.replica.delivered < applied, "it would be useful if it were of this cluster"
 
     offer(follower, source, applied, snapshot_of(stranger))
     marker = "snapshots: one of another cluster is refused"
     passes(world, lambda: world.reach.hits[marker] > 0)
-    assert follower_parts.executor.applied < applied
+    assert follower_runtime.executor.applied < applied
 
 
 def test_a_snapshot_that_is_whole_when_the_log_has_caught_up_is_dropped() -> None:
     """A log that catches up drops a snapshot at once, unless its last chunk is just being staged."""
     world = founded(1, slots=3)
     follower, source = cut_off(world, 2)
-    assert follower.parts is not None
-    assert source.parts is not None
-    replica, executor = follower.parts.replica, source.parts.executor
+    assert follower.runtime is not None
+    assert source.runtime is not None
+    replica, executor = follower.runtime.replica, source.runtime.executor
     slot = executor.applied
 
     offer(follower, source, slot, snapshot_of(source))
-    entries = tuple(source.parts.replica.held(Slot(replica.delivered + 1), Slot(slot + 1), 1 << 20))
+    entries = tuple(source.runtime.replica.held(Slot(replica.delivered + 1), Slot(slot + 1), 1 << 20))
     # Delivered past the node, which would drop the snapshot at once.
     decided = Decided(entries=entries, decided=slot, first=Slot(1))
     replica.on_message(source.sender, decided, replica.protocol.tick_due_at)
     assert replica.delivered == slot
     marker = "snapshots: the log has caught up with one that is whole"
     passes(world, lambda: world.reach.hits[marker] > 0)
-    assert not follower.parts.snapshots.is_fetching
+    assert not follower.runtime.snapshots.is_fetching
 
 
 def test_what_waits_to_be_applied_when_a_snapshot_brings_it_is_not_applied_again() -> None:
     world = founded(1, slots=3, pacing=Pacing(apply_slice_s=0.0))
     follower, source = cut_off(world, 40)
-    assert follower.parts is not None
-    assert source.parts is not None
-    slot, delivered = source.parts.executor.applied, follower.parts.replica.delivered
-    entries = tuple(source.parts.replica.held(Slot(delivered + 1), slot, 1 << 20))
+    assert follower.runtime is not None
+    assert source.runtime is not None
+    slot, delivered = source.runtime.executor.applied, follower.runtime.replica.delivered
+    entries = tuple(source.runtime.replica.held(Slot(delivered + 1), slot, 1 << 20))
     assert entries
     assert entries[-1].slot < slot, "the snapshot covers later slots"
 

@@ -22,9 +22,9 @@ N1, N2 = NodeId("n1"), NodeId("n2")
 LOW, HIGH = Ballot(2, N1, 1), Ballot(3, N2, 1)
 
 
-def a_host(name: NodeId = N1, **parts: Any) -> Any:
+def a_host(name: NodeId = N1, **runtime: Any) -> Any:
     sender = SimpleNamespace(incarnation=1)
-    return SimpleNamespace(name=name, sender=sender, parts=SimpleNamespace(**parts), disk=SimulatedDisk())
+    return SimpleNamespace(name=name, sender=sender, runtime=SimpleNamespace(**runtime), disk=SimulatedDisk())
 
 
 def a_voucher(name: NodeId = N1, *faulty: range) -> Any:

@@ -103,8 +103,8 @@ def _world_of(run: SimulationRun, scope: ExplorationScope) -> tuple[Explorer, Wo
         disk = _disk_of(host, run)
         facts.extend(_facts_of(host, run))
         replica = None
-        if host.parts is not None and not host.disk.pending and host.parts.replica.membership is not None:
-            candidate = host.parts.replica
+        if host.runtime is not None and not host.disk.pending and host.runtime.replica.membership is not None:
+            candidate = host.runtime.replica
             if not candidate.protocol.writes.out and not candidate.protocol.learning.is_loading:
                 replica = candidate
                 facts.extend(_answers_to(candidate))

@@ -167,7 +167,7 @@ class SimulationRun:
         image = host.disk.image
         if image.decided < self.world.invariants.chosen.up_to:
             return True
-        if host.parts is not None and host.parts.executor.applied >= image.decided:
+        if host.runtime is not None and host.runtime.executor.applied >= image.decided:
             return False
         state_is_lost = image.snapshot_is_damaged and image.first > 1
         return state_is_lost or any(slot <= image.decided for slot in image.faulty)
@@ -184,9 +184,9 @@ class SimulationRun:
 
     def _rested_at(self, host: SimulatedHost) -> float:
         """Return when a node that pauses after a failed snapshot goes on with snapshots."""
-        if host.parts is None or host.loop is None:
+        if host.runtime is None or host.loop is None:
             return 0.0
-        return host.loop.world_time(host.parts.snapshots.rests_until)
+        return host.loop.world_time(host.runtime.snapshots.rests_until)
 
     def _carrying_s(self) -> float:
         """Return the time to carry the largest snapshot to a peer, one chunk at a time."""
@@ -305,14 +305,14 @@ class SimulationRun:
         if not all(watcher.has_been_told(top) for watcher in self.watchers):
             return False
         return all(
-            host.parts is not None and host.parts.executor.applied == top == host.parts.replica.decided
+            host.runtime is not None and host.runtime.executor.applied == top == host.runtime.replica.decided
             for host in hosts
         )
 
     def _why_not_quiet(self, hosts: Iterable[SimulatedHost]) -> str:
         where = {
-            host.name: (host.parts.executor.applied, host.parts.replica.decided, host.parts.replica.first)
-            if host.parts is not None
+            host.name: (host.runtime.executor.applied, host.runtime.replica.decided, host.runtime.replica.first)
+            if host.runtime is not None
             else host.cause
             for host in hosts
         }
@@ -327,10 +327,10 @@ class SimulationRun:
         """Check 14 for the states themselves, not only for results."""
         states = {}
         for host in hosts:
-            if host.parts is None or host.parts.executor.applied < len(self.world.applied_log.entries):
+            if host.runtime is None or host.runtime.executor.applied < len(self.world.applied_log.entries):
                 self.world.coverage["excused: a node has lost its state"] += 1
                 continue
-            states[host.name] = b"".join(host.parts.executor.machine.snapshot())
+            states[host.name] = b"".join(host.runtime.executor.machine.snapshot())
         states["alone in its order"] = b"".join(self.world.applied_log.reference.machine.snapshot())  # type: ignore[index]
         if len(set(states.values())) > 1:
             raise RuleBroken("divergence", f"the states differ: {states}"[:2000])

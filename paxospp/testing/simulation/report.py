@@ -100,8 +100,9 @@ class Report:
 
     def __str__(self) -> str:
         calls = ", ".join(f"{count} {how}" for how, count in self.calls.most_common())
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         return (
-            f"{self.seeds} seeds passed: {self.events} events, {self.events_per_s:,.0f}/s per core with every check; "
+            f"{seeds} passed: {self.events} events, {self.events_per_s:,.0f}/s per core with every check; "
             f"calls: {calls or 'none'}"
         )
 

@@ -65,7 +65,7 @@ class Clients(ClientContext):
     def _burst(self) -> None:
         """Make many calls at once on one node (K3); calls that it has no room for are refused and never applied."""
         host = self.harm.choice(self.world.hosts)
-        if host.parts is None or host.asleep:
+        if host.runtime is None or host.asleep:
             return
         self.call_at_once(host, self.harm.randint(20, 200))
         self.world.coverage["many calls came at once"] += 1
@@ -73,7 +73,7 @@ class Clients(ClientContext):
     def call_at_once(self, host: SimulatedHost, count: int, *, writes: bool = False) -> None:
         """Make ``count`` calls on ``host`` now, each by a client of its own, as long as the node runs."""
         for _ in range(count):
-            if host.parts is None or host.asleep:
+            if host.runtime is None or host.asleep:
                 break
             drawn = self.calls.next()
             while writes and drawn.is_read:
@@ -83,7 +83,7 @@ class Clients(ClientContext):
 
     def set_lease(self, host: SimulatedHost, duration_us: int) -> None:
         """Set the length of leases by a call on ``host``; 0: no leases."""
-        if host.parts is not None and not host.asleep:
+        if host.runtime is not None and not host.asleep:
             self._call_once(host, self.calls.set_lease(duration_us))
 
     def _call_once(self, host: SimulatedHost, drawn: Drawn) -> None:
@@ -96,7 +96,7 @@ class Clients(ClientContext):
     def _be_hostile(self) -> None:
         """Make a call that is too large or makes no sense (K4); it is refused before it is proposed."""
         host = self.harm.choice(self.world.hosts)
-        if host.parts is None or host.asleep:
+        if host.runtime is None or host.asleep:
             return
         harm = self.harm
         large = bytes([3]) + b"add" + harm.randbytes(self.world.plan.config.value_bytes_max)
@@ -107,17 +107,17 @@ class Clients(ClientContext):
         self.world.coverage["a call made no sense"] += 1
 
     def _call_badly(self, host: SimulatedHost, payload: bytes) -> None:
-        parts = host.parts
-        assert parts is not None
+        runtime = host.runtime
+        assert runtime is not None
         if self.harm.random() < 0.5:
             with suppress(RejectedError, OverloadedError):
-                parts.local.execute(payload, 1.0)
+                runtime.local.execute(payload, 1.0)
                 raise RuleBroken("K4", f"{host.name} took {payload[:40]!r} for a command")
             return
         # A peer forwards it, and does not check it first.
         runs = (payload, encode_run(Run(0, self.harm.randbytes(16), 1, 0, [payload])))
         sender = self.harm.choice(self.world.hosts).sender
-        parts.receive(sender, (ForwardRuns(runs=runs),))
+        runtime.receive(sender, (ForwardRuns(runs=runs),))
 
     def end(self) -> None:
         """Make no new calls."""

@@ -38,9 +38,9 @@ class EmbeddedClient:
     def _step(self, _: object) -> None:
         if self.operation is not None or not self.clients.on:
             return
-        if self.home.parts is None or self.clients.random.random() < 0.05:
+        if self.home.runtime is None or self.clients.random.random() < 0.05:
             self.home = self.clients.random.choice(self.world.hosts)
-        if self.home.parts is None:
+        if self.home.runtime is None:
             self.rest()
             return
         self.world.clock.trace(self.home.index * 256 + 5)
@@ -56,13 +56,13 @@ class EmbeddedClient:
         self.home.take(self.life, self._call, (self.operation, drawn.consistency, timeout_s))
 
     def _call(self, operation: TrackedCall, consistency: Consistency, timeout_s: float) -> None:
-        parts = self.home.parts
-        assert parts is not None
+        runtime = self.home.runtime
+        assert runtime is not None
         try:
             if operation.is_read:
-                future = parts.queries.ask(operation.payload, timeout_s, consistency)
+                future = runtime.queries.ask(operation.payload, timeout_s, consistency)
             else:
-                future = parts.local.execute(operation.payload, timeout_s)
+                future = runtime.local.execute(operation.payload, timeout_s)
                 self.world.history.operations[future] = operation
         except (OverloadedError, UnavailableError, RejectedError) as error:
             self._end(operation, "not sent")
@@ -81,8 +81,8 @@ class EmbeddedClient:
                 outcome = "answered"
                 if not operation.answered and operation is self.operation:
                     raise RuleBroken("12", f"{operation.client} has an answer that no node gave")
-                parts = self.home.parts
-                if parts is not None and operation.index > parts.executor.applied:
+                runtime = self.home.runtime
+                if runtime is not None and operation.index > runtime.executor.applied:
                     raise RuleBroken(
                         "12", f"{self.home.name} answers from slot {operation.index}, not yet applied there"
                     )
@@ -120,7 +120,7 @@ class Probe(EmbeddedClient):
         self._try()
 
     def _try(self, _: object = None) -> None:
-        if self.home.parts is None:
+        if self.home.runtime is None:
             self.world.clock.after(0.05, self._try)
             return
         self.call(self.clients.calls.next(), timeout_s=30.0)

@@ -56,17 +56,17 @@ class VirtualStream(ClientConnection):
     def _at_node(self, call: Callable[[], None]) -> None:
         if self.closed:
             return
-        if self.host.loop is not self.life or self.host.parts is None:
+        if self.host.loop is not self.life or self.host.runtime is None:
             self._clock.after(self.delay_s, lambda _: self._client.on_broken(self))
             return
         self._clock.trace(self.host.index * 256 + 7)
         self.host.take(self.life, call, ())
 
     def _greet(self) -> None:
-        parts = self.host.parts
-        assert parts is not None
-        parts.remote.on_connect(self)
-        self.answer(wire.CallResponse(greeting=parts.remote.greeting()))
+        runtime = self.host.runtime
+        assert runtime is not None
+        runtime.remote.on_connect(self)
+        self.answer(wire.CallResponse(greeting=runtime.remote.greeting()))
 
     def send(self, request: wire.CallRequest) -> None:
         """Send ``request`` to the node, in order."""
@@ -78,13 +78,13 @@ class VirtualStream(ClientConnection):
 
     def _hand_over_all(self, _: object = None) -> None:
         """Handle requests as a server reads them: the next one waits while the node delays the current one."""
-        parts = self.host.parts
+        runtime = self.host.runtime
         requests = self._requests
-        while requests and not self._held_up and parts is not None and not self.closed:
+        while requests and not self._held_up and runtime is not None and not self.closed:
             request = requests.popleft()
             try:
                 with self._client.reading(self, request):
-                    waiting = self._hand_over(request, parts.remote)
+                    waiting = self._hand_over(request, runtime.remote)
             except (MalformedRequestError, CorruptedError):
                 self.close()
                 self._clock.after(self.delay_s, lambda _: self._client.on_broken(self))
@@ -113,9 +113,9 @@ class VirtualStream(ClientConnection):
         """Close the stream; the node is told, if it lives."""
         if not self.closed:
             self.closed = True
-            parts = self.host.parts
-            if parts is not None and self.host.loop is self.life:
-                parts.remote.on_disconnect(self)
+            runtime = self.host.runtime
+            if runtime is not None and self.host.loop is self.life:
+                runtime.remote.on_disconnect(self)
 
 
 class RemoteClient:
@@ -229,7 +229,7 @@ class RemoteClient:
             self._stream.close()
         host = to or self._random.choice(self.world.hosts)
         self._stream, self._is_greeted = None, False
-        if host.loop is not None and host.parts is not None:
+        if host.loop is not None and host.runtime is not None:
             self._stream = VirtualStream(self, host)
             self._stream.open()
 
@@ -311,7 +311,7 @@ class RemoteClient:
     def _come_again(self, run: bytes) -> None:
         """Let an old copy of a run arrive at any node."""
         host = self._random.choice(self.world.hosts)
-        if host.parts is not None and self.clients.on:
+        if host.runtime is not None and self.clients.on:
             stream = VirtualStream(self, host)
             stream.open()
             stream.send(wire.CallRequest(run=run))

@@ -65,7 +65,7 @@ class Watcher:
 
     def _attend(self, _: object) -> None:
         if self._watch is None:
-            up = [host for host in self._world.hosts if host.parts is not None]
+            up = [host for host in self._world.hosts if host.runtime is not None]
             if up:
                 self._start(self._random.choice(up))
         elif self._random.random() < 0.05:
@@ -73,12 +73,12 @@ class Watcher:
         self.begin()
 
     def _start(self, host: SimulatedHost) -> None:
-        parts = host.parts
-        assert parts is not None
+        runtime = host.runtime
+        assert runtime is not None
         start: int | None = self.next
         if start is None and self._random.random() < 0.7:
-            start = self._random.randint(0, parts.executor.applied + 1)
-        watch = self._watch = parts.watches.begin(start)
+            start = self._random.randint(0, runtime.executor.applied + 1)
+        watch = self._watch = runtime.watches.begin(start)
         self._host, self.next = host, watch.next
         host.take(host.loop, self._read, (host, watch))
 

@@ -43,7 +43,7 @@ class Adversary:
     @property
     def up(self) -> list[SimulatedHost]:
         """Return the nodes that run."""
-        return [host for host in self.world.hosts if host.parts is not None and not host.asleep]
+        return [host for host in self.world.hosts if host.runtime is not None and not host.asleep]
 
     def starve(self) -> None:
         """Choose the node to starve from now on; none, in a third of all cases."""
@@ -76,13 +76,13 @@ class Adversary:
 
     def campaign(self, host: SimulatedHost) -> None:
         """Make ``host`` campaign at once, if it runs."""
-        if self.injector.is_on and host.parts is not None and host.loop is not None and not host.asleep:
+        if self.injector.is_on and host.runtime is not None and host.loop is not None and not host.asleep:
             self.world.coverage["a node was made to campaign"] += 1
             host.take(host.loop, host.usurp, ())
 
     def campaign_unless_leading(self, host: SimulatedHost) -> None:
         """Make ``host`` campaign at once, if it runs and does not lead."""
-        if host.parts is not None and not host.parts.replica.leading:
+        if host.runtime is not None and not host.runtime.replica.leading:
             self.campaign(host)
 
     def call(self, host: SimulatedHost, count: int) -> None:
@@ -93,8 +93,8 @@ class Adversary:
     def take_snapshots(self, hosts: Iterable[SimulatedHost]) -> None:
         """Make these nodes take a snapshot each, behind which they trim their logs."""
         for host in hosts:
-            if host.parts is not None and host.loop is not None and not host.asleep:
-                host.take(host.loop, host.parts.snapshots.take, ())
+            if host.runtime is not None and host.loop is not None and not host.asleep:
+                host.take(host.loop, host.runtime.snapshots.take, ())
 
     def after(self, delay_s: float, step: Callable[[], object]) -> None:
         """Call ``step`` after this time, if faults are still injected by then."""

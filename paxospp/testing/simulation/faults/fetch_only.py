@@ -81,7 +81,7 @@ class FetchOnlyRounds:
                 path.rules = rules
 
     def _campaign(self, host: SimulatedHost) -> None:
-        if not self._injector.is_on or host.parts is None or host.loop is None or host.asleep:
+        if not self._injector.is_on or host.runtime is None or host.loop is None or host.asleep:
             return
-        if not host.parts.replica.leading:
+        if not host.runtime.replica.leading:
             host.take(host.loop, host.usurp, ())

@@ -114,7 +114,7 @@ class LeaderFaults:
         chance, random = self._faults.usurp, self._usurpers
         if not chance or random.random() >= chance:
             return
-        left = [host for host in self._world.hosts if host not in gone and host.parts is not None and not host.asleep]
+        left = [host for host in self._world.hosts if host not in gone and host.runtime is not None and not host.asleep]
         if left:
             usurper = min(left, key=lambda host: host.decided) if random.random() < 0.7 else random.choice(left)
             assert usurper.loop is not None
@@ -127,7 +127,7 @@ class LeaderFaults:
         faults, random, clock = self._faults, self._founders, self._world.clock
         if not self._injector.is_on or self._world.invariants.chosen.membership is not None:
             return
-        others = [other for other in self._injector.wipeable if other is not host and other.parts is not None]
+        others = [other for other in self._injector.wipeable if other is not host and other.runtime is not None]
         if faults.tail_rot and host.may_be_damaged and random.random() < faults.tail_rot:
             self._cut_off(host)
             clock.after(0.0, self._lose_founding, (host, host.loop, clock.now + _FOUNDING_S))
@@ -142,7 +142,7 @@ class LeaderFaults:
         world.network.cut(())
         if not self._injector.is_on or world.invariants.chosen.membership is not None:
             return
-        up = [host for host in world.hosts if host.parts is not None and not host.asleep]
+        up = [host for host in world.hosts if host.runtime is not None and not host.asleep]
         wipeable = [host for host in self._injector.wipeable if host in up]
         if len(world.hosts) > 2 and len(up) > 1 and wipeable and random.random() < self._faults.founder_wipe:
             host = random.choice(wipeable)

@@ -116,12 +116,12 @@ class LinkFaults:
     def forge(self, random: Random) -> None:
         """Let a frame arrive that no node of the cluster sent (N9)."""
         network = self._world.network
-        paths = [path for path in network.paths if path.target.parts is not None and path.source.sender.cluster_id]
+        paths = [path for path in network.paths if path.target.runtime is not None and path.source.sender.cluster_id]
         paths = [path for path in paths if path.target.sender.cluster_id]
         if not paths:
             return
         path = random.choice(paths)
-        parts = path.target.parts
-        assert parts is not None
+        runtime = path.target.runtime
+        assert runtime is not None
         network.deliver(path, network.mangler.forged(path.source.sender, path.target.name))
         self._world.coverage["a forged frame arrived"] += 1

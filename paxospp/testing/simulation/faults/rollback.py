@@ -27,7 +27,7 @@ def roll_back(world: SimulatedWorld, begin_calls: Callable[[], None]) -> None:
     begin_calls()
     clock = world.clock
     clock.run_until(clock.now + _WORK_S * random.random())
-    followers = [host for host in world.hosts if host.parts is not None and not host.parts.replica.leading]
+    followers = [host for host in world.hosts if host.runtime is not None and not host.runtime.replica.leading]
     host = random.choice(followers)
     image = host.disk.image.copy()
     before = host.disk.image.boot_record
@@ -47,8 +47,8 @@ def roll_back(world: SimulatedWorld, begin_calls: Callable[[], None]) -> None:
     if not any(
         reason.startswith(("rolled back", "a clone"))
         for other in world.hosts
-        if other.parts is not None
-        for reason in other.parts.replica.dropped
+        if other.runtime is not None
+        for reason in other.runtime.replica.dropped
     ):
         raise RuleBroken("D13", f"{host.name} came back with an older disk and no peer noticed")
     world.coverage[NOTICED] += 1

@@ -100,7 +100,7 @@ class ScriptedFaults:
     def _lose_and_lead(self, candidate: SimulatedHost, leader: SimulatedHost, damaged: Slot) -> None:
         """Lose the end of the log of ``candidate``, and let it lead; the promise of the former leader comes late."""
         adversary = self._adversary
-        if candidate.parts is None:
+        if candidate.runtime is None:
             return
         candidate.crash()
         candidate.disk.image.lose_end(damaged)

@@ -139,16 +139,16 @@ class AnswerMemory:
 
     def after_event(self, host: ObservedHost) -> None:
         """Check the memory of ``host`` after an event in which its damage changed."""
-        assert host.parts is not None
-        faulty = host.parts.replica.protocol.log.faulty
+        assert host.runtime is not None
+        faulty = host.runtime.replica.protocol.log.faulty
         if faulty != self._faulty.get(host.name):
             self._faulty[host.name] = list(faulty)
             self._check_remembers(host)
 
     def _check_remembers(self, host: ObservedHost) -> None:
         """Check 7 in memory: the node holds each undecided slot that it said it accepted, or knows it is damaged."""
-        assert host.parts is not None
-        log = host.parts.replica.protocol.log
+        assert host.runtime is not None
+        log = host.runtime.replica.protocol.log
         for slot in self._said_by(host).accepted:
             if slot > host.record.decided and slot >= log.first and log.get(slot) is None and not log.is_faulty(slot):
                 raise RuleBroken("7", f"{host.name} has forgotten that it accepted slot {slot}")

@@ -23,10 +23,10 @@ _RUN_COMMANDS_MAX = 1024
 
 def check_memory(host: ObservedHost, longest_value: int) -> None:
     """Check what a running node holds in memory."""
-    parts = host.parts
-    assert parts is not None
+    runtime = host.runtime
+    assert runtime is not None
     config = host.world.plan.config_of(host.index)
-    protocol, inbox, local = parts.replica.protocol, parts.inbox, parts.local
+    protocol, inbox, local = runtime.replica.protocol, runtime.inbox, runtime.local
     role = protocol.role
     if type(role) is Leading and len(role.proposals) > role.alpha:
         _too_many(host, "slots in flight", len(role.proposals), role.alpha)
@@ -40,13 +40,13 @@ def check_memory(host: ObservedHost, longest_value: int) -> None:
         _too_many(host, "waiting commands", inbox.waiting_commands, config.inbox_calls_max)
     if local.open_calls > config.inbox_calls_max:
         _too_many(host, "waiting calls", local.open_calls, config.inbox_calls_max)
-    counted, held = parts.queries.counted, parts.queries.held
+    counted, held = runtime.queries.counted, runtime.queries.held
     if counted > OPEN_MAX:
         _too_many(host, "waiting queries", counted, OPEN_MAX)
     if counted != held:
         raise RuleBroken("18", f"{host.name} counts {counted} open queries and holds {held}")
-    if parts.executor.sessions_known > SESSIONS_MAX:
-        _too_many(host, "sessions", parts.executor.sessions_known, SESSIONS_MAX)
+    if runtime.executor.sessions_known > SESSIONS_MAX:
+        _too_many(host, "sessions", runtime.executor.sessions_known, SESSIONS_MAX)
 
 
 def _check_writes(host: ObservedHost, protocol: Protocol, config: NodeConfig, longest_value: int) -> None:
@@ -69,8 +69,8 @@ def _check_writes(host: ObservedHost, protocol: Protocol, config: NodeConfig, lo
 
 def check_log(host: ObservedHost, snapshot: Slot, first: Slot) -> None:
     """Check how much log ``host`` keeps, from ``first`` on, when it makes the snapshot of slot ``snapshot`` current."""
-    parts = host.parts
-    if parts is None or parts.snapshots.kept_from is not None:
+    runtime = host.runtime
+    if runtime is None or runtime.snapshots.kept_from is not None:
         return  # a peer that fetches a snapshot still needs some slots
     kept = host.world.plan.config_of(host.index).kept_log_slots_max
     if snapshot - first > kept * (1 + 1 / 32) + 2:

@@ -158,9 +158,9 @@ class Invariants:
             self.coverage["a gap was filled with a no-op"] += 1
 
     def _on_decided(self, host: ObservedHost, decided: Decided) -> None:
-        assert host.parts is not None
+        assert host.runtime is not None
         for entry in decided.entries:
-            if entry.slot > host.parts.replica.decided:
+            if entry.slot > host.runtime.replica.decided:
                 raise RuleBroken("9", f"{host.name} sends slot {entry.slot} as decided and does not know it decided")
             if self.chosen.values.get(entry.slot) != (entry.kind, entry.value):
                 raise RuleBroken(
@@ -194,10 +194,10 @@ class Invariants:
 
     def _on_round(self, host: ObservedHost, round: int) -> None:
         """Check ``host`` once for each round of heartbeats that it begins."""
-        assert host.parts is not None
+        assert host.runtime is not None
         self.read_rules.on_round(host, round)
         self.step_rules.on_round(host, round)
-        leading = host.parts.replica.protocol.leading
+        leading = host.runtime.replica.protocol.leading
         if leading is not None:
             self.leader_rules.check_has_room(host, leading)
             self.step_rules.check_room(host, leading)
@@ -228,9 +228,9 @@ class Invariants:
         that was
         and the messages of that event leave within the event.
         """
-        if host.parts is None:
+        if host.runtime is None:
             return False
-        return host.parts.replica.membership is None or host.record.decided < FOUNDING_SLOT
+        return host.runtime.replica.membership is None or host.record.decided < FOUNDING_SLOT
 
     def forgive(self, host: ObservedHost) -> None:
         """Forget all that was sent from the disk of ``host``: an older image was put in its place."""
@@ -299,9 +299,9 @@ class Invariants:
     # Nodes, after each of their events.
 
     def after_event(self, host: ObservedHost) -> None:
-        parts = host.parts
-        assert parts is not None
-        protocol = parts.replica.protocol
+        runtime = host.runtime
+        assert runtime is not None
+        protocol = runtime.replica.protocol
         promised = protocol.acceptor.promised
         if promised is not host.record.promised:
             if host.record.promised is not None and (promised is None or promised < host.record.promised):
@@ -321,5 +321,5 @@ class Invariants:
         if not protocol.learning.is_loading:
             self.log_rules.after_event(host, self.chosen.membership)
             self.answer_memory.after_event(host)
-        if parts.executor.applied > decided:
-            raise RuleBroken("9", f"{host.name} has applied {parts.executor.applied} and knows {decided} decided")
+        if runtime.executor.applied > decided:
+            raise RuleBroken("9", f"{host.name} has applied {runtime.executor.applied} and knows {decided} decided")

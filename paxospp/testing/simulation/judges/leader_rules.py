@@ -59,18 +59,18 @@ class LeaderRules:
         self._chosen = chosen
         self._coverage = coverage
         self._reports: dict[Ballot, dict[NodeId, list[_Report]]] = {}
-        self._parts: dict[tuple[Ballot, NodeId], dict[Slot, Ballot]] = {}
+        self._runtime: dict[tuple[Ballot, NodeId], dict[Slot, Ballot]] = {}
 
     def on_promise(self, host: ObservedHost, promise: Promise) -> None:
         """Note one part of a promise of ``host``; the parts of one answer are sent together."""
         key = (promise.ballot, host.name)
-        accepted = self._parts.setdefault(key, {})
+        accepted = self._runtime.setdefault(key, {})
         if promise.part == 0:
             accepted.clear()
         accepted.update((entry.slot, entry.ballot) for entry in promise.entries)
         if promise.part == promise.parts - 1:
             life = (host.name, host.sender.incarnation)
-            report = _Report(life, promise.decided, promise.first, promise.faulty, self._parts.pop(key))
+            report = _Report(life, promise.decided, promise.first, promise.faulty, self._runtime.pop(key))
             self._reports.setdefault(promise.ballot, {}).setdefault(host.name, []).append(report)
 
     def on_own_promise(self, host: ObservedHost, ballot: Ballot, report: PromiseReport) -> None:
@@ -100,10 +100,10 @@ class LeaderRules:
 
     def _check_complete(self, host: ObservedHost, leading: Leading) -> None:
         """Check 8: the leader has found every chosen slot, or waits for clean answers there."""
-        assert host.parts is not None
+        assert host.runtime is not None
         chosen, coverage = self._chosen, self._coverage
-        decided_above = host.parts.replica.protocol.learning.learner.decided_above
-        voters = host.parts.replica.protocol.cluster.voters
+        decided_above = host.runtime.replica.protocol.learning.learner.decided_above
+        voters = host.runtime.replica.protocol.cluster.voters
         top = max(max(chosen.values, default=Slot(0)), leading.recovered_up_to)
         for number in range(host.record.decided + 1, top + 1):
             slot = Slot(number)
@@ -140,8 +140,8 @@ class LeaderRules:
 
         The alpha in the value bounds what the founder proposes from now on (rule 7).
         """
-        assert host.parts is not None
-        leading = host.parts.replica.protocol.leading
+        assert host.runtime is not None
+        leading = host.runtime.replica.protocol.leading
         if leading is None or leading.ballot != accept.ballot:
             return
         reports = leading.promises.reports.values()
@@ -156,8 +156,8 @@ class LeaderRules:
 
     def on_proposal(self, host: ObservedHost, accept: Accept) -> None:
         """Check the first proposal of ``host`` in a slot: some quorum of the promises calls for that value."""
-        assert host.parts is not None
-        protocol, slot = host.parts.replica.protocol, accept.slot
+        assert host.runtime is not None
+        protocol, slot = host.runtime.replica.protocol, accept.slot
         said = self._reports.get(accept.ballot, {})
         clean = {name for name, reports in said.items() if any(it.is_clean(slot) for it in self._counted(reports))}
         if not protocol.log.is_faulty(slot):
@@ -199,11 +199,11 @@ class LeaderRules:
 
     def check_has_room(self, host: ObservedHost, leading: Leading) -> None:
         """Check that a leader has room to propose, unless recovery, damage or the window hinders it."""
-        assert host.parts is not None
-        decided, voters = host.parts.replica.decided, host.parts.replica.protocol.cluster.voters
+        assert host.runtime is not None
+        decided, voters = host.runtime.replica.decided, host.runtime.replica.protocol.cluster.voters
         hindered = (
             self._chosen.membership is None
-            or host.parts.replica.membership is None
+            or host.runtime.replica.membership is None
             or decided < leading.recovered_up_to
             or leading.next_slot > decided + leading.alpha
             or leading.window_is_full
@@ -214,8 +214,8 @@ class LeaderRules:
 
     def on_counted(self, host: ObservedHost, ballot: Ballot, slot: Slot, node: NodeId) -> None:
         """Check that ``node``, which ``host`` counts for ``slot``, accepted there under ``ballot``, the host's own."""
-        assert host.parts is not None
-        leading = host.parts.replica.protocol.leading
+        assert host.runtime is not None
+        leading = host.runtime.replica.protocol.leading
         if leading is None or leading.ballot != ballot:
             raise RuleBroken(
                 "B6", f"{host.name} counts an acceptance of {node} in slot {slot} under {ballot}, not its own ballot"

@@ -71,9 +71,9 @@ class LeaseRules:
     def on_leading(self, host: ObservedHost, leading: Leading) -> None:
         """Check the leases of all nodes when ``host`` takes the lead."""
         for other in host.world.hosts:
-            if other.parts is None:
+            if other.runtime is None:
                 continue
-            protocol, cluster = other.parts.replica.protocol, other.parts.replica.protocol.cluster
+            protocol, cluster = other.runtime.replica.protocol, other.runtime.replica.protocol.cluster
             if other is host:
                 if protocol.lease._granted:
                     raise RuleBroken(

@@ -41,9 +41,9 @@ class LogRules:
 
     def on_decided(self, host: ObservedHost, to: NodeId, decided: Decided) -> None:
         """Check the answer of ``host``: an answer without entries has to say why."""
-        if decided.entries or host.parts is None:
+        if decided.entries or host.runtime is None:
             return
-        delivered = host.parts.replica.delivered
+        delivered = host.runtime.replica.delivered
         asked = self._asked.get((to, host.name), ())
         if asked and all(decided.first <= start <= delivered for start in asked):
             raise RuleBroken(
@@ -62,8 +62,8 @@ class LogRules:
 
     def after_event(self, host: ObservedHost, founded: Membership | None) -> None:
         """Check the log of ``host`` after an event, unless it still reads from its disk."""
-        assert host.parts is not None
-        protocol = host.parts.replica.protocol
+        assert host.runtime is not None
+        protocol = host.runtime.replica.protocol
         ballot = self._installed.pop(host.name, None)
         promised = protocol.acceptor.promised
         if ballot is not None and (promised is None or promised < ballot):
@@ -84,8 +84,8 @@ class LogRules:
 
     @staticmethod
     def _check_damage(host: ObservedHost) -> None:
-        assert host.parts is not None
-        protocol = host.parts.replica.protocol
+        assert host.runtime is not None
+        protocol = host.runtime.replica.protocol
         for slots in protocol.log.faulty:
             held = next((slot for slot in protocol.log.held if slot in slots), None)
             if held is not None:
@@ -93,16 +93,16 @@ class LogRules:
 
     @staticmethod
     def _check_end(host: ObservedHost) -> None:
-        assert host.parts is not None
-        protocol = host.parts.replica.protocol
+        assert host.runtime is not None
+        protocol = host.runtime.replica.protocol
         is_known = not host.disk.image.lost_since_load and not protocol.writes.out
         if is_known and not any(slots.stop == sys.maxsize for slots in protocol.log.faulty):
             raise RuleBroken("rule 5", f"{host.name} took its damage to end in memory, and did not write that down")
 
     @staticmethod
     def _check_covered(host: ObservedHost) -> None:
-        assert host.parts is not None
-        protocol = host.parts.replica.protocol
+        assert host.runtime is not None
+        protocol = host.runtime.replica.protocol
         covered = protocol.learning.covered
         if any(slots.start <= covered for slots in protocol.log.faulty):
             raise RuleBroken("rule 5", f"{host.name} keeps damage that its snapshot of slot {covered} covers")

@@ -46,7 +46,7 @@ class ObservedHost(Protocol):
     def disk(self) -> SimulatedDisk: ...
 
     @property
-    def parts(self) -> Runtime | None:
+    def runtime(self) -> Runtime | None:
         """The running node; None while it is down or loading."""
 
     @property

@@ -62,8 +62,8 @@ class ReadRules:
 
     def on_round(self, host: ObservedHost, round: int) -> None:
         """Check the answers that ``host`` keeps, when it begins a round of heartbeats or repeats one."""
-        assert host.parts is not None
-        for peer, answered in host.parts.replica.protocol.heartbeats.rounds.answers.items():
+        assert host.runtime is not None
+        for peer, answered in host.runtime.replica.protocol.heartbeats.rounds.answers.items():
             if answered.answer.round > round:
                 raise RuleBroken(
                     "B32",
@@ -95,11 +95,11 @@ class ReadRules:
         self, host: ObservedHost, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool
     ) -> None:
         """Check a read that is confirmed: the latest copy, if by a lease, or the oldest one."""
-        assert host.parts is not None
+        assert host.runtime is not None
         if ballot is None:
             raise RuleBroken("B30", f"{host.name} confirms a read and does not lead")
         copies = self._waiting.get((host.name, asker))
-        leading = host.parts.replica.protocol.leading
+        leading = host.runtime.replica.protocol.leading
         if copies and not host.world.plan.rolls_back:  # a disk that is rolled back forgets a promise
             assert leading is not None
             assert leading.ballot == ballot

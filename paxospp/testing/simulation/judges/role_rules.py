@@ -60,15 +60,15 @@ class RoleRules:
         """Check that no node which answered the round leads with a quorum, or hears such a leader (bugs B41, B45)."""
         if host.usurps:
             return
-        assert host.parts is not None
-        protocol, voters = host.parts.replica.protocol, host.parts.replica.protocol.cluster.voters
+        assert host.runtime is not None
+        protocol, voters = host.runtime.replica.protocol, host.runtime.replica.protocol.cluster.voters
         if protocol.cluster.membership is None:
             # A holder of a founding value asks the incarnations in it; other incarnations of a member do not count.
             voters = voters_to_found(protocol.log.get(FOUNDING_SLOT), voters)
         if asked_in is None:
             raise RuleBroken("rule 5", f"{host.name} campaigns and has asked nobody")
         window_s = host.world.plan.config_of(host.index).election_timeout_s
-        asked_at = host.parts.replica.active_time - window_s
+        asked_at = host.runtime.replica.active_time - window_s
         self._step_rules.check_may_campaign(host, asked_in, asked_at)
         for peer, answer in protocol.heartbeats.rounds.since(asked_in, asked_at, voters).items():
             if answer.quorum_connected:
@@ -76,8 +76,8 @@ class RoleRules:
 
     def on_leads_on(self, host: ObservedHost, ticked_at: float) -> None:
         """Check 17 and bug B47 at a tick: a quorum and the disk have answered the leader within two windows."""
-        assert host.parts is not None
-        protocol, config = host.parts.replica.protocol, host.world.plan.config_of(host.index)
+        assert host.runtime is not None
+        protocol, config = host.runtime.replica.protocol, host.world.plan.config_of(host.index)
         leading = protocol.leading
         assert leading is not None
         if self._chosen.membership is None:

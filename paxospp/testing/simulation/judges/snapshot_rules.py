@@ -53,8 +53,8 @@ class SnapshotRules:
 
     def on_installed(self, host: ObservedHost, slot: Slot) -> None:
         """Check that ``host`` replaces its state by a peer's state of ``slot`` only if that is newer."""
-        assert host.parts is not None
-        delivered = host.parts.replica.delivered
+        assert host.runtime is not None
+        delivered = host.runtime.replica.delivered
         if slot <= delivered:
             raise RuleBroken("9", f"{host.name} installs a snapshot of slot {slot}, and has applied {delivered}")
 

@@ -86,8 +86,8 @@ class StepRules:
 
     def on_heartbeat_answer(self, host: ObservedHost, to: NodeId, answer: HeartbeatAnswer) -> None:
         """Note the answer of ``host``; check that its disk is not said to answer while a write is stuck (rule 5)."""
-        assert host.parts is not None
-        writes, clock = host.parts.replica.protocol.writes, host.parts.replica.active_time
+        assert host.runtime is not None
+        writes, clock = host.runtime.replica.protocol.writes, host.runtime.replica.active_time
         hangs = writes.oldest_age(clock) > host.world.plan.config_of(host.index).election_timeout_s
         if hangs and answer.disk_answers:
             raise RuleBroken("rule 5", f"{host.name} says that its disk answers, but a write has waited for a window")
@@ -111,10 +111,10 @@ class StepRules:
         """Check a value that ``host`` proposes, or proposes again."""
         self.on_announcement(host, accept.ballot, accept.decided_up_to)
         membership = self._chosen.membership
-        assert host.parts is not None
-        if membership is not None and accept.slot > host.parts.replica.decided + membership.alpha:
+        assert host.runtime is not None
+        if membership is not None and accept.slot > host.runtime.replica.decided + membership.alpha:
             raise RuleBroken(
-                "rule 7", f"{host.name} proposes slot {accept.slot} and knows {host.parts.replica.decided} decided"
+                "rule 7", f"{host.name} proposes slot {accept.slot} and knows {host.runtime.replica.decided} decided"
             )
 
     def on_heartbeat(self, host: ObservedHost, heartbeat: Heartbeat) -> None:
@@ -151,11 +151,11 @@ class StepRules:
             )
 
     def _check_leads_rightly(self, host: ObservedHost, ballot: Ballot) -> None:
-        assert host.parts is not None
+        assert host.runtime is not None
         met = self._met.get(host.name)
         if met is not None and met > ballot:
             raise RuleBroken("rule 1", f"{host.name} leads under {ballot} and has learned what was decided under {met}")
-        promised = host.parts.replica.protocol.acceptor.promised
+        promised = host.runtime.replica.protocol.acceptor.promised
         if promised is not None and promised > ballot:
             raise RuleBroken("rule 1", f"{host.name} leads under {ballot} and has promised {promised}")
 
@@ -197,7 +197,7 @@ class StepRules:
 
     def has_learned(self, host: ObservedHost, slot: Slot) -> bool:
         """Return whether ``host`` was told that ``slot`` is decided, or counted it."""
-        if host.parts is not None and slot <= host.parts.replica.decided:
+        if host.runtime is not None and slot <= host.runtime.replica.decided:
             return True
         return slot in self._learned.get(host.name, ())
 
@@ -227,8 +227,8 @@ class StepRules:
 
     def on_closed_damage(self, host: ObservedHost, bound: Slot, held: dict[Slot, Ballot]) -> None:
         """Check that ``host`` held nothing above ``bound``, where it no longer takes its log for damaged (rule 5)."""
-        assert host.parts is not None
-        log, decided = host.parts.replica.protocol.log, host.parts.replica.decided
+        assert host.runtime is not None
+        log, decided = host.runtime.replica.protocol.log, host.runtime.replica.decided
         for slot in held:
             if slot > max(bound, decided) and slot >= log.first and log.get(slot) is None and log.is_faulty(slot):
                 raise RuleBroken(
@@ -241,8 +241,8 @@ class StepRules:
         """Check a lease of ``peer`` that ``host`` relies on until that boot time of its own (rule 6)."""
         if granted is None:
             raise RuleBroken("B33", f"{host.name} relies on a lease that {peer.name} has not granted")
-        assert host.parts is not None
-        answer = host.parts.replica.protocol.heartbeats.rounds.answers[peer.name].answer
+        assert host.runtime is not None
+        answer = host.runtime.replica.protocol.heartbeats.rounds.answers[peer.name].answer
         began_at = self._rounds[host.name][answer.round]
         if until > began_at + answer.lease / _SECOND_US * (1 - DRIFT_BOUND) + _TICK_S:
             raise RuleBroken("B33", f"{host.name} counts a lease of {peer.name} from after round {answer.round} began")
@@ -261,9 +261,9 @@ class StepRules:
 
         Check too that each answer the host keeps was given, by the incarnation that it is kept for.
         """
-        assert host.parts is not None
+        assert host.runtime is not None
         working: set[NodeId] = set()
-        for peer, answered in host.parts.replica.protocol.heartbeats.rounds.answers.items():
+        for peer, answered in host.runtime.replica.protocol.heartbeats.rounds.answers.items():
             answer, incarnation = answered.answer, answered.incarnation
             if (incarnation, answer) not in self._beats[host.name, answer.nonce, answer.round]:
                 raise RuleBroken("B32", f"{host.name} keeps an answer of {peer} that was not given: {answer}")
@@ -274,8 +274,8 @@ class StepRules:
 
     def check_is_quorum_connected(self, host: ObservedHost, leading: Leading, ticked_at: float) -> None:
         """Check 17 at a tick: a quorum of voters with working disks has answered within two windows (rule 5)."""
-        assert host.parts is not None
-        config, protocol = host.world.plan.config_of(host.index), host.parts.replica.protocol
+        assert host.runtime is not None
+        config, protocol = host.world.plan.config_of(host.index), host.runtime.replica.protocol
         before = ticked_at - 2 * config.election_timeout_s
         if leading.since >= before or self._chosen.membership is None or protocol.cluster.membership is None:
             return
@@ -287,20 +287,20 @@ class StepRules:
 
     def check_gets_on(self, host: ObservedHost, leading: Leading, ticked_at: float) -> None:
         """Check 17: a leader that cannot decide what its promises reported steps down (rule 5)."""
-        assert host.parts is not None
+        assert host.runtime is not None
         window_s = host.world.plan.config_of(host.index).election_timeout_s
-        if host.parts.replica.decided < leading.recovered_up_to and ticked_at - leading.progressed_at > 2 * window_s:
+        if host.runtime.replica.decided < leading.recovered_up_to and ticked_at - leading.progressed_at > 2 * window_s:
             raise RuleBroken(
                 "17",
                 f"{host.name} leads, and has decided nothing of what it recovered for two windows: it is at "
-                f"{host.parts.replica.decided} of {leading.recovered_up_to}",
+                f"{host.runtime.replica.decided} of {leading.recovered_up_to}",
             )
         self._check_is_not_blocked(host, leading, ticked_at, 3 * window_s)
 
     def _check_is_not_blocked(self, host: ObservedHost, leading: Leading, ticked_at: float, bound_s: float) -> None:
         """Check that a leader steps down if it does not see the end of the log, or does not get back what it lost."""
-        assert host.parts is not None
-        protocol = host.parts.replica.protocol
+        assert host.runtime is not None
+        protocol = host.runtime.replica.protocol
         voters, lost = protocol.cluster.voters, protocol.learning.lost
         blocked_by = lost.start if lost is not None else 0 if leading.sees_the_end(voters) else leading.next_slot
         former = self._blocked.get(host.name)
@@ -315,7 +315,7 @@ class StepRules:
         The answers must be later than ``asked_at``, in active time: of two answers to one round, one may be a minute
         older.
         """
-        if self._chosen.membership is None or host.parts is None or host.parts.replica.membership is None:
+        if self._chosen.membership is None or host.runtime is None or host.runtime.replica.membership is None:
             return
         names = self.working(host, since_round=asked_in, after=asked_at)
         if host.has_vote:
@@ -325,9 +325,9 @@ class StepRules:
 
     def check_room(self, host: ObservedHost, leading: Leading) -> None:
         """Check that nothing is chosen under a lower ballot where a leader has room for values (rules 2 and 7)."""
-        assert host.parts is not None
+        assert host.runtime is not None
         start = leading.next_slot
-        room = host.parts.replica.proposable
+        room = host.runtime.replica.proposable
         # All slots above the damaged ones are clean alike, so it is enough to check the first, the next and the last.
         for number in sorted({start, start + 1, start + room - 1}):
             if start <= number < start + room and not self._leader_rules.has_clean(leading, Slot(number)):

@@ -29,7 +29,7 @@ class VouchRules:
         """Check the claim of ``host``, leading under ``ballot``, that nothing lies above ``bound``; 0: no claim."""
         if not bound:
             return
-        faulty = () if host.parts is None else host.parts.replica.protocol.log.faulty
+        faulty = () if host.runtime is None else host.runtime.replica.protocol.log.faulty
         if any(slots.stop > bound + 1 for slots in faulty):
             raise RuleBroken("rule 5", f"{host.name} vouches for {bound}, and takes its own log for damaged above that")
         if self._vouched.get(ballot) == bound:

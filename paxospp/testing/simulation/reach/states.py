@@ -20,8 +20,8 @@ LATELY_WINDOWS = 2.0
 
 
 def _protocol(host: ObservedHost) -> Protocol:
-    assert host.parts is not None, "only a node that is up reaches a marker"
-    return host.parts.replica.protocol
+    assert host.runtime is not None, "only a node that is up reaches a marker"
+    return host.runtime.replica.protocol
 
 
 def _leading(host: ObservedHost) -> bool:
@@ -70,8 +70,8 @@ def _waits_for_snapshot(host: ObservedHost) -> bool:
 
 
 def _fetching(host: ObservedHost) -> bool:
-    assert host.parts is not None
-    return host.parts.snapshots.is_fetching
+    assert host.runtime is not None
+    return host.runtime.snapshots.is_fetching
 
 
 def _damaged(host: ObservedHost) -> bool:
@@ -96,13 +96,13 @@ def _lease_held(host: ObservedHost) -> bool:
 
 
 def _writing(host: ObservedHost) -> bool:
-    assert host.parts is not None
-    return _protocol(host).writes.oldest_age(host.parts.replica.active_time) > 0
+    assert host.runtime is not None
+    return _protocol(host).writes.oldest_age(host.runtime.replica.active_time) > 0
 
 
 def _disk_hangs(host: ObservedHost) -> bool:
-    assert host.parts is not None
-    return not _protocol(host).heartbeats.disk_answers(host.parts.replica.active_time)
+    assert host.runtime is not None
+    return not _protocol(host).heartbeats.disk_answers(host.runtime.replica.active_time)
 
 
 def _without_vote(host: ObservedHost) -> bool:

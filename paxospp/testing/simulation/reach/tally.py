@@ -36,7 +36,7 @@ class RunReach:
     def reached(self, host: ObservedHost, marker: str) -> None:
         """Count ``marker``, which ``host`` reached just now; before there is a replica, it is in no state."""
         self.hits[marker] += 1
-        if host.parts is None:
+        if host.runtime is None:
             return
         for name, is_so in _ASKED.get(marker, ()):
             if is_so(host):

@@ -1,4 +1,4 @@
-"""The system that a run is held against: nodes by name, all that they said, and the steps that they take."""
+"""The state of the model for a run: nodes by name, all that they said, and the steps that they take."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from paxospp.testing.specification.step import ModelStep, NotAllowedError
 
 _NUMBERS = re.compile(r" [^a-z].*| n\d.*")
 RULE = "the model"
-"""What a run that the model does not allow has broken."""
+"""The rule that a run breaks if the model does not allow it."""
 
 
 class Followed:
-    """Nodes as the model has them; what was said is never forgotten."""
+    """The nodes as the model has them; what was said is never forgotten."""
 
     writes_at_once = False
 
@@ -27,21 +27,21 @@ class Followed:
         self.nodes: dict[Name, ModelNode] = {name: ModelNode(boot=0) for name in names}
         self.sent: dict[Name, set[Message]] = {name: set() for name in names}
         self.actions: Counter[str] = Counter()
-        """How often each action was taken."""
+        """Number of times that each action was taken."""
         self._tokens: dict[Name, deque[int]] = {name: deque() for name in names}
-        """The number of each write under way, as the engine counts them."""
+        """The token of each write under way, as the engine counts them."""
         self._returned: dict[Name, int] = dict.fromkeys(names, 0)
 
     def node(self, name: Name) -> ModelNode:
-        """The node of that name, in its present life."""
+        """Return the node of that name, in its present incarnation."""
         return self.nodes[name]
 
     def sent_by(self, name: Name) -> set[Message]:
-        """All that any life of it ever said."""
+        """Return all that any incarnation of the node ever said."""
         return self.sent[name]
 
     def take(self, name: Name, what: str, act: Callable[[ModelStep], None], *, token: int = 0) -> None:
-        """Take one action; what it writes is part of write ``token``. Raises Broken if the model does not allow it."""
+        """Take one action, whose writes are part of write ``token``. Raises RuleBroken if the model forbids it."""
         before = self.nodes[name]
         step = ModelStep(self, name)
         try:
@@ -57,7 +57,7 @@ class Followed:
         self._settle(name)
 
     def on_written(self, name: Name, token: int) -> None:
-        """Write ``token`` and all earlier ones have returned."""
+        """Let write ``token`` and all earlier ones return."""
         self._returned[name] = token
         self._settle(name)
 
@@ -71,13 +71,13 @@ class Followed:
             self.sent[name].update(step.sends)
 
     def begin_boot(self, name: Name) -> None:
-        """Writes are numbered from 1 again, and none is under way."""
+        """Number writes from 1 again; none is under way."""
         self._tokens[name].clear()
         self._returned[name] = 0
 
 
 def describe(node: ModelNode) -> str:
-    """The state of a node as a reader needs it: without what is long decided."""
+    """Describe the state of a node for a reader, without slots decided long ago."""
     memory = node.memory
     held = {slot: entry for slot, entry in sorted(memory.entries.items()) if slot >= node.decided - 2}
     role = type(node.role).__name__.removeprefix("Model")

@@ -1,4 +1,4 @@
-"""One call of a replica, with the model's node that it concerns: what all that judges it needs."""
+"""One call of a replica, with the node of the model that it concerns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Judged:
         self._sender: Name = None if call.sender is None else call.sender.node
         self._sends = [*output.send_now, *output.send_after_persist]
         self._said: set[int] = set()
-        """Which messages were looked at already."""
+        """Identities of the messages that were looked at already."""
         self._written: dict[int, Entry] = {}
         if output.persist is not None:
             self._written = {entry.slot: entry for entry in output.persist.accepted}

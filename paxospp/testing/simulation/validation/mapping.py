@@ -1,7 +1,7 @@
-"""Which actions of the model one call of a replica stands for, found by what it heard, wrote, counted and sent.
+"""Finds the actions of the model that one call of a replica consists of, by what it heard, wrote, counted and sent.
 
-The order is that in which a call does things: what it heard comes first; then what it counts, the role that it takes,
-what it installs, accepts, learns and promises, what it proposes, and at last what it says.
+They are taken in the order in which a call does things: what it heard; what it counts; the role that it takes; what it
+installs, accepts, learns and promises; what it proposes; and what it says.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ActionsOf(Saying):
     """One call, while its actions are found and taken."""
 
     def go(self, clock: float) -> None:
-        """Take all of them; the node's clock says ``clock``. Raises Broken where the model does not allow one."""
+        """Take all actions, at ``clock`` by the node's clock. Raises RuleBroken where the model forbids one."""
         self._system.nodes[self._name] = replace(self._node, clock=clock)
         self._hear()
         self._count()
@@ -71,7 +71,7 @@ class ActionsOf(Saying):
             self._say_once(send.message)
         self._hand_out()
 
-    # What came in.
+    # Input.
 
     def _hear(self) -> None:
         call, node = self._call, self._node
@@ -101,7 +101,7 @@ class ActionsOf(Saying):
         announced[ballot_of(ballot)] = max(decided, announced.get(ballot_of(ballot), 0))
 
     def _count(self) -> None:
-        """Promises and acceptances that it counts, and what it decides by them."""
+        """Take the promises and acceptances that the call counts, and the decisions that follow."""
         for sender, number, ballot, report in self._call.reports:
             self._count_promise(sender.node, (sender.boot, number), ballot_of(ballot), report_of(report))
         for asked, slot, node, incarnation in self._call.acceptances:
@@ -152,10 +152,10 @@ class ActionsOf(Saying):
     def _checked(
         self, parts: Sequence[ModelPromise], told: AcceptorReport
     ) -> Callable[[ModelBallot, AcceptorReport], Sequence[ModelPromise]]:
-        """Say ``parts``, which tell ``told``, if that is what the model has to report."""
+        """Return a function that gives ``parts``, which report ``told``, if the model would report the same."""
 
         def cut(ballot: ModelBallot, report: AcceptorReport) -> Sequence[ModelPromise]:
-            # Of what is decided it may know more by now, and what was decided when it answered it need not repeat.
+            # It may know more decided slots by now, and need not repeat what was decided when it answered.
             held = self._node.memory.report(report.incarnation, told.decided)
             if told.decided > self._node.decided or in_one_way(held) != in_one_way(told):
                 raise NotAllowedError(f"report: all that is held\n  told {told}\n  held {held}")
@@ -198,7 +198,7 @@ class ActionsOf(Saying):
         )
 
     def _lead_for_a_moment(self) -> None:
-        """Within this call it led, and proposed the founding that told it that it has no vote."""
+        """Take the lead and give it up within this call: the founding that it proposed says that it has no vote."""
         own = self._node.own_ballot
         if isinstance(self._node.role, ModelCampaigning):
             self._take(f"leads under {own}", lambda step: phase_1.lead(step, self._boot.answers))
@@ -210,7 +210,7 @@ class ActionsOf(Saying):
         self._sends = [send for send in self._sends if not isinstance(send.message, Accept)]
         self._learn_announced()
 
-    # What it takes in.
+    # What it installs, accepts and learns.
 
     def _install_or_publish(self) -> None:
         call = self._call
@@ -236,7 +236,7 @@ class ActionsOf(Saying):
     def _find_damage(self) -> None:
         for bound, ballot in self._call.closed:
             if ballot.node == self._name:
-                continue  # its own word, which it can give only once it leads
+                continue  # its own claim, which it can make only once it leads
             to = None
             if isinstance(self._call.message, HeartbeatAnswer):
                 me = self._replica.identity
@@ -266,7 +266,7 @@ class ActionsOf(Saying):
                 isinstance(send.message, Accepted) and send.message.slot == message.slot for send in self._sends
             )
             entry = self._written.get(message.slot)
-            # What is written there may be its own proposal: an older leader's announcement makes room for one.
+            # An entry written here may be the node's own proposal, for which an older leader's announcement made room.
             if answered or (entry is not None and entry.ballot == message.ballot):
                 accept = ModelAccept(ballot_of(message.ballot), message.slot, value_of(message.kind, message.value))
                 self._take(
@@ -311,9 +311,9 @@ class ActionsOf(Saying):
                 self._take(f"promises the leader of {ballot}", lambda step: phase_1.raise_promise(step, ballot))
 
     def _learn_announced(self, *, held: bool = True) -> None:
-        """What it takes for decided by an announcement, as far as it is ``held`` by now; in the end, the rest.
+        """Learn what was announced as decided and is ``held`` by now; at the end of the call, also the rest.
 
-        A leader may have heard that a slot is decided before it holds a value there: then its own proposal tells it.
+        A leader may have heard that a slot is decided before it holds a value there: then its own proposal supplies it.
         """
         for slot, under in list(self._call.learned):
             ballot = ballot_of(under)
@@ -344,7 +344,7 @@ class ActionsOf(Saying):
             if entry is not None and pvalue_of(entry) != (own, value):
                 raise self._broken(f"proposes {value} in slot {slot} and writes {entry}")
             if entry is None and ModelAccept(own, slot, value) in self._system.sent[self._name]:
-                continue  # it asks again
+                continue  # it is sent again
             self._take(
                 f"proposes slot {slot} under {own}",
                 lambda step, s=slot, v=value, e=entry: phase_2.propose(step, s, v, accepts=e is not None),  # type: ignore[misc]

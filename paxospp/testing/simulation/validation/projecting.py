@@ -1,4 +1,4 @@
-"""Values of the model, made of values of the engine and of the simulated disks."""
+"""Values of the model, made from values of the engine and of the simulated disks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from paxospp.testing.specification.values import Map, ModelBallot, ModelMembersh
 
 
 def ballot_of(ballot: Ballot) -> ModelBallot:
-    """The same claim to lead."""
+    """Return the same ballot as a value of the model."""
     return ModelBallot(*ballot)
 
 
 def optional(ballot: Ballot | None) -> ModelBallot | None:
-    """The same claim, if there is one."""
+    """Return the same ballot, if there is one."""
     return None if ballot is None else ModelBallot(*ballot)
 
 
 @lru_cache(maxsize=64)
 def membership_of(membership: Membership) -> ModelMembership:
-    """Who votes, alpha and the cluster's id."""
+    """Return the voters, alpha and the id of the cluster."""
     voters = frozenset((member.name, member.incarnation) for member in membership.members)
     return ModelMembership(voters, membership.alpha, membership.cluster_id)
 
@@ -38,17 +38,17 @@ def _founding(value: bytes) -> ModelMembership:
 
 
 def value_of(kind: Kind, value: bytes) -> Value:
-    """What is decided: a membership, or something that the model does not look into."""
+    """Return a value: a membership, or a value whose content the model does not look at."""
     return _founding(value) if kind is Kind.MEMBERSHIP else (int(kind), value)
 
 
 def pvalue_of(entry: Entry) -> Pvalue:
-    """What stands in a slot."""
+    """Return the content of a slot."""
     return Pvalue(ballot_of(entry.ballot), value_of(entry.kind, entry.value))
 
 
 def faulty_of(ranges: Iterable[range]) -> tuple[frozenset[int], int]:
-    """The damaged slots that have names, and from where on all others may be damaged; 0: from nowhere."""
+    """Return the damaged slots that are named, and the slot from which on any may be damaged; 0: no open end."""
     named: set[int] = set()
     open_from = 0
     for slots in ranges:
@@ -60,7 +60,7 @@ def faulty_of(ranges: Iterable[range]) -> tuple[frozenset[int], int]:
 
 
 def report_of(report: promises.PromiseReport) -> AcceptorReport:
-    """A report as the leader counts it."""
+    """Return a report as the leader counts it."""
     entries = Map((int(slot), pvalue_of(entry)) for slot, entry in report.entries.items())
     return _report(report.incarnation, report.decided, report.first, entries, report.faulty)
 
@@ -73,7 +73,7 @@ def _report(
 
 
 def in_one_way(report: AcceptorReport) -> AcceptorReport:
-    """The report, with its damage told in the only way that names as few slots as can be."""
+    """Return the report with its damage in the one form that names as few slots as possible."""
     floor = max(report.decided + 1, report.first)
     open_from = report.open_from
     if open_from:
@@ -86,7 +86,7 @@ def in_one_way(report: AcceptorReport) -> AcceptorReport:
 
 
 def promise_of(incarnation: int, boot: int, promise: Promise) -> ModelPromise:
-    """One part of an answer."""
+    """Return one part of an answer."""
     entries = Map((int(entry.slot), pvalue_of(entry)) for entry in promise.entries)
     return ModelPromise(
         ballot_of(promise.ballot),
@@ -98,7 +98,7 @@ def promise_of(incarnation: int, boot: int, promise: Promise) -> ModelPromise:
 
 
 def acceptor_of(image: StoredImage, snapshot: ModelSnapshot | None) -> ModelAcceptor:
-    """What stands on a disk; it does not say under which ballots the slots of its ``snapshot`` were decided."""
+    """Return the content of a disk, which does not say under which ballots ``snapshot`` was decided."""
     named, open_from = faulty_of(image.faulty_ranges())
     return ModelAcceptor(
         None if image.promised is None else ballot_of(image.promised),

@@ -1,6 +1,6 @@
-"""What a call of a replica says and hands out: each message is one that the model may say in that state.
+"""What a call of a replica says and hands out: the model must allow each message in that state.
 
-Whether it leaves in time is looked at when it leaves, in ``validator``.
+``validator`` checks, when a message leaves, that it does not leave too early.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _SECOND = 1_000_000
 
 
 class Saying(Judged):
-    """Holds what a call says against the model's node."""
+    """Compares what a call says with the node of the model."""
 
     def _say_once(self, message: ProtocolMessage) -> None:
-        """What is sent to several is one object."""
+        """Look at ``message`` once: a message to several peers is one object."""
         if id(message) not in self._said:
             self._said.add(id(message))
             self._say(message)
@@ -90,10 +90,11 @@ class Saying(Judged):
         self._take(f"announces {decided}", lambda step: learning.announce(step, decided))
 
     def _vouch(self, bound: int, to: tuple[Name, int, int] | None) -> None:
-        """The bound was reckoned before the call learned by an older leader's announcement, if it did.
+        """Take the action of vouching for ``bound``; 0: the message vouches for nothing.
 
-        That makes no difference: what an older leader knows decided, the promises report, and who vouches has decided
-        all of that.
+        The bound was computed before the call learned by an older leader's announcement, if it did so. That makes no
+        difference: the promises report what an older leader knows decided, and a leader that vouches has decided all of
+        it.
         """
         if not bound:
             return
@@ -118,11 +119,11 @@ class Saying(Judged):
         self._take(f"grants a lease to {sender.node}", lambda step: leases.grant(step, sender.node, round, length))
 
     def _teach(self, entry: Entry) -> None:
-        """What was read from the disk a moment ago may have been confirmed under a higher ballot since."""
+        """Send a decided entry; it may have been confirmed under a higher ballot since it was read."""
         self._take(f"teaches slot {entry.slot}", lambda step: learning.teach(step, entry.slot, pvalue_of(entry)))
 
     def _hand_out(self) -> None:
-        """Entries for the state machine, in their order and as they are decided."""
+        """Check the entries for the state machine: in order, and as they are decided."""
         for entry in self._output.decided:
             if entry.slot != self._boot.applied + 1 or not self._node.knows_decided(entry.slot):
                 raise self._broken(f"hands out slot {entry.slot} after {self._boot.applied}")

@@ -1,8 +1,8 @@
-"""Follows a run in the model: which boot of which life begins, what each call does, what leaves, and what returns.
+"""Follows a run in the model: the boots that begin, the calls, the messages that leave, and the writes that return.
 
-After each call the state of the replica is compared with that of the model's node: the promise, what is decided,
-where the log begins, what is damaged, who votes, and the role with its ballot. So a step that does less than the model
-wants is found like one that does more.
+After each call, the state of the replica is compared with that of the model's node: the promise, the decided slots, the
+first slot of the log, damage, the voters, and the role with its ballot. So a step that does less than the model
+requires is found, just like a step that does more.
 """
 
 from __future__ import annotations
@@ -50,41 +50,41 @@ class _Start:
 
 
 class Validator:
-    """The judge of one run."""
+    """Compares one run with the model."""
 
     def __init__(self, names: Sequence[NodeId], clock: Callable[[NodeId], float]) -> None:
-        """``clock`` tells what a node's clock says that never stops."""
+        """``clock`` returns the boot time of a node."""
         self._clock = clock
         self.system = Followed(names)
         self._records = Records(names)
         self._parked: dict[tuple[Name, int], ModelNode] = {}
-        """Lives whose disk is not the one in use."""
+        """Incarnations whose disk is not in use."""
         self._starts: dict[Name, _Start] = {}
 
     @property
     def actions(self) -> Counter[str]:
-        """How often each action of the model was taken."""
+        """Return how often each action of the model was taken."""
         return self.system.actions
 
-    # What the host tells.
+    # What the host reports.
 
     def on_load(self, host: ObservedHost, identity: Identity) -> None:
-        """A storage was loaded; the boot begins with the replica's first call, if nothing comes in between."""
+        """Note the storage that was loaded; the boot begins with the first call of its replica."""
         self._starts[host.name] = _Start(identity, host.disk.image.copy())
 
     def on_written(self, host: ObservedHost, token: int) -> None:
-        """Write ``token`` of this boot and all earlier ones have returned."""
+        """Let write ``token`` of this boot and all earlier ones return."""
         self.system.on_written(host.name, token)
 
     def on_call(self, replica: Replica, call: ReplicaCall, output: Output) -> None:
-        """A call of a replica is over, and nothing of what came of it has left yet."""
+        """Compare a call of a replica, before any of its messages has left."""
         if call.what == "starts":
             self._begin(replica)
         ActionsOf(self.system, self._records, replica, call, output).go(self._clock(replica.identity.name))
         self._compare(replica, call)
 
     def on_send(self, host: ObservedHost, message: Message) -> None:
-        """A message leaves: what says something of the disk has to be there."""
+        """Check a message that leaves: what it says about the disk has to be there."""
         node, said = self.system.nodes[host.name], self.system.sent[host.name]
         match message:
             case Prepare():
@@ -92,7 +92,7 @@ class Validator:
                 leaves = ModelPrepare(ballot, not host.sender.cluster_id)
                 if leaves not in said and (leaves.founds or ModelPrepare(ballot, True) not in said):
                     raise self._leaves_too_early(host, message)
-                said.add(leaves)  # since it asked, it may have learned which cluster there is
+                said.add(leaves)  # since it asked, it may have learned of which cluster it is
             case Promise():
                 if promise_of(node.incarnation, host.sender.boot, message) not in said:
                     raise self._leaves_too_early(host, message)
@@ -158,7 +158,7 @@ class Validator:
             boot.under[boot.applied] = ballot
 
     def _live(self, name: Name, start: _Start) -> ModelNode:
-        """The node in the life that its disk says; a life that was never seen remembers nothing."""
+        """Return the node in the incarnation that its disk names; a new incarnation remembers nothing."""
         incarnation = start.identity.incarnation
         node = self.system.nodes[name]
         if node.incarnation != incarnation:
@@ -167,7 +167,7 @@ class Validator:
             self.system.nodes[name] = node
         return node
 
-    # Afterwards.
+    # Comparison after a call.
 
     def _compare(self, replica: Replica, call: ReplicaCall) -> None:
         name, protocol = replica.identity.name, replica.protocol
@@ -212,7 +212,7 @@ def _damage_differs(replica: Replica, memory: ModelAcceptor) -> list[str]:
 
 
 def _fits(before: ModelAcceptor, image: StoredImage) -> tuple[ModelAcceptor, ModelAcceptor] | None:
-    """What was written and what is found, if damage and nothing else can have made this of that."""
+    """Return what was written and what is found, if only damage can make the difference; else None."""
     snapshot = before.snapshot
     if (0 if image.snapshot is None else image.snapshot[0].slot) != (0 if snapshot is None else snapshot.slot):
         return None

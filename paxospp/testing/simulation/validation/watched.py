@@ -1,4 +1,4 @@
-"""A replica that tells what it is called for and what comes of it, and in between what it counts and learns."""
+"""A replica that reports each call with its result, and what it counts and learns meanwhile."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 
 @dataclass(slots=True)
 class ReplicaCall:
-    """One call of a replica, while it lasts and until it is judged."""
+    """One call of a replica, until it is compared with the model."""
 
     what: str
     sender: Sender | None = None
     message: ProtocolMessage | None = None
-    """What it hears, unless it drops it."""
+    """The message that it hears, unless it drops it."""
     covered: Covered | None = None
     """The snapshot that it installs."""
     meets: Ballot | None = None
-    """The ballot of a snapshot that is on its way to it."""
+    """The ballot of a snapshot that it begins to fetch."""
     publishes: tuple[SnapshotMeta, Slot] | None = None
     token: int = 0
-    """The write that has returned."""
+    """The token of the write that has returned."""
     reports: list[tuple[Sender, int, Ballot, PromiseReport]] = field(default_factory=list)
     acceptances: list[tuple[Ballot, Slot, NodeId, int]] = field(default_factory=list)
     learned: list[tuple[Slot, Ballot]] = field(default_factory=list)
     closed: list[tuple[Slot, Ballot]] = field(default_factory=list)
     grants: list[tuple[NodeId, float]] = field(default_factory=list)
     reads_by_lease: int = 0
-    """How many reads it confirms by its lease."""
+    """Number of reads that it confirms by its lease."""
 
 
 class Judge(Protocol):
-    """Hears of every call once it is over."""
+    """Receives every call once it is over."""
 
     def on_call(self, replica: Replica, call: ReplicaCall, output: Output) -> None: ...
 
 
 class Listening(Observer):
-    """Notes what happens within a call, and passes everything on."""
+    """Notes what happens within a call, and passes everything on to another observer."""
 
     def __init__(self, inner: Observer) -> None:
         self._inner = inner
@@ -100,7 +100,7 @@ class Listening(Observer):
 
 
 class WatchedReplica(Replica):
-    """The engine's replica, with a judge who hears of every call."""
+    """The replica of the engine, with a judge that receives every call."""
 
     def __init__(self, *arguments: Any, judge: Judge, observer: Observer, **named: Any) -> None:
         self._judge = judge

@@ -1,7 +1,7 @@
-"""One node of a simulation: a disk that outlives it, and, while it runs, the real parts of a node.
+"""One node of a simulation: a disk that outlives it, and, while it runs, the ``Runtime`` of a real node.
 
-A *life* of the node lasts from a start to the next crash or stop. What ``Node.start`` does before the parts are made is
-done here in the same order, each step at its time; ``parts`` makes the parts.
+A *life* of the node lasts from a start to the next crash or stop. The steps of ``Node.start`` are taken here in the
+same order, each at its time; ``virtual_environment`` makes the environment of the runtime.
 
 A node never restarts itself: the world restarts it, as an operator would.
 """
@@ -29,7 +29,7 @@ from paxospp.testing.simulation.judges.observed import LifeRecord
 from paxospp.testing.simulation.world.disk import SimulatedDisk
 from paxospp.testing.simulation.world.node_host import CommandFaults, NodeWorld
 from paxospp.testing.simulation.world.observer import HostObserver
-from paxospp.testing.simulation.world.parts import WatchedExecutor, virtual_environment
+from paxospp.testing.simulation.world.virtual_environment import WatchedExecutor, virtual_environment
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
 from paxospp.testing.simulation.world.virtual_time import VirtualLoop
 
@@ -88,7 +88,7 @@ class SimulatedHost:
         self.disk = SimulatedDisk()
         self.disk_faults = DiskFaults(f"{world.seed} {name}", world.plan.write_s)
         self.faults = world.plan.faults
-        self.parts: Runtime | None = None
+        self.runtime: Runtime | None = None
         self.loop: VirtualLoop | None = None
         self.sender: Sender = Sender(b"", 0, name, 0, 0, 0)
         self.cause: Exception | None = None
@@ -147,12 +147,12 @@ class SimulatedHost:
 
     @property
     def is_up(self) -> bool:
-        return self.parts is not None
+        return self.runtime is not None
 
     @property
     def is_installing(self) -> bool:
         """Whether a peer's snapshot is being loaded into its machine."""
-        return self.parts is not None and self.parts.driver.holding
+        return self.runtime is not None and self.runtime.driver.holding
 
     def boot_time(self) -> float:
         """Return CLOCK_BOOTTIME of this machine, which drifts less than ``DRIFT_BOUND``, as leases require (C1)."""
@@ -164,7 +164,7 @@ class SimulatedHost:
 
     def finds_faulty(self, slot: Slot) -> bool:
         """Return whether this life could not read ``slot`` (D5), which counts as damage until the next start."""
-        return self.parts is not None and self.parts.replica.protocol.log.is_faulty(slot)
+        return self.runtime is not None and self.runtime.replica.protocol.log.is_faulty(slot)
 
     def set_clock(self, rate: float, offset_s: float) -> None:
         self._clock_rate, self._clock_offset_s = rate, offset_s
@@ -233,7 +233,7 @@ class SimulatedHost:
             return
         self.world.clock.trace(self.index * 256 + 4)
         self.on_written()
-        self.parts = Runtime(
+        self.runtime = Runtime(
             loaded,
             recovered,
             self.world.plan.config_of(self.index),
@@ -243,14 +243,14 @@ class SimulatedHost:
             observer=self.observer,
         )
         self.began_at = self.world.clock.now
-        self.sender = self.parts.replica.sender
+        self.sender = self.runtime.replica.sender
         self.world.injector.on_start(self)
-        self.take(self.loop, self.parts.start, ())
+        self.take(self.loop, self.runtime.start, ())
 
     @property
-    def _parts(self) -> Runtime:
-        assert self.parts is not None
-        return self.parts
+    def _runtime(self) -> Runtime:
+        assert self.runtime is not None
+        return self.runtime
 
     def stall(self, seconds: float) -> None:
         """Let the disk hang for this time."""
@@ -285,9 +285,9 @@ class SimulatedHost:
             return
         self.cause = cause
         self.world.on_failed(self, cause)
-        parts = self.parts
-        if parts is not None:
-            parts.end(lambda: UnavailableError(f"node {self.name} stopped: {cause}"))
+        runtime = self.runtime
+        if runtime is not None:
+            runtime.end(lambda: UnavailableError(f"node {self.name} stopped: {cause}"))
             # Its callers are told before it is gone.
             assert self.loop is not None
             ready = self.loop.ready
@@ -301,7 +301,7 @@ class SimulatedHost:
 
     def _vanish(self) -> None:
         self.loop = None
-        self.parts = None
+        self.runtime = None
         self.asleep = False
         self.inbox.clear()
         self._on_disk.clear()
@@ -345,7 +345,7 @@ class SimulatedHost:
         if ready and self.loop is life and not self._goes_on:
             self._goes_on = True
             self.world.clock.after(self._round_s, self._go_on, life)
-        if self.parts is not None and self.loop is life:
+        if self.runtime is not None and self.loop is life:
             self.world.invariants.after_event(self)
             if self.slowness_s:
                 self.sleep(self.slowness_s)
@@ -388,17 +388,17 @@ class SimulatedHost:
     def receive(self, sender: Sender, message: Message) -> None:
         if type(message) is Decided:
             self.received.update(entry.slot for entry in message.entries)
-        self._parts.receive(sender, (message,))
+        self._runtime.receive(sender, (message,))
 
     def receive_bytes(self, frame: bytes) -> None:
-        self._parts.on_frame(frame)
+        self._runtime.on_frame(frame)
 
     def usurp(self) -> None:
         """Campaign at once, no matter who leads or how far behind this node is."""
-        parts = self._parts
+        runtime = self._runtime
         self.usurps = True
         try:
-            parts.driver.campaign()
+            runtime.driver.campaign()
         finally:
             self.usurps = False
 
@@ -416,8 +416,8 @@ class SimulatedHost:
         self.disk.healed.clear()
 
     def on_event(self, event: Event) -> None:
-        if isinstance(event, MembershipChanged) and self.parts is not None:
-            self.sender = self.parts.replica.sender
+        if isinstance(event, MembershipChanged) and self.runtime is not None:
+            self.sender = self.runtime.replica.sender
         self.world.on_event(self, event)
 
     # Time as users see it.

@@ -181,8 +181,8 @@ class SimulatedNetwork:
             path.held.append(packet)
             return
         target = path.target
-        parts = target.parts
-        if parts is None:
+        runtime = target.runtime
+        if runtime is None:
             return
         if type(message) is bytes:
             self._clock.trace(path.code + 15)

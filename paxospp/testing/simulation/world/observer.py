@@ -79,8 +79,8 @@ class HostObserver(NodeObserver):
 
     def drew_ticket(self, asked: Sequence[object], *, lease: bool) -> None:
         host = self._host
-        assert host.parts is not None
-        protocol = host.parts.replica.protocol
+        assert host.runtime is not None
+        protocol = host.runtime.replica.protocol
         if lease and protocol.leading and protocol.lease.is_held(host.name, protocol.cluster.voters, host.boot_time()):
             host.world.coverage["a read was confirmed by a lease"] += 1
         self._sharing[lease] = list(asked)

@@ -154,7 +154,7 @@ class SimulatedWorld:
 
     @property
     def leaders(self) -> list[SimulatedHost]:
-        return [host for host in self.hosts if host.parts is not None and host.parts.replica.leading]
+        return [host for host in self.hosts if host.runtime is not None and host.runtime.replica.leading]
 
 
 def _chain(cause: BaseException | None) -> Iterator[BaseException]:

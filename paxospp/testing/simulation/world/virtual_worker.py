@@ -1,7 +1,7 @@
-"""The node's own ``Writer`` on a simulated disk: group commit and fail-stop are the real ones.
+"""The threads of a node, replaced by virtual workers on a simulated disk.
 
-Only its threads are replaced. A write takes as long as the disk takes, and a crash meanwhile leaves the batch there or
-not. The faults of the disk are injected here.
+The ``Writer`` that uses them is the real one, with its group commit and fail-stop. A write takes as long as the disk
+takes, and a crash meanwhile leaves the batch there or not. The faults of the disk are injected here.
 """
 
 from __future__ import annotations

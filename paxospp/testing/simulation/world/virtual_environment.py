@@ -23,7 +23,7 @@ from paxospp.testing.simulation.validation.watched import WatchedReplica
 from paxospp.testing.simulation.world.node_host import NodeHost
 from paxospp.testing.simulation.world.rebirth import loosen
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
-from paxospp.testing.simulation.world.virtual_writer import virtual_worker
+from paxospp.testing.simulation.world.virtual_worker import virtual_worker
 
 
 def virtual_environment(host: NodeHost, storage: VirtualStorage) -> Environment:
