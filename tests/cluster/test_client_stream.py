@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from paxospp.client import Client
-from paxospp.client import client as client_module
+from paxospp.client import running as running_module
 from paxospp.client.addresses import AddressBook, parse_address
 from paxospp.errors import (
     CommandError,
@@ -27,7 +27,7 @@ from tests.cluster.embedding import Notes, free_addresses, run
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence is borne for a fifth of a second."""
-    monkeypatch.setattr("paxospp.client.conversation.PATIENCE_MIN_S", 0.2)
+    monkeypatch.setattr("paxospp.client.conversation.ANSWER_TIMEOUT_MIN_S", 0.2)
 
 
 def test_calls_made_in_one_turn_of_the_loop_travel_as_one_run() -> None:
@@ -95,7 +95,7 @@ def test_a_call_too_large_for_any_stream_is_refused_before_there_is_one() -> Non
 
 def let_deadlines_come(client: Client) -> None:
     """Now, however long it took here to come so far."""
-    deadlines = client._deadlines
+    deadlines = client._running._deadlines
     deadlines.open.update(dict.fromkeys(deadlines.open, 0.0))
     deadlines.arm(0.0)
 
@@ -321,7 +321,7 @@ def test_a_node_that_reads_no_further_leaves_calls_unsent() -> None:
 
 
 def test_more_calls_than_the_bound_are_refused_and_may_be_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "CALLS_MAX", 5)
+    monkeypatch.setattr(running_module, "CALLS_MAX", 5)
 
     async def main() -> None:
         async with Alone() as node, Client([node.address]) as client:
@@ -347,7 +347,7 @@ async def fill(client: Client, node: Alone) -> None:
 
 async def is_answered(client: Client) -> None:
     async with asyncio.timeout(10):
-        while client._conversation.held_bytes:  # noqa: ASYNC110 - there is no event for it
+        while client._running._conversation.held_bytes:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
 
 
@@ -371,7 +371,7 @@ def test_what_was_given_up_is_answered_by_the_node_that_comes_back_and_takes_no_
 
 @pytest.mark.usefixtures("impatient")
 def test_a_call_that_finds_no_room_has_what_was_given_up_said_to_another_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "BYTES_MAX", 10_000)
+    monkeypatch.setattr(running_module, "BYTES_MAX", 10_000)
 
     async def main() -> None:
         log = Log()
@@ -425,9 +425,9 @@ def test_the_book_rests_only_after_every_address_failed_and_shuns_hints_that_fai
     book = AddressBook(["a:1", "b:1"], Random(1))
     assert [book.next(), book.next(), book.next()] == ["a:1", "b:1", "a:1"]
     book.not_reached("a:1", 10.0)
-    assert book.rest_s() == 0.0
+    assert book.pause_s() == 0.0
     book.not_reached("b:1", 10.0)
-    assert 0.0 < book.rest_s() <= 0.04
+    assert 0.0 < book.pause_s() <= 0.04
     assert book.may_follow_at("a:1") == 10.25
     book.not_reached("a:1", 11.0)
     assert book.may_follow_at("a:1") == 11.5
@@ -457,9 +457,9 @@ def test_a_client_leaves_a_node_that_knows_no_leader_once_its_patience_ends() ->
 def test_a_name_given_with_an_address_counts_more_than_what_nodes_say() -> None:
     book = AddressBook(["n1=a:1", "b:1"], Random(1))
 
-    assert book.of_node("n1", "elsewhere:1") == "a:1"
-    assert book.of_node("n2", "elsewhere:2") == "elsewhere:2"
-    assert book.of_node("", "") == ""
+    assert book.address_of("n1", "elsewhere:1") == "a:1"
+    assert book.address_of("n2", "elsewhere:2") == "elsewhere:2"
+    assert book.address_of("", "") == ""
 
 
 def test_a_leader_is_followed_to_the_address_it_was_given_under() -> None:
@@ -568,7 +568,7 @@ def test_a_client_that_is_closed_while_it_lets_go_of_a_stream_leaves_nothing_beh
             node.cluster_id = THEIRS
             for turns in range(40):
                 async with Client([node.address]) as client:
-                    client._conversation._cluster_id = OURS
+                    client._running._conversation._cluster_id = OURS
                     greeted = node.greeted
                     while node.greeted == greeted:  # noqa: ASYNC110
                         await asyncio.sleep(0)

@@ -250,7 +250,7 @@ def test_a_cluster_of_processes_withstands_clients_with_ten_times_its_load(ram: 
 
 
 async def client_status(serving: Serving) -> dict[str, Any]:
-    from paxospp.rpc.status import fetch_status
+    from paxospp.rpc.unary_calls import fetch_status
 
     status = await fetch_status(serving.addresses[0], timeout_s=5.0)
     assert status is not None

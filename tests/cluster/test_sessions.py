@@ -15,7 +15,7 @@ from paxospp.config import NodeConfig
 from paxospp.errors import OutcomeUnknownError, OverloadedError, UnavailableError
 from paxospp.messages import Heartbeat, HeartbeatAnswer
 from paxospp.node import Node
-from paxospp.rpc.calling import CallStream
+from paxospp.rpc.call_stream import CallStream
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Notes, embedded, run
 from tests.cluster.weather import Weather

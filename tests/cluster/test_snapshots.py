@@ -22,7 +22,7 @@ from paxospp.errors import CorruptedError, ReplicaStoppedError, StorageError, Un
 from paxospp.events import FaultFound, SnapshotInstalled, SnapshotTaken
 from paxospp.node import Node
 from paxospp.rpc.channel import CALL
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from paxospp.sessions.runs import Run, encode_run
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Drifting, Embedded, Notes, embedded, run

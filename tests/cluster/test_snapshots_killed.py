@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from paxospp.config import NodeConfig
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from tests.cluster import dying_storage
 from tests.cluster.embedding import READY_S, Embedded, Notes, run
 from tests.cluster.test_snapshots import write

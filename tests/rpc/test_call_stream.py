@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from paxospp.rpc.calling import CallStream
+from paxospp.rpc.call_stream import CallStream
 from paxospp.rpc.channel import CLIENT_CHANNEL, PEER_CHANNEL, SERVER
 from paxospp.rpc.server import Server
 from paxospp.testing.fault_proxy import FaultProxy
@@ -70,16 +70,14 @@ def test_a_second_greeting_can_be_asked_for_on_the_same_stream() -> None:
     run(scenario)
 
 
-def test_all_that_queued_while_a_frame_was_written_goes_with_the_next_and_sent_says_when() -> None:
+def test_a_thousand_queued_requests_are_all_answered() -> None:
     async def scenario() -> None:
         peer = await Peer().start()
         async with CallStream(peer.address) as stream:
             for number in range(1_000):
                 stream.send(pb.CallRequest(run=b"%d" % number))
-            await stream.sent()
             for _ in range(1_000):
                 await anext(stream)
-            await stream.sent()
         await peer.server.close()
 
     run(scenario)
@@ -91,7 +89,6 @@ def test_nobody_there_is_a_connection_error_that_names_the_address() -> None:
         with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:1"):
             await stream.open(5.0)
         stream.send(pb.CallRequest(run=b"into the void"))
-        await stream.sent()
         await stream.close()
 
     run(scenario)
@@ -119,7 +116,7 @@ def test_a_lost_stream_is_heard_by_the_reader_and_sending_on_it_does_nothing() -
                 await anext(stream)
             for _ in range(3):
                 stream.send(pb.CallRequest(run=b"r"))
-                await stream.sent()
+                await asyncio.sleep(0)
 
     run(scenario)
 
