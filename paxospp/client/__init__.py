@@ -2,7 +2,7 @@
 
 ``client.Client`` is the public class. Behind it:
 
-- ``running``: a started client with its open calls.
+- ``started``: a started client with its open calls.
 - ``conversation``: which commands and queries are unanswered, what to send next, and what to send again.
 - ``connector``: keeps one stream open, to the leader if possible.
 - ``addresses``: the known addresses and which to try next.

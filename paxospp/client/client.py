@@ -19,7 +19,7 @@ from typing import Self
 from paxospp.calls import Calls, Consistency
 from paxospp.client.addresses import AddressBook
 from paxospp.client.feed import open_snapshot
-from paxospp.client.running import Running
+from paxospp.client.started import StartedClient
 from paxospp.model import Change
 
 
@@ -43,7 +43,7 @@ class Client(Calls):
         self._call_timeout_s = timeout
         self._follow_leader = follow_leader
         self._closed = False
-        self._running: Running | None = None
+        self._started: StartedClient | None = None
 
     async def start(self) -> None:
         """Begin to connect, and return without waiting for a node.
@@ -51,22 +51,22 @@ class Client(Calls):
         Raises:
             RuntimeError: the client was started or closed before.
         """
-        if self._running is not None or self._closed:
+        if self._started is not None or self._closed:
             raise RuntimeError("a Client starts once: make another one")
-        self._running = Running(self._book, follow_leader=self._follow_leader)
+        self._started = StartedClient(self._book, follow_leader=self._follow_leader)
 
     async def close(self) -> None:
         """Close the connection; calls under way end with the error that says whether they may take effect.
 
         May be called twice.
         """
-        if self._running is None:
+        if self._started is None:
             self._closed = True
         if self._closed:
             return
-        running = self._check_place()
+        started = self._check_place()
         self._closed = True
-        await running.close()
+        await started.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -86,8 +86,8 @@ class Client(Calls):
         return self._check_place().query(request, consistency, timeout_s)
 
     def _abandon(self, call: Awaitable[bytes]) -> None:
-        if self._running is not None:
-            self._running.abandon(call)
+        if self._started is not None:
+            self._started.abandon(call)
 
     # Streams.
 
@@ -112,24 +112,24 @@ class Client(Calls):
         """
         return await open_snapshot(self._check_place().addresses(), self._call_timeout_s)
 
-    def _check_place(self) -> Running:
+    def _check_place(self) -> StartedClient:
         """Return what ``start`` made if a call from here can work.
 
         Raises:
-            RuntimeError: the client is not running, or runs in another event loop or process.
+            RuntimeError: the client is not started, is closed, or belongs to another event loop or process.
         """
-        running = self._running
+        started = self._started
         if self._closed:
             raise RuntimeError("this Client is closed: make another one")
-        if running is None:
+        if started is None:
             raise RuntimeError("this Client is not started: write `async with Client(…) as client:`")
         try:
-            if asyncio.get_running_loop() is running.loop:
-                return running  # in the process that started it, because a forked process cannot run this loop
+            if asyncio.get_running_loop() is started.loop:
+                return started  # in the process that started it, because a forked process cannot run this loop
         except RuntimeError:
-            if running.pid == os.getpid():
+            if started.pid == os.getpid():
                 raise
-        if running.pid != os.getpid():
+        if started.pid != os.getpid():
             raise RuntimeError("this Client was started before a fork: make another one in the child process")
         raise RuntimeError(
             "a Client must be used in the event loop that started it: use paxospp.sync.Client to share one by threads"

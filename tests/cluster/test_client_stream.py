@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from paxospp.client import Client
-from paxospp.client import running as running_module
+from paxospp.client import started as started_module
 from paxospp.client.addresses import AddressBook, parse_address
 from paxospp.errors import (
     CommandError,
@@ -95,7 +95,7 @@ def test_a_call_too_large_for_any_stream_is_refused_before_there_is_one() -> Non
 
 def let_deadlines_come(client: Client) -> None:
     """Now, however long it took here to come so far."""
-    deadlines = client._running._deadlines
+    deadlines = client._started._deadlines
     deadlines.open.update(dict.fromkeys(deadlines.open, 0.0))
     deadlines.arm(0.0)
 
@@ -321,7 +321,7 @@ def test_a_node_that_reads_no_further_leaves_calls_unsent() -> None:
 
 
 def test_more_calls_than_the_bound_are_refused_and_may_be_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running_module, "CALLS_MAX", 5)
+    monkeypatch.setattr(started_module, "CALLS_MAX", 5)
 
     async def main() -> None:
         async with Alone() as node, Client([node.address]) as client:
@@ -347,7 +347,7 @@ async def fill(client: Client, node: Alone) -> None:
 
 async def is_answered(client: Client) -> None:
     async with asyncio.timeout(10):
-        while client._running._conversation.held_bytes:  # noqa: ASYNC110 - there is no event for it
+        while client._started._conversation.held_bytes:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
 
 
@@ -371,7 +371,7 @@ def test_what_was_given_up_is_answered_by_the_node_that_comes_back_and_takes_no_
 
 @pytest.mark.usefixtures("impatient")
 def test_a_call_that_finds_no_room_has_what_was_given_up_said_to_another_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running_module, "BYTES_MAX", 10_000)
+    monkeypatch.setattr(started_module, "BYTES_MAX", 10_000)
 
     async def main() -> None:
         log = Log()
@@ -568,7 +568,7 @@ def test_a_client_that_is_closed_while_it_lets_go_of_a_stream_leaves_nothing_beh
             node.cluster_id = THEIRS
             for turns in range(40):
                 async with Client([node.address]) as client:
-                    client._running._conversation._cluster_id = OURS
+                    client._started._conversation._cluster_id = OURS
                     greeted = node.greeted
                     while node.greeted == greeted:  # noqa: ASYNC110
                         await asyncio.sleep(0)

@@ -23,8 +23,8 @@ BYTES_MAX = 256 << 20
 """The most bytes of arguments of unanswered calls in one client; more are refused."""
 
 
-class Running:
-    """Everything that a ``Client`` has from ``start`` on. Constructing it needs a running event loop."""
+class StartedClient:
+    """The part of a ``Client`` that exists once it is started. Constructing it needs a running event loop."""
 
     def __init__(self, book: AddressBook, *, follow_leader: bool) -> None:
         self.loop = asyncio.get_running_loop()
