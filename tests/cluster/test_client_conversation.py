@@ -1,4 +1,4 @@
-"""The conversation by itself: what it says when, told the time; no stream, no waiting."""
+"""The client's conversation alone: what it sends when. Time is an argument; there is no stream and no waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client does with its one stream: runs, hints, silence, lost sessions; node by node, by hand."""
+"""What a client sends on its one stream: runs, hints, silence, lost sessions, against nodes that the test controls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.cluster.embedding import Notes, free_addresses, run
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is borne for a fifth of a second."""
+    """A client waits 0.2 s for an answer before it tries another node."""
     monkeypatch.setattr("paxospp.client.conversation.ANSWER_TIMEOUT_MIN_S", 0.2)
 
 
@@ -94,7 +94,7 @@ def test_a_call_too_large_for_any_stream_is_refused_before_there_is_one() -> Non
 
 
 def let_deadlines_come(client: Client) -> None:
-    """Now, however long it took here to come so far."""
+    """Have all open calls of ``client`` reach their deadline now."""
     deadlines = client._started._deadlines
     deadlines.open.update(dict.fromkeys(deadlines.open, 0.0))
     deadlines.arm(0.0)
@@ -298,7 +298,7 @@ def test_a_command_refused_after_others_were_sent_leaves_no_gap() -> None:
 
 
 def test_a_node_that_reads_no_further_leaves_calls_unsent() -> None:
-    """What an overloaded node does: it stops reading; the client numbers no more than it could write."""
+    """An overloaded node stops reading; the client gives numbers only to calls that it could write."""
 
     async def main() -> None:
         async with Alone() as node:
@@ -336,7 +336,7 @@ def test_more_calls_than_the_bound_are_refused_and_may_be_made_later(monkeypatch
 
 
 async def fill(client: Client, node: Alone) -> None:
-    """Three calls that the node loses and nobody waits for any more."""
+    """Make three calls that ``node`` loses and whose callers give up."""
     node.handle = node.lose
     lost = [asyncio.ensure_future(client.execute(Notes.put, key, "x" * 3_000)) for key in "abc"]
     await node.took(1)
@@ -409,7 +409,7 @@ def test_a_client_needs_a_list_of_addresses() -> None:
 
 
 def test_what_failed_while_nobody_could_be_reached_is_not_shunned_afterwards() -> None:
-    """A client that was there before the cluster would otherwise talk to a follower for a minute."""
+    """Otherwise a client that was started before the cluster would talk to a follower for a minute."""
     book = AddressBook(["a:1", "b:1"], Random(1))
     for round in range(8):
         book.not_reached("a:1", float(round))
@@ -441,7 +441,7 @@ def test_the_book_rests_only_after_every_address_failed_and_shuns_hints_that_fai
 
 @pytest.mark.usefixtures("impatient")
 def test_a_client_leaves_a_node_that_knows_no_leader_once_its_patience_ends() -> None:
-    """It may have nothing to say there at all: the watch has to be set all the same."""
+    """It must recheck in time even if it has nothing to send there."""
 
     async def main() -> None:
         log = Log()
@@ -463,7 +463,7 @@ def test_a_name_given_with_an_address_counts_more_than_what_nodes_say() -> None:
 
 
 def test_a_leader_is_followed_to_the_address_it_was_given_under() -> None:
-    """Nodes may know each other by addresses that lead nowhere from here."""
+    """Nodes may know each other by addresses that cannot be reached from here."""
 
     async def main() -> None:
         log = Log()
@@ -505,7 +505,7 @@ OURS, THEIRS = b"a" * 16, b"b" * 16
 
 @pytest.mark.parametrize("blank", [False, True], ids=["founded", "not founded yet"])
 def test_a_node_that_is_not_of_this_cluster_is_left_alone_for_one_that_is(blank: bool) -> None:
-    """One that forgot everything is about to found another cluster: it must not answer for the lost one."""
+    """A node that lost its data is about to found another cluster: it must not answer for the former one."""
 
     async def main() -> None:
         async with Alone("n1") as node, Alone("n2") as other:

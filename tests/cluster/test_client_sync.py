@@ -1,4 +1,4 @@
-"""The blocking twins: shared by threads, refused in a loop, gone when closed."""
+"""The blocking Client and Node: shared by threads, refused in an event loop, no thread left after close."""
 
 from __future__ import annotations
 

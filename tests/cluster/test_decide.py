@@ -1,4 +1,4 @@
-"""``decide``, ``decided`` and ``forget``: what a caller may rely on, embedded, by a client and blocking."""
+"""``decide``, ``decided`` and ``forget`` as a caller uses them: embedded, from a client, and blocking."""
 
 from __future__ import annotations
 

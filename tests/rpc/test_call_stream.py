@@ -1,4 +1,4 @@
-"""The client's end of a call's stream."""
+"""The client's end of a Call stream: greeting, order, loss, closing."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_nothing_is_left_when_both_ends_are_closed() -> None:
 
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "silent"])
 def test_a_closed_stream_is_a_closed_connection_at_once(answered: bool) -> None:
-    """gRPC closes it when nobody knows of the call any more, and nothing may wait for a garbage collection."""
+    """gRPC closes the connection when nothing refers to the call any more; that must not need a garbage collection."""
 
     async def scenario() -> None:
         node = Server(on_frame=lambda _: None, calls=EchoingCalls(), status=lambda: b"{}")
@@ -240,7 +240,7 @@ def test_a_closed_stream_is_a_closed_connection_at_once(answered: bool) -> None:
 
 
 def test_the_pings_that_channels_send_are_within_what_servers_allow() -> None:
-    """Else a server ends a connection that was idle for long with "too_many_pings"."""
+    """Otherwise a server ends a connection that was idle for long with "too_many_pings"."""
     server = dict(SERVER)
     for channel in (dict(CLIENT_CHANNEL), dict(PEER_CHANNEL)):
         assert channel["grpc.keepalive_time_ms"] > server["grpc.http2.min_ping_interval_without_data_ms"]

@@ -1,4 +1,4 @@
-"""The port of a node: binding, hostile input, back-pressure, closing."""
+"""The gRPC server of a node: binding, hostile input, back-pressure, closing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_port_in_use_is_an_error_that_names_it_and_the_way_out() -> None:
 
 
 def test_two_servers_never_share_a_port() -> None:
-    """gRPC's default lets a second server take every other connection, without a word."""
+    """By default, gRPC lets a second server silently share the port and take half of the connections."""
 
     async def scenario() -> None:
         first = server()

@@ -1,4 +1,4 @@
-"""Frames: what was sent comes back, and nothing else ever does."""
+"""Frames: a frame decodes to what was encoded, and damaged bytes are refused."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_no_flipped_bit_changes_what_is_read() -> None:
 
 
 def test_no_flipped_bit_in_a_frame_whose_fields_are_all_at_their_defaults_changes_what_is_read() -> None:
-    """What is not written cannot be damaged, but a flip may turn one field into another."""
+    """Default values are not written, so they cannot be damaged; a flipped bit may turn one field into another."""
     sender = Sender(b"", 0, NodeId("n1"), 0, 0, 0)
     messages: list[Message] = [Accepted(ballot=Ballot(0, NodeId("n1"), 0), slot=Slot(1)), ForwardRuns(runs=(b"",))]
     frame = encode_frame(sender, N2, messages)

@@ -1,4 +1,4 @@
-"""Each message's bounds: what no version of paxospp ever says is not understood as something else."""
+"""The bounds of each message's fields: bytes that no version of paxospp writes are refused."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_kind_of_message_that_a_later_version_may_add_is_refused() -> None:
 @settings(max_examples=300, deadline=None)
 @given(MESSAGES, st.data())
 def test_damaged_messages_are_refused_or_are_messages(message: Message, data: st.DataObject) -> None:
-    """Without the frame's checksum: whatever is decoded is within the bounds of every field."""
+    """Random bytes, without the checksum of a frame: every message that decodes is within the bounds of its fields."""
     body = bytearray(encode_message(message))
     for _ in range(data.draw(st.integers(1, 4))):
         if body:
