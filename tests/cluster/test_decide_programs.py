@@ -126,13 +126,13 @@ def test_minority(tmp_path: Path) -> None:
             leader = await cluster.leader()
             others = {name for name in cluster.nodes if name != leader.name}
             weather.isolate(leader.name, others=others)
-            alone = asyncio.ensure_future(leader.decide("a", "of the minority", timeout=1.0))
+            alone = asyncio.ensure_future(leader.decide("a", "of the minority", timeout=0.5))
             majority = cluster.nodes[sorted(others)[0]]
             assert await majority.decide("b", "of the majority", timeout=30.0) == "of the majority"
             with pytest.raises((UnavailableError, OutcomeUnknownError)):
                 await alone
             with pytest.raises(CallError):
-                await leader.decided("b", timeout=0.5)
+                await leader.decided("b", timeout=0.2)
             assert await leader.decided("b", consistency="local") is None
 
             weather.clear()

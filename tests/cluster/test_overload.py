@@ -266,6 +266,7 @@ class Slow(Notes):
         return super().put(key, value[:1])
 
 
+@pytest.mark.long
 def test_a_replica_whose_machine_is_slow_does_not_hold_the_log_of_the_others_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

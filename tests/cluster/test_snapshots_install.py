@@ -308,6 +308,7 @@ def test_a_node_answers_heartbeats_but_no_queries_while_its_machine_restores(tmp
     run(main)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "source_ends", [False, pytest.param(True, marks=pytest.mark.long)], ids=["forgotten", "source gone"]
 )

@@ -119,6 +119,7 @@ def test_a_node_killed_while_it_takes_a_snapshot_starts_again(tmp_path: Path, st
     run(main)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_node_killed_while_it_fetches_or_installs_a_snapshot_starts_again(tmp_path: Path, step: str) -> None:
     async def main() -> None:

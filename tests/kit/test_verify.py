@@ -34,6 +34,7 @@ def verdicts(output: str) -> dict[str, str]:
     return {row[0].split()[0]: row[1] for row in rows if len(row) > 2}
 
 
+@pytest.mark.long
 def test_memory_holds_while_the_process_lives_and_says_what_was_not_checked() -> None:
     done = verify("memory", "--quick")
 
