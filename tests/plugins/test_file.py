@@ -409,7 +409,8 @@ def test_a_write_that_never_reached_the_disk_is_noticed_by_the_record_behind_it(
     storage.close()
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
 def test_after_a_kill_any_flipped_bit_is_still_told(ram: Path, seed: int) -> None:
     path = ram / "store"
     code = """
@@ -786,6 +787,7 @@ def test_a_long_read_holds_up_no_writer_and_sees_what_is_written_meanwhile(tmp_p
     storage.close()
 
 
+@pytest.mark.long
 def test_a_trim_beside_readers_is_an_error_they_can_name_and_no_damage(tmp_path: Path) -> None:
     storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
     storage.load()
