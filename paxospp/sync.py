@@ -95,9 +95,9 @@ class _LoopThread:
 class _Blocking(SyncCalls):
     """The common part of ``Client`` and ``Node``: start, close, and calls that run in the loop's thread."""
 
-    def __init__(self, twin: AsyncClient | AsyncNode, name: str) -> None:
-        self._twin = twin
-        self._call_timeout_s = twin._call_timeout_s
+    def __init__(self, wrapped: AsyncClient | AsyncNode, name: str) -> None:
+        self._wrapped = wrapped
+        self._call_timeout_s = wrapped._call_timeout_s
         self._name = name
         self._loop_thread = _LoopThread(name)
         self._feeds: set[AsyncGenerator[Any, None]] = set()
@@ -116,7 +116,7 @@ class _Blocking(SyncCalls):
         self._started = True
         self._loop_thread.start()
         try:
-            self._loop_thread.call(self._twin.start)
+            self._loop_thread.call(self._wrapped.start)
         except BaseException:
             self._closed = True
             self._loop_thread.stop()
@@ -130,7 +130,7 @@ class _Blocking(SyncCalls):
         for feed in list(self._feeds):
             with contextlib.suppress(RuntimeError):  # another thread is waiting in the feed, and closing ends its wait
                 self._call(feed.aclose)
-        self._call(self._twin.close)
+        self._call(self._wrapped.close)
         self._closed = True
         self._loop_thread.stop()
 
@@ -144,14 +144,14 @@ class _Blocking(SyncCalls):
         self.close()
 
     def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
-        return self._call(lambda: execute_encoded(self._twin, payload, timeout_s))
+        return self._call(lambda: execute_encoded(self._wrapped, payload, timeout_s))
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
-        return self._call(lambda: query_encoded(self._twin, request, consistency, timeout_s))
+        return self._call(lambda: query_encoded(self._wrapped, request, consistency, timeout_s))
 
     def watch(self, start: int | None = None) -> Iterator[Change]:
         """Iterate over changes like ``watch`` of the asyncio class; each step waits for the next change."""
-        changes = self._call(_made(lambda: self._twin.watch(start)))
+        changes = self._call(_made(lambda: self._wrapped.watch(start)))
         return self._iterate(changes)
 
     def snapshot_stream(self) -> tuple[int, Iterator[bytes]]:
@@ -159,7 +159,7 @@ class _Blocking(SyncCalls):
 
         The chunks can be passed to ``restore`` of another machine.
         """
-        slot, chunks = self._call(self._twin.snapshot_stream)
+        slot, chunks = self._call(self._wrapped.snapshot_stream)
         return slot, self._iterate(chunks)
 
     def _iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
@@ -196,7 +196,7 @@ class Node(_Blocking):
     ``on_event`` is called in the thread of the node's event loop.
     """
 
-    _twin: AsyncNode
+    _wrapped: AsyncNode
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class Node(_Blocking):
         on_event: Callable[[Event], None] | None = None,
         config: NodeConfig | None = None,
     ) -> None:
-        twin = AsyncNode(
+        wrapped = AsyncNode(
             name,
             cluster=cluster,
             storage=storage,
@@ -222,28 +222,28 @@ class Node(_Blocking):
             on_event=on_event,
             config=config,
         )
-        super().__init__(twin, "paxospp.sync.Node")
+        super().__init__(wrapped, "paxospp.sync.Node")
 
     @property
     def name(self) -> str:
-        return self._twin.name
+        return self._wrapped.name
 
     @property
     def address(self) -> str:
         """The address at which peers and clients reach this node; its port is the real one after ``start``."""
-        return self._twin.address
+        return self._wrapped.address
 
     def status(self) -> NodeStatus:
         """Return the present status of this node."""
 
         async def status() -> NodeStatus:
-            return self._twin.status()
+            return self._wrapped.status()
 
         return self._call(status)
 
     def take_snapshot(self) -> SnapshotTaken:
         """Take a snapshot now and trim the log up to it; see ``paxospp.Node.take_snapshot``."""
-        return self._call(self._twin.take_snapshot)
+        return self._call(self._wrapped.take_snapshot)
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until there is a leader and this node has applied every slot it knows to be decided.
@@ -254,11 +254,11 @@ class Node(_Blocking):
         Raises:
             UnavailableError: not ready within ``timeout``, or the node has ended; the text says what is missing.
         """
-        self._call(lambda: self._twin.wait_ready(timeout))
+        self._call(lambda: self._wrapped.wait_ready(timeout))
 
     def wait_stopped(self) -> None:
         """Wait until the node is closed; if it stops because of an error, raise that error."""
-        self._call(self._twin.wait_stopped)
+        self._call(self._wrapped.wait_stopped)
 
 
 def _made(make: Callable[[], T]) -> Callable[[], Awaitable[T]]:

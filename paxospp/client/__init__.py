@@ -7,6 +7,7 @@
 - ``connector``: keeps one stream open, to the leader if possible.
 - ``addresses``: the known addresses and which to try next.
 - ``feed``: the change feed and snapshot streams.
+- ``cluster_status``: the status of every node, for the command line.
 """
 
 from paxospp.client.client import Client

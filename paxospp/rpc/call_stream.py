@@ -19,7 +19,7 @@ from typing import TypeAlias
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from paxospp.rpc.channel import CALL, CLIENT_CHANNEL, FRAME_BYTES_MAX, hang_up, open_channel
+from paxospp.rpc.channel import CALL, CLIENT_CHANNEL, FRAME_BYTES_MAX, close_channel, open_channel
 from paxospp.rpc.outbox import Outbox
 from paxospp.wire.fields import repeated
 from paxospp.wire.v1 import client_pb2 as pb
@@ -165,7 +165,7 @@ class CallStream:
             task.cancel()
         await asyncio.wait(tasks)
         tasks.clear()
-        await hang_up(channel, call)
+        await close_channel(channel, call)
 
     async def __aenter__(self) -> CallStream:
         await self.open()

@@ -88,7 +88,7 @@ def open_channel(address: str, options: tuple[Option, ...]) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=options)
 
 
-async def hang_up(channel: grpc.aio.Channel, call: grpc.aio.Call) -> None:
+async def close_channel(channel: grpc.aio.Channel, call: grpc.aio.Call) -> None:
     """Cancel ``call`` if it is still running, and close ``channel``."""
     call.cancel()
     await channel.close()

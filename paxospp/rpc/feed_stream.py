@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from paxospp.rpc.channel import CLIENT_CHANNEL, SNAPSHOT, WATCH, hang_up, open_channel
+from paxospp.rpc.channel import CLIENT_CHANNEL, SNAPSHOT, WATCH, close_channel, open_channel
 from paxospp.wire.v1 import client_pb2 as pb
 
 M = TypeVar("M", covariant=True)
@@ -52,7 +52,7 @@ class FeedStream(Generic[M]):
         """Cancel the stream and close its connection; may be called twice."""
         if not self._closed:
             self._closed = True
-            await hang_up(self._channel, self._call)
+            await close_channel(self._channel, self._call)
 
 
 def watch_stream(address: str, request: pb.WatchRequest) -> FeedStream[pb.WatchResponse]:

@@ -20,7 +20,7 @@ from random import Random
 import grpc.aio
 
 from paxospp.messages import Heartbeat, HeartbeatAnswer, Message
-from paxospp.rpc.channel import FRAME_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, LINK, PEER_CHANNEL, hang_up, open_channel
+from paxospp.rpc.channel import FRAME_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, LINK, PEER_CHANNEL, close_channel, open_channel
 from paxospp.rpc.outbox import Outbox
 from paxospp.wire.frames import size_of
 
@@ -112,7 +112,7 @@ class Link:
         finally:
             self.connected = False
             self._drop_all()
-            await hang_up(channel, call)
+            await close_channel(channel, call)
         return reached
 
     async def _write(self, call: grpc.aio.StreamUnaryCall[bytes, bytes]) -> None:

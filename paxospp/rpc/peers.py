@@ -51,7 +51,7 @@ class PeerLinks:
             return
         for peer, link in list(self._links.items()):
             if addresses.get(peer) != link.address or peer == self._name:
-                self._hang_up(peer)
+                self._close_link(peer)
         for peer, address in addresses.items():
             if peer != self._name and peer not in self._links:
                 self._links[peer] = Link(
@@ -80,11 +80,11 @@ class PeerLinks:
         """Close every link and wait until no task and no channel is left; may be called twice."""
         self._closed = True
         for peer in list(self._links):
-            self._hang_up(peer)
+            self._close_link(peer)
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _hang_up(self, peer: NodeId) -> None:
+    def _close_link(self, peer: NodeId) -> None:
         task = asyncio.get_running_loop().create_task(self._links.pop(peer).close(), name=f"paxospp closes {peer}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

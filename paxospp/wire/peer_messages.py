@@ -249,19 +249,19 @@ def decode_message(data: bytes) -> Message:
                 vouched_up_to=_number(heartbeat.vouched_up_to),
             )
         case "heartbeat_answer":
-            beat = wrapped.heartbeat_answer
+            answer = wrapped.heartbeat_answer
             return HeartbeatAnswer(
-                nonce=beat.nonce,
-                round=_number(beat.round),
-                promised=_ballot(beat.promised) if beat.HasField("promised") else None,
-                decided=_number(beat.decided),
-                disk_answers=beat.disk_answers,
-                quorum_connected=beat.quorum_connected,
-                leader=node_name(beat.leader) if beat.leader else None,
-                remembered=_number(beat.remembered),
-                booted_with=_ballot(beat.booted_with) if beat.HasField("booted_with") else None,
-                lease=_number(beat.lease),
-                vouched_up_to=_number(beat.vouched_up_to),
+                nonce=answer.nonce,
+                round=_number(answer.round),
+                promised=_ballot(answer.promised) if answer.HasField("promised") else None,
+                decided=_number(answer.decided),
+                disk_answers=answer.disk_answers,
+                quorum_connected=answer.quorum_connected,
+                leader=node_name(answer.leader) if answer.leader else None,
+                remembered=_number(answer.remembered),
+                booted_with=_ballot(answer.booted_with) if answer.HasField("booted_with") else None,
+                lease=_number(answer.lease),
+                vouched_up_to=_number(answer.vouched_up_to),
             )
         case "forward_runs":
             return ForwardRuns(runs=tuple(wrapped.forward_runs.runs))
