@@ -193,8 +193,8 @@ def test_a_node_at_its_limits_refuses_calls_at_once_and_accepts_them_again_later
 
 
 def test_a_client_without_a_node_refuses_calls_at_once_beyond_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paxospp.client.client.CALLS_MAX", 50)
-    monkeypatch.setattr("paxospp.client.client.BYTES_MAX", 100_000)
+    monkeypatch.setattr("paxospp.client.started.CALLS_MAX", 50)
+    monkeypatch.setattr("paxospp.client.started.BYTES_MAX", 100_000)
 
     async def main() -> None:
         async with paxospp.Client(free_addresses(1), timeout=0.3) as client:

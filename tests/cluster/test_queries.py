@@ -144,7 +144,9 @@ def test_queries_that_no_longer_wait_are_not_counted_when_a_ticket_is_drawn() ->
     on_bench(main)
 
 
-def test_cancelled_queries_do_not_count_towards_the_limit() -> None:
+def test_cancelled_queries_do_not_count_towards_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paxospp.node.queries.OPEN_MAX", few := 1_000)
+
     async def main(bench: Bench) -> None:
         for _ in range(3):
             futures = [bench.queries.ask(REQUEST, None) for _ in range(few // 2)]
