@@ -14,7 +14,7 @@ from paxospp.cli.arguments import split_addresses
 from paxospp.cli.terminal import say
 from paxospp.client import Client
 from paxospp.client.addresses import parse_address
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from paxospp.state_machine import arguments_from_texts
 
 DESCRIBE_TIMEOUT_S = 2.0

@@ -12,7 +12,7 @@ from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import say
 from paxospp.errors import CallError
 from paxospp.process_setup import one_line
-from paxospp.rpc.snapshot import ask_for_snapshot
+from paxospp.rpc.unary_calls import ask_for_snapshot
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 
 STATUS_FIELDS = ("name", "address", "reachable", "role", "ballot", "leader", "decided", "applied", "first", "digest")
 TIMEOUT_S = 2.0

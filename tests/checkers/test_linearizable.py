@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import paxospp
@@ -24,6 +24,7 @@ from paxospp.testing.checkers import (
 )
 from paxospp.testing.checkers.wing_gong import search
 from paxospp.testing.checkers.zones import check_zones, fits_zones
+from tests.examples import examples
 
 
 def op(call: int, ret: int | None, kind: str, *arguments: Any, result: Any = None) -> Operation:
@@ -240,7 +241,7 @@ def by_definition(operations: Sequence[Operation]) -> bool:
     return False
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(register_histories())
 def test_zones_and_search_agree_with_the_definition(operations: Sequence[Operation]) -> None:
     expected = by_definition(operations)
@@ -277,7 +278,7 @@ def larger_histories(draw: st.DrawFn) -> Sequence[Operation]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(larger_histories())
 def test_zones_and_search_agree_on_larger_histories(operations: Sequence[Operation]) -> None:
     verdict = search(operations, KeyValueModel(), 100_000)

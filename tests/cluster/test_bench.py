@@ -112,6 +112,7 @@ def test_an_interrupted_benchmark_leaves_no_process_and_no_file(tmp: Path) -> No
     assert not processes_below(tmp)
 
 
+@pytest.mark.long
 def test_starting_a_process_while_grpc_is_busy_does_not_kill_it(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With uvloop's own subprocesses one in ten dies by SIGSEGV before its exec, in gRPC's fork handlers."""
     codes: Counter[str] = Counter()

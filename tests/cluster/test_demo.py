@@ -124,7 +124,7 @@ def test_a_value_that_differs_from_what_was_written_is_found() -> None:
 
 def test_the_default_input_is_every_line_of_the_package() -> None:
     pairs = own_source()
-    assert pairs["paxospp/errors.py:1"] == '"""Every error that paxospp raises at its users, in one small tree.'
+    assert pairs["paxospp/errors.py:1"] == '"""Every error that paxospp raises on purpose, in one small tree.'
     assert "paxospp/wire/v1/client_pb2.py:1" in pairs
     assert not [key for key in pairs if "__pycache__" in key]
 

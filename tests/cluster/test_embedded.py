@@ -123,7 +123,7 @@ def test_nodes_that_start_and_close_leave_nothing_behind(tmp_path: Path) -> None
     before = {thread.name for thread in threading.enumerate()}
 
     async def main() -> None:
-        for _ in range(3):
+        for _ in range(2):
             async with embedded(tmp_path) as cluster:
                 await cluster.nodes["n2"].execute(Notes.add, 1)
 

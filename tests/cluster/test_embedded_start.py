@@ -51,8 +51,8 @@ ONE = {"n1": "127.0.0.1:7001"}
         ("n1", {}, r"'n1' is not in the cluster \(empty\)"),
         ("n1", {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7001"}, "n1 and n2 have the same address 127.0.0.1:7001"),
         ("a b", ONE, "'a b' is not a valid node name"),
-        ("n1", {"n1": "127.0.0.1"}, "'127.0.0.1' is no address"),
-        ("n1", {"n1": "127.0.0.1:70000"}, "is no address"),
+        ("n1", {"n1": "127.0.0.1"}, "'127.0.0.1' is not a valid address"),
+        ("n1", {"n1": "127.0.0.1:70000"}, "is not a valid address"),
         ("n1", {"n1": "127.0.0.1:0", "n2": "127.0.0.1:7002"}, "port 0 is for one-node clusters"),
     ],
 )

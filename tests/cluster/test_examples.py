@@ -51,6 +51,7 @@ def kv_store(tmp_path: Path) -> Iterator[str]:
             assert time.monotonic() - begun < 2.5
 
 
+@pytest.mark.long
 def test_the_key_value_store_of_the_tutorial_works(kv_store: str, tmp_path: Path) -> None:
     addresses = ",".join(part.partition("=")[2] for part in kv_store.split(","))
 

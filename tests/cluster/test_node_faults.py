@@ -148,6 +148,7 @@ def test_a_clone_of_a_running_node_is_noticed_and_does_no_harm(tmp_path: Path) -
     run(main)
 
 
+@pytest.mark.long
 def test_ten_times_the_load_that_it_can_take_does_not_change_the_leader(ram: Path) -> None:
     """Bug B55."""
 

@@ -193,8 +193,8 @@ def test_a_node_at_its_limits_refuses_calls_at_once_and_accepts_them_again_later
 
 
 def test_a_client_without_a_node_refuses_calls_at_once_beyond_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paxospp.client.client.CALLS_MAX", 50)
-    monkeypatch.setattr("paxospp.client.client.BYTES_MAX", 100_000)
+    monkeypatch.setattr("paxospp.client.started.CALLS_MAX", 50)
+    monkeypatch.setattr("paxospp.client.started.BYTES_MAX", 100_000)
 
     async def main() -> None:
         async with paxospp.Client(free_addresses(1), timeout=0.3) as client:
@@ -250,7 +250,7 @@ def test_a_cluster_of_processes_withstands_clients_with_ten_times_its_load(ram: 
 
 
 async def client_status(serving: Serving) -> dict[str, Any]:
-    from paxospp.rpc.status import fetch_status
+    from paxospp.rpc.unary_calls import fetch_status
 
     status = await fetch_status(serving.addresses[0], timeout_s=5.0)
     assert status is not None
@@ -266,6 +266,7 @@ class Slow(Notes):
         return super().put(key, value[:1])
 
 
+@pytest.mark.long
 def test_a_replica_whose_machine_is_slow_does_not_hold_the_log_of_the_others_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

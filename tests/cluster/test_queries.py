@@ -15,7 +15,7 @@ from paxospp.errors import OverloadedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import Slot
 from paxospp.node.pacing import Pacing
-from paxospp.node.queries import OPEN_MAX, Queries
+from paxospp.node.queries import Queries
 from tests.cluster.alone import Log
 from tests.cluster.embedding import Notes, embedded, run
 from tests.cluster.weather import Weather
@@ -144,10 +144,12 @@ def test_queries_that_no_longer_wait_are_not_counted_when_a_ticket_is_drawn() ->
     on_bench(main)
 
 
-def test_cancelled_queries_do_not_count_towards_the_limit() -> None:
+def test_cancelled_queries_do_not_count_towards_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paxospp.node.queries.OPEN_MAX", few := 1_000)
+
     async def main(bench: Bench) -> None:
         for _ in range(3):
-            futures = [bench.queries.ask(REQUEST, None) for _ in range(OPEN_MAX // 2)]
+            futures = [bench.queries.ask(REQUEST, None) for _ in range(few // 2)]
             for future in futures:
                 future.cancel()
             bench.queries.advance()

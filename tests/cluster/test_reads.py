@@ -76,6 +76,7 @@ def test_every_mode_answers_from_every_node_and_from_a_client(tmp_path: Path) ->
     run(main)
 
 
+@pytest.mark.long
 def test_a_query_sees_every_call_that_ended_before_it_whichever_nodes_are_asked(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:

@@ -1,4 +1,4 @@
-"""Exactly once on real nodes: expiry, clocks that jump, full tables, nodes that are not current."""
+"""Exactly once on real nodes: expiry, clocks that jump, full session tables, nodes that lag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paxospp.config import NodeConfig
 from paxospp.errors import OutcomeUnknownError, OverloadedError, UnavailableError
 from paxospp.messages import Heartbeat, HeartbeatAnswer
 from paxospp.node import Node
-from paxospp.rpc.calling import CallStream
+from paxospp.rpc.call_stream import CallStream
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Notes, embedded, run
 from tests.cluster.weather import Weather
@@ -24,7 +24,7 @@ HOUR_US = 3_600_000_000
 
 
 class Tally(Notes):
-    """Remembers every number it was given, so that a repetition shows."""
+    """A machine that records every number it was given, so that a repetition shows."""
 
     seen: list[int]
 
@@ -130,7 +130,7 @@ def test_what_an_expired_session_had_unanswered_is_unknown_and_a_new_one_follows
 
 
 def test_the_first_call_after_a_long_silence_is_answered(tmp_path: Path) -> None:
-    """The log's time stood still meanwhile, and a session opened at it must not be behind the horizon at once."""
+    """The log's time stood still in the meantime; a session opened at that time must not expire at once."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -166,7 +166,7 @@ def test_a_greeting_says_which_cluster_and_when_sessions_expire(tmp_path: Path) 
 
 
 class OnlyHeartbeats:
-    """A link over which a node hears that somebody leads, and nothing else."""
+    """Lets only heartbeats through the link from ``node`` to ``deaf``."""
 
     def __init__(self, node: Node, deaf: str) -> None:
         self.on = True
@@ -245,7 +245,7 @@ def test_a_client_leaves_nodes_of_another_cluster_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_that_reaches_a_node_which_does_not_lead_goes_no_further(tmp_path: Path) -> None:
-    """B50: two nodes that name each other do not play ball with it."""
+    """B50: two nodes that name each other do not send it back and forth."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:

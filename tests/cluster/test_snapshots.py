@@ -22,7 +22,7 @@ from paxospp.errors import CorruptedError, ReplicaStoppedError, StorageError, Un
 from paxospp.events import FaultFound, SnapshotInstalled, SnapshotTaken
 from paxospp.node import Node
 from paxospp.rpc.channel import CALL
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from paxospp.sessions.runs import Run, encode_run
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Drifting, Embedded, Notes, embedded, run
@@ -406,6 +406,7 @@ def test_if_a_damaged_snapshot_is_newer_than_the_peers_one_of_them_takes_a_new_o
     run(main)
 
 
+@pytest.mark.long
 def test_three_nodes_start_together_although_one_of_them_has_a_damaged_snapshot(tmp_path: Path) -> None:
     """The damaged node may be elected; it answers no query before it has a snapshot."""
 
@@ -588,6 +589,7 @@ def test_a_command_resent_after_a_snapshot_gets_its_first_reply(tmp_path: Path, 
     run(main)
 
 
+@pytest.mark.long
 def test_after_an_installed_snapshot_a_diverging_replica_is_still_found_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -628,6 +630,7 @@ def test_after_an_installed_snapshot_a_diverging_replica_is_still_found_and_name
 # The command line.
 
 
+@pytest.mark.long
 def test_the_snapshot_command_makes_every_given_node_take_a_snapshot(tmp_path: Path) -> None:
     with Serving(tmp_path) as serving:
         serving.start()

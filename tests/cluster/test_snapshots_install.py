@@ -180,6 +180,7 @@ def test_a_fetch_that_was_interrupted_continues_where_it_stopped(tmp_path: Path)
     run(main)
 
 
+@pytest.mark.long
 def test_a_fetch_whose_snapshot_was_replaced_at_its_source_starts_over(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(chunk_bytes_max=1 << 10, kept_log_slots_max=1)
@@ -213,6 +214,7 @@ def test_a_fetch_whose_snapshot_was_replaced_at_its_source_starts_over(tmp_path:
     run(main)
 
 
+@pytest.mark.long
 def test_a_snapshot_that_is_damaged_at_its_source_is_noticed_there_and_taken_again(tmp_path: Path) -> None:
     """Fault D14, at the peer that sends the snapshot."""
 
@@ -241,6 +243,7 @@ class Stubborn(Notes):
         raise RuntimeError("this version cannot read that")
 
 
+@pytest.mark.long
 def test_a_machine_that_cannot_restore_a_peers_snapshot_stops_its_node_with_the_reason(tmp_path: Path) -> None:
     async def main() -> None:
         machines = dict.fromkeys(("n1", "n2", "n3"), Stubborn)
@@ -308,6 +311,7 @@ def test_a_node_answers_heartbeats_but_no_queries_while_its_machine_restores(tmp
     run(main)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "source_ends", [False, pytest.param(True, marks=pytest.mark.long)], ids=["forgotten", "source gone"]
 )
@@ -352,6 +356,7 @@ def test_a_node_whose_peers_trimmed_their_logs_while_it_restored_fetches_another
     run(main)
 
 
+@pytest.mark.long
 def test_a_sender_keeps_the_log_above_a_snapshot_while_the_snapshot_is_fetched(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(snapshot_log_slots_max=40, kept_log_slots_max=1, chunk_bytes_max=1 << 10)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from paxospp.config import NodeConfig
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from tests.cluster import dying_storage
 from tests.cluster.embedding import READY_S, Embedded, Notes, run
 from tests.cluster.test_snapshots import write
@@ -119,6 +119,7 @@ def test_a_node_killed_while_it_takes_a_snapshot_starts_again(tmp_path: Path, st
     run(main)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_node_killed_while_it_fetches_or_installs_a_snapshot_starts_again(tmp_path: Path, step: str) -> None:
     async def main() -> None:

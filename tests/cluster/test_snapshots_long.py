@@ -15,7 +15,7 @@ from paxospp_file import FileStorage
 
 from paxospp import Client, Entry, Kind, Slot, WriteBatch
 from paxospp.machines import KeyValue
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from paxospp.sessions.runs import Run, encode_commands, encode_run
 from tests.cluster.embedding import run
 from tests.cluster.serving import Serving

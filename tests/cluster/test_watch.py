@@ -232,6 +232,7 @@ def test_a_clients_feed_continues_at_another_node_without_gaps_or_repetitions(tm
     run(main)
 
 
+@pytest.mark.long
 def test_a_watcher_that_does_not_read_takes_no_memory_and_delays_nobody(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(snapshot_log_bytes_max=1 << 30)

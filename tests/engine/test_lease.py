@@ -301,10 +301,10 @@ def all_runs(seeds: range, *, drift: float) -> Iterator[Seen]:
 def test_nobody_else_leads_while_a_lease_is_held() -> None:
     """Under crashes, restarts, cut links, lost messages, and clocks that differ by as much as is allowed."""
     held = 0
-    for seed, seen in enumerate(all_runs(range(14), drift=DRIFT_BOUND / 2 - 0.001)):
+    for seed, seen in enumerate(all_runs(range(7), drift=DRIFT_BOUND / 2 - 0.001)):
         assert seen.beside == [], f"seed {seed}"
         held += seen.held
-    assert held > 2_000, "leases were hardly ever held"
+    assert held > 1_000, "leases were hardly ever held"
 
 
 def test_with_clocks_beyond_the_bound_leases_are_unsafe() -> None:

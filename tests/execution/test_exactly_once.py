@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paxospp.execution.executor import Executor
@@ -18,6 +18,7 @@ from paxospp.sessions.caller import Caller
 from paxospp.sessions.runs import Run, SessionId, decode_run, encode_commands, encode_run
 from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import OUTCOME_REJECTED, StateMachine, command, decode_untyped, query, read_outcome
+from tests.examples import examples
 
 BALLOT = Ballot(1, NodeId("n1"), 1)
 EXPIRY_S = 1_000
@@ -298,7 +299,7 @@ class Network:
         raise AssertionError("it does not come to rest")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32 - 1), st.integers(20, 200))
 def test_callers_on_a_lossy_network_end_with_each_call_applied_exactly_once(seed: int, steps: int) -> None:
     network = Network(seed)
@@ -327,7 +328,7 @@ def test_callers_on_a_lossy_network_end_with_each_call_applied_exactly_once(seed
     assert network.log.replay().digest == network.log.executor.digest
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32 - 1))
 def test_a_restored_executor_and_one_that_went_on_stay_equal(seed: int) -> None:
     network = Network(seed)

@@ -12,7 +12,8 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import DoesNotApplyError, Mutant, Patch
 from tests.mutants.run import UNPATCHED, Hunt, line_of, run_seeds
 
-BLATANT = ("a promise is not persisted", "a hole is never asked for", "a copy of a command is applied again")
+BLATANT = ("a promise is not persisted",)
+"""CI hunts all others, with ``python -m tests.mutants``."""
 SEEDS_MAX = 400
 
 

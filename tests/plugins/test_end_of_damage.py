@@ -198,7 +198,7 @@ def test_a_log_that_loses_its_end_again_is_damaged_without_an_end_again(place: P
 
 
 @pytest.mark.parametrize("make", PLACES)
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(8, 40))])
 def test_no_entry_is_ever_taken_for_an_empty_slot(make: type[FilePlace | DictPlace], seed: int, tmp_path: Path) -> None:
     """Compare random batches, ends of damage, losses and kills with a dictionary that loses nothing."""
     chance = random.Random(seed)

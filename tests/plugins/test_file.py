@@ -775,6 +775,7 @@ def test_a_long_read_holds_up_no_writer_and_sees_what_is_written_meanwhile(tmp_p
     storage.close()
 
 
+@pytest.mark.long
 def test_readers_during_a_trim_get_trimmed_errors_and_no_others(tmp_path: Path) -> None:
     storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
     storage.load()

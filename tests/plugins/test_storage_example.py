@@ -20,6 +20,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(EXAMPLE, tmp_path, monkeypatch)
 
 
+@pytest.mark.long
 def test_its_own_tests_pass(installed: None) -> None:
     """They run a few cases of the conformance kit; ``test_clauses.py`` runs the whole kit on this store."""
     assert "skipped" not in run_its_tests(EXAMPLE, "tests/test_sqlite.py")

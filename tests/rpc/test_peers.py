@@ -1,4 +1,4 @@
-"""Links to peers: order, bounds, loss, and coming back."""
+"""Links to peers: order, bounds, loss, and reconnecting."""
 
 from __future__ import annotations
 

@@ -99,6 +99,7 @@ def test_a_lease_that_binds_no_follower_is_found(monkeypatch: pytest.MonkeyPatch
     assert first_broken(plans(lease_us=1_500_000, weak_reads=0.6, pace_s=0.1, faults=faults)).rule in ("B33", "13")
 
 
+@pytest.mark.long
 def test_a_change_feed_that_tells_of_what_took_no_effect_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Effects, "pass_over", lambda *_: None)
 

@@ -69,14 +69,18 @@ def test_the_model_allows_what_the_engine_does() -> None:
         pytest.param(119039763, id="a wiped node proposes slot 1 again, and so learns that it has no vote"),
         pytest.param(2005344058, id="one boot cannot read slot 1, and the next one can"),
         pytest.param(7071267, id="the same, and the boot that could not read it wrote nothing"),
-        pytest.param(376045418, id="one boot cannot read an empty slot, and the next one finds it empty"),
+        pytest.param(
+            376045418,
+            id="one boot cannot read an empty slot, and the next one finds it empty",
+            marks=pytest.mark.long,
+        ),
         pytest.param(1684784707, id="the same for slots below a lost end"),
         pytest.param(2039817617, id="a leader proposes in a slot that the announcement of an older leader opened"),
         pytest.param(
             518710320,
             id="a late answer after two of none, of which one node has lost its end since",
         ),
-        pytest.param(872618203, id="the same after a snapshot"),
+        pytest.param(872618203, id="the same after a snapshot", marks=pytest.mark.long),
     ],
 )
 def test_the_model_allows_correct_runs_that_it_once_refused(seed: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paxospp.errors import ConfigError
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from paxospp.testing.cluster.node_runner import ClusterPlan, NodeEndedError
 from paxospp.testing.cluster.provisioning import machine_spec
 

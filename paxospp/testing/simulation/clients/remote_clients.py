@@ -213,12 +213,12 @@ class RemoteClient:
         conversation = self._conversation
         if self._stream is None:
             self._connect(None)
-        elif conversation.loses_patience_at() <= now:
-            conversation.lost_patience()
+        elif conversation.answer_due_at() <= now:
+            conversation.on_answer_overdue()
             self.world.coverage["a client went on with another node"] += 1
             self._connect(None)
-        elif conversation.ask_again_at <= now:
-            conversation.ask_again()
+        elif conversation.retry_queries_at <= now:
+            conversation.resend_queries()
             self._write()
         self._drain()
         if self.clients.on or self.operation is not None:
@@ -248,7 +248,7 @@ class RemoteClient:
             self._follow(stream, response.greeting.leader)
         elif response.HasField("leader"):
             conversation.on_leader(response.leader)
-            conversation.say_again()
+            conversation.resend_all()
             self._follow(stream, response.leader)
         else:
             if response.HasField("query_answers"):
@@ -289,7 +289,7 @@ class RemoteClient:
         if not given:
             return
         index = given.popleft()
-        if self._conversation.is_asking(id):
+        if self._conversation.is_query_open(id):
             self.world.history.on_remote_read(self._reads[id], index)
 
     # End of the process.

@@ -1,7 +1,7 @@
-"""The client's end of a server's stream: changes, or the chunks of a state.
+"""The client's end of a stream that only the node writes: changes, or the chunks of a snapshot.
 
-gRPC's own flow control is the whole of it: what is not read here is not written there. An object
-and no generator: what is left open when a loop ends is closed by whoever holds it, in one place.
+gRPC's flow control suffices: the node writes only as fast as the client reads. ``FeedStream`` is an object
+rather than an async generator so that its owner can close it at a defined place, even when the event loop ends.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from paxospp.rpc.channel import CLIENT_CHANNEL, SNAPSHOT, WATCH, hang_up, open_channel
+from paxospp.rpc.channel import CLIENT_CHANNEL, SNAPSHOT, WATCH, close_channel, open_channel
 from paxospp.wire.v1 import client_pb2 as pb
 
 M = TypeVar("M", covariant=True)
@@ -22,7 +22,7 @@ class _Decodes(Protocol[M]):
 
 
 class FeedStream(Generic[M]):
-    """What one node tells; it is dialled when it is made."""
+    """A stream from one node; constructing it sends the request."""
 
     def __init__(self, address: str, method: str, request: bytes, response: _Decodes[M]) -> None:
         self.address = address
@@ -33,10 +33,10 @@ class FeedStream(Generic[M]):
         self._closed = False
 
     async def next(self) -> M:
-        """What it tells next.
+        """Return the next message.
 
         Raises:
-            ConnectionError: the stream is lost, or ended there.
+            ConnectionError: the stream is lost, or the node ended it.
         """
         try:
             data = await self._call.read()
@@ -45,21 +45,21 @@ class FeedStream(Generic[M]):
         except grpc.aio.AioRpcError as error:
             raise ConnectionError(f"{self.address}: {error.details()}") from error
         except DecodeError:
-            raise ConnectionError(f"{self.address} does not answer as a node does") from None
+            raise ConnectionError(f"{self.address} does not answer like a paxospp node") from None
         raise ConnectionError(f"{self.address} ended the stream")
 
     async def close(self) -> None:
-        """Hang up; may come twice."""
+        """Cancel the stream and close its connection; may be called twice."""
         if not self._closed:
             self._closed = True
-            await hang_up(self._channel, self._call)
+            await close_channel(self._channel, self._call)
 
 
 def watch_stream(address: str, request: pb.WatchRequest) -> FeedStream[pb.WatchResponse]:
-    """The changes that the node at ``address`` tells."""
+    """Open the change feed of the node at ``address``."""
     return FeedStream(address, WATCH, request.SerializeToString(), pb.WatchResponse)
 
 
 def snapshot_stream(address: str) -> FeedStream[pb.SnapshotStreamResponse]:
-    """The state of the machine at ``address``."""
+    """Open a stream of the state of the machine at ``address``."""
     return FeedStream(address, SNAPSHOT, b"", pb.SnapshotStreamResponse)

@@ -1,11 +1,10 @@
 """The client's end of a Call stream: open it, send requests, read responses, close it.
 
-One stream per object, never opened again: what to do when it is lost, and what to send anew, is
-the client's decision. A writer sends all that queued while the last frame was on its way; a
-reader fetches the next frame once the responses of the last one were taken. Only these two
-tasks touch the call, because gRPC cancels a call whose read or write is cancelled, and whoever
-waits for a response may be. Who converses lends both tasks his own hands (``converse``): no task
-of his has to be woken for what one of these could do itself.
+An object is one stream and is opened once. When the stream is lost, the client decides what to do next and what to
+send again. A writer task sends everything that was queued while the previous frame was being written. A reader task
+reads the next frame when all responses of the previous frame have been taken. Only these two tasks use the gRPC call:
+gRPC cancels a call whose read or write is cancelled, and a task of the client's may be cancelled at any time.
+``converse`` gives both tasks callbacks, so that neither has to wake a third task.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from typing import TypeAlias
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from paxospp.rpc.channel import CALL, CLIENT_CHANNEL, FRAME_BYTES_MAX, hang_up, open_channel
+from paxospp.rpc.channel import CALL, CLIENT_CHANNEL, FRAME_BYTES_MAX, close_channel, open_channel
 from paxospp.rpc.outbox import Outbox
 from paxospp.wire.fields import repeated
 from paxospp.wire.v1 import client_pb2 as pb
 
-GOODBYE_S = 0.1
+CLOSE_TIMEOUT_S = 0.1
+"""How long ``close`` waits for the node to end the stream before it cancels the call."""
 
 _REQUESTS_TAG = b"\x0a"
 """Field 1 of ClientServiceCallRequest, length-delimited."""
@@ -34,7 +34,7 @@ _Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
 
 class CallStream:
-    """One pipelined stream to the node at ``address``. For one loop, and one reader at a time."""
+    """One pipelined stream to the node at ``address``; for one event loop and one reader at a time."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -46,7 +46,7 @@ class CallStream:
         self._requests: Callable[[], Iterable[pb.CallRequest]] | None = None
         self._on_response: Callable[[pb.CallResponse], None] | None = None
         self._over: asyncio.Future[None] | None = None
-        self._heard = False  # the node answered
+        self._answered = False  # the node has sent something
         self._lost = False  # nothing more can be written
         self._ended = False  # nothing more will be read
         self._closed = False
@@ -55,11 +55,11 @@ class CallStream:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, timeout_s: float | None = None) -> pb.Greeting:
-        """Connect and ask for the greeting, with which a session begins.
+        """Connect, ask for the node's greeting and return it.
 
         Raises:
-            ConnectionError: nobody answers there, or not as a node does.
-            TimeoutError: not within ``timeout_s``.
+            ConnectionError: nothing listens there, or it is not a paxospp node.
+            TimeoutError: no greeting within ``timeout_s`` seconds.
         """
         assert self._call is None, "a CallStream is opened once"
         if self._closed:
@@ -71,9 +71,9 @@ class CallStream:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._write(call), name=f"paxospp requests to {self.address}"),
-            loop.create_task(self._read(call), name=f"paxospp responses of {self.address}"),
+            loop.create_task(self._read(call), name=f"paxospp responses from {self.address}"),
         ]
-        early: deque[pb.CallResponse] = deque()  # what came before the greeting, to be iterated over later
+        early: deque[pb.CallResponse] = deque()  # responses before the greeting, to be read later
         async with asyncio.timeout(timeout_s):
             async for response in self:
                 if response.WhichOneof("response") == "greeting":
@@ -83,37 +83,32 @@ class CallStream:
         raise ConnectionError(f"{self.address} ended the stream before its greeting")
 
     def send(self, request: pb.CallRequest | bytes) -> None:
-        """Queue a request, or the bytes of one; all that queue while one frame is written go with the next."""
+        """Queue a request, or the bytes of one; do nothing if the stream is lost.
+
+        Requests queued while a frame is being written go into the next frame together.
+        """
         if self._lost:
             return
         body = request if isinstance(request, bytes) else request.SerializeToString()
         self._outbox.put(body, len(body))
-
-    async def sent(self) -> None:
-        """Wait until everything queued was handed to the transport.
-
-        Who makes up runs only then makes them as large as the load is high. Returns at once when
-        the stream is lost; reading says that it is.
-        """
-        await self._outbox.emptied()
 
     async def converse(
         self,
         requests: Callable[[], Iterable[pb.CallRequest]],
         on_response: Callable[[pb.CallResponse], None],
     ) -> None:
-        """Write what ``requests`` gives whenever all before is written, and hand over what comes, until the end.
+        """Write what ``requests`` returns and pass every response to ``on_response`` until the stream ends.
 
-        ``requests`` is asked after every write, and when ``wake`` says that it has something. Between two
-        responses the loop gets a turn, so that what the first one leads to is on its way before the second
-        is looked at: half of the work of a client at full load goes on beside that of the nodes. To be
-        cancelled when somebody has heard enough; the stream is still to be closed then.
+        ``requests`` is called after every write and after every ``wake``. Other tasks of the event loop run between
+        two responses, so that the requests that follow from the first are sent before the second is processed; at
+        full load, half of the client's work then overlaps with the nodes' work. Cancel this coroutine to stop
+        earlier; the stream still has to be closed afterwards.
 
         Raises:
             ConnectionError: the stream is lost.
-            Exception: what either of the two raised.
+            Exception: whatever either callback raised.
         """
-        assert self._requests is None, "one conversation at a time"
+        assert self._requests is None, "converse() is already running"
         self._over = asyncio.get_running_loop().create_future()
         self._requests, self._on_response = requests, on_response
         try:
@@ -129,11 +124,11 @@ class CallStream:
             raise self._failure
 
     def wake(self) -> None:
-        """There is something in ``requests`` of whoever converses."""
+        """Have the ``requests`` of ``converse`` called soon."""
         self._outbox.wake()
 
     def __aiter__(self) -> CallStream:
-        """Responses as they come; ends when either side ends the stream.
+        """Iterate over responses as they arrive, until either side ends the stream.
 
         Raises:
             ConnectionError: the stream is lost.
@@ -156,21 +151,21 @@ class CallStream:
         return response
 
     async def close(self) -> None:
-        """End the stream and its connection; may come twice. What was queued may still be sent."""
+        """End the stream and close its connection; queued requests may still be sent. May be called twice."""
         channel, self._channel = self._channel, None
         call, self._call = self._call, None
         self._closed = True
         if channel is None or call is None:
             return
-        await self._say_goodbye(call)
-        # gRPC keeps the connection of a closed channel for as long as its call is known: to a task
-        # that was cancelled too, by the frames of its exception.
+        await self._end_gracefully(call)
+        # gRPC keeps the connection of a closed channel open while anything refers to its call. A cancelled
+        # task does, through the frames of its exception, so forget the tasks too.
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         tasks.clear()
-        await hang_up(channel, call)
+        await close_channel(channel, call)
 
     async def __aenter__(self) -> CallStream:
         await self.open()
@@ -181,13 +176,13 @@ class CallStream:
     ) -> None:
         await self.close()
 
-    async def _say_goodbye(self, call: _Call) -> None:
-        # A call that is cancelled leaves a task of gRPC's in the loop for a moment; one that the node ends does not.
-        if not self._heard:
+    async def _end_gracefully(self, call: _Call) -> None:
+        # A cancelled call leaves a gRPC task in the loop for a moment; a call that the node ends does not.
+        if not self._answered:
             return
         self._taken.set()
         with contextlib.suppress(TimeoutError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._outbox.emptied()
                 await call.done_writing()
                 await asyncio.wait(self._tasks[1:])
@@ -204,7 +199,7 @@ class CallStream:
                     await call.write(repeated(_REQUESTS_TAG, bodies))
                     outbox.written()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the reader hears why
+            pass  # the reader gets the reason
         except Exception as error:
             self._end(error)
         finally:
@@ -214,7 +209,7 @@ class CallStream:
     async def _read(self, call: _Call) -> None:
         try:
             while isinstance(data := await call.read(), bytes):  # else it is EOF
-                self._heard = True
+                self._answered = True
                 if self._closed:
                     continue
                 responses = deque(pb.ClientServiceCallResponse.FromString(data).responses)
@@ -231,17 +226,17 @@ class CallStream:
         except grpc.aio.AioRpcError as error:
             self._end(ConnectionError(f"{self.address}: {error.details()}"))
         except DecodeError:
-            self._end(ConnectionError(f"{self.address} does not answer as a node does"))
+            self._end(ConnectionError(f"{self.address} does not answer like a paxospp node"))
         except asyncio.InvalidStateError as error:
             self._end(ConnectionError(f"{self.address}: {error}"))
         except Exception as error:
             self._end(error)
         finally:
-            self._ended = True  # also when it is cancelled
+            self._ended = True  # also when this task is cancelled
             self._arrived.set()
 
     def _end(self, failure: Exception | None) -> None:
-        """Nothing more is read, because of ``failure`` if there is one; the first one counts."""
+        """Record that nothing more will be read, and the first ``failure`` if there is one."""
         self._ended = True
         if self._failure is None:
             self._failure = failure
