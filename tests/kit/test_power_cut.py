@@ -264,7 +264,7 @@ def test_what_is_written_by_threads_children_and_every_kind_of_call_is_seen(ram:
         """,
     )
 
-    assert any("sync made" in str(happening) for happening in recording.happenings)
+    assert any("sync made" in str(event) for event in recording.events)
     everything = list(recording.states(random.Random(1), 100))
     assert all(state.acknowledged is None for state in everything)
 
@@ -438,7 +438,7 @@ def test_states_can_be_asked_for_between_two_marks_and_come_from_all_moments_the
     assert {state.acknowledged for state in states} <= set(range(3, 20))
     assert len({state.acknowledged for state in states[:10]}) > 3
     moments = {state.moment for state in recording.states(random.Random(7), 2000)}
-    assert len(moments) > 0.7 * len(recording.happenings)
+    assert len(moments) > 0.7 * len(recording.events)
     with pytest.raises(ValueError, match="was not said"):
         next(recording.states(random.Random(7), 40, since="ack 99"))
 

@@ -13,7 +13,7 @@ import pytest
 
 from paxospp.testing.power_cut import trace_available
 from paxospp.testing.power_cut.content import PAGE, Content, copy_file
-from paxospp.testing.storage_suite.damage import copy_store, flip_needle, flips, holes, space_of
+from paxospp.testing.storage_suite.file_damage import copy_store, flip_needle, flips, holes, space_of
 
 HUGE = 4 << 30
 MEMORY_BYTES_MAX = 256 << 20

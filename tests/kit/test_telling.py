@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from paxospp.testing.power_cut import trace_available
-from paxospp.testing.storage_suite.checks import Broken, numbered
+from paxospp.testing.storage_suite.checks import BrokenClause, numbered
 from paxospp.testing.storage_suite.running import run_suite
-from paxospp.testing.storage_suite.steps import Steps
-from paxospp.testing.storage_suite.verdicts import Verdict
+from paxospp.testing.storage_suite.verdicts import SuiteVerdict
+from paxospp.testing.storage_suite.witness import Steps
 
 HISTORY = "test_a_random_history_leaves_what_the_model_says[1-False]"
 
@@ -97,7 +97,7 @@ def stores(tmp_path: Path) -> str:
     return f"{tmp_path}/mystore.py"
 
 
-def told(verdict: Verdict) -> str:
+def told(verdict: SuiteVerdict) -> str:
     return "\n\n".join(verdict.details(lambda label: f"paxospp verify --only {label}"))
 
 
@@ -180,7 +180,7 @@ def test_steps_have_the_numbers_that_they_have_among_all_steps() -> None:
     ]
     whole = Steps(None)
     whole.add("only {}", 1)
-    assert str(Broken("C6", tuple(whole.told()), "this", "that", whole.left_out)) == (
+    assert str(BrokenClause("C6", tuple(whole.told()), "this", "that", whole.left_out)) == (
         "C6 (read) is broken\n  1. only 1\n  wanted: this\n  found:  that"
     )
 

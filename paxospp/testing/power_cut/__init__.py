@@ -33,7 +33,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from paxospp.testing.power_cut.marks import acknowledge, mark, offer
-    from paxospp.testing.power_cut.recording import PowerCutState, Recording, record
+    from paxospp.testing.power_cut.recorder import PowerCutState, Recording, record
     from paxospp.testing.power_cut.strace import (
         Ended,
         Fault,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         trace_available,
     )
 else:
-    _MODULES = {"marks": ("acknowledge", "mark", "offer"), "recording": ("PowerCutState", "Recording", "record")}
+    _MODULES = {"marks": ("acknowledge", "mark", "offer"), "recorder": ("PowerCutState", "Recording", "record")}
 
     def __getattr__(name):
         # Late: a child that only says marks starts in half the time.

@@ -23,7 +23,7 @@ _DESCRIPTOR = re.compile(rb"(AT_FDCWD|-?\d+)(?:<([^>]*)>(\(deleted\))?)?")
 
 
 @dataclass(slots=True, frozen=True)
-class Call:
+class SystemCall:
     """One system call."""
 
     thread: int
@@ -82,14 +82,14 @@ def descriptors(text: bytes) -> list[Descriptor]:
     return [_as_descriptor(m) for m in _DESCRIPTOR.finditer(text) if m[2] is not None]
 
 
-def result_descriptor(call: Call) -> Descriptor:
+def result_descriptor(call: SystemCall) -> Descriptor:
     """The descriptor that the call returned."""
     match = _DESCRIPTOR.match(b"%d%s" % (call.result or 0, call.rest))
     assert match is not None
     return _as_descriptor(match)
 
 
-def read_calls(lines: Iterable[bytes], position: Callable[[], int]) -> Iterator[Call]:
+def read_calls(lines: Iterable[bytes], position: Callable[[], int]) -> Iterator[SystemCall]:
     """The calls, in the order in which they returned; then those that never did."""
     begun: dict[bytes, tuple[bytes, bytes, int]] = {}
     for line in lines:
@@ -106,21 +106,21 @@ def read_calls(lines: Iterable[bytes], position: Callable[[], int]) -> Iterator[
         if text.endswith(_UNFINISHED):
             begun[thread] = name, text[: -len(_UNFINISHED)], began
             if name.decode() in FORKS:
-                yield Call(int(thread), name.decode(), text, None, b"", began)
+                yield SystemCall(int(thread), name.decode(), text, None, b"", began)
             continue
         yield _call(thread, name, text, began)
     for thread, (name, text, began) in begun.items():
         if name.decode() not in FORKS:
-            yield Call(int(thread), name.decode(), text, None, b"", began)
+            yield SystemCall(int(thread), name.decode(), text, None, b"", began)
 
 
-def _call(thread: bytes, name: bytes, text: bytes, began: int) -> Call:
+def _call(thread: bytes, name: bytes, text: bytes, began: int) -> SystemCall:
     match = _RESULT.match(text)
     if match is None:
-        return Call(int(thread), name.decode(), text, None, b"", began)
+        return SystemCall(int(thread), name.decode(), text, None, b"", began)
     arguments, result, rest = match.groups()
     value = None if result == b"?" else int(result, 0)
-    return Call(int(thread), name.decode(), arguments, value, rest, began)
+    return SystemCall(int(thread), name.decode(), arguments, value, rest, began)
 
 
 def _as_descriptor(match: re.Match[bytes]) -> Descriptor:

@@ -26,18 +26,18 @@ from paxospp.storage.url import TMP, expand_url
 from paxospp.testing.power_cut.strace import ram_directory
 from paxospp.testing.storage_suite.checks import (
     WRONG_WITHOUT_FAULTS,
-    Broken,
+    BrokenClause,
     ClausesBroken,
     counted,
     not_applicable,
     not_checked,
 )
-from paxospp.testing.storage_suite.judging import after_crash
 from paxospp.testing.storage_suite.kinds import wrong_kind_of_pairs
-from paxospp.testing.storage_suite.steps import STEPS_MAX, Steps, Witness
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import LIVES, Stream
+from paxospp.testing.storage_suite.witness import STEPS_MAX, Steps, Witness
 from paxospp.testing.storage_suite.words import told
-from paxospp.testing.storage_suite.workers import Zygote
+from paxospp.testing.storage_suite.worker_pool import Zygote
 
 NAME = NodeId("n1")
 KINDS_CASE = "test_keys_and_values_come_back_byte_for_byte"
@@ -144,7 +144,7 @@ class SuiteBase:
         """Break ``clause`` unless the two are equal."""
         if is_ != wanted:
             steps, left_out = tuple(self.steps.told()), self.steps.left_out
-            raise ClausesBroken([Broken(clause, steps, f"{what} {told(wanted)}", told(is_), left_out)])
+            raise ClausesBroken([BrokenClause(clause, steps, f"{what} {told(wanted)}", told(is_), left_out)])
 
     # Opening here
 

@@ -19,14 +19,14 @@ from paxospp.errors import CorruptedError
 from paxospp.model import Slot
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import Findings, checks, not_checked, raises
-from paxospp.testing.storage_suite.damage import Damage, copy_store, files_of, flip_needle, flips, holes
-from paxospp.testing.storage_suite.judging import after_damage
+from paxospp.testing.storage_suite.checks import ClauseFindings, checks, not_checked, raises
+from paxospp.testing.storage_suite.file_damage import Damage, copy_store, files_of, flip_needle, flips, holes
 from paxospp.testing.storage_suite.looking import Look
-from paxospp.testing.storage_suite.steps import Witness
-from paxospp.testing.storage_suite.stream import DAMAGE_STREAM, Model, Stream
+from paxospp.testing.storage_suite.store_judge import after_damage
+from paxospp.testing.storage_suite.stream import DAMAGE_STREAM, StorageModel, Stream
+from paxospp.testing.storage_suite.witness import Witness
 from paxospp.testing.storage_suite.words import accepted, ballot, entry, read_all, snapshot, value_of
-from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck, side_by_side
+from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck, side_by_side
 
 SLOTS = range(1, 21)
 HURT = 7
@@ -269,7 +269,7 @@ class EveryFileCases(SuiteBase):
         tried = self.hurt_copies(whole, models, left, damages)
         self.count("blocks and cuts", tried)
 
-    def made(self, left: str) -> tuple[Path, list[Model]]:
+    def made(self, left: str) -> tuple[Path, list[StorageModel]]:
         """A store with forty batches in it, left as a clean close or SIGKILL leaves it, and what may be in it."""
         self.only_with_a_directory()
         self.only_if_right_without_faults(SEED, CUTTING, BATCHES)
@@ -304,9 +304,9 @@ class EveryFileCases(SuiteBase):
             not_checked(f"it is not what it was even without damage, {left} as it is: {found}")
         return self.path, [stream.model(last)]
 
-    def hurt_copies(self, whole: Path, models: list[Model], left: str, damages: Iterator[Damage]) -> int:
+    def hurt_copies(self, whole: Path, models: list[StorageModel], left: str, damages: Iterator[Damage]) -> int:
         """Do each damage to a copy of its own and judge what the store makes of it; how many."""
-        findings, tried = Findings(), 0
+        findings, tried = ClauseFindings(), 0
         outcomes: Counter[str] = Counter()
         ended = "close it" if left == "closed" else "kill the process with SIGKILL"
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from paxospp.testing.power_cut import Fault, Recording, inject
-from paxospp.testing.power_cut.happenings import FailedSync, Mark, Sync, Write
 from paxospp.testing.power_cut.strace import ram_directory
-from paxospp.testing.storage_suite.checks import Findings, checks, not_checked
-from paxospp.testing.storage_suite.judging import after_crash
-from paxospp.testing.storage_suite.looking import Raised
+from paxospp.testing.power_cut.trace_events import FailedSync, FileWrite, Mark, Sync
+from paxospp.testing.storage_suite.checks import ClauseFindings, checks, not_checked
+from paxospp.testing.storage_suite.looking import ExceptionReport
 from paxospp.testing.storage_suite.scripts import said
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import FAILING_STREAM, LIMIT_STREAMS, Stream
 from paxospp.testing.storage_suite.tracing import TracingCases, own_files
-from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle
+from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle
 
 LIMITS = 40
 BATCHES = 400
@@ -58,7 +58,7 @@ class FailingCases(TracingCases):
         self.only_if_durable()
         for seed, cutting in LIMIT_STREAMS:
             self.only_if_right_without_faults(seed, cutting, 60)
-        findings, chance = Findings(), random.Random(9)
+        findings, chance = ClauseFindings(), random.Random(9)
         limits, reached = self.some(LIMITS), 0
         for number in range(limits):
             limit = int(600 * 1.12**number) + chance.randrange(400) if number < 40 else chance.randrange(1 << 16)
@@ -75,7 +75,7 @@ class FailingCases(TracingCases):
         """And what the next ``load`` returns survives a power cut, though the failed sync left its pages clean."""
         self.only_with_strace()
         self.only_if_right_without_faults(*FAILING_STREAM, FAILING_BATCHES)
-        findings, cuts, hits = Findings(), 0, 0
+        findings, cuts, hits = ClauseFindings(), 0, 0
         whole = self.without_faults()
         for call, number in FAILED_SYNCS:
             if number > whole.calls[call]:
@@ -84,7 +84,7 @@ class FailingCases(TracingCases):
                 break
             directory, fault = self.new_place().parent, Fault(syscall=call, error="EIO", when=str(number))
             recording = self.recorded(self.failing(directory), directory, fault=fault)
-            if not any(isinstance(happening, FailedSync) for happening in recording.happenings):
+            if not any(isinstance(event, FailedSync) for event in recording.events):
                 continue  # it makes no such call, or not as many
             events = said(recording.ended.output)
             hits += 1
@@ -92,7 +92,7 @@ class FailingCases(TracingCases):
                 f"open {self.url_of(directory / 'store')} and persist; {call} number {number} of a thread fails: EIO"
             ]
             over = self.is_refused(events, steps, findings)
-            self.judge_happenings(recording, steps, findings)
+            self.judge_trace(recording, steps, findings)
             if over and any("error" in event for event in events):
                 cuts += self.load_and_cut(recording, directory, FAILING_SEED, findings)
             shutil.rmtree(directory)
@@ -105,7 +105,7 @@ class FailingCases(TracingCases):
     def test_a_write_that_fails_ends_the_handle_and_costs_nothing_that_was_acknowledged(self) -> None:
         self.only_with_strace()
         self.only_if_right_without_faults(*FAILING_STREAM, FAILING_BATCHES)
-        findings, hits = Findings(), 0
+        findings, hits = ClauseFindings(), 0
         whole = self.without_faults()
         for call, number in FAILED_WRITES:
             if number > whole.calls[call]:
@@ -154,7 +154,7 @@ class FailingCases(TracingCases):
         self.require_end(known[self.url], f"ack {FAILING_BATCHES - 1}")
         return known[self.url]
 
-    def is_refused(self, events: Sequence[Mapping[str, object]], steps: list[str], findings: Findings) -> bool:
+    def is_refused(self, events: Sequence[Mapping[str, object]], steps: list[str], findings: ClauseFindings) -> bool:
         """Whether the batches after the one that failed were refused, as they have to be."""
         for event in events:
             if "returned" not in event:
@@ -165,7 +165,7 @@ class FailingCases(TracingCases):
                 findings.add("C4", steps, "StorageError", str(event["kind"]))
         return not any("went on" in event for event in events)
 
-    def judge_happenings(self, recording: Recording, steps: list[str], findings: Findings) -> None:
+    def judge_trace(self, recording: Recording, steps: list[str], findings: ClauseFindings) -> None:
         """A file whose sync failed is not synced again unless written again, and no batch that needed the sync returns.
 
         After a failure nothing is written.
@@ -174,32 +174,32 @@ class FailingCases(TracingCases):
         under_way: set[str] = set()  # files that the batch wrote to
         unsafe: set[str] = set()  # files whose sync failed
         doubtful: list[tuple[str, str]] = []  # batches that returned all the same
-        written = {happening.path for happening in recording.happenings if isinstance(happening, Write)}
+        written = {event.path for event in recording.events if isinstance(event, FileWrite)}
         synced: set[str] = set()
         begun = failed = False
-        for happening in recording.happenings:
-            match happening:
-                case FailedSync() if begun and happening.path in written:  # of a directory it says less
-                    clean.add(happening.path)
-                    if not self.unseen or (happening.path in under_way and "/anchor-" not in happening.path):
-                        unsafe.add(happening.path)
-                case Write() if failed and happening.path in synced and "/anchor-" not in happening.path:
+        for event in recording.events:
+            match event:
+                case FailedSync() if begun and event.path in written:  # of a directory it says less
+                    clean.add(event.path)
+                    if not self.unseen or (event.path in under_way and "/anchor-" not in event.path):
+                        unsafe.add(event.path)
+                case FileWrite() if failed and event.path in synced and "/anchor-" not in event.path:
                     # (The anchor's thread may be on its way with an earlier batch, which is durable.)
                     findings.add(
-                        "C4", steps, "nothing is written after a failed persist", f"{happening}, before close returns"
+                        "C4", steps, "nothing is written after a failed persist", f"{event}, before close returns"
                     )
-                case Write():
-                    clean.discard(happening.path)
-                    under_way.add(happening.path)
-                case Sync() if happening.path in clean:
-                    findings.add("C4", steps, "no second sync of a file whose sync failed", str(happening))
+                case FileWrite():
+                    clean.discard(event.path)
+                    under_way.add(event.path)
+                case Sync() if event.path in clean:
+                    findings.add("C4", steps, "no second sync of a file whose sync failed", str(event))
                 case Sync():
-                    synced.add(happening.path)
+                    synced.add(event.path)
                 case Mark():
-                    begun |= happening.text.startswith("offer")  # who fails while loading has acknowledged nothing
-                    failed = happening.text == "failed"
-                    if happening.text.startswith("ack") and unsafe:
-                        doubtful.append((happening.text, min(unsafe)))
+                    begun |= event.text.startswith("offer")  # who fails while loading has acknowledged nothing
+                    failed = event.text == "failed"
+                    if event.text.startswith("ack") and unsafe:
+                        doubtful.append((event.text, min(unsafe)))
                     under_way.clear()
         for ack, path in doubtful:
             if self.needed_the_sync(recording, ack):
@@ -219,7 +219,7 @@ class FailingCases(TracingCases):
         with self.zygote.worker() as worker:
             return self.judge_state(worker, recording.at(ack), Stream(FAILING_SEED), number, number) is not None
 
-    def run_into(self, limit: int, seed: int, cutting: bool, findings: Findings) -> bool:
+    def run_into(self, limit: int, seed: int, cutting: bool, findings: ClauseFindings) -> bool:
         """One store that meets the limit; whether it did."""
         path = self.new_place()
         path.parent.mkdir(parents=True)
@@ -253,7 +253,7 @@ class FailingCases(TracingCases):
         return True
 
     def is_over(
-        self, worker: WorkerHandle, stream: tuple[int, bool], under_way: int, steps: list[str], findings: Findings
+        self, worker: WorkerHandle, stream: tuple[int, bool], under_way: int, steps: list[str], findings: ClauseFindings
     ) -> bool:
         """After the failure: two more batches, which must be refused, and a close; whether they were."""
         over = True
@@ -268,12 +268,12 @@ class FailingCases(TracingCases):
         return over
 
 
-def _stream_until_it_fails(worker: WorkerHandle, seed: int, cutting: bool) -> tuple[int, Raised | None]:
+def _stream_until_it_fails(worker: WorkerHandle, seed: int, cutting: bool) -> tuple[int, ExceptionReport | None]:
     worker.begin("stream", seed, cutting, 1, BATCHES)
     acknowledged = 0
     while True:
         answer = worker.answer()
         if not isinstance(answer, int):
-            assert answer is None or isinstance(answer, Raised)
+            assert answer is None or isinstance(answer, ExceptionReport)
             return acknowledged, answer
         acknowledged = answer

@@ -14,13 +14,13 @@ from collections.abc import Iterable
 
 from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.power_cut import Ended, Fault, PowerCutState, count_calls, inject
-from paxospp.testing.storage_suite.checks import Findings, checks, not_applicable, not_checked
-from paxospp.testing.storage_suite.damage import copy_store, files_of
-from paxospp.testing.storage_suite.pairs import MANY, PAIRS_SEED, PREFIX, STOP, Pairs, judge_pairs, many_pairs
+from paxospp.testing.storage_suite.checks import ClauseFindings, checks, not_applicable, not_checked
+from paxospp.testing.storage_suite.file_damage import copy_store, files_of
+from paxospp.testing.storage_suite.key_value_pairs import MANY, PAIRS_SEED, PREFIX, STOP, Pairs, judge_pairs, many_pairs
 from paxospp.testing.storage_suite.scripts import said
 from paxospp.testing.storage_suite.tracing import TracingCases, own_files
 from paxospp.testing.storage_suite.words import noise
-from paxospp.testing.storage_suite.workers import WorkerHandle
+from paxospp.testing.storage_suite.worker_pool import WorkerHandle
 
 WRITES = 30
 CUTS = 160
@@ -199,7 +199,7 @@ class KeyValueCases(TracingCases):
         directory = self.new_place().parent
         recording = self.recorded(self.script("pairs", directory / "store", PAIRS_SEED, False, WRITES), directory)
         self.require_end(recording, "over")
-        findings, pairs, tried = Findings(), Pairs(PAIRS_SEED), 0
+        findings, pairs, tried = ClauseFindings(), Pairs(PAIRS_SEED), 0
 
         def judge(worker: WorkerHandle, state: PowerCutState) -> tuple[str, str, str] | None:
             place, lowest = self.new_place(), state.acknowledged or 0
@@ -249,7 +249,7 @@ class KeyValueCases(TracingCases):
             ended, count = count_calls(command, READS, paths=prepared(), environment=environment)
         if not said(ended.output) or said(ended.output)[0] != {"pairs": MANY, "raised": None}:
             not_checked(f"the scan does not give all of {MANY} pairs even if nothing fails: {ended.output[-300:]}")
-        findings = Findings()
+        findings = ClauseFindings()
         for back in FAILED_READS:  # the last ones are the scan's
             for call in READS:
                 if count[call] <= back or (self.is_quick and tried == QUICK_FAILED_READS):
@@ -264,7 +264,7 @@ class KeyValueCases(TracingCases):
         findings.raise_any(tried)
         self.count("failed reads", tried)
 
-    def judge_scan(self, ended: Ended, steps: list[str], findings: Findings) -> bool:
+    def judge_scan(self, ended: Ended, steps: list[str], findings: ClauseFindings) -> bool:
         """Whether it was a read of the scan that failed: it may also have been one of ``load``."""
         steps = [f"write {MANY} pairs and close; open and load in a new process, scan", *steps]
         answers = said(ended.output)

@@ -13,11 +13,11 @@ import time
 import pytest
 
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, Findings, checks
-from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, ClauseFindings, checks
 from paxospp.testing.storage_suite.looking import Look
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import KILL_STREAMS, LEAVE_STREAM, Stream
-from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck
+from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck
 
 KILLS_PER_CASE = 30
 KILL_STEPS = 6
@@ -53,7 +53,7 @@ class KillCases(SuiteBase):
         (seed, cutting), stop = LEAVE_STREAM, 60
         self.only_if_right_without_faults(seed, cutting, stop)
         self.path.parent.mkdir(parents=True)
-        stream, findings = Stream(seed), Findings()
+        stream, findings = Stream(seed), ClauseFindings()
         with self.zygote.worker() as worker:
             assert worker.open(self.url_of(self.path)) is None
             assert worker.load().refused is None
@@ -84,7 +84,7 @@ class _History:
         self._steps: list[str] = []
         self._lowest = 0
         self._highest = 0
-        self.findings = Findings()
+        self.findings = ClauseFindings()
         self.is_over = False
 
     def live(self, worker: WorkerHandle, seed: int, cutting: bool) -> None:

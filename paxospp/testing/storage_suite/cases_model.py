@@ -1,6 +1,6 @@
 """Whole histories against what the contract says: random ones by seed, and those that hypothesis invents.
 
-The first compare with ``Model``, the contract's *Bounds* in dicts; the others with the memory plug-in,
+The first compare with ``StorageModel``, the contract's *Bounds* in dicts; the others with the memory plug-in,
 which is a storage like any other. Either way every difference is put to the clause it belongs to.
 """
 
@@ -18,9 +18,9 @@ from paxospp.model import Slot
 from paxospp.storage.contract import DurableState, Storage, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase, registry_of
 from paxospp.testing.storage_suite.checks import checks, not_checked
-from paxospp.testing.storage_suite.reads import attempt, clause_of_read, clause_of_state
-from paxospp.testing.storage_suite.steps import Witness
+from paxospp.testing.storage_suite.read_clauses import attempt, clause_of_read, clause_of_state
 from paxospp.testing.storage_suite.stream import STREAMS, Stream
+from paxospp.testing.storage_suite.witness import Witness
 from paxospp.testing.storage_suite.words import EVERYTHING, accepted, entry, read_snapshot, snapshot, value_of
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class HistoryCases(SuiteBase):
             from hypothesis.stateful import run_state_machine_as_test
         except ImportError:
             not_checked("hypothesis is not installed: pip install hypothesis")
-        from paxospp.testing.storage_suite.comparison import Comparison
+        from paxospp.testing.storage_suite.memory_comparison import Comparison
 
         def machine() -> RuleBasedStateMachine:
             self.steps.clear()

@@ -6,10 +6,10 @@ from paxospp.errors import ConfigError, LockedError
 from paxospp.storage.contract import DurableState
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import checks, not_checked, raises
-from paxospp.testing.storage_suite.child import REFUSED
-from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import LEAVE_STREAM, Stream
 from paxospp.testing.storage_suite.words import accepted
+from paxospp.testing.storage_suite.worker_process import REFUSED
 
 
 class OpeningCases(SuiteBase):

@@ -12,7 +12,7 @@ import random
 import pytest
 
 from paxospp.testing.power_cut import Fault
-from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, Findings, checks
+from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, ClauseFindings, checks
 from paxospp.testing.storage_suite.stream import LIVES, POWER_STREAMS, SYNC_STREAM, Stream
 from paxospp.testing.storage_suite.tracing import SYNCS, TracingCases
 
@@ -33,7 +33,7 @@ class PowerCases(TracingCases):
         command = self.script("live", self.path, seed, cutting, json.dumps(LIVES))
         recording = self.recorded(command, self.path.parent)
         self.require_end(recording, "over")
-        findings = Findings()
+        findings = ClauseFindings()
         states = recording.states(random.Random(seed), self.some(STATES_PER_CASE * (4 if self.is_quick else 1)))
         tried = self.judge_states(states, recording, Stream(seed, cutting=cutting), findings)
         if self.excused and not findings:
@@ -58,7 +58,7 @@ class PowerCases(TracingCases):
             if stream.step(number).synced and not recording.syncs_between(f"offer {number}", f"ack {number}")
         ]
         assert unsynced == [], "batches whose persist returned without a sync of any file"
-        findings, acknowledged = Findings(), [n for n in range(1, lives[0] + 1) if stream.step(n).synced]
+        findings, acknowledged = ClauseFindings(), [n for n in range(1, lives[0] + 1) if stream.step(n).synced]
         states = [recording.at(f"ack {number}") for number in acknowledged]
         tried = self.judge_states(states, recording, stream, findings)
         if self.excused and not findings:
@@ -72,7 +72,7 @@ class PowerCases(TracingCases):
         self.only_with_strace()
         seed, cutting = SYNC_STREAM
         self.only_if_right_without_faults(seed, cutting, 16)
-        findings, cuts = Findings(), 0
+        findings, cuts = ClauseFindings(), 0
         for sync in (None, "2", "4", "5", "8", "11", "15", "21")[: max(2, self.some(8))]:
             fault = None if sync is None else Fault(syscall=SYNCS, signal="SIGKILL", when=sync)
             directory = self.new_place().parent

@@ -11,7 +11,7 @@ from paxospp.model import Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import checks, raises
-from paxospp.testing.storage_suite.damage import space_of
+from paxospp.testing.storage_suite.file_damage import space_of
 from paxospp.testing.storage_suite.words import accepted, entry, noise, read_all, read_snapshot, snapshot, value_of
 
 REFUSED = (StorageError, ValueError)

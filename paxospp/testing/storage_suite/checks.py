@@ -16,7 +16,7 @@ from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
 import pytest
 
 from paxospp.testing.storage_suite.kinds import named
-from paxospp.testing.storage_suite.places import authors_line
+from paxospp.testing.storage_suite.source_line import authors_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +39,7 @@ CRASH_CLAUSES = ("C1", "C2", "C3", "C8", "C10")
 
 
 @dataclass(slots=True, frozen=True)
-class Broken:
+class BrokenClause:
     """One clause that a store broke, and how to see it."""
 
     clause: str
@@ -74,7 +74,7 @@ def numbered(steps: Sequence[str], left_out: int = 0) -> list[str]:
 class ClausesBroken(AssertionError):
     """At least one clause is broken; ``broken`` has one example for each."""
 
-    def __init__(self, broken: Sequence[Broken]) -> None:
+    def __init__(self, broken: Sequence[BrokenClause]) -> None:
         super().__init__("\n\n".join(map(str, broken)))
         self.broken = tuple(broken)
 
@@ -83,18 +83,18 @@ class KitFailedError(Exception):
     """The kit itself could not go on, which says nothing of the store."""
 
 
-class Findings:
+class ClauseFindings:
     """What a case that tries many things found: the first example for each clause, and how many there were."""
 
     def __init__(self) -> None:
-        self._examples: dict[str, Broken] = {}
+        self._examples: dict[str, BrokenClause] = {}
         self._counts: dict[str, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._examples)
 
     def add(self, clause: str, steps: Sequence[str], wanted: str, found: str, left_out: int = 0) -> None:
-        self._examples.setdefault(clause, Broken(clause, tuple(steps), wanted, found, left_out))
+        self._examples.setdefault(clause, BrokenClause(clause, tuple(steps), wanted, found, left_out))
         self._counts[clause] = self._counts.get(clause, 0) + 1
 
     def raise_any(self, tried: int, note: str = "") -> None:

@@ -10,7 +10,7 @@ from paxospp.errors import CorruptedError, LockedError, StorageError, TrimmedErr
 from paxospp.model import Entry, Slot
 from paxospp.storage.contract import DurableState, Storage
 from paxospp.testing.storage_suite.kinds import named, wrong_kind_of_entries, wrong_kind_of_piece, wrong_kind_of_state
-from paxospp.testing.storage_suite.places import authors_line
+from paxospp.testing.storage_suite.source_line import authors_line
 
 _READ_BYTES = 1 << 40
 _READS_MAX = 100_000
@@ -21,7 +21,7 @@ class WrongKindError(Exception):
 
 
 @dataclass(slots=True, frozen=True)
-class Raised:
+class ExceptionReport:
     """An exception, without its object, so that it can be sent."""
 
     kind: str
@@ -35,7 +35,7 @@ class Raised:
     """The line of the store that it came through."""
 
     @classmethod
-    def of(cls, error: BaseException, *, staging: bool = False) -> Raised:
+    def of(cls, error: BaseException, *, staging: bool = False) -> ExceptionReport:
         return cls(
             named(type(error)),
             " ".join(str(error).split())[:400],
@@ -54,14 +54,14 @@ class Raised:
 class Unexpected:
     """An exception where the kit expects none, sent in place of an answer."""
 
-    raised: Raised
+    raised: ExceptionReport
 
 
 @dataclass(slots=True, frozen=True)
 class Look:
     """What a store showed. ``refused`` alone: it could not be opened or loaded."""
 
-    refused: Raised | None = None
+    refused: ExceptionReport | None = None
     state: DurableState = field(default_factory=DurableState)
     entries: Mapping[int, Entry] = field(default_factory=dict)
     unreadable: Sequence[range] = ()
@@ -70,7 +70,7 @@ class Look:
     """What a read did that no read may do."""
     content: bytes | None = None
     """The bytes of the current snapshot."""
-    content_refused: Raised | None = None
+    content_refused: ExceptionReport | None = None
     wrong_kind: str | None = None
     """What came back as something else than the contract names; the rest of the look is not to be trusted."""
 
@@ -89,14 +89,14 @@ def look_at(storage: Storage, state: DurableState) -> Look:
     except WrongKindError as error:
         return Look(wrong_kind=str(error))
     except Exception as error:
-        strange = f"read raises {Raised.of(error)}"
+        strange = f"read raises {ExceptionReport.of(error)}"
     content, content_refused = None, None
     try:
         content = _read_snapshot(storage, state)
     except WrongKindError as error:
         return Look(wrong_kind=str(error))
     except Exception as error:
-        content_refused = Raised.of(error)
+        content_refused = ExceptionReport.of(error)
     return Look(None, state, entries, unreadable, strange, content, content_refused)
 
 
@@ -105,11 +105,11 @@ def open_and_look(open_storage: Callable[[], Storage]) -> Look:
     try:
         storage = open_storage()
     except Exception as error:
-        return Look(Raised.of(error))
+        return Look(ExceptionReport.of(error))
     try:
         state = storage.load()
     except Exception as error:
-        return Look(Raised.of(error))
+        return Look(ExceptionReport.of(error))
     else:
         return look_at(storage, state)
     finally:

@@ -16,7 +16,7 @@ STANDSTILL_S = 300.0
 """Longer than any single call of a store takes on a machine that is slow and busy."""
 
 
-class Progress:
+class ProgressCounter:
     """Counts the steps of the case that runs in this process."""
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Progress:
         self.count += 1
 
 
-PROGRESS = Progress()
+PROGRESS = ProgressCounter()
 
 
 class ends_if_it_hangs:
     """Raise TimeoutError in the main thread if nothing is noted for ``seconds``; after twice that at the latest."""
 
-    def __init__(self, progress: Progress = PROGRESS, seconds: float = STANDSTILL_S) -> None:
+    def __init__(self, progress: ProgressCounter = PROGRESS, seconds: float = STANDSTILL_S) -> None:
         self._progress = progress
         self._seconds = seconds
         self._usable = threading.current_thread() is threading.main_thread()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paxospp.testing.storage_suite.verdicts import Collector, Verdict
+from paxospp.testing.storage_suite.verdicts import Collector, SuiteVerdict
 
 OURS = "paxospp.testing.pytest_plugin"
 
@@ -25,7 +25,7 @@ def run_suite(
     quick: bool = False,
     all_steps: bool = False,
     on_progress: Callable[[int, int, Sequence[str]], None] | None = None,
-) -> Verdict:
+) -> SuiteVerdict:
     """Run every case, or those named, on the store of ``url``.
 
     ``cases`` are methods by their whole names, ``only`` what ``verify --only`` takes.

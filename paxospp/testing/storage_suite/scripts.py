@@ -1,6 +1,6 @@
 """What runs under strace: short lives of a store that say by marks how far they are.
 
-``python -m paxospp.testing.storage_suite.child live …``. A batch is offered before it is persisted and
+``python -m paxospp.testing.storage_suite.worker_process live …``. A batch is offered before it is persisted and
 acknowledged when it is known to survive power loss: when a synced one returned, and, for all that
 ``load`` found, when ``load`` returned. Stdout gets what the case wants to know besides, as JSON lines.
 """
@@ -12,24 +12,24 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from paxospp.errors import StorageError
 from paxospp.plugins import PluginRegistry
 from paxospp.storage.contract import Storage
 from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.power_cut import acknowledge, mark, offer
-from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.key_value_pairs import PREFIX, STOP, Pairs
 from paxospp.testing.storage_suite.kinds import named
-from paxospp.testing.storage_suite.looking import Look, Raised, look_at
-from paxospp.testing.storage_suite.pairs import PREFIX, STOP, Pairs
+from paxospp.testing.storage_suite.looking import ExceptionReport, Look, look_at
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import Stream
 
 IDLE_S = 0.12
 """Long enough for an anchor to be synced, as it is when a store idles."""
 
 
-def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str, *, pauses: bool = True) -> None:
+def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str) -> None:
     """Several lives of one store in one process, each closed well."""
     opener = PluginRegistry(json.loads(plugins)).storage(url)
     stream, number = Stream(int(seed), cutting=cutting == "1"), 0
@@ -39,7 +39,7 @@ def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str, *, 
         for _ in range(life):
             number += 1
             _persist(storage, stream, number)
-            if pauses and number % 9 == 0:
+            if number % 9 == 0:
                 time.sleep(IDLE_S)
         storage.close()
         acknowledge(number)
@@ -63,7 +63,7 @@ def script_load(url: str, plugins: str, seed: str, cutting: str, lowest: str, hi
         storage = PluginRegistry(json.loads(plugins)).storage(url)()
         state = storage.load()
     except Exception as error:
-        look = Look(Raised.of(error))
+        look = Look(ExceptionReport.of(error))
     else:
         mark("loaded")
         look = look_at(storage, state)
@@ -80,21 +80,21 @@ def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, sto
         storage = opener()
         storage.load()
     except Exception as error:
-        _say({"opening": url, "error": str(Raised.of(error))})
+        _say({"opening": url, "error": str(ExceptionReport.of(error))})
         return
     for number in range(int(first), int(stop)):
         step = stream.step(number)
         try:
             step.stage(storage)
         except Exception as error:
-            _say({"staging": number, "error": str(Raised.of(error))})
+            _say({"staging": number, "error": str(ExceptionReport.of(error))})
             break
         offer(number)
         try:
             storage.persist(step.batch)
         except Exception as error:
             mark("failed")
-            _say({"failed": number, "error": str(Raised.of(error))})
+            _say({"failed": number, "error": str(ExceptionReport.of(error))})
             _try_to_go_on(storage, stream, number)
             break
         if step.synced:
@@ -103,7 +103,7 @@ def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, sto
     try:
         storage.close()
     except Exception as error:
-        _say({"closing": url, "error": str(Raised.of(error))})
+        _say({"closing": url, "error": str(ExceptionReport.of(error))})
     mark("closed")
 
 
@@ -124,14 +124,14 @@ def script_pairs(url: str, plugins: str, seed: str, cutting: str, stop: str) -> 
 
 
 def script_scan(url: str, plugins: str, seed: str, cutting: str) -> None:
-    """Load, scan what ``Worker.do_fill`` wrote, and say how that ended."""
+    """Load, scan what ``StoreWorker.do_fill`` wrote, and say how that ended."""
     storage, count = _loaded_pairs(url, plugins), 0
     mark("loaded")
     try:
         for _ in storage.scan(PREFIX, STOP):
             count += 1
     except Exception as error:
-        _say({"pairs": count, "raised": str(Raised.of(error))})
+        _say({"pairs": count, "raised": str(ExceptionReport.of(error))})
     else:
         _say({"pairs": count, "raised": None})
     sys.stdout.flush()
@@ -182,3 +182,14 @@ def said(output: str) -> Sequence[dict[str, object]]:
     """What a script said, taken out of all that its process wrote."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     return [json.loads(line) for line in lines]
+
+
+SCRIPTS: Mapping[str, Callable[..., None]] = {
+    "live": script_live,
+    "die": script_die,
+    "load": script_load,
+    "fail": script_fail,
+    "pairs": script_pairs,
+    "scan": script_scan,
+}
+"""Each script under the name that ``worker_process`` takes as its first argument."""

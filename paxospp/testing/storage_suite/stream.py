@@ -1,7 +1,7 @@
 """A stream of batches, the same for the same seed wherever it is made, and what a store remembers after each.
 
 Who kills a child cannot ask it what it was writing, and need not: batch *n* of seed *s* is known. The
-``Model`` is what *Bounds* of the contract says, in dicts; after batch *n* a store holds
+``StorageModel`` is what *Bounds* of the contract says, in dicts; after batch *n* a store holds
 ``Stream(s).model(n)``, and after a crash that of one batch between the last that had to survive and
 the one under way.
 """
@@ -42,7 +42,7 @@ SNAPSHOT_BYTES = (0, 10, 300, 5000)
 
 
 @dataclass(slots=True)
-class Model:
+class StorageModel:
     """What a store that keeps the contract remembers."""
 
     promised: Ballot | None = None
@@ -54,12 +54,12 @@ class Model:
     """The current snapshot's bytes."""
     meta: Mapping[str, bytes] = field(default_factory=dict)
 
-    def after(self, batch: WriteBatch, content: bytes | None = None) -> Model:
+    def after(self, batch: WriteBatch, content: bytes | None = None) -> StorageModel:
         """The model with ``batch`` in it; ``content`` are the bytes of the snapshot that it names."""
         first = max(self.first, batch.trim or 0)
         entries = dict(self.entries)
         entries.update({entry.slot: entry for entry in batch.accepted})
-        return Model(
+        return StorageModel(
             promised=batch.promised or self.promised,
             decided=max(self.decided, batch.decided or 0),
             first=first,
@@ -97,7 +97,7 @@ class Model:
 
 
 @dataclass(slots=True, frozen=True)
-class Step:
+class StreamStep:
     """One batch, and the snapshots that are staged before it."""
 
     batch: WriteBatch
@@ -138,14 +138,14 @@ class Stream:
         self._seed = seed
         self._cutting = cutting
         self._unsynced = unsynced
-        self._steps: list[Step] = [Step(WriteBatch())]  # number 0 is the new store
-        self._models = [Model()]
+        self._steps: list[StreamStep] = [StreamStep(WriteBatch())]  # number 0 is the new store
+        self._models = [StorageModel()]
 
-    def step(self, number: int) -> Step:
+    def step(self, number: int) -> StreamStep:
         self._reach(number)
         return self._steps[number]
 
-    def model(self, number: int) -> Model:
+    def model(self, number: int) -> StorageModel:
         self._reach(number)
         return self._models[number]
 
@@ -160,14 +160,14 @@ class Stream:
             self._steps.append(step)
             self._models.append(model.after(step.batch, step.content))
 
-    def _next(self, model: Model, number: int) -> Step:
+    def _next(self, model: StorageModel, number: int) -> StreamStep:
         chance = random.Random(f"{self._seed}/{number}")
         cut = chance.random() < (0.5 if self._cutting else 0.12)
         if cut:
             return self._cut(model, chance, number)
         return self._write(model, chance, number)
 
-    def _write(self, model: Model, chance: random.Random, number: int) -> Step:
+    def _write(self, model: StorageModel, chance: random.Random, number: int) -> StreamStep:
         ballot = Ballot(number, NodeId("n1"), 7)  # one value per slot and ballot, as in any run of Paxos
         batch = draw_batch(model, chance, ballot)
         if chance.random() < 0.3:
@@ -175,9 +175,9 @@ class Stream:
         orphan = None
         if chance.random() < 0.05:
             orphan = SnapshotMeta(Slot(model.decided + 1), f"orphan-{number}"), chance.randbytes(200)
-        return Step(replace(batch, sync=chance.random() >= self._unsynced), None, orphan)
+        return StreamStep(replace(batch, sync=chance.random() >= self._unsynced), None, orphan)
 
-    def _cut(self, model: Model, chance: random.Random, number: int) -> Step:
+    def _cut(self, model: StorageModel, chance: random.Random, number: int) -> StreamStep:
         at_least = model.snapshot.slot if model.snapshot else 0
         covered = max(model.decided, at_least)
         decided = None
@@ -188,17 +188,17 @@ class Stream:
         match chance.choice(["snapshot", "both", "both", "trim"]):
             case "trim" if model.snapshot is not None:
                 first = chance.randint(model.first, max(model.first, model.snapshot.slot + 1))
-                return Step(WriteBatch(trim=Slot(first), sync=chance.random() < 0.5))
+                return StreamStep(WriteBatch(trim=Slot(first), sync=chance.random() < 0.5))
             case "both":
                 trim = covered + 1 if decided is not None else chance.randint(1, covered + 1)
-                return Step(WriteBatch(snapshot=meta, trim=Slot(max(trim, 1)), decided=decided), content)
+                return StreamStep(WriteBatch(snapshot=meta, trim=Slot(max(trim, 1)), decided=decided), content)
             case _ if decided is not None:
-                return Step(WriteBatch(snapshot=meta, trim=Slot(covered + 1), decided=decided), content)
+                return StreamStep(WriteBatch(snapshot=meta, trim=Slot(covered + 1), decided=decided), content)
             case _:
-                return Step(WriteBatch(snapshot=meta), content)
+                return StreamStep(WriteBatch(snapshot=meta), content)
 
 
-def draw_batch(model: Model, chance: random.Random, ballot: Ballot) -> WriteBatch:
+def draw_batch(model: StorageModel, chance: random.Random, ballot: Ballot) -> WriteBatch:
     """A batch without promise, trim or snapshot that an acceptor could write over ``model``.
 
     Undecided slots are written again and again; of decided ones only those below ``first``, which are not

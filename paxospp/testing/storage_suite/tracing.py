@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from paxospp.testing.power_cut import Fault, PowerCutState, Recording, record, trace_available
-from paxospp.testing.power_cut.happenings import Sync
-from paxospp.testing.power_cut.recording import STORY_STEPS
+from paxospp.testing.power_cut.recorder import STORY_STEPS
+from paxospp.testing.power_cut.trace_events import Sync
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import Findings, KitFailedError, not_checked
-from paxospp.testing.storage_suite.judging import after_crash, only_unsynced_faulty
+from paxospp.testing.storage_suite.checks import ClauseFindings, KitFailedError, not_checked
 from paxospp.testing.storage_suite.progress import PROGRESS
 from paxospp.testing.storage_suite.scripts import said
+from paxospp.testing.storage_suite.store_judge import after_crash, only_unsynced_faulty
 from paxospp.testing.storage_suite.stream import SYNC_STREAM, Stream
-from paxospp.testing.storage_suite.unseen import Killed, harmless_files, is_wrong_without
-from paxospp.testing.storage_suite.workers import (
+from paxospp.testing.storage_suite.unseen import KilledStore, harmless_files, is_wrong_without
+from paxospp.testing.storage_suite.worker_pool import (
     WorkerDied,
     WorkerHandle,
     WorkerStuck,
@@ -63,7 +63,7 @@ class TracingCases(SuiteBase):
         return [
             sys.executable,
             "-m",
-            "paxospp.testing.storage_suite.child",
+            "paxospp.testing.storage_suite.worker_process",
             name,
             self.url_of(path),
             json.dumps(self.loaded_plugins),
@@ -81,11 +81,11 @@ class TracingCases(SuiteBase):
             recording = record(command, directory, after=after, fault=fault, environment=self.child_environment())
         recording.story_steps = None if self.all_steps else STORY_STEPS
         # What was only mapped and never synced may be lost, as the states have it; what was also synced is unknown.
-        synced = {happening.path for happening in recording.happenings if isinstance(happening, Sync)}
+        synced = {event.path for event in recording.events if isinstance(event, Sync)}
         self.unseen |= {path for path in recording.unseen if path in synced or None in synced}
         return recording
 
-    def conclude(self, findings: Findings, cuts: int, others: int = 0) -> None:
+    def conclude(self, findings: ClauseFindings, cuts: int, others: int = 0) -> None:
         """Raise what was found."""
         note = f"so it is with {_named(self.unseen)}, which is mapped, as it stood in memory, and without it"
         findings.raise_any(cuts + others, note if self.confirmed else "")
@@ -117,7 +117,7 @@ class TracingCases(SuiteBase):
             self.unseen = asked  # not what a write that was killed left half seen
         return known[self.url][1]
 
-    def killed(self) -> Iterator[Killed]:
+    def killed(self) -> Iterator[KilledStore]:
         """Stores whose process was killed: right after a synced batch, and in the middle of one."""
         (seed, cutting), stream = SYNC_STREAM, Stream(SYNC_STREAM[0])
         for least in KILLED_AFTER:
@@ -126,7 +126,7 @@ class TracingCases(SuiteBase):
         for write in KILLED_AT_WRITE:
             yield self._killed(seed, cutting, BATCHES_MAX, Fault(syscall=WRITES, signal="SIGKILL", when=str(write)))
 
-    def _killed(self, seed: int, cutting: bool, stop: int, fault: Fault | None) -> Killed:
+    def _killed(self, seed: int, cutting: bool, stop: int, fault: Fault | None) -> KilledStore:
         directory, stream = self.new_place().parent, Stream(seed, cutting=cutting)
         command = self.script("die", directory / "store", seed, cutting, 1, stop)
         recording = self.recorded(command, directory, fault=fault)
@@ -136,7 +136,7 @@ class TracingCases(SuiteBase):
         def is_right(worker: WorkerHandle, place: Path) -> bool:
             return after_crash(worker.look(self.url_of(place)), stream, lowest, highest).complaint is None
 
-        return Killed(directory, recording, is_right)
+        return KilledStore(directory, recording, is_right)
 
     def only_at_rest(self, seed: int, cutting: bool, batches: int, tried: int) -> None:
         """End a case in which a store that writes through shared mappings seems wrong, for strace cannot follow those.
@@ -144,7 +144,7 @@ class TracingCases(SuiteBase):
         Red if a batch is gone even when the power goes right after it was acknowledged and everything that was
         mapped is durable; else not checked, for what may be left at other moments is unknown.
         """
-        findings, stream = Findings(), Stream(seed, cutting=cutting)
+        findings, stream = ClauseFindings(), Stream(seed, cutting=cutting)
         unseen = _named(self.unclear)
         synced = [number for number in range(3, batches) if stream.step(number).synced]
         numbers = synced[:: -(-len(synced) // self.some(REST_POINTS))]
@@ -175,7 +175,7 @@ class TracingCases(SuiteBase):
         states: Iterable[PowerCutState],
         recording: Recording,
         stream: Stream,
-        findings: Findings,
+        findings: ClauseFindings,
         *,
         loaded: int | None = None,
     ) -> int:
@@ -258,7 +258,7 @@ class TracingCases(SuiteBase):
                 return "C3" if unsynced or complaint.clause == "C3" else "C2"
         return None
 
-    def load_and_cut(self, before: Recording, directory: Path, seed: int, findings: Findings) -> int:
+    def load_and_cut(self, before: Recording, directory: Path, seed: int, findings: ClauseFindings) -> int:
         """Load after ``before``, and cut the power while that goes on and at once after it returned."""
         lowest, highest = last_number(before, "ack"), max(last_number(before, "ack"), last_number(before, "offer"))
         command = self.script("load", directory / "store", seed, False, lowest, highest)

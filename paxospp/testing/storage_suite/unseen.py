@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from paxospp.testing.power_cut import PowerCutState, Recording
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.damage import copy_store
-from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck
+from paxospp.testing.storage_suite.file_damage import copy_store
+from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck
 
 
-class Killed(NamedTuple):
+class KilledStore(NamedTuple):
     """A store whose process was killed, with all that it wrote in the page cache."""
 
     directory: Path
@@ -27,7 +27,7 @@ class Killed(NamedTuple):
     """Whether the store at a place holds what was written."""
 
 
-def harmless_files(suite: SuiteBase, unseen: Collection[str], killed: Iterable[Killed]) -> set[str]:
+def harmless_files(suite: SuiteBase, unseen: Collection[str], killed: Iterable[KilledStore]) -> set[str]:
     """Return those of ``unseen`` whose bytes never decide what a store shows.
 
     They have no effect on any of the stores ``killed``: one that is right is also right with zeros in place of the
@@ -48,7 +48,7 @@ def harmless_files(suite: SuiteBase, unseen: Collection[str], killed: Iterable[K
     return harmless - deciding
 
 
-def _is_right_after(suite: SuiteBase, dead: Killed, change: Callable[[Path], None], path: str) -> bool:
+def _is_right_after(suite: SuiteBase, dead: KilledStore, change: Callable[[Path], None], path: str) -> bool:
     with _copied(suite, dead.directory) as place, suite.zygote.worker() as worker:
         change(place.parent / path)
         try:

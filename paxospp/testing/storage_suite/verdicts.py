@@ -1,6 +1,6 @@
 """What a run of the suite says, clause by clause: the verdict table and the failing cases spelled out.
 
-``Collector`` is a pytest plug-in that listens; ``Verdict`` is what it heard. What did not run is *not
+``Collector`` is a pytest plug-in that listens; ``SuiteVerdict`` is what it heard. What did not run is *not
 checked*, with its reason, and a row says so: nobody reads a skipped case as a passed one.
 """
 
@@ -20,14 +20,14 @@ from paxospp.testing.storage_suite.checks import (
     NOT_APPLICABLE,
     STEP_BY_STEP,
     WRONG_WITHOUT_FAULTS,
-    Broken,
+    BrokenClause,
     ClausesBroken,
     KitFailedError,
     clauses_of,
 )
 from paxospp.testing.storage_suite.kinds import named
 from paxospp.testing.storage_suite.progress import ends_if_it_hangs
-from paxospp.testing.storage_suite.workers import StoreRaised
+from paxospp.testing.storage_suite.worker_pool import StoreRaised
 
 WHILE_IT_LIVES = ("C1", "C2", "C3")
 """What a volatile store keeps as long as its process lives, and no longer."""
@@ -50,14 +50,14 @@ COLUMNS = ("clause", "verdict", "cases", "tried")
 
 
 @dataclass(slots=True)
-class Case:
+class CaseResult:
     """What became of one case."""
 
     name: str
     clauses: tuple[str, ...]
     passed: bool = False
     not_checked: str | None = None
-    broken: tuple[Broken, ...] = ()
+    broken: tuple[BrokenClause, ...] = ()
     counts: Counter[str] = field(default_factory=Counter)
     volatile: bool = False
     id: str = ""
@@ -69,19 +69,19 @@ class Case:
 
 
 @dataclass(slots=True)
-class Verdict:
+class SuiteVerdict:
     """What became of all of them."""
 
-    cases: dict[str, Case] = field(default_factory=dict)
+    cases: dict[str, CaseResult] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     """What belongs to no clause: the suite itself was changed, or could not be collected."""
     misnamed: list[str] = field(default_factory=list)
     """Arguments of ``--only`` that mean no clause and no case, each with what it might have meant; nothing was run."""
 
     @property
-    def broken(self) -> dict[str, Broken]:
+    def broken(self) -> dict[str, BrokenClause]:
         """The broken clauses, each with the first example, in order."""
-        found: dict[str, Broken] = {}
+        found: dict[str, BrokenClause] = {}
         for case in self.cases.values():
             for broken in case.broken:
                 found.setdefault(broken.clause, broken)
@@ -123,7 +123,7 @@ class Verdict:
 
     def _unchecked(self) -> Iterator[str]:
         """What was not checked, once for each reason; of reasons with one cause, the first."""
-        reasons: dict[str, list[Case]] = {}
+        reasons: dict[str, list[CaseResult]] = {}
         for case in self.cases.values():
             if case.not_checked is not None:
                 known = case.not_checked.startswith(WRONG_WITHOUT_FAULTS)
@@ -161,7 +161,7 @@ class Collector:
         self, on_progress: Callable[[int, int, Sequence[str]], None] | None = None, only: Sequence[str] = ()
     ) -> None:
         """``only``: clauses (``C8``), cases (``a_case`` or ``a_case[parameter]``) or both (``C8/a_case``)."""
-        self.verdict = Verdict()
+        self.verdict = SuiteVerdict()
         self._only = only
         self._on_progress = on_progress
         self._total = self._done = 0
@@ -196,7 +196,7 @@ class Collector:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report: pytest.TestReport = yield
         clauses = clauses_of(getattr(item, "function", None))
-        case = self.verdict.cases.setdefault(item.nodeid, Case(item.name, clauses, id=item.nodeid))
+        case = self.verdict.cases.setdefault(item.nodeid, CaseResult(item.name, clauses, id=item.nodeid))
         if report.when == "call" and report.passed:
             case.passed = True
         if report.skipped:
@@ -211,7 +211,7 @@ class Collector:
             self._count(case, item)
         return report
 
-    def _fail(self, case: Case, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    def _fail(self, case: CaseResult, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         error = call.excinfo.value if call.excinfo is not None else None
         if isinstance(error, ClausesBroken):
             case.broken += error.broken
@@ -220,7 +220,7 @@ class Collector:
         else:
             self.verdict.problems.append(f"{case.name}: {error}")
 
-    def _count(self, case: Case, item: pytest.Item) -> None:
+    def _count(self, case: CaseResult, item: pytest.Item) -> None:
         for key, value in item.user_properties:
             if key == "paxospp" and isinstance(value, tuple):
                 case.counts[str(value[0])] += value[1]
@@ -257,7 +257,7 @@ def _no_such_case(wanted: str, names: Sequence[str]) -> str:
     return f"no case is {wanted!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
-def _spelled_out(case: Case, error: BaseException | None, report: pytest.TestReport) -> Broken:
+def _spelled_out(case: CaseResult, error: BaseException | None, report: pytest.TestReport) -> BrokenClause:
     """A failed assertion, or an exception that no case expects, in the form of the others."""
     notes: Sequence[str] = getattr(error, "__notes__", ())
     steps, left_out = _told_steps(notes)
@@ -265,7 +265,7 @@ def _spelled_out(case: Case, error: BaseException | None, report: pytest.TestRep
     lines = [line[:300] for line in text.splitlines() if line.strip()][:8] or [str(report.longrepr).splitlines()[-1]]
     lines += [f"at {note.removeprefix(AT)}" for note in notes if note.startswith(AT)]
     wanted = case.name.partition("[")[0].removeprefix("test_").replace("_", " ")
-    return Broken(case.clauses[0], steps, wanted, "\n          ".join(lines), left_out)
+    return BrokenClause(case.clauses[0], steps, wanted, "\n          ".join(lines), left_out)
 
 
 def _told_steps(notes: Sequence[str]) -> tuple[tuple[str, ...], int]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from paxospp.model import Entry, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
-from paxospp.testing.storage_suite.checks import Broken, ClausesBroken
+from paxospp.testing.storage_suite.checks import BrokenClause, ClausesBroken
 from paxospp.testing.storage_suite.kinds import wrong_kind_of_entries, wrong_kind_of_piece, wrong_kind_of_state
 from paxospp.testing.storage_suite.progress import PROGRESS
 from paxospp.testing.storage_suite.words import told
@@ -107,7 +107,7 @@ class Witness(Storage):
         """Whatever a case is about: what is of another kind than the contract names breaks C7."""
         if wrong is not None:
             found, _, wanted = wrong.partition("; wanted ")
-            raise ClausesBroken([Broken("C7", tuple(self._steps.told()), wanted, found, self._steps.left_out)])
+            raise ClausesBroken([BrokenClause("C7", tuple(self._steps.told()), wanted, found, self._steps.left_out)])
 
     def close(self) -> None:
         self._call("close()", (), self.inner.close, tell=False)

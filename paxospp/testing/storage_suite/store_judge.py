@@ -15,7 +15,7 @@ from typing import NamedTuple
 from paxospp.model import Entry
 from paxospp.storage.slot_set import SlotSet
 from paxospp.testing.storage_suite.looking import Look
-from paxospp.testing.storage_suite.stream import Model, Stream
+from paxospp.testing.storage_suite.stream import StorageModel, Stream
 from paxospp.testing.storage_suite.words import told
 
 
@@ -27,28 +27,28 @@ class Complaint(NamedTuple):
     found: str
 
 
-class Verdict(NamedTuple):
+class CrashVerdict(NamedTuple):
     """Either a complaint, or after which batch the store stands."""
 
     complaint: Complaint | None
     number: int
 
 
-def after_crash(look: Look, stream: Stream, lowest: int, highest: int) -> Verdict:
+def after_crash(look: Look, stream: Stream, lowest: int, highest: int) -> CrashVerdict:
     """``lowest``: the last batch that must be there; ``highest``: the last that can be."""
     for number in range(highest, lowest - 1, -1):
         if not _differences(look, stream.model(number)):
-            return Verdict(None, number)
+            return CrashVerdict(None, number)
     wanted = (
         f"the store as it was after batch {lowest}"
         if lowest == highest
         else f"the store as it was after one of the batches {lowest} to {highest}"
     )
     clause, found = _classify(look, stream, lowest, highest)
-    return Verdict(Complaint(clause, wanted, found), lowest)
+    return CrashVerdict(Complaint(clause, wanted, found), lowest)
 
 
-def after_damage(look: Look, models: Sequence[Model]) -> Complaint | None:
+def after_damage(look: Look, models: Sequence[StorageModel]) -> Complaint | None:
     """None if ``look`` may be what is left of one of ``models`` after damage (C8)."""
     if look.refused is not None:
         if look.refused.storage_error and not look.refused.locked:
@@ -66,7 +66,7 @@ def after_damage(look: Look, models: Sequence[Model]) -> Complaint | None:
 # After damage
 
 
-def _hidden_damage(look: Look, model: Model) -> list[str] | None:
+def _hidden_damage(look: Look, model: StorageModel) -> list[str] | None:
     state = look.state
     faulty = SlotSet(state.faulty)
     found = []
@@ -106,7 +106,7 @@ def _hidden_damage(look: Look, model: Model) -> list[str] | None:
 # After a crash
 
 
-def _differences(look: Look, model: Model) -> list[str]:
+def _differences(look: Look, model: StorageModel) -> list[str]:
     if any(wrong is not None for wrong in (look.refused, look.strange, look.content_refused, look.wrong_kind)):
         return ["refused"]
     if look.state.faulty or look.unreadable:
@@ -254,7 +254,7 @@ def _is_only_given_back(since: dict[tuple[str, object], set[int]], stream: Strea
     )
 
 
-def _models(stream: Stream, highest: int) -> Iterator[Model]:
+def _models(stream: Stream, highest: int) -> Iterator[StorageModel]:
     return map(stream.model, range(highest + 1))
 
 

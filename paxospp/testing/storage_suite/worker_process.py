@@ -1,6 +1,6 @@
 """The other processes of the kit: they open the store that is under test, and may die while they do.
 
-Run as ``python -m paxospp.testing.storage_suite.child FD`` this is the *zygote*: it has everything
+Run as ``python -m paxospp.testing.storage_suite.worker_process FD`` this is the *zygote*: it has everything
 imported, opens nothing, and forks a worker whenever it is asked to, which costs milliseconds where
 starting Python costs a fifth of a second. A worker does what it is told over its connection, until
 that ends or it is killed. Run as ``… child record …`` or ``… child fail …`` it is a script for strace
@@ -15,24 +15,24 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 from paxospp.plugins import PluginRegistry
 from paxospp.storage.contract import Storage
 from paxospp.storage.key_value import KeyValueStorage
-from paxospp.testing.storage_suite.looking import Look, Raised, Unexpected, look_at, open_and_look
-from paxospp.testing.storage_suite.pairs import many_pairs, shown_pairs
+from paxospp.testing.storage_suite.key_value_pairs import many_pairs, shown_pairs
+from paxospp.testing.storage_suite.looking import ExceptionReport, Look, Unexpected, look_at, open_and_look
 from paxospp.testing.storage_suite.stream import Stream
 
 FORK_TIMEOUT_S = 60.0
 """A forked child that has not ended by then hangs: it inherited a lock, and no thread that would release it."""
 REFUSED = "refused"
-"""What ``Worker.do_fork`` answers when all is well."""
+"""What ``StoreWorker.do_fork`` answers when all is well."""
 
 
-class Worker:
+class StoreWorker:
     """One process with at most one open store."""
 
     def __init__(self, registry: PluginRegistry, connection: Connection[Any, Any]) -> None:
@@ -50,18 +50,18 @@ class Worker:
             try:
                 answer = getattr(self, f"do_{name}")(*arguments)
             except Exception as error:
-                answer = Unexpected(Raised.of(error))
+                answer = Unexpected(ExceptionReport.of(error))
             self._connection.send(answer)
 
     def do_look(self, url: str) -> Look:
         """Open, load, look, close."""
         return open_and_look(self._registry.storage(url))
 
-    def do_open(self, url: str) -> Raised | None:
+    def do_open(self, url: str) -> ExceptionReport | None:
         try:
             self._storage = self._registry.storage(url)()
         except Exception as error:
-            return Raised.of(error)
+            return ExceptionReport.of(error)
         return None
 
     def do_load(self) -> Look:
@@ -69,10 +69,10 @@ class Worker:
         try:
             state = self._storage.load()
         except Exception as error:
-            return Look(Raised.of(error))
+            return Look(ExceptionReport.of(error))
         return look_at(self._storage, state)
 
-    def do_stream(self, seed: int, cutting: bool, first: int, stop: int) -> Raised | None:
+    def do_stream(self, seed: int, cutting: bool, first: int, stop: int) -> ExceptionReport | None:
         """Run the batches; each one that returned is told at once. The answer is what ended it."""
         stream = Stream(seed, cutting=cutting)
         stream.step(stop)
@@ -82,35 +82,35 @@ class Worker:
             self._connection.send(number)
         return None
 
-    def do_persist(self, seed: int, cutting: bool, number: int) -> Raised | None:
+    def do_persist(self, seed: int, cutting: bool, number: int) -> ExceptionReport | None:
         """Run one batch."""
         return self._run(Stream(seed, cutting=cutting), number)
 
-    def _run(self, stream: Stream, number: int) -> Raised | None:
+    def _run(self, stream: Stream, number: int) -> ExceptionReport | None:
         assert self._storage is not None
         step = stream.step(number)
         try:
             step.stage(self._storage)
         except Exception as error:
-            return Raised.of(error, staging=True)
+            return ExceptionReport.of(error, staging=True)
         try:
             self._storage.persist(step.batch)
         except Exception as error:
-            return Raised.of(error)
+            return ExceptionReport.of(error)
         return None
 
-    def do_pairs(self, url: str) -> dict[bytes, bytes] | Raised:
+    def do_pairs(self, url: str) -> dict[bytes, bytes] | ExceptionReport:
         """Open, load, and scan what the kit wrote beside the log; close."""
         try:
             storage = self._registry.storage(url)()
         except Exception as error:
-            return Raised.of(error)
+            return ExceptionReport.of(error)
         assert isinstance(storage, KeyValueStorage)
         try:
             storage.load()
             return shown_pairs(storage)
         except Exception as error:
-            return Raised.of(error)
+            return ExceptionReport.of(error)
         finally:
             storage.close()
 
@@ -137,13 +137,13 @@ class Worker:
         os.close(ours)
         return said or ("it died" if ready else f"it hung for {FORK_TIMEOUT_S:.0f} s")
 
-    def do_close(self) -> Raised | None:
+    def do_close(self) -> ExceptionReport | None:
         storage, self._storage = self._storage, None
         try:
             if storage is not None:
                 storage.close()
         except Exception as error:
-            return Raised.of(error)
+            return ExceptionReport.of(error)
         return None
 
     def do_limit_files(self, size: int) -> None:
@@ -181,13 +181,13 @@ def _work(registry: PluginRegistry, control: socket.socket, descriptor: int) -> 
     code = 1
     try:
         control.close()
-        Worker(registry, Connection(descriptor)).serve()
+        StoreWorker(registry, Connection(descriptor)).serve()
         code = 0
     finally:
         os._exit(code)  # as a process that ends without closing; and never back into the zygote
 
 
-def _persist_in_fork(worker: Worker, descriptor: int, batch: tuple[int, bool, int]) -> None:
+def _persist_in_fork(worker: StoreWorker, descriptor: int, batch: tuple[int, bool, int]) -> None:
     """Persist, close, and end; says what came of it."""
     try:
         raised = worker.do_persist(*batch)
@@ -203,10 +203,9 @@ def main(arguments: Sequence[str]) -> None:
         descriptor, url, *plugins = arguments
         serve_zygote(socket.socket(fileno=int(descriptor)), plugins, url)
         return
-    from paxospp.testing.storage_suite import scripts
+    from paxospp.testing.storage_suite.scripts import SCRIPTS  # late: a zygote needs none of them
 
-    script: Callable[..., None] = getattr(scripts, f"script_{arguments[0]}")
-    script(*arguments[1:])
+    SCRIPTS[arguments[0]](*arguments[1:])
 
 
 if __name__ == "__main__":

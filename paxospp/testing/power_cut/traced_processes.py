@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from paxospp.testing.power_cut.trace import FORKS, Call
+from paxospp.testing.power_cut.trace import FORKS, SystemCall
 
 _FIRST = re.compile(rb"\w+")
 
@@ -33,13 +33,13 @@ class Processes:
         self._home = working_directory
         self._tables: dict[int, dict[int, OpenFile]] = {}
         self._working: dict[int, str] = {}
-        self._forking: list[Call] = []
+        self._forking: list[SystemCall] = []
 
-    def table(self, call: Call) -> dict[int, OpenFile]:
+    def table(self, call: SystemCall) -> dict[int, OpenFile]:
         """The descriptors of the thread that called."""
         return self._tables[call.thread]
 
-    def see(self, call: Call) -> None:
+    def see(self, call: SystemCall) -> None:
         """Know the thread, and what the call does to threads, descriptors and positions."""
         if call.thread not in self._tables:
             if self._forking:  # the child of a call that has not returned yet
@@ -59,17 +59,17 @@ class Processes:
         elif call.name in ("read", "readv", "lseek") and (file := self._first(call)) is not None:
             file.position = call.result if call.name == "lseek" else file.position + call.result
 
-    def absolute(self, call: Call, path: bytes, base: str | None = None) -> str:
+    def absolute(self, call: SystemCall, path: bytes, base: str | None = None) -> str:
         """``path`` without symbolic links before its last name, as the trace shows open files."""
         start = base if base is not None else self._working[call.thread]
         head, _, name = os.path.normpath(os.path.join(start, os.fsdecode(path))).rpartition("/")
         return f"{os.path.realpath(head or '/')}/{name}"
 
-    def _first(self, call: Call) -> OpenFile | None:
+    def _first(self, call: SystemCall) -> OpenFile | None:
         match = _FIRST.match(call.arguments)
         return self.table(call).get(int(match[0], 0)) if match is not None else None
 
-    def _fork(self, call: Call) -> None:
+    def _fork(self, call: SystemCall) -> None:
         if call.result is None:
             self._forking.append(call)
             return
@@ -77,7 +77,7 @@ class Processes:
         if not call.failed and call.result not in self._tables:
             self._child(call, call.result)
 
-    def _child(self, call: Call, child: int) -> None:
+    def _child(self, call: SystemCall, child: int) -> None:
         table = self.table(call)
         self._tables[child] = table if b"CLONE_FILES" in call.arguments else dict(table)
         self._working[child] = self._working[call.thread]

@@ -19,18 +19,18 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from paxospp.testing.power_cut.content import PAGE, Content
-from paxospp.testing.power_cut.happenings import (
+from paxospp.testing.power_cut.trace_events import (
     ROOT,
     FailedSync,
-    Happening,
+    FileWrite,
     Inode,
-    Kind,
+    InodeKind,
     Mark,
     NameChange,
     Rename,
     Resize,
     Sync,
-    Write,
+    TraceEvent,
 )
 
 
@@ -39,8 +39,8 @@ class FileOnDisk:
     """One file: ``synced`` is durable, ``pending`` (index and what) may or may not be."""
 
     synced: Content = field(default_factory=Content)
-    pending: list[tuple[int, Write | Resize]] = field(default_factory=list)
-    forsaken: list[Write] = field(default_factory=list)
+    pending: list[tuple[int, FileWrite | Resize]] = field(default_factory=list)
+    forsaken: list[FileWrite] = field(default_factory=list)
     """What a failed sync should have written: lost, unless its page is written again. Oldest first."""
     frozen: Content | None = None
     """A copy of ``synced`` that was given away, until that changes."""
@@ -50,9 +50,9 @@ class FileOnDisk:
             self.frozen = self.synced.copy()
         return self.frozen
 
-    def add(self, index: int, change: Write | Resize) -> None:
+    def add(self, index: int, change: FileWrite | Resize) -> None:
         if self.forsaken:
-            if isinstance(change, Write):
+            if isinstance(change, FileWrite):
                 self._dirty_again(index, change)
             else:
                 self._cut_forsaken(change.size)
@@ -76,10 +76,10 @@ class FileOnDisk:
             else:
                 self.forsaken.append(change)
 
-    def _dirty_again(self, index: int, change: Write) -> None:
+    def _dirty_again(self, index: int, change: FileWrite) -> None:
         """Have each page that ``change`` touches written back whole: with what a failed sync left in it, once."""
         start, stop = change.offset // PAGE * PAGE, -(-(change.offset + len(change.data)) // PAGE) * PAGE
-        kept: list[Write] = []
+        kept: list[FileWrite] = []
         for lost in self.forsaken:
             before, again, after_it = _part(lost, 0, start), _part(lost, start, stop), _part(lost, stop, sys.maxsize)
             kept += [part for part in (before, after_it) if part.data]
@@ -101,8 +101,8 @@ class DirectoryOnDisk:
     pending: list[tuple[int, Rename]] = field(default_factory=list)
 
 
-class Disk:
-    """All files and directories below ``ROOT``; ``apply`` takes it one happening further."""
+class RecordedDisk:
+    """All files and directories below ``ROOT``; ``apply`` takes it one event further."""
 
     def __init__(self, inodes: Mapping[int, Inode], *, names_follow_syncs: bool = False) -> None:
         self.inodes = inodes
@@ -123,32 +123,32 @@ class Disk:
     def directory(self, inode: int) -> DirectoryOnDisk:
         return self.directories.setdefault(inode, DirectoryOnDisk())
 
-    def apply(self, index: int, happening: Happening) -> None:
-        match happening:
-            case Write() | Resize():
-                self.file(happening.inode).add(index, happening)
+    def apply(self, index: int, event: TraceEvent) -> None:
+        match event:
+            case FileWrite() | Resize():
+                self.file(event.inode).add(index, event)
             case Rename():
-                for directory in {change.directory for change in happening.changes}:
-                    self.directory(directory).pending.append((index, happening))
+                for directory in {change.directory for change in event.changes}:
+                    self.directory(directory).pending.append((index, event))
             case Sync():
-                self._sync(happening)
+                self._sync(event)
             case FailedSync():
-                self.file(happening.inode).fail(happening.since)
+                self.file(event.inode).fail(event.since)
             case Mark():
                 pass
             case _:
-                assert_never(happening)
+                assert_never(event)
 
     def _sync(self, sync: Sync) -> None:
         if sync.inode is None:
             for file in self.files.values():
                 file.sync(sync.since)
-        elif self.inodes[sync.inode].kind is Kind.FILE:
+        elif self.inodes[sync.inode].kind is InodeKind.FILE:
             self.file(sync.inode).sync(sync.since)
         if sync.inode is None or self._names_follow_syncs:
             for directory in list(self.directories):
                 self._sync_names(directory, sync.since)
-        elif self.inodes[sync.inode].kind is Kind.DIRECTORY:
+        elif self.inodes[sync.inode].kind is InodeKind.DIRECTORY:
             self._sync_names(sync.inode, sync.since)
 
     def _sync_names(self, inode: int, since: int) -> None:
@@ -162,7 +162,7 @@ class Disk:
                     self._sync_names(change.directory, index + 1)
 
 
-def apply(content: Content, change: Write | Resize) -> None:
+def apply(content: Content, change: FileWrite | Resize) -> None:
     """Do to ``content`` what was done to the file."""
     if isinstance(change, Resize):
         content.resize(change.size)
@@ -170,10 +170,10 @@ def apply(content: Content, change: Write | Resize) -> None:
         content.write(change.offset, change.data)
 
 
-def _part(write: Write, start: int, stop: int) -> Write:
+def _part(write: FileWrite, start: int, stop: int) -> FileWrite:
     """What ``write`` put between two offsets of the file; perhaps no bytes."""
     first = max(start - write.offset, 0)
-    return Write(write.inode, write.offset + first, write.data[first : max(stop - write.offset, 0)], write.path)
+    return FileWrite(write.inode, write.offset + first, write.data[first : max(stop - write.offset, 0)], write.path)
 
 
 def set_name(names: dict[str, int], change: NameChange) -> None:
@@ -183,7 +183,7 @@ def set_name(names: dict[str, int], change: NameChange) -> None:
         names[change.name] = change.inode
 
 
-def after(synced: Content, changes: Sequence[Write | Resize]) -> Content:
+def after(synced: Content, changes: Sequence[FileWrite | Resize]) -> Content:
     """The content once all ``changes`` are done."""
     content = synced.copy()
     for change in changes:

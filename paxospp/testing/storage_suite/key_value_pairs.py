@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paxospp.storage.key_value import KeyValueStorage
-from paxospp.testing.storage_suite.looking import Raised
+from paxospp.testing.storage_suite.looking import ExceptionReport
 
 PREFIX = b"~kit/"
 STOP = b"~kit0"
@@ -83,24 +83,24 @@ def many_pairs() -> list[tuple[bytes, bytes]]:
     ]
 
 
-def shown_pairs(storage: KeyValueStorage) -> dict[bytes, bytes] | Raised:
+def shown_pairs(storage: KeyValueStorage) -> dict[bytes, bytes] | ExceptionReport:
     """All pairs of the kit's that a scan shows, as bytes."""
     try:
         return {bytes(key): bytes(value) for key, value in storage.scan(PREFIX, STOP)}
     except Exception as error:
-        return Raised.of(error)
+        return ExceptionReport.of(error)
 
 
 def judge_pairs(
-    shown: Mapping[bytes, bytes] | Raised, pairs: Pairs, lowest: int, highest: int
+    shown: Mapping[bytes, bytes] | ExceptionReport, pairs: Pairs, lowest: int, highest: int
 ) -> tuple[str, str, str] | None:
     """Clause, what was wanted and what was found, unless it is what one of the writes left."""
-    if not isinstance(shown, Raised):
+    if not isinstance(shown, ExceptionReport):
         shown = dict(shown)
         if any(shown == pairs.model(number) for number in range(lowest, highest + 1)):
             return None
     wanted = f"the pairs as after write {lowest}" + (f" or one up to write {highest}" if highest > lowest else "")
-    if isinstance(shown, Raised):
+    if isinstance(shown, ExceptionReport):
         return "C1", wanted, f"it raises {shown}"
     older = next((number for number in range(lowest - 1, -1, -1) if shown == pairs.model(number)), None)
     if older is not None:

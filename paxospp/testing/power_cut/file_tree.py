@@ -7,53 +7,53 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paxospp.testing.power_cut.content import Content
-from paxospp.testing.power_cut.happenings import ROOT, Inode, Kind
+from paxospp.testing.power_cut.trace_events import ROOT, Inode, InodeKind
 
 
 @dataclass(slots=True)
-class World:
+class FileTree:
     """What is below the directory, as a running process sees it."""
 
-    inodes: dict[int, Inode] = field(default_factory=lambda: {ROOT: Inode(Kind.DIRECTORY)})
+    inodes: dict[int, Inode] = field(default_factory=lambda: {ROOT: Inode(InodeKind.DIRECTORY)})
     names: dict[int, dict[str, int]] = field(default_factory=lambda: {ROOT: {}})
     contents: dict[int, Content] = field(default_factory=dict)
 
-    def make(self, kind: Kind, target: str = "") -> int:
+    def make(self, kind: InodeKind, target: str = "") -> int:
         inode = len(self.inodes)
         self.inodes[inode] = Inode(kind, target)
-        if kind is Kind.FILE:
+        if kind is InodeKind.FILE:
             self.contents[inode] = Content()
-        elif kind is Kind.DIRECTORY:
+        elif kind is InodeKind.DIRECTORY:
             self.names[inode] = {}
         return inode
 
-    def copy(self) -> World:
-        return World(
+    def copy(self) -> FileTree:
+        return FileTree(
             dict(self.inodes),
             {inode: dict(names) for inode, names in self.names.items()},
             {inode: content.copy() for inode, content in self.contents.items()},
         )
 
     @classmethod
-    def of(cls, directory: Path) -> World:
+    def of(cls, directory: Path) -> FileTree:
         """What stands in a real directory."""
-        world, seen = cls(), dict[int, int]()
+        tree, seen = cls(), dict[int, int]()
 
         def read(path: str, inode: int) -> None:
             for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
                 if entry.is_symlink():
-                    world.names[inode][entry.name] = world.make(Kind.LINK, os.readlink(entry.path))
+                    tree.names[inode][entry.name] = tree.make(InodeKind.LINK, os.readlink(entry.path))
                 elif entry.is_dir():
-                    world.names[inode][entry.name] = below = world.make(Kind.DIRECTORY)
+                    tree.names[inode][entry.name] = below = tree.make(InodeKind.DIRECTORY)
                     read(entry.path, below)
                 elif entry.is_file():
                     if entry.inode() not in seen:
-                        seen[entry.inode()] = world.make(Kind.FILE)
-                        world.contents[seen[entry.inode()]] = Content.of_file(entry.path)
-                    world.names[inode][entry.name] = seen[entry.inode()]
+                        seen[entry.inode()] = tree.make(InodeKind.FILE)
+                        tree.contents[seen[entry.inode()]] = Content.of_file(entry.path)
+                    tree.names[inode][entry.name] = seen[entry.inode()]
 
         read(str(directory), ROOT)
-        return world
+        return tree
 
     def find(self, path: str) -> int | None:
         """What stands at ``path``; None: nothing."""
@@ -78,7 +78,7 @@ class World:
 
         def walk(directory: int, path: str) -> None:
             for name, inode in self.names[directory].items():
-                if self.inodes[inode].kind is Kind.DIRECTORY:
+                if self.inodes[inode].kind is InodeKind.DIRECTORY:
                     walk(inode, f"{path}{name}/")
                 else:
                     found[f"{path}{name}"] = inode

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from paxospp.testing.power_cut.content import PAGE, Content
-from paxospp.testing.power_cut.disk import DirectoryOnDisk, Disk, FileOnDisk, after, set_name
-from paxospp.testing.power_cut.happenings import ROOT, Kind, Resize, Write
+from paxospp.testing.power_cut.recorded_disk import DirectoryOnDisk, FileOnDisk, RecordedDisk, after, set_name
+from paxospp.testing.power_cut.trace_events import ROOT, FileWrite, InodeKind, Resize
 
 SECTOR = 512
 
 
-class Way(Enum):
+class Survivors(Enum):
     """How to choose what is kept."""
 
     NOTHING = "nothing that was not synced"
@@ -38,7 +38,7 @@ class Left:
     """What stands at one path after the cut; ``inode`` is equal for two names of one file."""
 
     path: str
-    kind: Kind
+    kind: InodeKind
     inode: int
     content: Content
     """The bytes of a file; of a symbolic link, where it leads."""
@@ -48,11 +48,11 @@ Keep = Callable[[int], str]
 """For an inode: "all", "none", "pieces", "hole" or, for what happened up to an index, that number."""
 
 
-def draw(disk: Disk, way: Way, chance: random.Random) -> tuple[list[Left], list[str]]:
+def draw(disk: RecordedDisk, survivors: Survivors, chance: random.Random) -> tuple[list[Left], list[str]]:
     """What is left, by path, and in words what was not synced and what became of it."""
     open_files = [inode for inode, file in disk.files.items() if file.pending]
     open_directories = [inode for inode, directory in disk.directories.items() if directory.pending]
-    keep = _keep(disk, way, open_files, open_directories, chance)
+    keep = _keep(disk, survivors, open_files, open_directories, chance)
     names, words = _draw_names(disk, open_directories, keep, chance)
     contents: dict[int, Content] = {}
 
@@ -70,25 +70,25 @@ def draw(disk: Disk, way: Way, chance: random.Random) -> tuple[list[Left], list[
 
 
 def _keep(
-    disk: Disk, way: Way, files: Sequence[int], directories: Sequence[int], chance: random.Random
+    disk: RecordedDisk, survivors: Survivors, files: Sequence[int], directories: Sequence[int], chance: random.Random
 ) -> Callable[[int], str]:
-    if way is Way.NOTHING:
+    if survivors is Survivors.NOTHING:
         return lambda inode: "none"
-    if way is Way.EVERYTHING:
+    if survivors is Survivors.EVERYTHING:
         return lambda inode: "all"
-    if way is Way.PIECES:
+    if survivors is Survivors.PIECES:
         names = {inode: chance.choice(["all", "none", "pieces"]) for inode in directories}
         return lambda inode: names.get(inode, "pieces")
-    if way is Way.HOLE:
-        sizes = [sum(len(c.data) for _, c in disk.files[inode].pending if isinstance(c, Write)) for inode in files]
+    if survivors is Survivors.HOLE:
+        sizes = [sum(len(c.data) for _, c in disk.files[inode].pending if isinstance(c, FileWrite)) for inode in files]
         torn = chance.choices(files, sizes)[0] if any(sizes) else -1
         return lambda inode: "hole" if inode == torn else "all"
-    if way is Way.UP_TO:
+    if survivors is Survivors.UP_TO:
         done = [index for inode in files for index, _ in disk.files[inode].pending]
         done += [index for inode in directories for index, _ in disk.directories[inode].pending]
         limit = str(chance.choice(done)) if done else "none"
         return lambda inode: limit
-    if way is Way.ALL_BUT_ONE:
+    if survivors is Survivors.ALL_BUT_ONE:
         lost = chance.choice([*files, *directories]) if files or directories else -1
         return lambda inode: "none" if inode == lost else "all"
     choice = {inode: chance.choice(["all", "none"]) for inode in (*files, *directories)}
@@ -99,7 +99,7 @@ def _keep(
 
 
 def _draw_names(
-    disk: Disk, directories: Sequence[int], keep: Keep, chance: random.Random
+    disk: RecordedDisk, directories: Sequence[int], keep: Keep, chance: random.Random
 ) -> tuple[dict[int, dict[str, int]], list[str]]:
     kept = {inode: _how_many(disk.directories[inode], keep(inode), chance) for inode in directories}
     while _together(disk, kept):
@@ -129,7 +129,7 @@ def _how_many(directory: DirectoryOnDisk, how: str, chance: random.Random) -> in
     return sum(index <= int(how) for index, _ in directory.pending)
 
 
-def _together(disk: Disk, kept: dict[int, int]) -> bool:
+def _together(disk: RecordedDisk, kept: dict[int, int]) -> bool:
     """Keep a rename between two directories in both when it is kept in one; whether that changed anything."""
     for inode, count in kept.items():
         for index, rename in disk.directories[inode].pending[:count]:
@@ -142,16 +142,16 @@ def _together(disk: Disk, kept: dict[int, int]) -> bool:
 
 
 def _walk(
-    disk: Disk, names: dict[int, dict[str, int]], directory: int, path: str, content: Callable[[int], Content]
+    disk: RecordedDisk, names: dict[int, dict[str, int]], directory: int, path: str, content: Callable[[int], Content]
 ) -> Iterator[Left]:
     for name, inode in sorted(names.get(directory, {}).items()):
         below, what = f"{path}{name}", disk.inodes[inode]
         match what.kind:
-            case Kind.FILE:
+            case InodeKind.FILE:
                 yield Left(below, what.kind, inode, content(inode))
-            case Kind.LINK:
+            case InodeKind.LINK:
                 yield Left(below, what.kind, inode, Content(what.target.encode()))
-            case Kind.DIRECTORY:
+            case InodeKind.DIRECTORY:
                 yield Left(below, what.kind, inode, Content())
                 yield from _walk(disk, names, inode, f"{below}/", content)
 
@@ -178,7 +178,7 @@ def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[Co
 
 
 def _pieces(
-    synced: Content, changes: Sequence[Write | Resize], chance: random.Random, count: str, *, hole: bool = False
+    synced: Content, changes: Sequence[FileWrite | Resize], chance: random.Random, count: str, *, hole: bool = False
 ) -> tuple[Content, str]:
     """Each piece as it was after some of the changes, the size after some of them; ``hole``: all but one sector."""
     last = len(changes)
@@ -186,7 +186,7 @@ def _pieces(
     if hole:
         piece, sized, size, style = SECTOR, last, sizes[last], "hole"
     else:
-        large = sum(len(c.data) for c in changes if isinstance(c, Write)) > 1 << 20
+        large = sum(len(c.data) for c in changes if isinstance(c, FileWrite)) > 1 << 20
         piece = PAGE if large else chance.choice([SECTOR, PAGE])
         sized = chance.choice([last, last, chance.randint(0, last)])
         size = _torn_size(sizes, sized, piece, chance)
@@ -215,13 +215,13 @@ def _pieces(
     return content, f"{count}, {whole} of {len(touched)} pieces of {piece} bytes up to date, size {size}"
 
 
-def _pieces_of(change: Write | Resize, piece: int) -> range:
+def _pieces_of(change: FileWrite | Resize, piece: int) -> range:
     if isinstance(change, Resize) or not change.data:
         return range(0)
     return range(change.offset // piece, (change.offset + len(change.data) - 1) // piece + 1)
 
 
-def _sizes(size: int, changes: Sequence[Write | Resize]) -> list[int]:
+def _sizes(size: int, changes: Sequence[FileWrite | Resize]) -> list[int]:
     """The size after none, one, two, ... of the changes."""
     sizes = [size]
     for change in changes:

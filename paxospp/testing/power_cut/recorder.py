@@ -18,13 +18,13 @@ from itertools import accumulate, chain
 from pathlib import Path
 
 from paxospp.testing.power_cut.content import Content
-from paxospp.testing.power_cut.disk import Disk
-from paxospp.testing.power_cut.drawing import SECTOR, Left, Way, draw
+from paxospp.testing.power_cut.cut_states import SECTOR, Left, Survivors, draw
+from paxospp.testing.power_cut.file_tree import FileTree
 from paxospp.testing.power_cut.following import CALLS, Follower
-from paxospp.testing.power_cut.happenings import Happening, Kind, Mark, Rename, Sync, Write
 from paxospp.testing.power_cut.marks import numbered
+from paxospp.testing.power_cut.recorded_disk import RecordedDisk
 from paxospp.testing.power_cut.strace import TIMEOUT_S, Ended, Fault, traced
-from paxospp.testing.power_cut.world import World
+from paxospp.testing.power_cut.trace_events import FileWrite, InodeKind, Mark, Rename, Sync, TraceEvent
 
 STORY_STEPS = 16
 """How many steps before the cut a failing case tells."""
@@ -40,7 +40,7 @@ class PowerCutState:
     """What stands in the directory after one power cut, and what has to be in it."""
 
     moment: int
-    """After how many happenings of the recording the power went."""
+    """After how many events of the recording the power went."""
     acknowledged: int | None
     """The last batch that was certainly persisted by then; None: none was."""
     offered: int | None
@@ -61,9 +61,9 @@ class PowerCutState:
         base, written = f"{directory}/", dict[int, str]()
         for left in self.left:
             path = base + left.path
-            if left.kind is Kind.DIRECTORY:
+            if left.kind is InodeKind.DIRECTORY:
                 os.mkdir(path, 0o700)
-            elif left.kind is Kind.LINK:
+            elif left.kind is InodeKind.LINK:
                 os.symlink(bytes(left.content), path)
             elif left.inode in written:
                 os.link(written[left.inode], path)
@@ -78,14 +78,14 @@ class Recording:
     def __init__(
         self,
         directory: Path,
-        start: World,
-        happenings: Sequence[Happening],
+        start: FileTree,
+        events: Sequence[TraceEvent],
         follower: Follower,
         ended: Ended,
         since: int,
     ) -> None:
         self.directory = directory
-        self.happenings = tuple(happenings)
+        self.events = tuple(events)
         self.ended = ended
         """How the (last) child ended."""
         self.paths = tuple(sorted(str(directory / path) for path in follower.paths))
@@ -98,7 +98,7 @@ class Recording:
         for (_, name), count in follower.made.items():
             self.calls[name] = max(self.calls[name], count)
         inodes = set(follower.mapped.values())
-        at_the_end = {path: inode for path, inode in follower.world.paths().items() if inode in inodes}
+        at_the_end = {path: inode for path, inode in follower.tree.paths().items() if inode in inodes}
         self._mapped = {
             inode: Content.of_file(directory / path)
             for path, inode in at_the_end.items()
@@ -110,11 +110,11 @@ class Recording:
         """How many steps before the cut a state tells; None: all of them."""
         self._start = start
         self._since = since
-        self._end = follower.world
+        self._end = follower.tree
 
     @property
     def marks(self) -> tuple[str, ...]:
-        return tuple(happening.text for happening in self.happenings if isinstance(happening, Mark))
+        return tuple(event.text for event in self.events if isinstance(event, Mark))
 
     def syncs_between(self, first: str, second: str, *, directories: bool = False) -> int:
         """How many syncs of files returned between two marks; of directories, too, if asked.
@@ -122,15 +122,15 @@ class Recording:
         Raises:
             ValueError: the marks were not said, in this order.
         """
-        marks = [(index, h.text) for index, h in enumerate(self.happenings) if isinstance(h, Mark)]
+        marks = [(index, h.text) for index, h in enumerate(self.events) if isinstance(h, Mark)]
         begin = next((index for index, text in marks if text == first), None)
         end = next((index for index, text in marks if text == second and begin is not None and index > begin), None)
         if begin is None or end is None:
             raise ValueError(f"{first!r} and {second!r} were not both said, in this order")
-        kinds = {Kind.FILE, Kind.DIRECTORY} if directories else {Kind.FILE}
+        kinds = {InodeKind.FILE, InodeKind.DIRECTORY} if directories else {InodeKind.FILE}
         return sum(
             h.inode is None or self._end.inodes[h.inode].kind in kinds
-            for h in self.happenings[begin:end]
+            for h in self.events[begin:end]
             if isinstance(h, Sync)
         )
 
@@ -186,7 +186,7 @@ class Recording:
         Files that were mapped to be written are as they stood in memory at the end: what a sync made durable of them
         cannot be followed, and this is the most that it can be.
         """
-        state = self._nothing_left(len(self.happenings))
+        state = self._nothing_left(len(self.events))
         left = [replace(file, content=self._mapped.get(file.inode, file.content)) for file in state.left]
         return replace(state, left=tuple(left))
 
@@ -210,14 +210,14 @@ class Recording:
         return next((now for now, known in self._end.paths().items() if known == inode), None)
 
     def _nothing_left(self, moment: int) -> PowerCutState:
-        (state,) = self._sweep({moment: [Way.NOTHING]}, random.Random(0), names_follow_syncs=False)
+        (state,) = self._sweep({moment: [Survivors.NOTHING]}, random.Random(0), names_follow_syncs=False)
         return state
 
     def _weights(self, since: str | None, until: str | None) -> list[float]:
         """How often to cut at each moment."""
-        weights = [1.0] * (len(self.happenings) + 1)
-        for index, happening in enumerate(self.happenings):
-            if isinstance(happening, Mark | Sync | Rename):
+        weights = [1.0] * (len(self.events) + 1)
+        for index, event in enumerate(self.events):
+            if isinstance(event, Mark | Sync | Rename):
                 weights[index] += 3
                 weights[index + 1] += 3
         first = self._since if since is None else self._said(since) + 1
@@ -225,7 +225,7 @@ class Recording:
         if until is not None:
             last = self._said(until)
             weights[last + 1 :] = [0.0] * (len(weights) - last - 1)
-        marked = next((i for i, h in enumerate(self.happenings) if isinstance(h, Mark) and i >= first), first)
+        marked = next((i for i, h in enumerate(self.events) if isinstance(h, Mark) and i >= first), first)
         before = sum(weights[:marked])
         if since is None and before > (limit := 0.2 * sum(weights)):  # opening a store is a small part of its life
             weights[:marked] = [weight * limit / before for weight in weights[:marked]]
@@ -233,79 +233,79 @@ class Recording:
 
     def _torn_weights(self, since: str | None, until: str | None) -> list[float]:
         """How often to leave a hole at each moment: before each sync of a batch, the more often the more it writes."""
-        weights, allowed, unsynced = [0.0] * (len(self.happenings) + 1), self._weights(since, until), Counter[int]()
+        weights, allowed, unsynced = [0.0] * (len(self.events) + 1), self._weights(since, until), Counter[int]()
         under_way = True  # also while the store is opened, and in a recording that says nothing of batches
-        for index, happening in enumerate(self.happenings):
-            if isinstance(happening, Write):
-                unsynced[happening.inode] += len(happening.data)
-            elif isinstance(happening, Mark) and (said := numbered(happening.text)) is not None:
+        for index, event in enumerate(self.events):
+            if isinstance(event, FileWrite):
+                unsynced[event.inode] += len(event.data)
+            elif isinstance(event, Mark) and (said := numbered(event.text)) is not None:
                 under_way = said[0] == "offer"
-            elif isinstance(happening, Sync):
-                inodes = [happening.inode] if happening.inode is not None else list(unsynced)
+            elif isinstance(event, Sync):
+                inodes = [event.inode] if event.inode is not None else list(unsynced)
                 written = sum(unsynced.pop(inode, 0) for inode in inodes)
                 if under_way and allowed[index]:
                     weights[index] = min(float(written // SECTOR), SECTORS_MAX)
         return weights
 
     def _said(self, mark: str) -> int:
-        for index, happening in enumerate(self.happenings):
-            if index >= self._since and isinstance(happening, Mark) and happening.text == mark:
+        for index, event in enumerate(self.events):
+            if index >= self._since and isinstance(event, Mark) and event.text == mark:
                 return index
         raise ValueError(f"{mark!r} was not said")
 
     def _sweep(
-        self, plan: Mapping[int, Sequence[Way]], chance: random.Random, names_follow_syncs: bool
+        self, plan: Mapping[int, Sequence[Survivors]], chance: random.Random, names_follow_syncs: bool
     ) -> Iterator[PowerCutState]:
-        disk = Disk(self._end.inodes, names_follow_syncs=names_follow_syncs)
+        disk = RecordedDisk(self._end.inodes, names_follow_syncs=names_follow_syncs)
         disk.start(self._start.contents, self._start.names)
         marks: list[str] = []
         latest: dict[str, int] = {}
         for moment in range(max(plan, default=-1) + 1):
             if moment:
-                happening = self.happenings[moment - 1]
-                disk.apply(moment - 1, happening)
-                if isinstance(happening, Mark):
-                    marks.append(happening.text)
-                    if (said := numbered(happening.text)) is not None:
+                event = self.events[moment - 1]
+                disk.apply(moment - 1, event)
+                if isinstance(event, Mark):
+                    marks.append(event.text)
+                    if (said := numbered(event.text)) is not None:
                         latest[said[0]] = said[1]
-            for way in plan.get(moment, ()):
-                left, words = draw(disk, way, chance)
+            for survivors in plan.get(moment, ()):
+                left, words = draw(disk, survivors, chance)
                 first = 0 if self.story_steps is None else max(moment - self.story_steps, 0)
-                steps = map(str, self.happenings[first:moment])
-                story = (*steps, f"the power goes; left: {way.value}", *(f"  {word}" for word in words))
+                steps = map(str, self.events[first:moment])
+                story = (*steps, f"the power goes; left: {survivors.value}", *(f"  {word}" for word in words))
                 yield PowerCutState(
                     moment, latest.get("ack"), latest.get("offer"), tuple(marks), tuple(left), story, first
                 )
 
 
 def _plans(
-    weights: Sequence[float], count: int, chance: random.Random, shares: Mapping[Way, float]
-) -> Iterator[dict[int, list[Way]]]:
-    """At which moments to cut, and in which ways; round by round."""
+    weights: Sequence[float], count: int, chance: random.Random, shares: Mapping[Survivors, float]
+) -> Iterator[dict[int, list[Survivors]]]:
+    """At which moments to cut, and which changes survive each cut, round by round."""
     reached = list(accumulate(weights))
     if not reached or not reached[-1]:
         return
     # Spread evenly, so that a count as large as the number of moments leaves none out.
     cuts = [bisect_right(reached, (number + chance.random()) / count * reached[-1]) for number in range(count)]
-    ways = chance.choices(list(shares), list(shares.values()), k=count)
+    choices = chance.choices(list(shares), list(shares.values()), k=count)
     chance.shuffle(cuts)
     rounds = min(ROUNDS, count)
     for start in range(rounds):
-        plan: dict[int, list[Way]] = {}
-        for moment, way in zip(cuts[start::rounds], ways[start::rounds], strict=True):
-            plan.setdefault(min(moment, len(weights) - 1), []).append(way)
+        plan: dict[int, list[Survivors]] = {}
+        for moment, survivors in zip(cuts[start::rounds], choices[start::rounds], strict=True):
+            plan.setdefault(min(moment, len(weights) - 1), []).append(survivors)
         yield plan
 
 
 _SHARES = {
-    Way.NOTHING: 0.25,
-    Way.EVERYTHING: 0.05,
-    Way.UP_TO: 0.15,
-    Way.SOME_FILES: 0.15,
-    Way.ALL_BUT_ONE: 0.1,
-    Way.PIECES: 0.3,
+    Survivors.NOTHING: 0.25,
+    Survivors.EVERYTHING: 0.05,
+    Survivors.UP_TO: 0.15,
+    Survivors.SOME_FILES: 0.15,
+    Survivors.ALL_BUT_ONE: 0.1,
+    Survivors.PIECES: 0.3,
 }
-_HOLES = {Way.HOLE: 1.0}
+_HOLES = {Survivors.HOLE: 1.0}
 
 
 def record(
@@ -329,19 +329,19 @@ def record(
         subprocess.TimeoutExpired: the child took longer than ``timeout_s``, and was killed.
     """
     directory = Path(os.path.realpath(directory))
-    start = World.of(directory) if after is None else after._start
-    world = start.copy() if after is None else after._end.copy()
-    earlier = () if after is None else after.happenings
+    start = FileTree.of(directory) if after is None else after._start
+    tree = start.copy() if after is None else after._end.copy()
+    earlier = () if after is None else after.events
     with traced(command, calls=CALLS, fault=fault, environment=environment, timeout_s=timeout_s) as (
         ended,
         trace,
         marks,
     ):
-        follower = Follower(str(directory), world, str(marks), os.getcwd(), len(earlier))
+        follower = Follower(str(directory), tree, str(marks), os.getcwd(), len(earlier))
         if after is not None:
             follower.paths.update(os.path.relpath(path, directory) for path in after.paths)
             follower.blind.update(after.unseen)
             follower.mapped.update(after.mapped)
         with open(trace, "rb") as lines:
             follower.follow(lines)
-    return Recording(directory, start, (*earlier, *follower.happenings), follower, ended, len(earlier))
+    return Recording(directory, start, (*earlier, *follower.events), follower, ended, len(earlier))

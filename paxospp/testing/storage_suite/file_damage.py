@@ -82,10 +82,10 @@ def holes(directory: Path, file: str, count: int, chance: random.Random) -> Iter
         block = BLOCK_BYTES[number % 2]
         at = _nth(written, chance.randrange(something)) // block * block
         zeros = bytes(min(block, size - at))
-        yield Damage(file, "zeroed block", f"zero {len(zeros)} bytes at {at} of", _Write(at, zeros))
+        yield Damage(file, "zeroed block", f"zero {len(zeros)} bytes at {at} of", _Overwrite(at, zeros))
         begin = _nth(written, chance.randrange(something))
         garbage = chance.randbytes(40)[: size - begin]
-        yield Damage(file, "garbage", f"overwrite {len(garbage)} bytes at {begin} of", _Write(begin, garbage))
+        yield Damage(file, "garbage", f"overwrite {len(garbage)} bytes at {begin} of", _Overwrite(begin, garbage))
         left = _nth(written, something - 1 - int(chance.random() ** 3 * something))
         yield Damage(file, "cut tail", f"leave the first {left} of {size} bytes of", _Cut(left, size))
         begin = _nth(written, chance.randrange(something))
@@ -150,7 +150,7 @@ class _Flip:
 
 
 @dataclass(slots=True, frozen=True)
-class _Write:
+class _Overwrite:
     at: int
     data: bytes
 

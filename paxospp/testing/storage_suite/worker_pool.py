@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from paxospp.testing.storage_suite.looking import Look, Raised, Unexpected
+from paxospp.testing.storage_suite.looking import ExceptionReport, Look, Unexpected
 from paxospp.testing.storage_suite.progress import PROGRESS, STANDSTILL_S
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Zygote:
                 [
                     sys.executable,
                     "-m",
-                    "paxospp.testing.storage_suite.child",
+                    "paxospp.testing.storage_suite.worker_process",
                     str(other.fileno()),
                     url,
                     *plugins,
@@ -112,26 +112,26 @@ class WorkerHandle:
     ) -> None:
         self.kill()
 
-    # What it can be asked, see child.Worker
+    # Requests; ``worker_process.StoreWorker`` answers them
 
     def look(self, url: str) -> Look:
         look: Look = self._ask("look", url)
         return look
 
-    def open(self, url: str) -> Raised | None:
-        raised: Raised | None = self._ask("open", url)
+    def open(self, url: str) -> ExceptionReport | None:
+        raised: ExceptionReport | None = self._ask("open", url)
         return raised
 
     def load(self) -> Look:
         look: Look = self._ask("load")
         return look
 
-    def persist(self, seed: int, cutting: bool, number: int) -> Raised | None:
-        raised: Raised | None = self._ask("persist", seed, cutting, number)
+    def persist(self, seed: int, cutting: bool, number: int) -> ExceptionReport | None:
+        raised: ExceptionReport | None = self._ask("persist", seed, cutting, number)
         return raised
 
-    def pairs(self, url: str) -> dict[bytes, bytes] | Raised:
-        found: dict[bytes, bytes] | Raised = self._ask("pairs", url)
+    def pairs(self, url: str) -> dict[bytes, bytes] | ExceptionReport:
+        found: dict[bytes, bytes] | ExceptionReport = self._ask("pairs", url)
         return found
 
     def fill(self, url: str) -> None:
@@ -141,8 +141,8 @@ class WorkerHandle:
         said: str = self._ask("fork", seed, cutting, number)
         return said
 
-    def close(self) -> Raised | None:
-        raised: Raised | None = self._ask("close")
+    def close(self) -> ExceptionReport | None:
+        raised: ExceptionReport | None = self._ask("close")
         return raised
 
     def limit_files(self, size: int) -> None:
@@ -167,10 +167,6 @@ class WorkerHandle:
         if isinstance(said, Unexpected):
             raise StoreRaised(str(said.raised))
         return said
-
-    def is_silent(self, for_s: float) -> bool:
-        """Whether it says nothing for so long."""
-        return not self._connection.poll(for_s)
 
     def kill(self) -> list[object]:
         """SIGKILL; what it had said and nobody had heard yet."""

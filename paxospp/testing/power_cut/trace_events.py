@@ -15,7 +15,7 @@ ROOT = 0
 """The directory that is watched; it was there, durably, before anything happened."""
 
 
-class Kind(Enum):
+class InodeKind(Enum):
     """What an inode is."""
 
     FILE = "file"
@@ -27,13 +27,13 @@ class Kind(Enum):
 class Inode:
     """What never changes about a file, directory or symbolic link."""
 
-    kind: Kind
+    kind: InodeKind
     target: str = ""
     """Where a symbolic link leads."""
 
 
 @dataclass(slots=True, frozen=True)
-class Write:
+class FileWrite:
     """Bytes of one call that came to stand at an offset of a file."""
 
     inode: int
@@ -112,4 +112,4 @@ class Mark:
         return self.text
 
 
-Happening = Write | Resize | Rename | Sync | FailedSync | Mark
+TraceEvent = FileWrite | Resize | Rename | Sync | FailedSync | Mark
