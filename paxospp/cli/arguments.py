@@ -248,7 +248,7 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
 def _add_verify(verify: argparse.ArgumentParser) -> None:
     verify.description = (
         "Kills, cuts the power, damages every file, and says clause by clause what holds. Takes minutes. "
-        "Exits with 1 if a clause is broken."
+        "Exits with 1 if a clause is broken, or if --only names a case that could not be checked."
     )
     verify.add_argument(
         "url",
@@ -258,7 +258,7 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
         "with several settings, such as thresholds so small that logs rotate and compact",
     )
     verify.add_argument(
-        "--quick", action="store_true", help="a tenth of the kills, cuts and flips: to try, not to prove"
+        "--quick", action="store_true", help="a tenth of the kills, power cuts and damage: for trying, not for a proof"
     )
     verify.add_argument(
         "--only",
@@ -268,7 +268,7 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
         help="run the cases of one clause (C8), or one case (C8/a_hole_below_decided_is_faulty); may be given more "
         "than once. The line 'again:' below a failing case shows how to run it alone",
     )
-    verify.add_argument("--all-steps", action="store_true", help="tell every step of a failing case, not the last ones")
+    verify.add_argument("--all-steps", action="store_true", help="show every step of a failing case, not the last ones")
     _add_plugin_flag(verify)
 
 

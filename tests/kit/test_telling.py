@@ -14,7 +14,7 @@ from paxospp.testing.power_cut import trace_available
 from paxospp.testing.storage_suite.checks import BrokenClause, numbered
 from paxospp.testing.storage_suite.running import run_suite
 from paxospp.testing.storage_suite.verdicts import SuiteVerdict
-from paxospp.testing.storage_suite.witness import Steps
+from paxospp.testing.storage_suite.step_log import Steps
 
 HISTORY = "test_a_random_history_leaves_what_the_model_says[1-False]"
 
@@ -276,7 +276,7 @@ def test_a_case_that_is_not_there_is_named_with_those_that_are_like_it() -> None
 
     assert not verdict.holds
     like_it = "slots_come_ascending_in_whatever_order_they_were_written"
-    assert verdict.problems == [f"no case is 'C6/slots_come_ascending'; did you mean {like_it}?"]
+    assert verdict.problems == [f"'C6/slots_come_ascending' is not the name of a case; did you mean {like_it}?"]
 
 
 @pytest.mark.parametrize("wanted", ["C12", "C12/a_case", "c3"])
@@ -284,5 +284,5 @@ def test_a_clause_that_is_not_there_is_answered_with_those_that_are(wanted: str,
     done = verify("--only", "C6", "--only", wanted, "--quick", "memory:{tmp}", cwd=tmp_path)
 
     assert done.returncode == 2, done.stdout + done.stderr
-    assert f"no clause is {wanted.partition('/')[0]!r}: the clauses are C1 (atomic), C2 (durable)" in done.stderr
+    assert f"{wanted.partition('/')[0]!r} is not a clause: the clauses are C1 (atomic), C2 (durable)" in done.stderr
     assert done.stderr.rstrip().endswith("C9 (exclusive), C10 (snapshot)")

@@ -22,9 +22,9 @@ from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import ClauseFindings, checks, not_checked, raises
 from paxospp.testing.storage_suite.file_damage import Damage, copy_store, files_of, flip_needle, flips, holes
 from paxospp.testing.storage_suite.looking import Look
+from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.store_judge import after_damage
 from paxospp.testing.storage_suite.stream import DAMAGE_STREAM, StorageModel, Stream
-from paxospp.testing.storage_suite.witness import Witness
 from paxospp.testing.storage_suite.words import accepted, ballot, entry, read_all, snapshot, value_of
 from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck, side_by_side
 

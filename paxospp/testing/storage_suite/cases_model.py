@@ -19,8 +19,8 @@ from paxospp.storage.contract import DurableState, Storage, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase, registry_of
 from paxospp.testing.storage_suite.checks import checks, not_checked
 from paxospp.testing.storage_suite.read_clauses import attempt, clause_of_read, clause_of_state
+from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.stream import STREAMS, Stream
-from paxospp.testing.storage_suite.witness import Witness
 from paxospp.testing.storage_suite.words import EVERYTHING, accepted, entry, read_snapshot, snapshot, value_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import checks, not_checked, raises
-from paxospp.testing.storage_suite.witness import Witness
+from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.words import accepted, entry, read_all, snapshot, value_of
 
 

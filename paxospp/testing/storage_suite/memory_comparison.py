@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, SnapshotWriter, Storage, WriteBatch
 from paxospp.testing.storage_suite.read_clauses import attempt, clause_of_read, clause_of_state
-from paxospp.testing.storage_suite.witness import Witness
+from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.words import EVERYTHING, read_snapshot
 
 Require = Callable[[str, str, object, object], None]
