@@ -13,8 +13,8 @@ import pytest
 from paxospp.testing.power_cut import trace_available
 from paxospp.testing.storage_suite.checks import BrokenClause, numbered
 from paxospp.testing.storage_suite.running import run_suite
-from paxospp.testing.storage_suite.verdicts import SuiteVerdict
 from paxospp.testing.storage_suite.step_log import Steps
+from paxospp.testing.storage_suite.verdicts import SuiteVerdict
 
 HISTORY = "test_a_random_history_leaves_what_the_model_says[1-False]"
 
@@ -192,7 +192,7 @@ def test_steps_up_to_a_state_at_rest_have_their_numbers_too(stores: str) -> None
     verdict = run_suite(f"{stores}:NeedsItsMap:{{tmp}}", cases=[case], quick=True)
 
     broken = verdict.broken["C2"]
-    assert "note: store/index: taken as it stood in memory" in broken.found
+    assert "note: store/index is mapped: taken as it was in memory" in broken.found
     assert broken.left_out > 0
 
 
@@ -201,8 +201,8 @@ def test_no_batch_is_said_to_have_returned_if_the_first_one_raises(stores: str) 
     verdict = run_suite(f"{stores}:FirstBatchTooLarge:{{tmp}}", cases=[case], quick=True)
 
     steps = verdict.broken["C4"].steps
-    assert "up to batch" not in " ".join(steps)
-    assert any(step.startswith("batch 1 of the stream") for step in steps)
+    assert "each returns" not in " ".join(steps)
+    assert any(step.startswith("persist batch 1 of stream") for step in steps)
 
 
 def test_all_steps_are_told_if_asked_for(stores: str) -> None:

@@ -122,7 +122,7 @@ def test_a_kit_that_cannot_go_on_blames_no_clause(monkeypatch: pytest.MonkeyPatc
 
     assert not verdict.holds
     assert verdict.broken == {}
-    assert verdict.problems == [f"{case}: somebody removed the kit's own files: /tmp/paxospp-1/marks"]
+    assert verdict.problems == [f"{case}: the kit's own temporary files were removed: /tmp/paxospp-1/marks"]
 
 
 def test_the_same_suite_runs_by_pyargs_without_a_file(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""C8: damage is never read as "nothing there", as another slot or as an older value.
+"""C8: a store never reads damage as an empty slot, as another slot or as an older value.
 
-First by hand: a value's own bytes are hurt, and all that the contract says of a faulty slot is looked at.
-Then by the hundred: every file of the store, after it was closed and after it was killed.
+``DamageCases`` flip a bit of one known value and check everything that the contract says about a faulty slot.
+``EveryFileCases`` damage every file of a store in many places, after a clean close and after SIGKILL.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ HURT = 7
 FLIPS_PER_FILE = 64
 HOLES_PER_FILE = 8
 HOLES_OF_EACH_KIND = 64
-"""In all files together; three in each at least."""
+"""Damage of each kind in all files together; at least three in each file."""
 QUICK_FLIPS, QUICK_HOLES = 32, 24
-"""About how many in all when there is little time."""
+"""About how many of each in all files together in a quick run."""
 BATCHES = 40
 SEED, CUTTING = DAMAGE_STREAM
 
@@ -46,7 +46,7 @@ def is_faulty(state: DurableState, slot: int) -> bool:
 
 class DamageCases(SuiteBase):
     def hurt(self, *slots: int) -> tuple[Witness, DurableState]:
-        """Write twenty slots, hurt some of them, open again."""
+        """Write twenty slots, close the store, damage the values of some slots, and open it again."""
         self.only_with_a_directory()
         storage = self.fresh(self.path)
         for slot in SLOTS:
@@ -59,17 +59,17 @@ class DamageCases(SuiteBase):
         return self.load_damaged()
 
     def load_damaged(self) -> tuple[Witness, DurableState]:
-        """Open and load what was hurt; ends the case if the store would rather not, which is told damage, too."""
+        """Open and load a damaged store; end the case as not checked if ``load`` refuses it, which C8 allows."""
         try:
             return self.load(self.path)
         except CorruptedError:
-            not_checked("load refuses a store in which a value is damaged, as it may: no slot of it is ever faulty")
+            not_checked("load refuses a store with a damaged value, which the contract allows; no slot is ever faulty")
 
     def flip(self, needle: bytes, what: str) -> None:
-        """Flip a bit in each place that holds ``needle``; ends the case if there is none."""
+        """Flip a bit wherever the files hold ``needle``; end the case as not checked if they do not hold it."""
         if not flip_needle(self.path, needle):
-            not_checked("this store does not keep bytes as they are, so the kit cannot tell where a value stands")
-        self.steps.add("… a bit of {} flips on the disk", what)
+            not_checked("the store's files do not hold values as they are, so the kit cannot find a value to damage")
+        self.steps.add("… a bit of {} flips on disk", what)
 
     @checks("C8")
     def test_a_damaged_slot_stands_in_faulty_and_no_slot_is_lost_or_altered(self) -> None:
@@ -98,8 +98,8 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_read_raises_when_a_faulty_slot_comes_first_behind_slots_that_hold_nothing(self) -> None:
-        """A read that returns nothing says that nothing was ever accepted from there on: the entries above would be
-        lost with the damaged one."""
+        """A read that returns nothing means that nothing was accepted from its start on: a store that answers so loses
+        the entries above the damaged one too."""
         self.only_with_a_directory()
         storage = self.fresh(self.path)
         for slot in (1, 2, HURT, HURT + 1):
@@ -140,7 +140,7 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_the_end_of_damage_takes_nothing_that_is_held_or_decided(self) -> None:
-        """Slots from ``faulty_until`` on are empty if load called them faulty and they are undecided, and no others."""
+        """``faulty_until`` empties only slots that are undecided and that ``load`` reported as faulty."""
         storage, state = self.hurt(HURT)
         faulty = [slot for slot in SLOTS if is_faulty(state, slot) and slot <= state.decided]
         held = {slot: value_of(slot) for slot in SLOTS if not is_faulty(state, slot)}
@@ -186,7 +186,7 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_a_damaged_promise_or_meta_is_never_taken_for_none(self) -> None:
-        """It raises, or was held twice: what comes back is what was written."""
+        """``load`` raises, or the store keeps a second copy and returns what was written."""
         self.only_with_a_directory()
         storage = self.fresh(self.path)
         mark = value_of(4711)
@@ -230,8 +230,8 @@ class DamageCases(SuiteBase):
 
         with raises(CorruptedError):
             self.read_snapshot(storage)
-        snapshot(storage, 2, "again", b"fetched anew")
-        assert self.read_snapshot(storage) == b"fetched anew"
+        snapshot(storage, 2, "again", b"fetched again")
+        assert self.read_snapshot(storage) == b"fetched again"
 
     def read_snapshot(self, storage: Witness) -> bytes | None:
         reader = storage.open_snapshot()
@@ -253,7 +253,7 @@ class EveryFileCases(SuiteBase):
             whole, models, left, chain.from_iterable(flips(whole, file, number, chance) for file in files_of(whole))
         )
         self.count("bit flips", tried)
-        if left == "closed":  # in files that are smaller, every bit
+        if left == "closed":  # smaller files have every bit flipped
             sizes = [(whole / file).stat().st_size for file in files_of(whole)]
             self.count(f"files with {number} bit flips each", sum(size > 0 for size in sizes))
 
@@ -264,18 +264,21 @@ class EveryFileCases(SuiteBase):
         chance, files = random.Random(SEED), files_of(whole)
         number = self.some(min(HOLES_PER_FILE, max(3, HOLES_OF_EACH_KIND // len(files))))
         damages: Iterator[Damage] = chain.from_iterable(holes(whole, file, number, chance) for file in files)
-        if self.is_quick:  # of many files not every kind of damage, but each kind to some
+        if self.is_quick:  # not every kind of damage to every file, but every kind to some files
             damages = islice(damages, 0, None, max(1, 5 * len(files) // QUICK_HOLES))
         tried = self.hurt_copies(whole, models, left, damages)
         self.count("blocks and cuts", tried)
 
     def made(self, left: str) -> tuple[Path, list[StorageModel]]:
-        """A store with forty batches in it, left as a clean close or SIGKILL leaves it, and what may be in it."""
+        """Make a store of forty batches that ended by a clean close or by SIGKILL.
+
+        Returns: the store's directory, and the models of which it may show one after damage.
+        """
         self.only_with_a_directory()
         self.only_if_right_without_faults(SEED, CUTTING, BATCHES)
         self.path.parent.mkdir(parents=True)
         stream = Stream(SEED, cutting=CUTTING)
-        # The last batch is synced, or else nobody could tell it from a torn one.
+        # The last batch is synced: a damaged unsynced batch at the end looks like a torn one, which a store may drop.
         last = next(number for number in range(BATCHES, 0, -1) if stream.step(number).synced)
         with self.zygote.worker() as worker:
             raised = worker.open(self.url_of(self.path))
@@ -288,7 +291,7 @@ class EveryFileCases(SuiteBase):
                     answer = worker.answer()
                     assert isinstance(answer, int), answer
                 worker.answer()
-                if first == 1:  # two lives, so that what the first one left has been taken over once
+                if first == 1:  # reopen once: the files then also hold what ``load`` took over
                     assert worker.close() is None
                     assert worker.open(self.url_of(self.path)) is None
                     assert worker.load().refused is None
@@ -301,11 +304,11 @@ class EveryFileCases(SuiteBase):
         complaint = after_damage(look, [stream.model(last)])
         if complaint is not None or look.refused is not None or look.state.faulty:
             found = complaint.found if complaint is not None else look.refused or look.state.faulty
-            not_checked(f"it is not what it was even without damage, {left} as it is: {found}")
+            not_checked(f"the {left} store is wrong even before it is damaged: {found}")
         return self.path, [stream.model(last)]
 
     def hurt_copies(self, whole: Path, models: list[StorageModel], left: str, damages: Iterator[Damage]) -> int:
-        """Do each damage to a copy of its own and judge what the store makes of it; how many."""
+        """Apply each damage to a fresh copy of ``whole`` and judge what the store shows; return how many were tried."""
         findings, tried = ClauseFindings(), 0
         outcomes: Counter[str] = Counter()
         ended = "close it" if left == "closed" else "kill the process with SIGKILL"
@@ -323,7 +326,7 @@ class EveryFileCases(SuiteBase):
             steps = [f"open {self.url}, load, persist {BATCHES} batches, {ended}", str(damage), "open and load"]
             tried += 1
             if isinstance(looks, WorkerDied | WorkerStuck):
-                findings.add("C8", steps, "CorruptedError, or faulty slots", str(looks))
+                findings.add("C8", steps, "CorruptedError from load, or faulty slots", str(looks))
                 continue
             look, again = looks
             outcomes["told" if look.refused or look.state.faulty or look.unreadable else "harmless"] += 1
@@ -335,10 +338,10 @@ class EveryFileCases(SuiteBase):
                 findings.add(complaint.clause, steps, complaint.wanted, complaint.found)
         findings.raise_any(tried)
         if not outcomes["told"]:
-            not_checked(f"none of {tried} damages met anything that the store needs: are its files below {{tmp}}?")
+            not_checked(f"the store noticed none of {tried} damages: does it keep its files below {{tmp}}?")
         return tried
 
     def look_twice(self, worker: WorkerHandle, place: Path) -> tuple[Look, Look | None]:
-        """What it shows, and what it shows after another close where there was something to tell."""
+        """Look at a damaged store and, if it reports faulty slots, close it and look once more."""
         look = worker.look(self.url_of(place))
         return look, worker.look(self.url_of(place)) if look.refused is None and look.state.faulty else None

@@ -1,4 +1,4 @@
-"""C10: snapshots count with the batch that names them, and where the log may be cut."""
+"""C10: a snapshot becomes current with the batch that names it, and the log may be trimmed up to a snapshot only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paxospp.testing.storage_suite.words import accepted, entry, noise, read_all
 
 REFUSED = (StorageError, ValueError)
 SPACE_BYTES_MAX = 32 << 20
-"""What a store may take that holds next to nothing after a lot came and went."""
+"""The most disk space that a store may use which holds almost nothing after much was written and removed."""
 
 
 class SnapshotCases(SuiteBase):

@@ -1,8 +1,8 @@
-"""What runs under strace: short lives of a store that say by marks how far they are.
+"""The scripts that run under strace: short runs of a store that report their progress by marks.
 
-``python -m paxospp.testing.storage_suite.worker_process live …``. A batch is offered before it is persisted and
-acknowledged when it is known to survive power loss: when a synced one returned, and, for all that
-``load`` found, when ``load`` returned. Stdout gets what the case wants to know besides, as JSON lines.
+They are started as ``python -m paxospp.testing.storage_suite.worker_process live …``. A batch is marked ``offer``
+before it is persisted, and ``ack`` once it must survive power loss: when ``persist`` of a synced batch returned, or
+when ``load`` returned a state that includes it. Further results go to standard output as JSON lines.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import Stream
 
 IDLE_S = 0.12
-"""Long enough for an anchor to be synced, as it is when a store idles."""
+"""A pause, in seconds, that is long enough for an idle store to sync its anchor."""
 
 
 def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str) -> None:
-    """Several lives of one store in one process, each closed well."""
+    """Open, write and close one store several times in one process."""
     opener = PluginRegistry(json.loads(plugins)).storage(url)
     stream, number = Stream(int(seed), cutting=cutting == "1"), 0
     for life in json.loads(lives):
@@ -47,7 +47,7 @@ def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str) -> 
 
 
 def script_die(url: str, plugins: str, seed: str, cutting: str, first: str, stop: str) -> None:
-    """One life that ends by SIGKILL after unsynced batches, if nothing killed it before."""
+    """Write some batches and end by SIGKILL, if an injected fault did not kill the process before."""
     storage = PluginRegistry(json.loads(plugins)).storage(url)()
     stream = Stream(int(seed), cutting=cutting == "1")
     _load(storage, stream, int(first) - 1)
@@ -57,7 +57,7 @@ def script_die(url: str, plugins: str, seed: str, cutting: str, first: str, stop
 
 
 def script_load(url: str, plugins: str, seed: str, cutting: str, lowest: str, highest: str) -> None:
-    """Open, load, say what was found, and end without closing anything: the power goes at once."""
+    """Open and load, print what was found, and end without a close, as for a power cut right after ``load``."""
     stream = Stream(int(seed), cutting=cutting == "1")
     try:
         storage = PluginRegistry(json.loads(plugins)).storage(url)()
@@ -73,7 +73,7 @@ def script_load(url: str, plugins: str, seed: str, cutting: str, lowest: str, hi
 
 
 def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, stop: str) -> None:
-    """Persist until something fails, then try to go on, then close; say what became of each."""
+    """Persist until a call fails, then try to go on, then close; print the result of each step."""
     stream = Stream(int(seed), cutting=cutting == "1")
     opener = PluginRegistry(json.loads(plugins)).storage(url)
     try:
@@ -108,7 +108,7 @@ def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, sto
 
 
 def script_pairs(url: str, plugins: str, seed: str, cutting: str, stop: str) -> None:
-    """Write pairs beside the log of a ``KeyValueStorage``, by its ``write`` alone; close it."""
+    """Write pairs beside the log of a ``KeyValueStorage`` through its ``write`` alone, and end by SIGKILL."""
     storage, pairs = _loaded_pairs(url, plugins), Pairs(int(seed))
     mark("begin")
     for number in range(1, int(stop)):
@@ -124,7 +124,7 @@ def script_pairs(url: str, plugins: str, seed: str, cutting: str, stop: str) -> 
 
 
 def script_scan(url: str, plugins: str, seed: str, cutting: str) -> None:
-    """Load, scan what ``StoreWorker.do_fill`` wrote, and say how that ended."""
+    """Load, scan the pairs that ``StoreWorker.do_fill`` wrote, and print how the scan ended."""
     storage, count = _loaded_pairs(url, plugins), 0
     mark("loaded")
     try:
@@ -179,7 +179,7 @@ def _say(fields: dict[str, object]) -> None:
 
 
 def said(output: str) -> Sequence[dict[str, object]]:
-    """What a script said, taken out of all that its process wrote."""
+    """Parse the JSON lines of a script out of everything that its process printed."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     return [json.loads(line) for line in lines]
 

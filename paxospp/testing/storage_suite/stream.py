@@ -1,9 +1,8 @@
-"""A stream of batches, the same for the same seed wherever it is made, and what a store remembers after each.
+"""Streams of batches, equal in every process for equal seed, and the state of a store after each batch.
 
-Who kills a child cannot ask it what it was writing, and need not: batch *n* of seed *s* is known. The
-``StorageModel`` is what *Bounds* of the contract says, in dicts; after batch *n* a store holds
-``Stream(s).model(n)``, and after a crash that of one batch between the last that had to survive and
-the one under way.
+The parent need not ask a killed child what it was writing: batch *n* of seed *s* is known. ``StorageModel`` is the
+state that the contract prescribes, in plain dicts: after batch *n* a store holds ``Stream(s).model(n)``, and after a
+crash the model of one batch between the last that had to survive and the one under way.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SYNC_STREAM = 35, False
 FAILING_STREAM = 60, False
 
 LIVES = (14, 9, 12)
-"""How many batches a life has that ends by a clean close, where it matters."""
+"""How many batches each handle writes before it is closed, in cases that close and reopen the store."""
 
 STREAMS = (
     *KILL_STREAMS,
@@ -35,7 +34,7 @@ STREAMS = (
     SYNC_STREAM,
     FAILING_STREAM,
 )
-"""Seed of each stream that a crash or damage is tried on, and whether it is ``cutting``."""
+"""Seed of each stream that the crash and damage cases use, and whether it is ``cutting``."""
 
 VALUE_BYTES = (0, 1, 20, 40, 90, 200, 700, 3000)
 SNAPSHOT_BYTES = (0, 10, 300, 5000)
@@ -43,7 +42,7 @@ SNAPSHOT_BYTES = (0, 10, 300, 5000)
 
 @dataclass(slots=True)
 class StorageModel:
-    """What a store that keeps the contract remembers."""
+    """The state of a store that keeps the contract."""
 
     promised: Ballot | None = None
     decided: int = 0
@@ -55,7 +54,7 @@ class StorageModel:
     meta: Mapping[str, bytes] = field(default_factory=dict)
 
     def after(self, batch: WriteBatch, content: bytes | None = None) -> StorageModel:
-        """The model with ``batch`` in it; ``content`` are the bytes of the snapshot that it names."""
+        """Return the model after ``batch``; ``content``: the bytes of the snapshot that the batch names."""
         first = max(self.first, batch.trim or 0)
         entries = dict(self.entries)
         entries.update({entry.slot: entry for entry in batch.accepted})
@@ -75,7 +74,7 @@ class StorageModel:
 
     @property
     def state(self) -> DurableState:
-        """What ``load`` says of it."""
+        """What ``load`` returns."""
         return DurableState(
             promised=self.promised,
             decided=Slot(self.decided),
@@ -86,7 +85,7 @@ class StorageModel:
         )
 
     def read(self, start: int, stop: int, max_bytes: int) -> list[Entry]:
-        """What ``read`` gives; ``start`` is not below ``first`` and nothing is faulty."""
+        """Return what ``read`` returns, for a ``start`` not below ``first`` and a store without faulty slots."""
         found: list[Entry] = []
         for slot in sorted(slot for slot in self.entries if start <= slot < stop):
             max_bytes -= len(self.entries[slot].value)
@@ -98,25 +97,25 @@ class StorageModel:
 
 @dataclass(slots=True, frozen=True)
 class StreamStep:
-    """One batch, and the snapshots that are staged before it."""
+    """One batch and the snapshots that are staged before it."""
 
     batch: WriteBatch
     content: bytes | None = None
     """The bytes of the snapshot that the batch names."""
     orphan: tuple[SnapshotMeta, bytes] | None = None
-    """A snapshot that is committed and that no batch ever names."""
+    """A snapshot that is committed but that no batch ever names."""
 
     @property
     def synced(self) -> bool:
         return self.batch.sync or self.batch.trim is not None or self.batch.snapshot is not None
 
     def run(self, storage: Storage) -> None:
-        """Do it; returns when ``persist`` does."""
+        """Stage the snapshots and persist the batch."""
         self.stage(storage)
         storage.persist(self.batch)
 
     def stage(self, storage: Storage) -> None:
-        """What comes before ``persist``, and ends no handle if it fails."""
+        """Stage the snapshots; if this fails, the handle stays usable."""
         for meta, content in filter(None, (self.orphan, self._named)):
             writer = storage.create_snapshot(meta)
             half = len(content) // 2
@@ -132,7 +131,7 @@ class StreamStep:
 
 
 class Stream:
-    """Batches 1, 2, 3, … of ``seed``. ``cutting``: every second one is a snapshot, a trim or both."""
+    """The batches 1, 2, 3, … of ``seed``; ``cutting``: half of them publish a snapshot, trim, or both."""
 
     def __init__(self, seed: int, *, cutting: bool = False, unsynced: float = 0.3) -> None:
         self._seed = seed
@@ -150,7 +149,7 @@ class Stream:
         return self._models[number]
 
     def synced_by(self, number: int) -> int:
-        """The last batch up to ``number`` that survives power loss once ``number`` returned."""
+        """Return the last synced batch up to ``number``: all up to it survive power loss once ``number`` returned."""
         return next((n for n in range(number, 0, -1) if self.step(n).synced), 0)
 
     def _reach(self, number: int) -> None:
@@ -199,10 +198,10 @@ class Stream:
 
 
 def draw_batch(model: StorageModel, chance: random.Random, ballot: Ballot) -> WriteBatch:
-    """A batch without promise, trim or snapshot that an acceptor could write over ``model``.
+    """Draw a batch without promise, trim or snapshot that an acceptor could persist in the state ``model``.
 
-    Undecided slots are written again and again; of decided ones only those below ``first``, which are not
-    stored: no leader proposes another value for them, and what a store may lose of them is no older value.
+    It overwrites undecided slots, never decided ones, because a leader never proposes another value for a decided slot.
+    An entry below ``first`` may be among them, which the store must not keep.
     """
     low, stop = model.decided + 1, max(model.decided, model.last) + 5
     count = chance.choice([0, 1, 1, 1, 2, 4])

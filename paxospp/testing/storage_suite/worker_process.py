@@ -1,10 +1,10 @@
-"""The other processes of the kit: they open the store that is under test, and may die while they do.
+"""The child processes of the kit, which open the store under test and may be killed while they use it.
 
-Run as ``python -m paxospp.testing.storage_suite.worker_process FD`` this is the *zygote*: it has everything
-imported, opens nothing, and forks a worker whenever it is asked to, which costs milliseconds where
-starting Python costs a fifth of a second. A worker does what it is told over its connection, until
-that ends or it is killed. Run as ``… child record …`` or ``… child fail …`` it is a script for strace
-(see ``scripts``).
+``python -m paxospp.testing.storage_suite.worker_process FD URL …`` starts the *zygote*: a process that has imported
+everything, opens no store, and forks a worker on request. A fork takes milliseconds, starting Python a fifth of a
+second. A worker serves requests over its connection until the connection ends or the worker is killed.
+
+``python -m paxospp.testing.storage_suite.worker_process live …`` runs a script of ``scripts`` instead.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from paxospp.testing.storage_suite.looking import ExceptionReport, Look, Unexpec
 from paxospp.testing.storage_suite.stream import Stream
 
 FORK_TIMEOUT_S = 60.0
-"""A forked child that has not ended by then hangs: it inherited a lock, and no thread that would release it."""
+"""After so many seconds a forked child is taken to hang: it inherits locks, but not the threads that release them."""
 REFUSED = "refused"
-"""What ``StoreWorker.do_fork`` answers when all is well."""
+"""The answer of ``StoreWorker.do_fork`` if the store refused the child's batch, as it must."""
 
 
 class StoreWorker:
-    """One process with at most one open store."""
+    """One process with at most one open store. Each method ``do_x`` serves the request ``x``."""
 
     def __init__(self, registry: PluginRegistry, connection: Connection[Any, Any]) -> None:
         self._registry = registry
@@ -41,7 +41,7 @@ class StoreWorker:
         self._storage: Storage | None = None
 
     def serve(self) -> None:
-        """Do what is asked until nobody asks any more."""
+        """Serve requests until the parent closes the connection."""
         while True:
             try:
                 name, *arguments = self._connection.recv()
@@ -54,7 +54,7 @@ class StoreWorker:
             self._connection.send(answer)
 
     def do_look(self, url: str) -> Look:
-        """Open, load, look, close."""
+        """Open, load, look and close."""
         return open_and_look(self._registry.storage(url))
 
     def do_open(self, url: str) -> ExceptionReport | None:
@@ -73,7 +73,7 @@ class StoreWorker:
         return look_at(self._storage, state)
 
     def do_stream(self, seed: int, cutting: bool, first: int, stop: int) -> ExceptionReport | None:
-        """Run the batches; each one that returned is told at once. The answer is what ended it."""
+        """Run batches ``first`` to ``stop - 1``; send the number of each that returned, return what a batch raised."""
         stream = Stream(seed, cutting=cutting)
         stream.step(stop)
         for number in range(first, stop):
@@ -100,7 +100,7 @@ class StoreWorker:
         return None
 
     def do_pairs(self, url: str) -> dict[bytes, bytes] | ExceptionReport:
-        """Open, load, and scan what the kit wrote beside the log; close."""
+        """Open, load, scan the pairs that the kit wrote beside the log, and close."""
         try:
             storage = self._registry.storage(url)()
         except Exception as error:
@@ -123,7 +123,7 @@ class StoreWorker:
         storage.close()
 
     def do_fork(self, seed: int, cutting: bool, number: int) -> str:
-        """Fork while the store is open, have the child persist a batch and close; what became of that."""
+        """Fork while the store is open, have the child persist a batch and close, and return how that ended."""
         ours, theirs = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -135,7 +135,7 @@ class StoreWorker:
         os.waitpid(pid, 0)
         said = os.read(ours, 4096).decode() if ready else ""
         os.close(ours)
-        return said or ("it died" if ready else f"it hung for {FORK_TIMEOUT_S:.0f} s")
+        return said or ("not finished: the child died" if ready else f"not finished after {FORK_TIMEOUT_S:.0f} s")
 
     def do_close(self) -> ExceptionReport | None:
         storage, self._storage = self._storage, None
@@ -147,15 +147,15 @@ class StoreWorker:
         return None
 
     def do_limit_files(self, size: int) -> None:
-        """From now on no file grows beyond ``size`` bytes: writes fail or are short, as on a full disk."""
+        """Let no file grow beyond ``size`` bytes from now on: writes fail or are short, as on a full disk."""
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def serve_zygote(control: socket.socket, plugins: Sequence[str], url: str) -> None:
-    """Fork workers until the other end is gone, then take them all along."""
+    """Fork workers until the parent closes ``control``, then kill those that are left."""
     registry = PluginRegistry(plugins)
-    registry.storage(url)  # so that what it names is imported before the first fork
+    registry.storage(url)  # imports the plug-in before the first fork
     children: set[int] = set()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
@@ -184,21 +184,21 @@ def _work(registry: PluginRegistry, control: socket.socket, descriptor: int) -> 
         StoreWorker(registry, Connection(descriptor)).serve()
         code = 0
     finally:
-        os._exit(code)  # as a process that ends without closing; and never back into the zygote
+        os._exit(code)  # ends without closing the store, and never returns into the zygote's loop
 
 
 def _persist_in_fork(worker: StoreWorker, descriptor: int, batch: tuple[int, bool, int]) -> None:
-    """Persist, close, and end; says what came of it."""
+    """Persist a batch, close the store, report the result through ``descriptor``, and exit."""
     try:
         raised = worker.do_persist(*batch)
         worker.do_close()
-        os.write(descriptor, (REFUSED if raised is not None else "persist returned").encode())
+        os.write(descriptor, (REFUSED if raised is not None else "not refused").encode())
     finally:
         os._exit(0)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The zygote, or a script by name."""
+    """Run as the zygote, or run a script by its name."""
     if arguments[0].isdecimal():
         descriptor, url, *plugins = arguments
         serve_zygote(socket.socket(fileno=int(descriptor)), plugins, url)
