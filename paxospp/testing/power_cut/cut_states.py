@@ -1,10 +1,10 @@
-"""What a power cut may leave of one disk: one choice of many, drawn.
+"""Draw one of the many states in which a power cut may leave a disk.
 
-A disk writes what is not synced back when and in which order it likes, whole sectors at a time. So
-each piece of a file (512 bytes or a page) stands as it was after *some* of the pending changes, its
-size likewise, and independently: kept, dropped, torn, later ones without earlier ones, and zeros
-where the size grew before the bytes came. A piece that a pending cut of the file took away does not
-come back beside what replaced it. Of each directory, the first so many changes of names are kept.
+A disk writes unsynced data at any time and in any order, whole sectors at once. So each piece of a file (512 bytes or a
+page) is as it was after *some* of the pending changes, and so is the size of the file, independently of the pieces.
+Changes may be kept, lost or torn, later ones may survive without earlier ones, and zeros may appear where the size grew
+before the bytes were written. A piece that a pending truncation removed does not come back beside what replaced it. In
+each directory a prefix of the pending changes of names survives.
 """
 
 from __future__ import annotations
@@ -22,34 +22,35 @@ SECTOR = 512
 
 
 class Survivors(Enum):
-    """How to choose what is kept."""
+    """Which of the unsynced changes survive; the values are for the steps of a failing case."""
 
-    NOTHING = "nothing that was not synced"
-    EVERYTHING = "everything"
-    UP_TO = "everything up to a moment, and what was done then torn"
-    SOME_FILES = "of some files and directories everything, of the others nothing"
-    ALL_BUT_ONE = "everything but one file or directory"
-    PIECES = "pieces"
-    HOLE = "everything but one sector"
+    NOTHING = "none"
+    EVERYTHING = "all"
+    UP_TO = "all up to some moment, the last one perhaps torn"
+    SOME_FILES = "all in some files and directories, none in the others"
+    ALL_BUT_ONE = "all but those of one file or directory"
+    PIECES = "random pieces"
+    HOLE = "all but one sector"
 
 
 @dataclass(slots=True, frozen=True)
 class Left:
-    """What stands at one path after the cut; ``inode`` is equal for two names of one file."""
+    """A file, directory or link after the cut, at one path; two names of one file have the same ``inode``."""
 
     path: str
     kind: InodeKind
     inode: int
     content: Content
-    """The bytes of a file; of a symbolic link, where it leads."""
+    """The bytes of a file, or the target of a symbolic link."""
 
 
 Keep = Callable[[int], str]
-"""For an inode: "all", "none", "pieces", "hole" or, for what happened up to an index, that number."""
+"""Says which pending changes of an inode survive: "all", "none", "pieces", "hole", or an index as text, for all changes
+up to that event."""
 
 
 def draw(disk: RecordedDisk, survivors: Survivors, chance: random.Random) -> tuple[list[Left], list[str]]:
-    """What is left, by path, and in words what was not synced and what became of it."""
+    """Draw one state: return what is left at each path, and lines that say what became of the unsynced changes."""
     open_files = [inode for inode, file in disk.files.items() if file.pending]
     open_directories = [inode for inode, directory in disk.directories.items() if directory.pending]
     keep = _keep(disk, survivors, open_files, open_directories, chance)
@@ -130,7 +131,7 @@ def _how_many(directory: DirectoryOnDisk, how: str, chance: random.Random) -> in
 
 
 def _together(disk: RecordedDisk, kept: dict[int, int]) -> bool:
-    """Keep a rename between two directories in both when it is kept in one; whether that changed anything."""
+    """Keep a rename between two directories in both if one keeps it; return whether that changed ``kept``."""
     for inode, count in kept.items():
         for index, rename in disk.directories[inode].pending[:count]:
             for other in {change.directory for change in rename.changes} - {inode}:
@@ -161,7 +162,7 @@ def _walk(
 
 def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[Content, str]:
     changes = [change for _, change in file.pending]
-    count = f"{len(changes)} unsynced"
+    count = f"{len(changes)} unsynced change{'s' if len(changes) > 1 else ''}"
     if how == "none":
         return file.durable(), f"{count}, all lost"
     if how == "all":
@@ -172,15 +173,16 @@ def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[Co
         return _pieces(file.durable(), changes, chance, count, hole=True)
     done = sum(index <= int(how) for index, _ in file.pending)
     if done and file.pending[done - 1][0] == int(how) and chance.random() < 0.7:
-        content, told = _pieces(after(file.durable(), changes[: done - 1]), changes[done - 1 : done], chance, "1")
-        return content, f"{count}, the first {done - 1} kept, then {told}"
+        synced = after(file.durable(), changes[: done - 1])
+        content, told = _pieces(synced, changes[done - 1 : done], chance, "the next one torn")
+        return content, f"{count}, the first {done - 1} kept, {told}"
     return after(file.durable(), changes[:done]), f"{count}, the first {done} kept"
 
 
 def _pieces(
     synced: Content, changes: Sequence[FileWrite | Resize], chance: random.Random, count: str, *, hole: bool = False
 ) -> tuple[Content, str]:
-    """Each piece as it was after some of the changes, the size after some of them; ``hole``: all but one sector."""
+    """Draw each piece as after some of the changes, and the size likewise; ``hole``: all changes but one sector."""
     last = len(changes)
     sizes = _sizes(synced.size, changes)
     if hole:
@@ -212,7 +214,7 @@ def _pieces(
                 content.write(start, change.data[start - change.offset : stop - change.offset])
     content.resize(size)
     whole = sum(versions[number] == last for number in touched)
-    return content, f"{count}, {whole} of {len(touched)} pieces of {piece} bytes up to date, size {size}"
+    return content, f"{count}: {whole} of {len(touched)} pieces of {piece} bytes are written, the size is {size}"
 
 
 def _pieces_of(change: FileWrite | Resize, piece: int) -> range:
@@ -222,7 +224,7 @@ def _pieces_of(change: FileWrite | Resize, piece: int) -> range:
 
 
 def _sizes(size: int, changes: Sequence[FileWrite | Resize]) -> list[int]:
-    """The size after none, one, two, ... of the changes."""
+    """Return the sizes after none, one, two, … of the changes."""
     sizes = [size]
     for change in changes:
         size = change.size if isinstance(change, Resize) else max(size, change.offset + len(change.data))
@@ -231,7 +233,7 @@ def _sizes(size: int, changes: Sequence[FileWrite | Resize]) -> list[int]:
 
 
 def _torn_size(sizes: Sequence[int], sized: int, piece: int, chance: random.Random) -> int:
-    """The size after ``sized`` changes, or on the way there: a long write grows the file piece by piece."""
+    """Return the size after ``sized`` changes, or one before it: a long write grows the file piece by piece."""
     size = sizes[sized]
     before = sizes[sized - 1] if sized else size
     if size > before and chance.random() < 0.3:
@@ -240,7 +242,7 @@ def _torn_size(sizes: Sequence[int], sized: int, piece: int, chance: random.Rand
 
 
 def _versions(touched: Sequence[int], style: str, last: int, chance: random.Random) -> dict[int, int]:
-    """For each piece, after how many of the changes it was written back."""
+    """Draw for each piece after how many of the changes it was written."""
     if style == "front":
         end = chance.randint(0, len(touched))
         return {number: last if place < end else 0 for place, number in enumerate(touched)}
@@ -252,7 +254,7 @@ def _versions(touched: Sequence[int], style: str, last: int, chance: random.Rand
 
 
 def _bounds(cuts: Sequence[tuple[int, int]], sized: int, end: int, last: int) -> tuple[int, int]:
-    """The oldest and newest version of a piece ending at ``end`` that fits to the size after ``sized`` changes."""
+    """Return the oldest and newest version of a piece ending at ``end`` that fit the size after ``sized`` changes."""
     touching = [number for number, size in cuts if size < end]
     return max((c for c in touching if c <= sized), default=0), min(
         (c - 1 for c in touching if c > sized), default=last

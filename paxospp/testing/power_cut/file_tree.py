@@ -1,4 +1,4 @@
-"""What is below a directory as a running process sees it: names and bytes, synced or not."""
+"""The names and bytes below a directory as a running process sees them, synced or not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paxospp.testing.power_cut.trace_events import ROOT, Inode, InodeKind
 
 @dataclass(slots=True)
 class FileTree:
-    """What is below the directory, as a running process sees it."""
+    """All inodes below a directory, with their names and contents."""
 
     inodes: dict[int, Inode] = field(default_factory=lambda: {ROOT: Inode(InodeKind.DIRECTORY)})
     names: dict[int, dict[str, int]] = field(default_factory=lambda: {ROOT: {}})
@@ -36,7 +36,7 @@ class FileTree:
 
     @classmethod
     def of(cls, directory: Path) -> FileTree:
-        """What stands in a real directory."""
+        """Read a real directory."""
         tree, seen = cls(), dict[int, int]()
 
         def read(path: str, inode: int) -> None:
@@ -56,24 +56,24 @@ class FileTree:
         return tree
 
     def find(self, path: str) -> int | None:
-        """What stands at ``path``; None: nothing."""
+        """Return the inode at ``path``, or None."""
         inode: int | None = ROOT
         for name in path.split("/") if path else ():
             inode = self.names.get(inode, {}).get(name) if inode is not None else None
         return inode
 
     def place(self, path: str) -> tuple[int, str] | None:
-        """The directory that holds ``path``, and the name in it; None: there is no such directory."""
+        """Return the inode of the directory that holds ``path``, and the name in it; None if it does not exist."""
         head, _, name = path.rpartition("/")
         directory = self.find(head)
         return (directory, name) if directory in self.names and directory is not None else None
 
     def path_of(self, inode: int) -> str:
-        """One of its paths."""
+        """Return one of the paths of an inode."""
         return next((path for path, known in self.paths().items() if known == inode), "a file without a name")
 
     def paths(self) -> dict[str, int]:
-        """All files by their paths."""
+        """Return the inodes of all files and links by their paths."""
         found = {}
 
         def walk(directory: int, path: str) -> None:

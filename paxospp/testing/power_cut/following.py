@@ -1,7 +1,7 @@
-"""From system calls to events: which file each call meant, where it wrote, what it said.
+"""Turn the system calls of a trace into events: which file each call means, and what it changes.
 
-What it cannot follow (writes through shared mappings, io_uring) it does not guess: at the end
-``unseen`` compares with the directory itself and names each file that differs.
+Writes through shared mappings and io_uring do not show in a trace. They are not guessed: at the end ``unseen`` compares
+the result with the directory itself and names each file that differs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from paxospp.testing.power_cut.traced_processes import OpenFile, Processes
 
 
 class Follower:
-    """Reads a trace and fills ``events``; ``tree`` is what it has come to.
+    """Reads a trace, appends to ``events``, and keeps ``tree``, the directory after these events.
 
     Paths are relative to the directory; "" is the directory itself.
     """
@@ -38,19 +38,19 @@ class Follower:
         self.events: list[TraceEvent] = []
         self.tree = tree
         self.blind: set[str] = set()
-        """What was changed in a way that is not followed."""
+        """Paths (or names of calls) that were changed in a way that cannot be followed."""
         self.paths: set[str] = set()
-        """Every name that a file had."""
+        """Every path that a file ever had."""
         self.made: Counter[tuple[int, str]] = Counter()
-        """How many calls of each name each thread made with files of the directory."""
+        """The number of calls by thread and name, of those that concern files of the directory."""
         self._directory, self._marks, self._first = directory, marks, first
         self._processes = Processes(working_directory)
         self.mapped: dict[str, int] = {}
-        """The inodes that were mapped to be written, by the paths that they had then."""
+        """The inodes that were mapped for writing, by the paths that they had at that time."""
         self._mapped: list[tuple[int, int, int]] = []
         self._said = b""
         self._on: dict[str, Callable[[SystemCall], None]] = {
-            name: getattr(self, f"_on_{room}") for room, names in _HANDLED.items() for name in names.split()
+            name: getattr(self, f"_on_{kind}") for kind, names in _HANDLED.items() for name in names.split()
         }
 
     def follow(self, lines: Iterable[bytes]) -> None:
@@ -61,7 +61,7 @@ class Follower:
                 on(call)
 
     def unseen(self, directory: Path) -> tuple[str, ...]:
-        """What did not come through calls that can be followed."""
+        """Return the paths in ``directory`` that differ from ``tree`` or changed in a way that cannot be followed."""
         found = FileTree.of(directory)
         there, followed = found.paths(), self.tree.paths()
         differ = {
@@ -85,7 +85,7 @@ class Follower:
             return
         flags = call.arguments.rpartition(b'"')[2]
         file.append, file.synced = b"O_APPEND" in flags, b"O_SYNC" in flags or b"O_DSYNC" in flags
-        if opened.deleted:  # O_TMPFILE: without a name so far
+        if opened.deleted:  # O_TMPFILE: the file has no name yet
             file.inode = self.tree.make(InodeKind.FILE)
             return
         file.inode = self.tree.find(path)
@@ -95,7 +95,7 @@ class Follower:
             self._add(Resize(file.inode, 0, path))
 
     def _file(self, call: SystemCall, descriptor: Descriptor) -> tuple[OpenFile, int, str] | None:
-        """The open file below the directory that a descriptor means, its inode and path; None: it lies elsewhere."""
+        """Return the open file of a descriptor, its inode and path; None if it is outside the directory."""
         path = self._relative(descriptor.path)
         if path is None:
             return None
@@ -122,13 +122,13 @@ class Follower:
         if found is None:
             return
         file, inode, path = found
-        data = b"".join(call.strings)[: call.result]  # None, all of it: the thread was killed in the call
+        data = b"".join(call.strings)[: call.result]  # a thread killed in the call: assume all of it
         numbers = call.numbers
         offset = numbers[1] if call.name in _POSITIONED else -1
         if offset == -1:
             offset = self.tree.contents[inode].size if file.append else file.position
             file.position = offset + len(data)
-        elif file.append:  # Linux appends then, whatever the offset says
+        elif file.append:  # Linux ignores the offset then, and appends
             offset = self.tree.contents[inode].size
         self._write(file, FileWrite(inode, offset, data, path), call)
 
@@ -140,14 +140,14 @@ class Follower:
             self._add(Sync(write.inode, self._first + len(self.events), write.path))
 
     def _on_copy(self, call: SystemCall) -> None:
-        """``sendfile(out, in, ...)`` and ``copy_file_range(in, offset, out, offset, ...)``."""
+        """Handle ``sendfile(out, in, ...)`` and ``copy_file_range(in, offset, out, offset, ...)``."""
         ends = descriptors(call.arguments)
         target, source = (ends[0], ends[1]) if call.name == "sendfile" else (ends[1], ends[0])
         into = self._file(call, target)
         if into is None or call.result is None:
             return
         file, inode, path = into
-        if b"[" in call.arguments:  # with offsets of its own: rare enough not to be followed
+        if b"[" in call.arguments:  # with explicit offsets: rare, so not followed
             self.blind.add(path)
             return
         taken = self._file(call, source)
@@ -237,7 +237,7 @@ class Follower:
             self.blind.add(source)
             return
         other = self.tree.find(target) if b"RENAME_EXCHANGE" in call.arguments else None
-        if inode != self.tree.find(target):  # two names of one file: rename does nothing
+        if inode != self.tree.find(target):  # for two names of one file, rename does nothing
             self._name(f"rename {source} to {target}", NameChange(*one, other), NameChange(*two, inode))
             self.paths.add(target)
 
@@ -254,7 +254,7 @@ class Follower:
         self.paths.add(target)
 
     def _by_descriptor(self, call: SystemCall) -> int | None:
-        """``linkat(..., "/proc/self/fd/7", ...)``, which gives a name to a file without one."""
+        """Return the inode of ``linkat(..., "/proc/self/fd/7", ...)``, which names a file that had no name."""
         number = os.fsdecode(call.strings[0]).removeprefix("/proc/self/fd/")
         file = self._processes.table(call).get(int(number)) if number.isdecimal() else None
         return file.inode if file is not None else None
@@ -307,7 +307,7 @@ class Follower:
                 set_name(self.tree.names[change.directory], change)
 
     def _relative(self, path: str) -> str | None:
-        """``path`` within the directory; None: it lies elsewhere."""
+        """Return ``path`` relative to the directory; None if it is outside."""
         if path == self._directory:
             return ""
         return path[len(self._directory) + 1 :] if path.startswith(f"{self._directory}/") else None
@@ -321,7 +321,7 @@ class Follower:
 
 
 def _read(path: str, offset: int, length: int) -> bytes:
-    """Of a file outside the directory, from which it was copied."""
+    """Read from a file outside the directory, the source of a copy."""
     try:
         with open(path, "rb", buffering=0) as file:
             return os.pread(file.fileno(), length, offset)
@@ -330,7 +330,7 @@ def _read(path: str, offset: int, length: int) -> bytes:
 
 
 _SYNCS = {"fsync", "fdatasync", "msync"}
-"""Calls whose failing matters, too."""
+"""Calls that matter also if they fail."""
 _POSITIONED = {"pwrite64", "pwritev", "pwritev2"}
 
 _HANDLED = {
@@ -352,4 +352,4 @@ _HANDLED = {
 _SEEN = "read readv lseek dup dup2 dup3 fcntl chdir fchdir"
 
 CALLS = (*" ".join(_HANDLED.values()).split(), *_SEEN.split(), *FORKS)
-"""The system calls that have to be in the trace; ``close`` is not: a number is used again only by opening."""
+"""The system calls to trace. ``close`` is not needed: a descriptor's number gets a new meaning only by an open."""

@@ -1,14 +1,13 @@
-"""The disk at one moment: what is durable of files and names, and what was done since.
+"""The disk at one moment of a recording: the durable files and names, and the changes since.
 
-It keeps to what POSIX promises and no file system exceeds downwards: a file's bytes and size are
-durable by a sync of that file, a name by a sync of its directory, and nothing by anything else (not
-by ``close``, ``sync_file_range`` or time). Names of one directory become durable in order, and each
-rename whole. ``names_follow_syncs`` is the kinder rule of ext4 and XFS, whose journal is one: any
-sync carries all earlier changes of names with it.
+The rules are the least that POSIX promises. A sync of a file makes its bytes and size durable, a sync of a directory
+its names, and nothing else makes anything durable: not ``close``, not ``sync_file_range``, not time. The changes of
+names in one directory become durable in order, and each rename as a whole. ``names_follow_syncs`` selects the milder
+rule of ext4 and XFS, which have one journal: any sync makes all earlier changes of names durable too.
 
-After a sync that failed, the pages are clean in memory and lost on disk (ext4, XFS): a later sync
-writes only what was written again. Reference: Rebello et al., "Can Applications Recover from fsync
-Failures?" (2020); Pillai et al., "All File Systems Are Not Created Equal" (2014).
+After a sync that failed, the pages are clean in memory but not on disk (ext4, XFS): a later sync writes only what was
+written again. References: Rebello et al., "Can Applications Recover from fsync Failures?" (2020); Pillai et al., "All
+File Systems Are Not Created Equal" (2014).
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ from paxospp.testing.power_cut.trace_events import (
 
 @dataclass(slots=True)
 class FileOnDisk:
-    """One file: ``synced`` is durable, ``pending`` (index and what) may or may not be."""
+    """One file: ``synced`` is durable; each of ``pending`` (index of the event, and the change) may be or not."""
 
     synced: Content = field(default_factory=Content)
     pending: list[tuple[int, FileWrite | Resize]] = field(default_factory=list)
     forsaken: list[FileWrite] = field(default_factory=list)
-    """What a failed sync should have written: lost, unless its page is written again. Oldest first."""
+    """The writes of failed syncs, oldest first. They are lost unless their pages are written again."""
     frozen: Content | None = None
-    """A copy of ``synced`` that was given away, until that changes."""
+    """The copy of ``synced`` that ``durable`` returned last; None once ``synced`` changed."""
 
     def durable(self) -> Content:
         if self.frozen is None:
@@ -59,7 +58,7 @@ class FileOnDisk:
         self.pending.append((index, change))
 
     def sync(self, since: int) -> None:
-        """What was done before ``since`` is durable."""
+        """Make all changes before the event ``since`` durable."""
         rest = [pending for pending in self.pending if pending[0] >= since]
         for index, change in self.pending:
             if index < since:
@@ -68,7 +67,10 @@ class FileOnDisk:
         self.pending = rest
 
     def fail(self, since: int) -> None:
-        """A sync of what was done before ``since`` failed. Sizes are the journal's, and stay to be written."""
+        """Apply a failed sync of the changes before ``since``: writes are forsaken, changes of size stay pending.
+
+        The size is metadata, which the file system's journal writes later.
+        """
         pending, self.pending = self.pending, []
         for index, change in pending:
             if index >= since or isinstance(change, Resize):
@@ -77,7 +79,7 @@ class FileOnDisk:
                 self.forsaken.append(change)
 
     def _dirty_again(self, index: int, change: FileWrite) -> None:
-        """Have each page that ``change`` touches written back whole: with what a failed sync left in it, once."""
+        """Make forsaken writes pending again in the pages that ``change`` touches: pages are written as a whole."""
         start, stop = change.offset // PAGE * PAGE, -(-(change.offset + len(change.data)) // PAGE) * PAGE
         kept: list[FileWrite] = []
         for lost in self.forsaken:
@@ -88,21 +90,21 @@ class FileOnDisk:
         self.forsaken = kept
 
     def _cut_forsaken(self, size: int) -> None:
-        """Pages beyond the new end are gone from memory, too."""
+        """Drop forsaken writes beyond the new end: those pages are gone from memory as well."""
         parts = (_part(lost, 0, size) for lost in self.forsaken)
         self.forsaken = [part for part in parts if part.data]
 
 
 @dataclass(slots=True)
 class DirectoryOnDisk:
-    """One directory: the names that are durable, and the changes since, in order."""
+    """One directory: the durable names, and the changes since, in order."""
 
     synced: dict[str, int] = field(default_factory=dict)
     pending: list[tuple[int, Rename]] = field(default_factory=list)
 
 
 class RecordedDisk:
-    """All files and directories below ``ROOT``; ``apply`` takes it one event further."""
+    """All files and directories below ``ROOT``; ``apply`` advances them by one event of the recording."""
 
     def __init__(self, inodes: Mapping[int, Inode], *, names_follow_syncs: bool = False) -> None:
         self.inodes = inodes
@@ -111,7 +113,7 @@ class RecordedDisk:
         self._names_follow_syncs = names_follow_syncs
 
     def start(self, contents: Mapping[int, Content], names: Mapping[int, Mapping[str, int]]) -> None:
-        """What was there at the beginning, all of it durable."""
+        """Set the files and names at the beginning of the recording, all of them durable."""
         for inode, content in contents.items():
             self.file(inode).synced = content.copy()
         for inode, entries in names.items():
@@ -163,7 +165,7 @@ class RecordedDisk:
 
 
 def apply(content: Content, change: FileWrite | Resize) -> None:
-    """Do to ``content`` what was done to the file."""
+    """Apply a change of the file to ``content``."""
     if isinstance(change, Resize):
         content.resize(change.size)
     else:
@@ -171,7 +173,7 @@ def apply(content: Content, change: FileWrite | Resize) -> None:
 
 
 def _part(write: FileWrite, start: int, stop: int) -> FileWrite:
-    """What ``write`` put between two offsets of the file; perhaps no bytes."""
+    """Return the part of ``write`` between two offsets of the file; it may have no bytes."""
     first = max(start - write.offset, 0)
     return FileWrite(write.inode, write.offset + first, write.data[first : max(stop - write.offset, 0)], write.path)
 
@@ -184,7 +186,7 @@ def set_name(names: dict[str, int], change: NameChange) -> None:
 
 
 def after(synced: Content, changes: Sequence[FileWrite | Resize]) -> Content:
-    """The content once all ``changes`` are done."""
+    """Return the content after all ``changes``."""
     content = synced.copy()
     for change in changes:
         apply(content, change)

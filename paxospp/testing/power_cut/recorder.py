@@ -1,8 +1,7 @@
-"""A run of a child, recorded; and what a power cut at any moment of it may have left.
+"""Record a run of a child process, and draw what a power cut at any moment of it may have left.
 
-``record`` runs the child. ``Recording.states`` draws from all moments, and more often from those that
-matter: around each mark, each sync and each change of names. The same recording, count and seed give
-the same states.
+``record`` runs the child. ``Recording.states`` draws moments from the whole run, more often around each mark, each sync
+and each change of names, where mistakes show. The same recording, count and seed give the same states.
 """
 
 from __future__ import annotations
@@ -27,34 +26,34 @@ from paxospp.testing.power_cut.strace import TIMEOUT_S, Ended, Fault, traced
 from paxospp.testing.power_cut.trace_events import FileWrite, InodeKind, Mark, Rename, Sync, TraceEvent
 
 STORY_STEPS = 16
-"""How many steps before the cut a failing case tells."""
+"""How many steps before the cut a failing case shows."""
 ROUNDS = 8
 HOLES = 3
-"""One in so many states is a batch that is whole but for one sector."""
+"""One state in so many keeps all changes but one sector of the batch under way."""
 SECTORS_MAX = 16.0
-"""A sync of more than that gets no more of them."""
+"""The most sectors that count for the weight of a sync."""
 
 
 @dataclass(slots=True, frozen=True)
 class PowerCutState:
-    """What stands in the directory after one power cut, and what has to be in it."""
+    """What the directory holds after one power cut, and which batches it must hold."""
 
     moment: int
-    """After how many events of the recording the power went."""
+    """The number of events of the recording before the power cut."""
     acknowledged: int | None
-    """The last batch that was certainly persisted by then; None: none was."""
+    """The last batch that is certainly durable; None if none is."""
     offered: int | None
-    """The last batch that may have been; those between the two are under way."""
+    """The last batch that may be durable; those after ``acknowledged`` are under way."""
     marks: tuple[str, ...]
-    """All that was said by then."""
+    """All marks before the power cut."""
     left: tuple[Left, ...]
     story: tuple[str, ...]
-    """The last steps before the cut; and, with two spaces in front, what became of what was not synced."""
+    """The last steps before the cut and, with two spaces in front, what became of the unsynced changes."""
     left_out: int = 0
-    """How many steps came before ``story``."""
+    """The number of steps before the first of ``story``."""
 
     def write_to(self, directory: Path) -> None:
-        """Make ``directory`` what the power cut left of the one that was recorded."""
+        """Replace ``directory`` by what the power cut left of the recorded directory."""
         if directory.exists():
             shutil.rmtree(directory)
         directory.mkdir(mode=0o700, parents=True)
@@ -73,7 +72,7 @@ class PowerCutState:
 
 
 class Recording:
-    """What a child, or several one after another, did to a directory."""
+    """The events by which a child process, or several one after another, changed a directory."""
 
     def __init__(
         self,
@@ -87,14 +86,14 @@ class Recording:
         self.directory = directory
         self.events = tuple(events)
         self.ended = ended
-        """How the (last) child ended."""
+        """How the last child ended."""
         self.paths = tuple(sorted(str(directory / path) for path in follower.paths))
-        """Every file that was made below the directory."""
+        """The absolute path of every file that was created below the directory."""
         self.unseen = follower.unseen(directory)
-        """Files that also changed in ways that cannot be followed, by shared mappings for example: what
-        the states hold of them is not to be trusted."""
+        """Files that also changed in ways that cannot be followed, such as shared mappings. The bytes that the states
+        have for them may be wrong."""
         self.calls: Counter[str] = Counter()
-        """How often the thread that made most of them made each call of files below the directory."""
+        """For each system call on files below the directory, how often the thread made it that made it most."""
         for (_, name), count in follower.made.items():
             self.calls[name] = max(self.calls[name], count)
         inodes = set(follower.mapped.values())
@@ -105,9 +104,9 @@ class Recording:
             if (directory / path).is_file()
         }
         self.mapped: Mapping[str, int] = {**follower.mapped, **at_the_end}
-        """The files that were mapped to be written, by the paths that they had when they were mapped and at the end."""
+        """The inodes that were mapped for writing, by their paths at that time and at the end."""
         self.story_steps: int | None = STORY_STEPS
-        """How many steps before the cut a state tells; None: all of them."""
+        """How many steps before the cut a state keeps in its story; None: all of them."""
         self._start = start
         self._since = since
         self._end = follower.tree
@@ -117,16 +116,16 @@ class Recording:
         return tuple(event.text for event in self.events if isinstance(event, Mark))
 
     def syncs_between(self, first: str, second: str, *, directories: bool = False) -> int:
-        """How many syncs of files returned between two marks; of directories, too, if asked.
+        """Count the syncs of files, and of directories if asked, that returned between two marks.
 
         Raises:
-            ValueError: the marks were not said, in this order.
+            ValueError: the recording does not have the two marks in this order.
         """
         marks = [(index, h.text) for index, h in enumerate(self.events) if isinstance(h, Mark)]
         begin = next((index for index, text in marks if text == first), None)
         end = next((index for index, text in marks if text == second and begin is not None and index > begin), None)
         if begin is None or end is None:
-            raise ValueError(f"{first!r} and {second!r} were not both said, in this order")
+            raise ValueError(f"the recording does not have the marks {first!r} and {second!r} in this order")
         kinds = {InodeKind.FILE, InodeKind.DIRECTORY} if directories else {InodeKind.FILE}
         return sum(
             h.inode is None or self._end.inodes[h.inode].kind in kinds
@@ -143,18 +142,20 @@ class Recording:
         until: str | None = None,
         names_follow_syncs: bool = False,
     ) -> Iterator[PowerCutState]:
-        """``count`` different states; fewer if no more are found in six times as many tries.
+        """Yield ``count`` different states, or fewer if six times as many tries do not find more.
 
-        They come in rounds over all moments, so that the first few are as good a sample as the rest.
-        Of a recording that went on after another one, the moments are those of the last run.
+        They come in rounds over all moments, so that the first few are as good a sample as the rest. If the recording
+        continues another one, only moments of the last run are drawn.
 
         Args:
-            since: a mark; only moments after it was said.
-            until: a mark; only moments before it was said.
-            names_follow_syncs: the kinder rule for names, see ``disk``.
+            chance: the source of randomness.
+            count: how many states to draw.
+            since: a mark; draw only moments after it.
+            until: a mark; draw only moments before it.
+            names_follow_syncs: the milder rule for names, see ``recorded_disk``.
 
         Raises:
-            ValueError: such a mark was not said.
+            ValueError: the recording does not have such a mark.
         """
         weights, torn = self._weights(since, until), self._torn_weights(since, until)
         seen: set[int] = set()
@@ -173,27 +174,27 @@ class Recording:
                 return
 
     def at(self, mark: str) -> PowerCutState:
-        """What is left if the power goes right after the first such mark: nothing that was not synced.
+        """Return what a power cut right after the first such mark leaves if no unsynced change survives.
 
         Raises:
-            ValueError: the mark was not said.
+            ValueError: the recording does not have the mark.
         """
         return self._nothing_left(self._said(mark) + 1)
 
     def at_rest(self) -> PowerCutState:
-        """What is left if the power goes after the last step, and nothing that was not synced.
+        """Return what a power cut after the last event leaves if no unsynced change survives.
 
-        Files that were mapped to be written are as they stood in memory at the end: what a sync made durable of them
-        cannot be followed, and this is the most that it can be.
+        Files that were mapped for writing are as they were in memory at the end: the trace does not show which of their
+        bytes a sync made durable, and this is the most that can be.
         """
         state = self._nothing_left(len(self.events))
         left = [replace(file, content=self._mapped.get(file.inode, file.content)) for file in state.left]
         return replace(state, left=tuple(left))
 
     def without_trust(self, state: PowerCutState, paths: Collection[str]) -> list[PowerCutState]:
-        """Return ``state`` with other bytes in the mapped files ``paths``: those at the end, and no file.
+        """Return variants of ``state``: the mapped files ``paths`` as they were at the end, and without these files.
 
-        What is wrong in all of them does not hang on what strace did not see of these files.
+        A fault that all variants show does not depend on the bytes of these files, which strace did not see.
         """
         inodes = {self.mapped[path] for path in paths if path in self.mapped}
         latest = [
@@ -205,7 +206,7 @@ class Recording:
         return [replace(state, left=tuple(left)) for left in (latest, absent)]
 
     def path_at_the_end(self, path: str) -> str | None:
-        """Return where the file that was mapped as ``path`` stands at the end; None: it is gone."""
+        """Return the path at the end of the file that was mapped as ``path``; None if it was removed."""
         inode = self.mapped.get(path)
         return next((now for now, known in self._end.paths().items() if known == inode), None)
 
@@ -214,7 +215,7 @@ class Recording:
         return state
 
     def _weights(self, since: str | None, until: str | None) -> list[float]:
-        """How often to cut at each moment."""
+        """Return the relative frequency of cuts at each moment."""
         weights = [1.0] * (len(self.events) + 1)
         for index, event in enumerate(self.events):
             if isinstance(event, Mark | Sync | Rename):
@@ -227,14 +228,14 @@ class Recording:
             weights[last + 1 :] = [0.0] * (len(weights) - last - 1)
         marked = next((i for i, h in enumerate(self.events) if isinstance(h, Mark) and i >= first), first)
         before = sum(weights[:marked])
-        if since is None and before > (limit := 0.2 * sum(weights)):  # opening a store is a small part of its life
+        if since is None and before > (limit := 0.2 * sum(weights)):  # opening gets at most a fifth of the cuts
             weights[:marked] = [weight * limit / before for weight in weights[:marked]]
         return weights
 
     def _torn_weights(self, since: str | None, until: str | None) -> list[float]:
-        """How often to leave a hole at each moment: before each sync of a batch, the more often the more it writes."""
+        """Return the relative frequency of cuts that lose one sector: before each sync, the more the sync writes."""
         weights, allowed, unsynced = [0.0] * (len(self.events) + 1), self._weights(since, until), Counter[int]()
-        under_way = True  # also while the store is opened, and in a recording that says nothing of batches
+        under_way = True  # also while the store is opened, and in a recording without marks of batches
         for index, event in enumerate(self.events):
             if isinstance(event, FileWrite):
                 unsynced[event.inode] += len(event.data)
@@ -251,7 +252,7 @@ class Recording:
         for index, event in enumerate(self.events):
             if index >= self._since and isinstance(event, Mark) and event.text == mark:
                 return index
-        raise ValueError(f"{mark!r} was not said")
+        raise ValueError(f"the recording does not have the mark {mark!r}")
 
     def _sweep(
         self, plan: Mapping[int, Sequence[Survivors]], chance: random.Random, names_follow_syncs: bool
@@ -272,7 +273,11 @@ class Recording:
                 left, words = draw(disk, survivors, chance)
                 first = 0 if self.story_steps is None else max(moment - self.story_steps, 0)
                 steps = map(str, self.events[first:moment])
-                story = (*steps, f"the power goes; left: {survivors.value}", *(f"  {word}" for word in words))
+                story = (
+                    *steps,
+                    f"power cut; unsynced changes that survive: {survivors.value}",
+                    *(f"  {word}" for word in words),
+                )
                 yield PowerCutState(
                     moment, latest.get("ack"), latest.get("offer"), tuple(marks), tuple(left), story, first
                 )
@@ -281,11 +286,11 @@ class Recording:
 def _plans(
     weights: Sequence[float], count: int, chance: random.Random, shares: Mapping[Survivors, float]
 ) -> Iterator[dict[int, list[Survivors]]]:
-    """At which moments to cut, and which changes survive each cut, round by round."""
+    """Yield one plan per round: the moments to cut at, and for each which changes are to survive."""
     reached = list(accumulate(weights))
     if not reached or not reached[-1]:
         return
-    # Spread evenly, so that a count as large as the number of moments leaves none out.
+    # Spread evenly: with as many cuts as moments, every moment gets one.
     cuts = [bisect_right(reached, (number + chance.random()) / count * reached[-1]) for number in range(count)]
     choices = chance.choices(list(shares), list(shares.values()), k=count)
     chance.shuffle(cuts)
@@ -319,14 +324,19 @@ def record(
 ) -> Recording:
     """Run ``command`` and record what it, its threads and its children do below ``directory``.
 
-    What stands in ``directory`` is taken to be durable, unless ``after`` is the recording of the run
-    before: then this one goes on where that ended, with all that was not synced still not synced (a
-    process was killed, the machine was not). A ``fault`` strikes whatever file a call means; faults of
-    ``write`` would strike the marks, too, and are ``inject``'s.
+    Args:
+        command: the child's command line.
+        directory: the directory to record. Its content is taken as durable, unless ``after`` is given.
+        after: the recording of the run before. The new one continues it: changes that were unsynced then still are,
+            because the process was killed and the machine was not.
+        fault: a fault of system calls, on whatever file. Do not use it for ``write``, which would also hit the marks:
+            see ``inject``.
+        environment: variables to add to the environment.
+        timeout_s: how long the child may run, in seconds.
 
     Raises:
-        RuntimeError: nothing can be traced here, see ``trace_available``.
-        subprocess.TimeoutExpired: the child took longer than ``timeout_s``, and was killed.
+        RuntimeError: tracing is not possible here, see ``trace_available``.
+        subprocess.TimeoutExpired: the child took longer than ``timeout_s`` and was killed.
     """
     directory = Path(os.path.realpath(directory))
     start = FileTree.of(directory) if after is None else after._start

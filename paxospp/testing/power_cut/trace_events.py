@@ -1,9 +1,8 @@
-"""What a process did to the files below one directory, in order: plain values, no behaviour.
+"""The events of a recording, as plain values: what a process did to the files below one directory, in order.
 
-Files and directories are numbers (``inode``), so that a rename loses nothing; ``ROOT`` is the
-directory itself. Each value knows the words for it, which a failing case is told in. A call that was
-under way while others happened stands where it *returned*; what a sync covers was done by where it
-began (``Sync.since``).
+Files and directories are numbers (``inode``), so that a rename changes nothing about them; ``ROOT`` is the directory
+itself. ``str`` describes an event for the steps of a failing case. If calls overlap, an event stands where its call
+*returned*, but a sync covers only what was done before it *began* (``Sync.since``).
 """
 
 from __future__ import annotations
@@ -11,12 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+_MEANINGS = {
+    "offer": "persist begins",
+    "ack": "must survive from now on",
+    "returned": "persist returned without a sync",
+}
+
 ROOT = 0
-"""The directory that is watched; it was there, durably, before anything happened."""
+"""The inode of the directory that is recorded; it is durable from the beginning."""
 
 
 class InodeKind(Enum):
-    """What an inode is."""
+    """The kind of an inode."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -25,16 +30,16 @@ class InodeKind(Enum):
 
 @dataclass(slots=True, frozen=True)
 class Inode:
-    """What never changes about a file, directory or symbolic link."""
+    """The properties of a file, directory or symbolic link that never change."""
 
     kind: InodeKind
     target: str = ""
-    """Where a symbolic link leads."""
+    """The target of a symbolic link."""
 
 
 @dataclass(slots=True, frozen=True)
 class FileWrite:
-    """Bytes of one call that came to stand at an offset of a file."""
+    """Bytes that one call wrote at an offset of a file."""
 
     inode: int
     offset: int
@@ -47,7 +52,7 @@ class FileWrite:
 
 @dataclass(slots=True, frozen=True)
 class Resize:
-    """A file is this long now: cut, or longer by zeros."""
+    """A change of a file's size: truncated, or extended with zeros."""
 
     inode: int
     size: int
@@ -59,7 +64,7 @@ class Resize:
 
 @dataclass(slots=True, frozen=True)
 class NameChange:
-    """In this directory this name stands for that inode now, or for nothing."""
+    """A name in a directory now means this inode, or nothing (None)."""
 
     directory: int
     name: str
@@ -68,7 +73,7 @@ class NameChange:
 
 @dataclass(slots=True, frozen=True)
 class Rename:
-    """Changes of names by one call, all of them or none: create, link, unlink and rename alike."""
+    """The changes of names by one call, which are atomic: by create, link, unlink or rename."""
 
     changes: tuple[NameChange, ...]
     words: str
@@ -79,11 +84,11 @@ class Rename:
 
 @dataclass(slots=True, frozen=True)
 class Sync:
-    """A sync that returned without error: of one file or directory, or of everything (None)."""
+    """A sync without error, of one file or directory or, if ``inode`` is None, of everything."""
 
     inode: int | None
     since: int
-    """It covers what had happened before this index, when it began."""
+    """The sync covers the events before this index: those that had happened when it began."""
     path: str
 
     def __str__(self) -> str:
@@ -92,7 +97,7 @@ class Sync:
 
 @dataclass(slots=True, frozen=True)
 class FailedSync:
-    """A sync of a file that returned an error: what it should have covered may never be written."""
+    """A sync of a file that returned an error: the changes that it covers may never be written."""
 
     inode: int
     since: int
@@ -104,12 +109,13 @@ class FailedSync:
 
 @dataclass(slots=True, frozen=True)
 class Mark:
-    """A line that the process wrote to say where it is: ``offer 7``, ``ack 7`` or any other."""
+    """A line by which the process reports its progress: ``offer 7``, ``ack 7`` or any other."""
 
     text: str
 
     def __str__(self) -> str:
-        return self.text
+        meaning = _MEANINGS.get(self.text.partition(" ")[0])
+        return self.text if meaning is None else f"{self.text}: {meaning}"
 
 
 TraceEvent = FileWrite | Resize | Rename | Sync | FailedSync | Mark

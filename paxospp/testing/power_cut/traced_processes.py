@@ -1,7 +1,7 @@
-"""Threads and their descriptors, as the kernel keeps them: who shares which table, which position.
+"""The threads of a trace and their tables of descriptors, as the kernel keeps them.
 
-A thread shares the table of the thread that made it, a forked child gets a copy of it whose entries
-still share their positions. A child may act before the call that made it returns.
+A thread shares the table of the thread that created it. A forked child gets a copy of the table, whose entries share
+their file positions with the original. A child may make calls before the call that created it returns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FIRST = re.compile(rb"\w+")
 
 @dataclass(slots=True)
 class OpenFile:
-    """What descriptors share: ``inode`` is None for a file outside the directory."""
+    """An open file, which several descriptors may share; ``inode`` is None for a file outside the directory."""
 
     inode: int | None
     append: bool = False
@@ -36,11 +36,11 @@ class Processes:
         self._forking: list[SystemCall] = []
 
     def table(self, call: SystemCall) -> dict[int, OpenFile]:
-        """The descriptors of the thread that called."""
+        """Return the table of descriptors of the thread that made the call."""
         return self._tables[call.thread]
 
     def see(self, call: SystemCall) -> None:
-        """Know the thread, and what the call does to threads, descriptors and positions."""
+        """Register the thread, and apply what the call does to threads, descriptors and file positions."""
         if call.thread not in self._tables:
             if self._forking:  # the child of a call that has not returned yet
                 self._child(self._forking[-1], call.thread)
@@ -60,7 +60,7 @@ class Processes:
             file.position = call.result if call.name == "lseek" else file.position + call.result
 
     def absolute(self, call: SystemCall, path: bytes, base: str | None = None) -> str:
-        """``path`` without symbolic links before its last name, as the trace shows open files."""
+        """Return ``path`` as an absolute path, with symbolic links resolved in all but the last part, as in a trace."""
         start = base if base is not None else self._working[call.thread]
         head, _, name = os.path.normpath(os.path.join(start, os.fsdecode(path))).rpartition("/")
         return f"{os.path.realpath(head or '/')}/{name}"
