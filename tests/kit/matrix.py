@@ -63,6 +63,7 @@ BREAKS = {
         "DamageAsAbsent": ("C1", "C8"),  # of a torn batch it takes what is whole
         "CutAtTheFirstDamage": ("C8",),
         "FaultyToldOnce": ("C8",),
+        "FaultyForgottenByCompaction": ("C8",),
         "TornEndIsDamage": ("C8",),
         "AnchorBeforeItsBatch": ("C8",),
         "AnchorOfTheLastSlot": ("C8",),
@@ -141,6 +142,7 @@ FOUND_BY = {
     "DamageAsAbsent": (*_CUT, "a_damaged_slot_stands_in_faulty_and_no_slot_is_lost_or_altered"),
     "CutAtTheFirstDamage": _FLIPS,
     "FaultyToldOnce": _FLIPS,
+    "FaultyForgottenByCompaction": _FLIPS,
     "TornEndIsDamage": (*_FULL, *_CUT),
     "AnchorBeforeItsBatch": (*_FULL, *_CUT),
     "AnchorOfTheLastSlot": _FLIPS,

@@ -10,6 +10,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
@@ -21,11 +22,11 @@ from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import ClauseFindings, checks, not_checked, raises
 from paxospp.testing.storage_suite.file_damage import Damage, copy_store, files_of, flip_needle, flips, holes
-from paxospp.testing.storage_suite.looking import Look
+from paxospp.testing.storage_suite.looking import ExceptionReport, Look
 from paxospp.testing.storage_suite.step_log import Witness
-from paxospp.testing.storage_suite.store_judge import after_damage
-from paxospp.testing.storage_suite.stream import DAMAGE_STREAM, StorageModel, Stream
-from paxospp.testing.storage_suite.words import accepted, ballot, entry, read_all, snapshot, value_of
+from paxospp.testing.storage_suite.store_judge import Complaint, after_damage
+from paxospp.testing.storage_suite.stream import DAMAGE_STREAM, Stream
+from paxospp.testing.storage_suite.words import accepted, ballot, entry, read_all, snapshot, told, value_of
 from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck, side_by_side
 
 SLOTS = range(1, 21)
@@ -38,6 +39,11 @@ QUICK_FLIPS, QUICK_HOLES = 32, 24
 """About how many of each in all files together in a quick run."""
 BATCHES = 40
 SEED, CUTTING = DAMAGE_STREAM
+LAST = next(number for number in range(BATCHES, 0, -1) if Stream(SEED, cutting=CUTTING).step(number).synced)
+"""The last batch before the damage. It is synced: a damaged unsynced batch looks like a torn one, which a store may
+drop."""
+MORE = 7
+"""How many batches are persisted after damage that the store reported; among them are two snapshots and a trim."""
 
 
 def is_faulty(state: DurableState, slot: int) -> bool:
@@ -245,12 +251,12 @@ class EveryFileCases(SuiteBase):
     @pytest.mark.parametrize("left", ["closed", "killed"])
     @checks("C8")
     def test_a_flipped_bit_anywhere_is_told_or_harmless(self, left: str) -> None:
-        whole, models = self.made(left)
+        whole = self.made(left)
         chance, number = random.Random(SEED), self.some(FLIPS_PER_FILE)
         if self.is_quick:
             number = min(number, max(3, QUICK_FLIPS // len(files_of(whole))))
         tried = self.hurt_copies(
-            whole, models, left, chain.from_iterable(flips(whole, file, number, chance) for file in files_of(whole))
+            whole, left, chain.from_iterable(flips(whole, file, number, chance) for file in files_of(whole))
         )
         self.count("bit flips", tried)
         if left == "closed":  # smaller files have every bit flipped
@@ -260,32 +266,26 @@ class EveryFileCases(SuiteBase):
     @pytest.mark.parametrize("left", ["closed", "killed"])
     @checks("C8")
     def test_a_zeroed_or_overwritten_block_or_a_cut_anywhere_is_told_or_harmless(self, left: str) -> None:
-        whole, models = self.made(left)
+        whole = self.made(left)
         chance, files = random.Random(SEED), files_of(whole)
         number = self.some(min(HOLES_PER_FILE, max(3, HOLES_OF_EACH_KIND // len(files))))
         damages: Iterator[Damage] = chain.from_iterable(holes(whole, file, number, chance) for file in files)
         if self.is_quick:  # not every kind of damage to every file, but every kind to some files
             damages = islice(damages, 0, None, max(1, 5 * len(files) // QUICK_HOLES))
-        tried = self.hurt_copies(whole, models, left, damages)
+        tried = self.hurt_copies(whole, left, damages)
         self.count("blocks and cuts", tried)
 
-    def made(self, left: str) -> tuple[Path, list[StorageModel]]:
-        """Make a store of forty batches that ended by a clean close or by SIGKILL.
-
-        Returns: the store's directory, and the models of which it may show one after damage.
-        """
+    def made(self, left: str) -> Path:
+        """Make a store of ``LAST`` batches that ended by a clean close or by SIGKILL, and return its directory."""
         self.only_with_a_directory()
         self.only_if_right_without_faults(SEED, CUTTING, BATCHES)
         self.path.parent.mkdir(parents=True)
-        stream = Stream(SEED, cutting=CUTTING)
-        # The last batch is synced: a damaged unsynced batch at the end looks like a torn one, which a store may drop.
-        last = next(number for number in range(BATCHES, 0, -1) if stream.step(number).synced)
         with self.zygote.worker() as worker:
             raised = worker.open(self.url_of(self.path))
             assert raised is None, raised
             assert worker.load().refused is None
-            half = last // 2
-            for first, stop in ((1, half), (half, last + 1)):
+            half = LAST // 2
+            for first, stop in ((1, half), (half, LAST + 1)):
                 worker.begin("stream", SEED, CUTTING, first, stop)
                 for _ in range(first, stop):
                     answer = worker.answer()
@@ -300,48 +300,101 @@ class EveryFileCases(SuiteBase):
         undamaged = self.new_place()
         copy_store(self.path, undamaged)
         with self.zygote.worker() as worker:
-            look = worker.look(self.url_of(undamaged))
-        complaint = after_damage(look, [stream.model(last)])
-        if complaint is not None or look.refused is not None or look.state.faulty:
-            found = complaint.found if complaint is not None else look.refused or look.state.faulty
+            run = self.continued(worker, undamaged, worker.look(self.url_of(undamaged)), "close")
+        complaint, _ = run.judge()
+        if complaint is not None or run.look.refused is not None or run.look.state.faulty:
+            found = complaint.found if complaint is not None else run.look.refused or run.look.state.faulty
             not_checked(f"the {left} store is wrong even before it is damaged: {found}")
-        return self.path, [stream.model(last)]
+        return self.path
 
-    def hurt_copies(self, whole: Path, models: list[StorageModel], left: str, damages: Iterator[Damage]) -> int:
-        """Apply each damage to a fresh copy of ``whole`` and judge what the store shows; return how many were tried."""
+    def hurt_copies(self, whole: Path, left: str, damages: Iterator[Damage]) -> int:
+        """Apply each damage to a fresh copy of ``whole`` and judge what the store shows; return how many were tried.
+
+        A store that reports faulty slots is opened again, written to, left and opened once more.
+        """
         findings, tried = ClauseFindings(), 0
         outcomes: Counter[str] = Counter()
         ended = "close it" if left == "closed" else "kill the process with SIGKILL"
 
-        def hurt(worker: WorkerHandle, damage: Damage) -> tuple[Look, Look | None]:
-            place = self.new_place()
+        def hurt(worker: WorkerHandle, numbered: tuple[int, Damage]) -> DamagedRun:
+            (number, damage), place = numbered, self.new_place()
             copy_store(whole, place)
             damage.do(place)
             try:
-                return self.look_twice(worker, place)
+                look = worker.look(self.url_of(place))
+                if look.refused is not None or not (look.state.faulty or look.unreadable):
+                    return DamagedRun(look)
+                if number % 2:
+                    return self.continued(worker, place, look, "close")
+                with self.zygote.worker() as other:
+                    return self.continued(other, place, look, "kill")
             finally:
                 self.drop(place)
 
-        for damage, looks in side_by_side(self.zygote, damages, hurt):
-            steps = [f"open {self.url}, load, persist {BATCHES} batches, {ended}", str(damage), "open and load"]
+        for (_, damage), run in side_by_side(self.zygote, enumerate(damages), hurt):
+            steps = [f"open {self.url}, load, persist {LAST} batches, {ended}", str(damage), "open and load"]
             tried += 1
-            if isinstance(looks, WorkerDied | WorkerStuck):
-                findings.add("C8", steps, "CorruptedError from load, or faulty slots", str(looks))
+            if isinstance(run, WorkerDied | WorkerStuck):
+                findings.add("C8", steps, "CorruptedError from load, or faulty slots", str(run))
                 continue
-            look, again = looks
+            look = run.look
             outcomes["told" if look.refused or look.state.faulty or look.unreadable else "harmless"] += 1
-            complaint = after_damage(look, models)
-            if complaint is None and again is not None:
-                complaint = after_damage(again, models)
-                steps += ["close it, open and load once more"]
+            outcomes["continued"] += run.after is not None
+            complaint, more_steps = run.judge()
             if complaint is not None:
-                findings.add(complaint.clause, steps, complaint.wanted, complaint.found)
+                findings.add(complaint.clause, [*steps, *more_steps], complaint.wanted, complaint.found)
         findings.raise_any(tried)
         if not outcomes["told"]:
             not_checked(f"the store noticed none of {tried} damages: does it keep its files below {{tmp}}?")
+        if outcomes["continued"]:
+            self.count("damaged stores that were written to again", outcomes["continued"])
         return tried
 
-    def look_twice(self, worker: WorkerHandle, place: Path) -> tuple[Look, Look | None]:
-        """Look at a damaged store and, if it reports faulty slots, close it and look once more."""
-        look = worker.look(self.url_of(place))
-        return look, worker.look(self.url_of(place)) if look.refused is None and look.state.faulty else None
+    def continued(self, worker: WorkerHandle, place: Path, look: Look, end: str) -> DamagedRun:
+        """Open a store that showed ``look`` again, persist ``MORE`` batches, close it or kill its process, and look."""
+        url = self.url_of(place)
+        again, returned, raised = worker.continue_stream(url, SEED, LAST, LAST + 1 + MORE)
+        if end == "kill":
+            worker.kill()
+        elif again.refused is None:
+            worker.close()
+        if again.refused is not None:
+            return DamagedRun(look, again)
+        with self.zygote.worker() as other:
+            return DamagedRun(look, again, returned, raised, end, other.look(url))
+
+
+@dataclass(slots=True, frozen=True)
+class DamagedRun:
+    """What a store showed after damage and, if it reported faulty slots, how it went on."""
+
+    look: Look
+    again: Look | None = None
+    """What it showed when it was opened a second time."""
+    returned: int = LAST
+    """The last batch that was persisted after that."""
+    raised: ExceptionReport | None = None
+    """What the next batch raised; the run ended with it."""
+    end: str = "close"
+    after: Look | None = None
+    """What the store showed after these batches and a close or SIGKILL (``end``)."""
+
+    def judge(self) -> tuple[Complaint | None, list[str]]:
+        """Return what is wrong, and the steps after the first ``load`` that led there."""
+        stream, steps = Stream(SEED, cutting_after=LAST), list[str]()
+        complaint = after_damage(self.look, [stream.model(LAST)])
+        if complaint is None and self.again is not None:
+            steps += ["close it; open and load once more"]
+            complaint = after_damage(self.again, [stream.model(LAST)])
+        if complaint is None and self.after is not None:
+            highest = self.returned
+            steps += [f"persist({told(stream.step(n).batch)})" for n in range(LAST + 1, self.returned + 1)]
+            if self.raised is not None:
+                highest += 1
+                steps += [f"persist({told(stream.step(highest).batch)}) raises {self.raised}"]
+                if not self.raised.storage_error:
+                    return Complaint("C8", "persist returns or raises StorageError", f"it raises {self.raised}"), steps
+            steps += ["close it; open and load" if self.end == "close" else "SIGKILL; open and load in a new process"]
+            lowest = self.returned if self.end == "close" else stream.synced_by(self.returned)
+            complaint = after_damage(self.after, [stream.model(number) for number in range(lowest, highest + 1)])
+        return complaint, steps

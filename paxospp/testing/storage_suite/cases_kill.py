@@ -17,6 +17,7 @@ from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, ClauseFindings, 
 from paxospp.testing.storage_suite.looking import Look
 from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import KILL_STREAMS, LEAVE_STREAM, Stream
+from paxospp.testing.storage_suite.words import told
 from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck
 
 KILLS_PER_CASE = 30
@@ -118,7 +119,7 @@ class _History:
         self._highest = acknowledged + 1
         self._steps.append(
             f"persist batches {number + 1} to {acknowledged} (each returned); SIGKILL during batch {acknowledged + 1}: "
-            f"{self._stream.step(acknowledged + 1).batch}"[:500]
+            f"persist({told(self._stream.step(acknowledged + 1).batch)})"
         )
 
     def look(self, worker: WorkerHandle) -> int | None:
@@ -141,8 +142,8 @@ class _History:
         return number
 
     def _complain(self, clause: str, wanted: str, found: str) -> None:
-        told = len(self._steps) if self._all_steps else KILL_STEPS
-        left_out = max(len(self._steps) - told, 0)
+        shown = len(self._steps) if self._all_steps else KILL_STEPS
+        left_out = max(len(self._steps) - shown, 0)
         self.findings.add(clause, self._steps[left_out:], wanted, found, left_out)
         self.is_over = True
 

@@ -73,7 +73,7 @@ def after_damage(look: Look, models: Sequence[StorageModel]) -> Complaint | None
         return None
     shortest = min((found for found in complaints if found is not None), key=len)
     shown = shortest[:DIFFERENCES_MAX] + [f"{len(shortest) - DIFFERENCES_MAX} more"] * (len(shortest) > DIFFERENCES_MAX)
-    wanted = "each slot unchanged or faulty, everything else unchanged; or CorruptedError from load"
+    wanted = "each slot right or faulty, everything else right; or CorruptedError from load"
     return Complaint("C8", wanted, "; ".join(shown))
 
 
@@ -91,11 +91,11 @@ def _hidden_damage(look: Look, model: StorageModel) -> list[str] | None:
         ("meta", dict(state.meta), dict(model.meta)),
     ):
         if is_ != was:
-            found.append(f"{name} is {told(is_)}; before the damage it was {told(was)}")
+            found.append(f"{name} is {told(is_)} instead of {told(was)}")
     if state.decided > model.decided:
-        found.append(f"decided is {state.decided}; before the damage it was {model.decided}")
+        found.append(f"decided is {state.decided} instead of {model.decided}")
     found += [
-        f"decided went back from {model.decided} to {state.decided}, and slot {slot} is not faulty"
+        f"decided is {state.decided} instead of {model.decided}, and slot {slot} is not faulty"
         for slot in range(state.decided + 1, model.decided + 1)
         if slot not in faulty
     ][:1]
@@ -104,7 +104,7 @@ def _hidden_damage(look: Look, model: StorageModel) -> list[str] | None:
     for slot in sorted(set(model.entries) | set(look.entries)):
         shown, held = look.entries.get(slot), model.entries.get(slot)
         if shown is None and slot not in faulty:
-            found.append(f"slot {slot} is missing and not faulty; it held {_told_entry(held)}")
+            found.append(f"slot {slot} is missing and not faulty; it should hold {_told_entry(held)}")
         elif shown is not None and shown != held:
             found.append(f"slot {slot} holds {_told_entry(shown)} instead of {_told_entry(held)}")
     if look.strange is not None:

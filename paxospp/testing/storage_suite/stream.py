@@ -36,6 +36,8 @@ STREAMS = (
 )
 """Seed of each stream that the crash and damage cases use, and whether it is ``cutting``."""
 
+UNSYNCED = 0.3
+"""The share of batches without a sync, among those that neither trim nor publish a snapshot."""
 VALUE_BYTES = (0, 1, 20, 40, 90, 200, 700, 3000)
 SNAPSHOT_BYTES = (0, 10, 300, 5000)
 
@@ -131,12 +133,16 @@ class StreamStep:
 
 
 class Stream:
-    """The batches 1, 2, 3, … of ``seed``; ``cutting``: half of them publish a snapshot, trim, or both."""
+    """The batches 1, 2, 3, … of ``seed``."""
 
-    def __init__(self, seed: int, *, cutting: bool = False, unsynced: float = 0.3) -> None:
+    def __init__(self, seed: int, *, cutting: bool = False, cutting_after: int | None = None) -> None:
+        """Args:
+        seed: the seed.
+        cutting: half of the batches publish a snapshot, trim, or both; otherwise one in eight.
+        cutting_after: the same for the batches after this one only.
+        """
         self._seed = seed
-        self._cutting = cutting
-        self._unsynced = unsynced
+        self._cutting_after = 0 if cutting else cutting_after
         self._steps: list[StreamStep] = [StreamStep(WriteBatch())]  # number 0 is the new store
         self._models = [StorageModel()]
 
@@ -161,8 +167,8 @@ class Stream:
 
     def _next(self, model: StorageModel, number: int) -> StreamStep:
         chance = random.Random(f"{self._seed}/{number}")
-        cut = chance.random() < (0.5 if self._cutting else 0.12)
-        if cut:
+        cutting = self._cutting_after is not None and number > self._cutting_after
+        if chance.random() < (0.5 if cutting else 0.12):
             return self._cut(model, chance, number)
         return self._write(model, chance, number)
 
@@ -174,7 +180,7 @@ class Stream:
         orphan = None
         if chance.random() < 0.05:
             orphan = SnapshotMeta(Slot(model.decided + 1), f"orphan-{number}"), chance.randbytes(200)
-        return StreamStep(replace(batch, sync=chance.random() >= self._unsynced), None, orphan)
+        return StreamStep(replace(batch, sync=chance.random() >= UNSYNCED), None, orphan)
 
     def _cut(self, model: StorageModel, chance: random.Random, number: int) -> StreamStep:
         at_least = model.snapshot.slot if model.snapshot else 0

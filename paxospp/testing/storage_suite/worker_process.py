@@ -82,6 +82,22 @@ class StoreWorker:
             self._connection.send(number)
         return None
 
+    def do_continue(self, url: str, seed: int, last: int, stop: int) -> tuple[Look, int, ExceptionReport | None]:
+        """Open, load and look; then persist the batches ``last + 1`` to ``stop - 1``, which trim often.
+
+        The store stays open. Return what it showed, the number of the last batch that returned, and what the next
+        raised.
+        """
+        raised = self.do_open(url)
+        look = Look(raised) if raised is not None else self.do_load()
+        if look.refused is not None:
+            return look, last, None
+        stream = Stream(seed, cutting_after=last)
+        for number in range(last + 1, stop):
+            if (raised := self._run(stream, number)) is not None:
+                return look, number - 1, raised
+        return look, stop - 1, None
+
     def do_persist(self, seed: int, cutting: bool, number: int) -> ExceptionReport | None:
         """Run one batch."""
         return self._run(Stream(seed, cutting=cutting), number)

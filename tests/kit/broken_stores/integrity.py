@@ -76,6 +76,16 @@ class FaultyToldOnce(SoundStorage):
         pass
 
 
+class FaultyForgottenByCompaction(SoundStorage):
+    """Which slots are faulty stands only in the record that ``load`` wrote, and a trim drops that record."""
+
+    def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
+        if batch.trim is not None:
+            state = state.copy()
+            state.faulty.discard(range(1 << 63))
+        super().write(batch, stamp, state)
+
+
 class TornEndIsDamage(SoundStorage):
     """A batch that was cut short while it was written is a reason not to start."""
 
