@@ -17,6 +17,8 @@ from paxospp.testing.power_cut.content import Content, copy_file
 
 _ZEROS = re.compile(rb"\0{64,}")
 BLOCK_BYTES = (512, 4096)
+DISTANCES = (4, 24, 80)
+"""How far in front of a value ``flips_around`` flips bits, in bytes."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,7 +72,11 @@ def flips(directory: Path, file: str, count: int, chance: random.Random) -> Iter
     if bits < 8 * data.size:  # there is padding
         places[4::8] = [chance.randrange(8 * data.size) for _ in places[4::8]]
     for bit in places:
-        yield Damage(file, "flip", f"flip bit {bit % 8} of byte {bit // 8} of", _Flip(bit))
+        yield _flip(file, bit)
+
+
+def _flip(file: str, bit: int) -> Damage:
+    return Damage(file, "flip", f"flip bit {bit % 8} of byte {bit // 8} of", _Flip(bit))
 
 
 def holes(directory: Path, file: str, count: int, chance: random.Random) -> Iterator[Damage]:
@@ -97,24 +103,33 @@ def holes(directory: Path, file: str, count: int, chance: random.Random) -> Iter
         yield Damage(file, "cut middle", f"cut out {length} bytes at {begin} of", _Cut(begin, begin + length))
 
 
+def flips_around(directory: Path, needle: bytes) -> Iterator[Damage]:
+    """Yield flips of bits in each occurrence of ``needle`` and in front of it, where the head of its record may be."""
+    for file, at, text in _occurrences(directory, needle):
+        yield _flip(file, 8 * (at + len(text) // 2))
+        for distance in DISTANCES:
+            if distance <= at:
+                yield _flip(file, 8 * (at - distance) + 3)
+
+
 def flip_needle(directory: Path, needle: bytes) -> int:
     """Flip a bit in the middle of each occurrence of ``needle``, raw or in hexadecimal; return how many there were."""
-    count = 0
+    found = list(_occurrences(directory, needle))
+    for file, at, text in found:
+        bit = 4 if text is needle else 0  # a digit with bit 0 flipped is another digit
+        _flip(file, 8 * (at + len(text) // 2) + bit).do(directory)
+    return len(found)
+
+
+def _occurrences(directory: Path, needle: bytes) -> Iterator[tuple[str, int, bytes]]:
+    """Yield file, offset and text of each place that holds ``needle``, raw or in hexadecimal."""
     for text in (needle, needle.hex().encode(), needle.hex().upper().encode()):
-        mask = 0x10 if text is needle else 0x01
         for file in files_of(directory):
-            content, found = Content.of_file(directory / file), 0
-            for start, data in list(content.runs()):
+            for start, data in Content.of_file(directory / file).runs():
                 at = data.find(text)
                 while at >= 0:
-                    middle = at + len(text) // 2
-                    content.write(start + middle, bytes([data[middle] ^ mask]))
-                    found += 1
+                    yield file, start + at, text
                     at = data.find(text, at + 1)
-            if found:
-                content.to_file(directory / file)
-            count += found
-    return count
 
 
 def _written(content: Content) -> list[range]:

@@ -25,7 +25,8 @@ import pytest
 
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.cases_batches import BatchCases, GrowthCases, OpaqueCases
-from paxospp.testing.storage_suite.cases_damage import DamageCases, EveryFileCases
+from paxospp.testing.storage_suite.cases_damage import DamageCases
+from paxospp.testing.storage_suite.cases_every_file import EveryFileCases
 from paxospp.testing.storage_suite.cases_failing import FailingCases
 from paxospp.testing.storage_suite.cases_key_value import KeyValueCases
 from paxospp.testing.storage_suite.cases_kill import KillCases
