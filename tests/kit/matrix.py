@@ -26,7 +26,10 @@ SEED = int(os.environ.get("PAXOSPP_KIT_SEED", random.SystemRandom().randrange(1_
 
 BREAKS = {
     "sound": {"SoundStorage": (), "RefusesDamage": (), "WritesThroughAMap": ()},
-    "atomicity": {"PromiseInAFileOfItsOwn": ("C1",), "EntriesOneByOne": ("C1",)},
+    "atomicity": {
+        "PromiseInAFileOfItsOwn": ("C1",),
+        "EntriesOneByOne": ("C1", "C8"),  # damage to the last entries of a batch looks like a torn end
+    },
     "durability": {
         "NoFsync": ("C2",),
         "NoFsyncBesideAMap": ("C2",),
@@ -105,12 +108,13 @@ _EVERY_SYNC = ("every_synced_batch_syncs_a_file_before_it_returns",)
 _SYNC_FAILS = ("a_sync_that_fails_ends_the_handle_and_is_never_tried_again",)
 _FULL = ("a_file_that_cannot_grow_ends_the_handle_and_costs_nothing_that_was_acknowledged",)
 _FLIPS = ("a_flipped_bit_anywhere_is_told_or_harmless[closed]",)
+_FLIPS_AFTER_A_KILL = ("a_flipped_bit_anywhere_is_told_or_harmless[killed]",)
 _PAIRS_CUT = ("whenever_the_power_goes_a_write_of_deletes_and_puts_is_there_whole_or_not_at_all",)
 _PAIRS = ("keys_and_values_come_back_byte_for_byte",)
 
 FOUND_BY = {
     "PromiseInAFileOfItsOwn": (*_FULL, *_CUT),
-    "EntriesOneByOne": _FULL,
+    "EntriesOneByOne": (*_FULL, *_FLIPS_AFTER_A_KILL),
     "NoFsync": _CUT,
     "NoFsyncBesideAMap": _CUT,
     "FsyncOfTheWrongFile": _CUT,

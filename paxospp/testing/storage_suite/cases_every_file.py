@@ -45,6 +45,7 @@ class Ending:
     left: str
     """``closed`` or ``killed``."""
     seed: int
+    cutting: bool
     """The stream that is written."""
     synced: int
     """The last synced batch."""
@@ -54,7 +55,7 @@ class Ending:
     @cached_property
     def stream(self) -> Stream:
         """The stream; after ``last``, more of its batches trim."""
-        return Stream(self.seed, cutting_after=self.last)
+        return Stream(self.seed, cutting=self.cutting, cutting_after=self.last)
 
     @property
     def models(self) -> list[StorageModel]:
@@ -68,9 +69,9 @@ class Ending:
 
 
 ENDINGS = {
-    "closed": Ending("closed", DAMAGE_STREAM[0], synced=40, last=40),
-    # Damage often hits the large batch 48, with whole unsynced batches behind it that no longer count then.
-    "killed": Ending("killed", LEAVE_STREAM[0], synced=48, last=50),
+    "closed": Ending("closed", *DAMAGE_STREAM, synced=40, last=40),
+    # If damage hits batch 48, the whole unsynced batches behind it must not count any more.
+    "killed": Ending("killed", *LEAVE_STREAM, synced=48, last=50),
 }
 BATCHES = 60
 """How many batches a store must write without a fault to be damaged at all."""
@@ -78,7 +79,7 @@ BATCHES = 60
 
 class EveryFileCases(SuiteBase):
     @pytest.mark.parametrize("left", ["closed", "killed"])
-    @checks("C8")
+    @checks("C8", "C2")
     def test_a_flipped_bit_anywhere_is_told_or_harmless(self, left: str) -> None:
         ending, whole = ENDINGS[left], self.make_store(ENDINGS[left])
         chance, number = random.Random(DAMAGE_STREAM[0]), self.some(FLIPS_PER_FILE)
@@ -94,7 +95,7 @@ class EveryFileCases(SuiteBase):
             self.count(f"files with {number} bit flips each", sum(size > 0 for size in sizes))
 
     @pytest.mark.parametrize("left", ["closed", "killed"])
-    @checks("C8")
+    @checks("C8", "C2")
     def test_a_zeroed_or_overwritten_block_or_a_cut_anywhere_is_told_or_harmless(self, left: str) -> None:
         whole = self.make_store(ENDINGS[left])
         chance, files = random.Random(DAMAGE_STREAM[0]), files_of(whole)
@@ -108,7 +109,7 @@ class EveryFileCases(SuiteBase):
     def make_store(self, ending: Ending) -> Path:
         """Write and leave a store as ``ending`` says, and return its directory."""
         self.only_with_a_directory()
-        self.only_if_right_without_faults(ending.seed, False, BATCHES)
+        self.only_if_right_without_faults(ending.seed, ending.cutting, BATCHES)
         self.path.parent.mkdir(parents=True)
         with self.zygote.worker() as worker:
             raised = worker.open(self.url_of(self.path))
@@ -116,7 +117,7 @@ class EveryFileCases(SuiteBase):
             assert worker.load().refused is None
             half = ending.last // 2
             for first, stop in ((1, half), (half, ending.last + 1)):
-                worker.begin("stream", ending.seed, False, first, stop)
+                worker.begin("stream", ending.seed, ending.cutting, first, stop)
                 for _ in range(first, stop):
                     answer = worker.answer()
                     assert isinstance(answer, int), answer
@@ -127,14 +128,15 @@ class EveryFileCases(SuiteBase):
                     assert worker.load().refused is None
             if ending.left == "closed":
                 assert worker.close() is None
-        undamaged = self.new_place()
-        copy_store(self.path, undamaged)
-        with self.zygote.worker() as worker:
-            run = self.use_further(worker, undamaged, ending, worker.look(self.url_of(undamaged)), "close")
-        complaint, _ = run.judge(ending)
-        if complaint is not None or run.look.refused is not None or run.look.state.faulty:
-            found = complaint.found if complaint is not None else run.look.refused or run.look.state.faulty
-            not_checked(f"the {ending.left} store is wrong even before it is damaged: {found}")
+        for end in ("close", "kill"):
+            undamaged = self.new_place()
+            copy_store(self.path, undamaged)
+            with self.zygote.worker() as worker:
+                run = self.use_further(worker, undamaged, ending, worker.look(self.url_of(undamaged)), end)
+            complaint, _ = run.judge(ending)
+            if complaint is not None or run.look.refused is not None or run.look.state.faulty:
+                found = complaint.found if complaint is not None else run.look.refused or run.look.state.faulty
+                not_checked(f"the {ending.left} store is wrong even without damage: {found}")
         return self.path
 
     def try_damages(self, whole: Path, ending: Ending, damages: Iterable[Damage]) -> int:
@@ -190,7 +192,9 @@ class EveryFileCases(SuiteBase):
         With ``chance``, also look at a copy in which one bit more is flipped.
         """
         url, before = self.url_of(place), {file: (place / file).stat().st_mtime_ns for file in files_of(place)}
-        again, returned, raised = worker.continue_stream(url, ending.seed, ending.last, ending.last + 1 + MORE)
+        again, returned, raised = worker.continue_stream(
+            url, ending.seed, ending.cutting, ending.last, ending.last + 1 + MORE
+        )
         if again.refused is not None:
             return DamagedRun(look, again)
         if end == "kill":

@@ -140,7 +140,7 @@ class SuiteVerdict:
 
     def rows(self, *, selected: bool = False) -> list[tuple[str, str, str, str]]:
         """Return the rows of the table under ``COLUMNS``, one per clause; ``selected``: of clauses with cases only."""
-        with_cases = {clause for case in self.cases.values() for clause in case.clauses}
+        with_cases = {clause for case in self.cases.values() for clause in case.clauses} | set(self.broken)
         return [self._row(clause) for clause in CLAUSES if clause in with_cases or not selected]
 
     def details(self, again: Callable[[str], str] | None = None) -> Iterator[str]:

@@ -126,8 +126,10 @@ class WorkerHandle:
         look: Look = self._ask("load")
         return look
 
-    def continue_stream(self, url: str, seed: int, last: int, stop: int) -> tuple[Look, int, ExceptionReport | None]:
-        answer: tuple[Look, int, ExceptionReport | None] = self._ask("continue", url, seed, last, stop)
+    def continue_stream(
+        self, url: str, seed: int, cutting: bool, last: int, stop: int
+    ) -> tuple[Look, int, ExceptionReport | None]:
+        answer: tuple[Look, int, ExceptionReport | None] = self._ask("continue", url, seed, cutting, last, stop)
         return answer
 
     def persist(self, seed: int, cutting: bool, number: int) -> ExceptionReport | None:

@@ -82,7 +82,9 @@ class StoreWorker:
             self._connection.send(number)
         return None
 
-    def do_continue(self, url: str, seed: int, last: int, stop: int) -> tuple[Look, int, ExceptionReport | None]:
+    def do_continue(
+        self, url: str, seed: int, cutting: bool, last: int, stop: int
+    ) -> tuple[Look, int, ExceptionReport | None]:
         """Open, load and look; then persist the batches ``last + 1`` to ``stop - 1``, which trim often.
 
         The store stays open. Return what it showed, the number of the last batch that returned, and what the next
@@ -92,7 +94,7 @@ class StoreWorker:
         look = Look(raised) if raised is not None else self.do_load()
         if look.refused is not None:
             return look, last, None
-        stream = Stream(seed, cutting_after=last)
+        stream = Stream(seed, cutting=cutting, cutting_after=last)
         for number in range(last + 1, stop):
             if (raised := self._run(stream, number)) is not None:
                 return look, number - 1, raised
