@@ -1,4 +1,4 @@
-"""What a power cut may leave, in numbers: all that the model allows is drawn, and nothing else."""
+"""The states that a power cut draws: everything that the model of a disk allows, and nothing else."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def drawn(
     *,
     kind: bool = False,
 ) -> set[tuple[tuple[str, bytes], ...]]:
-    """All that is left in some hundred cuts after ``events``: paths with contents."""
+    """Return what some hundred cuts after ``events`` leave: paths with contents."""
     disk = RecordedDisk(INODES, names_follow_syncs=kind)
     disk.start({FILE: Content(synced)}, {ROOT: {"file": FILE, "directory": DIRECTORY}})
     for index, event in enumerate(events):
@@ -170,7 +170,7 @@ def test_what_two_failed_syncs_lost_comes_back_page_by_page() -> None:
 
 
 def test_what_was_written_again_and_synced_is_not_undone_by_a_later_write_to_its_page() -> None:
-    """LMDB writes a meta page again after a failed sync, and later the rest of that page."""
+    """LMDB does this: after a failed sync it writes a meta page again, and later the rest of the page."""
     lost: list[TraceEvent] = [write(0, b"b" * 4096), FailedSync(FILE, 1, "file")]
     again: list[TraceEvent] = [write(0, b"c" * 4096), sync(FILE, 3)]
 

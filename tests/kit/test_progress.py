@@ -1,4 +1,4 @@
-"""A case that hangs is ended, and one that is slow is not."""
+"""A case that hangs is ended; a case that is merely slow is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a failing case is told: what came back, from which line, by which steps, and how to see it again."""
+"""The report of a failing case: what was found, the line of the store, the steps, and the command to repeat it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.kit.broken_stores.sound import SoundStorage
 
 
 class CorruptedError(Exception):
-    """The same name as one of paxospp's."""
+    """An exception with the same name as one of paxospp."""
 
 
 class ReturnsViews(SoundStorage):
@@ -187,7 +187,7 @@ def test_steps_have_the_numbers_that_they_have_among_all_steps() -> None:
 
 @pytest.mark.skipif(trace_available() is not None, reason=f"not checked: {trace_available()}")
 def test_steps_up_to_a_state_at_rest_have_their_numbers_too(stores: str) -> None:
-    """A store that cannot do without what it maps is tried right after batches that it acknowledged."""
+    """A store that needs its mapped file is judged right after acknowledged batches only."""
     case = "test_whenever_the_power_goes_what_was_acknowledged_is_there[31-False]"
     verdict = run_suite(f"{stores}:NeedsItsMap:{{tmp}}", cases=[case], quick=True)
 

@@ -128,16 +128,24 @@ class EveryFileCases(SuiteBase):
                     assert worker.load().refused is None
             if ending.left == "closed":
                 assert worker.close() is None
+        self.only_if_right_without_damage(ending)
+        return self.path
+
+    def only_if_right_without_damage(self, ending: Ending) -> None:
+        """End the case as not checked if undamaged copies of the store are wrong, at once or after further use."""
         for end in ("close", "kill"):
             undamaged = self.new_place()
             copy_store(self.path, undamaged)
             with self.zygote.worker() as worker:
-                run = self.use_further(worker, undamaged, ending, worker.look(self.url_of(undamaged)), end)
-            complaint, _ = run.judge(ending)
-            if complaint is not None or run.look.refused is not None or run.look.state.faulty:
-                found = complaint.found if complaint is not None else run.look.refused or run.look.state.faulty
+                look = worker.look(self.url_of(undamaged))
+                if after_damage(look, ending.models) is not None and end == "kill":
+                    not_checked(
+                        "copies of the store's files share what is written: does it keep its files below {tmp}?"
+                    )
+                complaint, _ = self.use_further(worker, undamaged, ending, look, end).judge(ending)
+            if complaint is not None or look.refused is not None or look.state.faulty:
+                found = complaint.found if complaint is not None else look.refused or look.state.faulty
                 not_checked(f"the {ending.left} store is wrong even without damage: {found}")
-        return self.path
 
     def try_damages(self, whole: Path, ending: Ending, damages: Iterable[Damage]) -> int:
         """Do each damage to a copy of ``whole``, and judge what the store shows; return how many were tried."""

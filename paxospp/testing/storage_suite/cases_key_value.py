@@ -225,8 +225,8 @@ class KeyValueCases(TracingCases):
                     findings.add(clause, [*state.story, "open, load and scan"], wanted, found, state.left_out)
         if self.excused and not findings:
             not_checked(
-                f"strace does not see what the store writes to {', '.join(sorted(self.unclear))[:200]}; "
-                f"{self.excused} of {tried} power cuts looked wrong, perhaps for lack of these bytes"
+                f"strace cannot see what the store writes to {', '.join(sorted(self.unclear))[:200]} "
+                f"(shared mapping or io_uring); {self.excused} of {tried} power cuts looked wrong, perhaps for lack of these bytes"
             )
         self.conclude(findings, tried)
 
