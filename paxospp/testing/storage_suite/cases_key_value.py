@@ -226,7 +226,8 @@ class KeyValueCases(TracingCases):
         if self.excused and not findings:
             not_checked(
                 f"strace cannot see what the store writes to {', '.join(sorted(self.unclear))[:200]} "
-                f"(shared mapping or io_uring); {self.excused} of {tried} power cuts looked wrong, perhaps for lack of these bytes"
+                f"(shared mapping or io_uring); {self.excused} of {tried} power cuts looked "
+                "wrong, perhaps for lack of these bytes"
             )
         self.conclude(findings, tried)
 
