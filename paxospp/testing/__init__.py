@@ -1,9 +1,11 @@
-"""What proves things: for state machines, for storages, for clusters; ours and yours by the same means.
+"""Tools to test state machines, storages and clusters; paxospp tests its own with the same tools.
 
-``StorageSuite`` is the kit for storages. ``check_machine`` looks at a state machine, ``Simulation``
-runs it on simulated nodes under faults, ``check_linearizable`` looks at what callers saw; ``Cluster``
-runs real nodes, and ``Nemesis`` does them harm. A name is loaded when it is first used, and
-``import paxospp.testing`` needs pytest only when the suite is named.
+- ``StorageSuite`` checks a storage against the contract, clause by clause.
+- ``check_machine`` checks that a state machine can be replicated; ``Simulation`` runs it on simulated nodes with faults.
+- ``check_linearizable`` checks a history of calls and their results.
+- ``Cluster`` runs real nodes, and ``Nemesis`` injects faults into them.
+
+Each name is loaded on first use: ``import paxospp.testing`` needs pytest only if ``StorageSuite`` is used.
 """
 
 from typing import TYPE_CHECKING
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from paxospp.testing.storage_suite.suite import StorageSuite
     from paxospp.testing.workload import draw_call, workload_of
 else:
-    # Not in sight of a type checker: a ``__getattr__`` that it sees turns every typo into Any.
+    # Hidden from type checkers: with a visible ``__getattr__`` every misspelled name would be Any.
     _HOMES = {
         "Cluster": "cluster",
         "DiskFaultsUnavailableError": "cluster",
