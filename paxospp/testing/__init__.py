@@ -1,7 +1,7 @@
 """Tools to test state machines, storages and clusters; paxospp tests its own with the same tools.
 
 - ``StorageSuite`` checks a storage against the contract, clause by clause.
-- ``check_machine`` checks that a state machine can be replicated; ``Simulation`` runs it on simulated nodes with faults.
+- ``check_machine`` checks whether a state machine can be replicated; ``Simulation`` runs it on simulated, faulty nodes.
 - ``check_linearizable`` checks a history of calls and their results.
 - ``Cluster`` runs real nodes, and ``Nemesis`` injects faults into them.
 
