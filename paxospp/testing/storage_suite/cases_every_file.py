@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -200,7 +200,7 @@ class EveryFileCases(SuiteBase):
         With ``chance``, also look at a copy in which one bit more is flipped.
         """
         url, before = self.url_of(place), {file: (place / file).stat().st_mtime_ns for file in files_of(place)}
-        again, returned, raised = worker.continue_stream(
+        again, returned, raised, readable = worker.continue_stream(
             url, ending.seed, ending.cutting, ending.last, ending.last + 1 + MORE
         )
         if again.refused is not None:
@@ -209,7 +209,7 @@ class EveryFileCases(SuiteBase):
             worker.kill()
         else:
             worker.close()
-        run = DamagedRun(look, again, returned, raised, end)
+        run = DamagedRun(look, again, returned, raised, readable, end)
         copy, written = (
             self.new_place(),
             [f for f in files_of(place) if before.get(f) != (place / f).stat().st_mtime_ns],
@@ -237,6 +237,8 @@ class DamagedRun:
     """The last batch whose ``persist`` returned after that."""
     raised: ExceptionReport | None = None
     """What the next batch raised, if one raised."""
+    readable: Collection[int] = ()
+    """The slots that these batches wrote and that ``read`` returned rightly before the store was left."""
     end: str = "close"
     """How it was left then: ``close`` or ``kill``."""
     after: Look | None = None
@@ -267,11 +269,11 @@ class DamagedRun:
         steps.append("close it; open and load" if self.end == "close" else "SIGKILL; open and load in a new process")
         lowest = self.returned if self.end == "close" else max(stream.synced_by(self.returned), last)
         models = [
-            _continued(model, stream, range(last + 1, number + 1))
+            stream.continued(model, range(last + 1, number + 1))
             for model in models
             for number in range(lowest, highest + 1)
         ]
-        complaint = after_damage(self.after, models) or self._lost_since(_written(stream, range(last + 1, lowest + 1)))
+        complaint = after_damage(self.after, models) or self._lost_since(stream.written(range(last + 1, lowest + 1)))
         if complaint is None and self.after_flip is not None:
             steps.insert(len(steps) - 1, f"close it; {self.flip}")
             steps[-1] = "open and load"
@@ -279,23 +281,12 @@ class DamagedRun:
         return complaint, steps
 
     def _lost_since(self, written: Mapping[int, Entry]) -> Complaint | None:
-        """Report an entry that was ``written`` after the damage and is not there: nothing was damaged since."""
+        """Report an entry that was ``written`` after the damage, could be read then, and is not there any more."""
         if self.after is None or self.after.refused is not None:
             return None
-        lost = next((slot for slot, entry in written.items() if self.after.entries.get(slot) != entry), None)
+        shown = self.after.entries
+        lost = next((slot for slot in written if slot in self.readable and shown.get(slot) != written[slot]), None)
         if lost is None:
             return None
         found = "it is faulty" if any(lost in slots for slots in self.after.state.faulty) else "it is not there"
         return Complaint("C2", f"slot {lost} as it was written after the damage: {told(written[lost])}", found)
-
-
-def _written(stream: Stream, numbers: range) -> Mapping[int, Entry]:
-    """Return the entries that the batches ``numbers`` wrote and did not trim."""
-    return _continued(StorageModel(), stream, numbers).entries
-
-
-def _continued(model: StorageModel, stream: Stream, numbers: range) -> StorageModel:
-    """Return ``model`` after the batches ``numbers`` of ``stream``."""
-    for step in map(stream.step, numbers):
-        model = model.after(step.batch, step.content)
-    return model

@@ -154,6 +154,16 @@ class Stream:
         self._reach(number)
         return self._models[number]
 
+    def continued(self, model: StorageModel, numbers: range) -> StorageModel:
+        """Return ``model`` after the batches ``numbers``."""
+        for step in map(self.step, numbers):
+            model = model.after(step.batch, step.content)
+        return model
+
+    def written(self, numbers: range) -> Mapping[int, Entry]:
+        """Return the entries that the batches ``numbers`` wrote and did not trim."""
+        return self.continued(StorageModel(), numbers).entries
+
     def synced_by(self, number: int) -> int:
         """Return the last synced batch up to ``number``: all up to it survive power loss once ``number`` returned."""
         return next((n for n in range(number, 0, -1) if self.step(n).synced), 0)

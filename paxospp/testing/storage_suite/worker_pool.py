@@ -128,8 +128,10 @@ class WorkerHandle:
 
     def continue_stream(
         self, url: str, seed: int, cutting: bool, last: int, stop: int
-    ) -> tuple[Look, int, ExceptionReport | None]:
-        answer: tuple[Look, int, ExceptionReport | None] = self._ask("continue", url, seed, cutting, last, stop)
+    ) -> tuple[Look, int, ExceptionReport | None, set[int]]:
+        answer: tuple[Look, int, ExceptionReport | None, set[int]] = self._ask(
+            "continue", url, seed, cutting, last, stop
+        )
         return answer
 
     def persist(self, seed: int, cutting: bool, number: int) -> ExceptionReport | None:

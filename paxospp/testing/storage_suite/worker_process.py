@@ -15,10 +15,12 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from paxospp.model import Entry, Slot
 from paxospp.plugins import PluginRegistry
 from paxospp.storage.contract import Storage
 from paxospp.storage.key_value import KeyValueStorage
@@ -84,21 +86,37 @@ class StoreWorker:
 
     def do_continue(
         self, url: str, seed: int, cutting: bool, last: int, stop: int
-    ) -> tuple[Look, int, ExceptionReport | None]:
-        """Open, load and look; then persist the batches ``last + 1`` to ``stop - 1``, which trim often.
+    ) -> tuple[Look, int, ExceptionReport | None, set[int]]:
+        """Open, load and look; then persist the batches ``last + 1`` to ``stop - 1``, many of which trim.
 
-        The store stays open. Return what it showed, the number of the last batch that returned, and what the next
-        raised.
+        The store stays open. Return what it showed, the number of the last batch that returned, what the next one
+        raised, and the slots that the batches wrote and that ``read`` returns rightly.
         """
         raised = self.do_open(url)
         look = Look(raised) if raised is not None else self.do_load()
         if look.refused is not None:
-            return look, last, None
+            return look, last, None, set()
         stream = Stream(seed, cutting=cutting, cutting_after=last)
         for number in range(last + 1, stop):
             if (raised := self._run(stream, number)) is not None:
-                return look, number - 1, raised
-        return look, stop - 1, None
+                return look, number - 1, raised, set()
+        return look, stop - 1, None, self._readable(stream.written(range(last + 1, stop)))
+
+    def _readable(self, entries: Mapping[int, Entry]) -> set[int]:
+        """Return the slots of ``entries`` that ``read`` returns as they should be.
+
+        None of a ``KeyValueStorage``: if its driver has no checksums, what it writes into a damaged page may be damaged
+        later, and the store can only report this.
+        """
+        assert self._storage is not None
+        right = set[int]()
+        if isinstance(self._storage, KeyValueStorage):
+            return right
+        for slot, entry in entries.items():
+            with suppress(Exception):
+                if list(self._storage.read(Slot(slot), Slot(slot + 1), len(entry.value))) == [entry]:
+                    right.add(slot)
+        return right
 
     def do_persist(self, seed: int, cutting: bool, number: int) -> ExceptionReport | None:
         """Run one batch."""
