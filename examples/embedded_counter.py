@@ -1,4 +1,4 @@
-"""The library in ten lines: a counter that survives, here in a cluster of one. Run it twice."""
+"""A replicated counter embedded in a program, here as a cluster of one node. Run it twice: it counts on."""
 
 import asyncio
 

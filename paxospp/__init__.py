@@ -1,8 +1,7 @@
 """Replicate a plain Python class: Multi-Paxos over gRPC, with storage and state machines as plug-ins.
 
-The public names, and nothing else. Whoever writes a plug-in or a state machine pays for no
-network: ``Node``, ``Client``, ``sync`` and ``testing``, which import gRPC or more, are loaded when
-they are first named (PEP 562).
+This module holds the public names. ``Node``, ``Client``, ``sync`` and ``testing``, which import gRPC or more, are
+loaded on first access (PEP 562), so that plug-ins and state machines do not load network code.
 """
 
 from typing import TYPE_CHECKING
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
 
     __version__: str
 else:
-    # Not in sight of a type checker: a ``__getattr__`` that it sees turns every typo into Any.
+    # Hidden from type checkers: a ``__getattr__`` that they see turns every misspelt name into Any.
     _HOMES = {"Client": "paxospp.client", "Node": "paxospp.node", "NodeStatus": "paxospp.node"}
 
     def __getattr__(name):

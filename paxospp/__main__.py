@@ -1,4 +1,4 @@
-"""``python -m paxospp`` is ``paxospp``."""
+"""Runs the ``paxospp`` command as ``python -m paxospp``."""
 
 import sys
 

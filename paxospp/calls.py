@@ -1,13 +1,13 @@
-"""What Node, Client and their sync twins offer alike: ``execute`` and ``query``, and bare Paxos instances.
+"""The calls that Node, Client and their blocking twins share: ``execute``, ``query``, ``decide``, leases.
 
-A class that offers them inherits ``Calls`` (or ``SyncCalls``) and says only how bytes travel:
-``_execute`` and ``_query`` take a payload and give back the encoded result, and raise what
-``paxospp.errors`` says. What a call becomes in bytes, and what its result becomes in Python, is
-settled here, equally for all of them; ``decide`` and its like are calls of the machine that stands
-beside the user's (``execution.instances``), under names that no user may take.
+A class that offers them inherits ``Calls`` (or ``SyncCalls``) and defines only how bytes are sent:
+``_execute`` and ``_query`` take a payload, return the encoded result, and raise the errors of
+``paxospp.errors``. This module alone encodes calls and decodes results, so all four classes agree.
+``decide``, ``forget`` and leases call paxospp's own state machine, which runs beside the user's
+(``execution.instances``), under reserved names.
 
-Two overloads per typed call: the options ``timeout`` and ``consistency`` cannot stand beside
-``**kwargs: P.kwargs`` (PEP 612), so a call with options gives its arguments by position.
+Each typed call has two overloads, because the options ``timeout`` and ``consistency`` cannot be
+combined with ``**kwargs: P.kwargs`` (PEP 612): a call with options passes its arguments by position.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, TypeVarTu
 
 from paxospp.errors import RejectedError
 from paxospp.state_machine.encoding import encode_call
-from paxospp.state_machine.operations import Answering, Command, Executing, Operation, Query
+from paxospp.state_machine.operations import Answering, Command, Executing, MachineOperation, Query
 from paxospp.state_machine.payload import RESERVED_PREFIX, decode_untyped, encode_untyped, pack_raw
 
 P = ParamSpec("P")
@@ -30,28 +30,31 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """The answer may be of a state that is at most so many seconds old. Made by ``bounded``."""
+    """A consistency level: the answer may come from a state that is at most ``seconds`` old. See ``bounded``."""
 
     seconds: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.seconds < float("inf"):
-            raise ValueError(f"bounded({self.seconds!r}): give the seconds an answer may be old, 0 or more")
+            raise ValueError(f"bounded({self.seconds!r}): give the greatest age of an answer in seconds, 0 or more")
 
 
 def bounded(seconds: float) -> Bounded:
-    """For ``consistency=``: the answer may be of a state that is at most ``seconds`` old.
+    """Return a value for ``consistency=``: the answer may come from a state that is at most ``seconds`` old.
 
-    A fresher answer than that is always in bounds: a linearizable one keeps every bound.
+    Raises:
+        ValueError: ``seconds`` is negative or infinite.
     """
     return Bounded(seconds)
 
 
 Consistency: TypeAlias = Literal["linearizable", "lease", "local"] | Bounded
-"""``linearizable``: no older than any call that ended before; trusts no clock.
+"""How old the state behind an answer may be.
 
-``lease``: the same with fewer messages, where ``enable_leases`` switched them on; as long as the
-rates of the nodes' clocks differ by less than 2 %. ``local``: as of what the node asked has applied.
+``linearizable``: the answer includes every call that returned before; depends on no clock.
+``lease``: the same with fewer messages, if ``enable_leases`` was called and the rates of the nodes'
+clocks differ by less than 2 %. ``local``: the state that the node has applied, however old.
+``bounded(seconds)``: at most that old.
 """
 
 _CONSISTENCIES = ("linearizable", "lease", "local")
@@ -62,13 +65,13 @@ LEASE_MAX_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The value of a Paxos instance, which may be None."""
+    """The value that was chosen for a Paxos instance; the value itself may be None."""
 
     value: Any
 
 
 class Configured(Enum):
-    """Stands for an option that was not given."""
+    """The default of an option, meaning that it was not given."""
 
     TIMEOUT = "as configured"
 
@@ -82,27 +85,27 @@ def _unchanged(result: bytes) -> bytes:
 
 
 def _encode(
-    call: Any, kind: type[Operation[..., Any]], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    call: Any, kind: type[MachineOperation[..., Any]], arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> tuple[bytes, Callable[[bytes], Any]]:
-    """What travels for ``call``, and what makes its result out of the bytes that come back."""
+    """Return the payload of ``call`` and the function that decodes its result; RejectedError if it is not valid."""
     if isinstance(call, kind):
         codec = call.codec
         return codec.encode(arguments, keywords), codec.decode_result
     verb = "execute" if kind is Command else "query"
-    if isinstance(call, Operation):
+    if isinstance(call, MachineOperation):
         other = "query" if kind is Command else "execute"
         raise RejectedError(f"{call.name} is a {call.kind}: call {other}() with it")
     if isinstance(call, str):
         if call.startswith(RESERVED_PREFIX):
-            raise RejectedError(f"{call}: names that begin with {RESERVED_PREFIX!r} are kept for paxospp itself")
+            raise RejectedError(f"{call}: names that begin with {RESERVED_PREFIX!r} are reserved for paxospp")
         if keywords:
             raise RejectedError(
-                f"{call}: a call by name takes its arguments by position, not `{next(iter(keywords))}=`"
+                f"{call}: pass arguments by position in a call by name, not as `{next(iter(keywords))}=`"
             )
         return encode_untyped(call, arguments), decode_untyped
     if isinstance(call, bytes):
         if arguments or keywords:
-            raise RejectedError(f"{verb}(b'…') takes no further arguments: the bytes are the whole {kind.kind}")
+            raise RejectedError(f"{verb}(b'…') takes no other arguments: the bytes are the whole {kind.kind}")
         return pack_raw(call), _unchanged
     raise TypeError(
         f"{verb}() takes a {kind.kind} such as KeyValue.{'put' if kind is Command else 'get'}, its name or bytes, "
@@ -112,10 +115,10 @@ def _encode(
 
 def _take_consistency(options: dict[str, Any]) -> Consistency:
     consistency: Consistency = options.pop("consistency", "linearizable")
-    return _checked(consistency)
+    return _check_consistency(consistency)
 
 
-def _checked(consistency: Consistency) -> Consistency:
+def _check_consistency(consistency: Consistency) -> Consistency:
     if consistency not in _CONSISTENCIES and not isinstance(consistency, Bounded):
         raise RejectedError(
             f"consistency={consistency!r}: use 'linearizable', 'lease', 'local' or paxospp.bounded(seconds)"
@@ -123,7 +126,7 @@ def _checked(consistency: Consistency) -> Consistency:
     return consistency
 
 
-# Calls of the machine beside the user's. A value travels encoded, within the encoded call.
+# Calls of paxospp's own state machine. The value of an instance is encoded once more inside the encoded call.
 
 
 def _decide(name: str, value: Any) -> bytes:
@@ -144,7 +147,7 @@ def _decided(name: str) -> bytes:
 
 def _instance(name: str) -> str:
     if not isinstance(name, str):
-        raise RejectedError(f"an instance's name is a str, not {name!r}")
+        raise RejectedError(f"the name of an instance must be a str, not {name!r}")
     return name
 
 
@@ -164,21 +167,21 @@ def _decided_of(answer: bytes) -> Decided | None:
 
 
 class Calls(ABC):
-    """The two verbs, to be awaited."""
+    """The calls as coroutines; ``Node`` and ``Client`` inherit them."""
 
     _call_timeout_s: float | None
-    """How long a call waits that does not say so itself."""
+    """How long a call waits if it gives no timeout, in seconds; None: without limit."""
 
     @abstractmethod
     def _execute(self, payload: bytes, timeout_s: float | None) -> Awaitable[bytes]:
-        """Have the command applied, once; its encoded result. To be awaited at once, through ``_result``."""
+        """Have the command applied once. The result, encoded, has to be awaited at once, as ``_result`` does."""
 
     @abstractmethod
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> Awaitable[bytes]:
-        """Have the query answered; its encoded answer. To be awaited at once, through ``_result``."""
+        """Have the query answered. The answer, encoded, has to be awaited at once, as ``_result`` does."""
 
-    def _abandon(self, call: Awaitable[bytes]) -> None:  # noqa: B027  # only who keeps a list of them needs to know
-        """Nobody waits any more for what ``_execute`` or ``_query`` returned: it failed, or who did was cancelled."""
+    def _abandon(self, call: Awaitable[bytes]) -> None:  # noqa: B027  # for subclasses that keep a list of calls
+        """Forget a call of ``_execute`` or ``_query``: it failed, or its caller was cancelled."""
 
     async def _result(self, call: Awaitable[bytes]) -> bytes:
         try:
@@ -201,19 +204,19 @@ class Calls(ABC):
         """Have ``command`` applied on every replica, and return its result.
 
         Args:
-            command: ``KeyValue.put``, whose arguments and result are typed; its name, then plain
-                values come back; or the bytes of a command for a machine in full control.
-            timeout: seconds, None for none; without it, as configured.
+            command: an operation such as ``KeyValue.put``, with typed arguments and result; its
+                name as a str, which returns plain values; or bytes for a machine in full control.
+            timeout: seconds, or None for no limit; by default as configured.
 
         Raises:
-            RejectedError, UnavailableError, OverloadedError: not applied.
-            CommandError: applied; the method raised.
-            OutcomeUnknownError: it may have been applied, or may yet be.
+            RejectedError, UnavailableError, OverloadedError: the command was not applied.
+            CommandError: it was applied, and the method raised an exception.
+            OutcomeUnknownError: it may have been applied, or may still be.
         """
         timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
         payload, decode = _encode(command, Command, args, options)
         call = self._execute(payload, timeout_s)
-        try:  # as in _result, which would be another coroutine per call
+        try:  # as _result does, which would cost another coroutine per call
             result = await call
         except BaseException:
             self._abandon(call)
@@ -238,17 +241,17 @@ class Calls(ABC):
     @overload
     async def query(self, query: bytes, /, *, timeout: float | None = ..., consistency: Consistency = ...) -> bytes: ...
     async def query(self, query: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy and *Ts
-        """Have ``query`` answered by one replica.
+        """Have ``query`` answered by one replica, and return the answer.
 
         Args:
-            query: as ``command`` of ``execute``.
-            timeout: seconds, None for none; without it, as configured.
+            query: an operation such as ``KeyValue.get``, its name, or bytes; as for ``execute``.
+            timeout: seconds, or None for no limit; by default as configured.
             consistency: ``"linearizable"`` (the default), ``"lease"``, ``"local"`` or
                 ``paxospp.bounded(seconds)``.
 
         Raises:
-            RejectedError, UnavailableError, OverloadedError: not answered.
-            CommandError: the method raised.
+            RejectedError, UnavailableError, OverloadedError: the query was not answered.
+            CommandError: the method raised an exception.
         """
         timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
         consistency = _take_consistency(options) if options else "linearizable"
@@ -262,55 +265,69 @@ class Calls(ABC):
         return decode(result)
 
     async def decide(self, name: str, value: Any, *, timeout: Timeout = CONFIGURED) -> Any:
-        """Propose ``value`` for the Paxos instance ``name``; the value that was chosen, whoever proposed it.
+        """Propose ``value`` for the Paxos instance ``name``; return the chosen value, which may be another's.
 
-        Values are what MessagePack can hold, None included; tuples and sets come back as lists. A
-        name may be forgotten, and never decided again: ``CommandError`` of type ``ForgottenError``.
+        A value is anything that MessagePack can hold, None included; tuples and sets come back as
+        lists.
+
+        Raises:
+            CommandError: of type ``ForgottenError``, if the instance was forgotten.
+            CallError: as for ``execute``.
         """
         return _value_of(await self._result(self._execute(_decide(name, value), self._timeout_s(timeout))))
 
     async def decided(
         self, name: str, *, timeout: Timeout = CONFIGURED, consistency: Consistency = "linearizable"
     ) -> Decided | None:
-        """The value chosen for the instance ``name``; None if there is none, or not any more."""
-        call = self._query(_decided(name), _checked(consistency), self._timeout_s(timeout))
+        """Return the value chosen for the instance ``name``; None if none was chosen, or it was forgotten."""
+        call = self._query(_decided(name), _check_consistency(consistency), self._timeout_s(timeout))
         return _decided_of(await self._result(call))
 
     async def forget(self, name: str, *, timeout: Timeout = CONFIGURED) -> bool:
-        """Free the value of the instance ``name``, for ever; False, and no effect, if it has none."""
+        """Drop the value of the instance ``name`` for good; return False, without effect, if it has none."""
         return bool(decode_untyped(await self._result(self._execute(_forget(name), self._timeout_s(timeout)))))
 
     async def enable_leases(self, duration_s: float, *, timeout: Timeout = CONFIGURED) -> None:
-        """Switch leases on for all nodes, by an entry in the log, so that ``"lease"`` queries cost no round.
+        """Enable leases on all nodes, by an entry in the log; ``"lease"`` queries then need no round of messages.
 
-        After a leader is lost, nobody can follow it before ``duration_s`` are over. Only as safe as
-        clocks are even: while the rates of two nodes' clocks differ by more than 2 %, a ``"lease"``
-        query may miss the latest writes. Other queries never depend on clocks.
+        After the leader fails, no other node can lead until ``duration_s`` seconds have passed. If the
+        rates of two nodes' clocks differ by more than 2 %, a ``"lease"`` query may miss the latest
+        writes. Other queries never depend on clocks.
         """
         if not duration_s:
-            raise RejectedError("a lease of 0 seconds is none: call disable_leases()")
+            raise RejectedError("a lease must be longer than 0 seconds: to disable leases, call disable_leases()")
         await self._result(self._execute(_set_lease(duration_s), self._timeout_s(timeout)))
 
     async def disable_leases(self, *, timeout: Timeout = CONFIGURED) -> None:
-        """Switch leases off; ``"lease"`` queries are then confirmed like linearizable ones."""
+        """Disable leases on all nodes; ``"lease"`` queries are then confirmed like linearizable ones."""
         await self._result(self._execute(_set_lease(0), self._timeout_s(timeout)))
 
     def _timeout_s(self, timeout: Timeout) -> float | None:
         return self._call_timeout_s if isinstance(timeout, Configured) else timeout
 
 
+async def execute_encoded(calls: Calls, payload: bytes, timeout_s: float | None) -> bytes:
+    """Have an encoded command applied through ``calls``, and return its encoded result; for the blocking twins."""
+    return await calls._result(calls._execute(payload, timeout_s))
+
+
+async def query_encoded(calls: Calls, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
+    """Have an encoded query answered through ``calls``, and return its encoded answer; for the blocking twins."""
+    return await calls._result(calls._query(request, consistency, timeout_s))
+
+
 class SyncCalls(ABC):
-    """The same calls, blocking. See ``Calls``, from which they differ in ``async`` only."""
+    """The calls as blocking methods; otherwise the same as ``Calls``."""
 
     _call_timeout_s: float | None
 
     @abstractmethod
     def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
-        """Have the command applied, once; its encoded result."""
+        """Have the command applied once, and return its encoded result."""
 
     @abstractmethod
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
-        """Have the query answered; its encoded answer."""
+        """Have the query answered, and return its encoded answer."""
 
     @overload
     def execute(self, command: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -349,27 +366,27 @@ class SyncCalls(ABC):
         return decode(self._query(request, consistency, timeout_s))
 
     def decide(self, name: str, value: Any, *, timeout: Timeout = CONFIGURED) -> Any:
-        """Propose a value for a Paxos instance; the one that was chosen; see ``Calls.decide``."""
+        """Propose a value for a Paxos instance, and return the chosen one; see ``Calls.decide``."""
         return _value_of(self._execute(_decide(name, value), self._timeout_s(timeout)))
 
     def decided(
         self, name: str, *, timeout: Timeout = CONFIGURED, consistency: Consistency = "linearizable"
     ) -> Decided | None:
-        """The value chosen for the instance ``name``, if there is one; see ``Calls.decided``."""
-        return _decided_of(self._query(_decided(name), _checked(consistency), self._timeout_s(timeout)))
+        """Return the value chosen for the instance ``name``, or None; see ``Calls.decided``."""
+        return _decided_of(self._query(_decided(name), _check_consistency(consistency), self._timeout_s(timeout)))
 
     def forget(self, name: str, *, timeout: Timeout = CONFIGURED) -> bool:
-        """Free the value of the instance ``name``, for ever; see ``Calls.forget``."""
+        """Drop the value of the instance ``name`` for good; see ``Calls.forget``."""
         return bool(decode_untyped(self._execute(_forget(name), self._timeout_s(timeout))))
 
     def enable_leases(self, duration_s: float, *, timeout: Timeout = CONFIGURED) -> None:
-        """Switch leases on for all nodes; see ``Calls.enable_leases``."""
+        """Enable leases on all nodes; see ``Calls.enable_leases``."""
         if not duration_s:
-            raise RejectedError("a lease of 0 seconds is none: call disable_leases()")
+            raise RejectedError("a lease must be longer than 0 seconds: to disable leases, call disable_leases()")
         self._execute(_set_lease(duration_s), self._timeout_s(timeout))
 
     def disable_leases(self, *, timeout: Timeout = CONFIGURED) -> None:
-        """Switch leases off; see ``Calls.disable_leases``."""
+        """Disable leases on all nodes; see ``Calls.disable_leases``."""
         self._execute(_set_lease(0), self._timeout_s(timeout))
 
     def _timeout_s(self, timeout: Timeout) -> float | None:

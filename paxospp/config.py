@@ -1,9 +1,9 @@
-"""What can be set on a node: one frozen value, checked when it is made.
+"""The settings of a node: one frozen value, validated when it is made, and read from TOML.
 
-Every name carries its unit. A value that cannot be is a ``ConfigError`` that names the field, the
-value and the way out; so is a combination that would elect leaders for ever or lose its own
-messages. What has to be equal on all nodes (``alpha``, ``session_expiry_s``) counts only where a
-cluster is founded: from then on the founding membership says it.
+Every name ends in its unit. An invalid value raises ``ConfigError``, which names the field, the value
+and what to write; so does a combination that would elect leaders over and over or drop messages.
+``alpha`` and ``session_expiry_s`` must be equal on all nodes, so they are used only when a cluster is
+bootstrapped: from then on the founding membership in the log fixes them.
 """
 
 from __future__ import annotations
@@ -24,49 +24,50 @@ MIB = 1 << 20
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class NodeConfig:
-    """The settings of a node; the defaults suit machines in one data centre."""
+    """The settings of a node. The defaults suit machines in one data centre."""
 
     call_timeout_s: float = 10.0
-    """How long ``execute`` and ``query`` wait when they are not told."""
+    """How long ``execute`` and ``query`` wait if the call gives no timeout."""
     value_bytes_max: int = 1 * MIB
-    """The largest command or query, encoded; a larger one is a ``RejectedError``."""
+    """The largest command or query, encoded; a larger one raises ``RejectedError``."""
 
     heartbeat_interval_s: float = 0.1
+    """How often every node sends a heartbeat to every peer."""
     election_timeout_s: float = 0.4
-    """How long a leader may be silent. Raise it where pauses or round trips are long."""
+    """How long a leader may be silent before others campaign. Raise it if pauses or round trips are long."""
     resend_interval_s: float = 0.2
-    """How long an unanswered message between nodes, or a run of commands, waits to be sent again."""
+    """How long to wait for an answer before a message between nodes, or a run of commands, is sent again."""
     reconnect_interval_s: float = 0.5
-    """The longest pause between two attempts to reach a peer."""
+    """The longest pause between two attempts to connect to a peer."""
 
     alpha: int = 256
-    """How many slots may be open at once, and after how many a membership begins to govern."""
+    """How many slots may be undecided at once, and how many slots later a membership takes effect."""
     session_expiry_s: int = 3600
-    """After how long a silent client's session is forgotten, in seconds of the log's time."""
+    """How long a client may be silent before its session is dropped, in seconds of the log's time."""
 
     batch_bytes_max: int = 4 * MIB
-    """The most commands, in bytes, that are proposed as one value; a single larger one goes alone."""
+    """The most bytes of commands that are proposed as one value; a single larger command is proposed alone."""
     snapshot_log_bytes_max: int = 8 * MIB
-    """How much of the log is applied before the next snapshot; more while the last snapshot was a quarter of it."""
+    """How many bytes of log are applied before the next snapshot; more while the last snapshot was a quarter of it."""
     snapshot_log_slots_max: int = 100_000
-    """The same in slots."""
+    """How many slots are applied before the next snapshot."""
     snapshot_interval_s: float = 3600.0
-    """How long after a change a snapshot is taken at the latest."""
+    """The longest time from a change to the next snapshot."""
     kept_log_bytes_max: int = 8 * MIB
-    """How much of the log stays behind a snapshot, for nodes that were away for a while."""
+    """How many bytes of log before a snapshot are kept, for nodes that were away for a while."""
     kept_log_slots_max: int = 100_000
-    """The same in slots: as much stays as both allow."""
+    """How many slots before a snapshot are kept; the smaller of the two limits applies."""
 
     tail_bytes_max: int = 32 * MIB
-    """How much of the log is held in memory; older entries are read from storage."""
+    """How many bytes of log are held in memory; older entries are read from the storage."""
     chunk_bytes_max: int = 1 * MIB
-    """The size of the pieces that snapshots and missed entries travel in."""
+    """The size of the chunks in which snapshots and missed entries are sent."""
     peer_queue_bytes_max: int = 64 * MIB
-    """How much may wait for one peer; beyond it messages are dropped, and sent again later."""
+    """How many bytes may be queued for one peer; further messages are dropped, and sent again later."""
     inbox_calls_max: int = 16_384
-    """How many calls may wait in this node; beyond it the callers' streams are not read."""
+    """How many calls may be queued in this node; above that it stops reading from its clients."""
     inbox_bytes_max: int = 64 * MIB
-    """The same in bytes."""
+    """How many bytes of calls may be queued in this node."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -76,7 +77,7 @@ class NodeConfig:
         if self.election_timeout_s <= 3 * self.heartbeat_interval_s:
             raise ConfigError(
                 f"election_timeout_s={self.election_timeout_s} is too short for heartbeat_interval_s="
-                f"{self.heartbeat_interval_s}: make it more than three of them, or a late one unseats a leader"
+                f"{self.heartbeat_interval_s}: use more than three times that, or one late heartbeat unseats the leader"
             )
         for larger, smaller in (
             ("peer_queue_bytes_max", "batch_bytes_max"),
@@ -91,10 +92,10 @@ class NodeConfig:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
-        """The settings in a TOML file; what it leaves out keeps its default.
+        """Read the settings from a TOML file; a missing key keeps its default.
 
         Raises:
-            ConfigError: no such file, no TOML, an unknown key or a value that cannot be.
+            ConfigError: the file cannot be read or is not TOML, a key is unknown, or a value is invalid.
         """
         return cls(**_checked_keys(read_toml(path), _field_names(), path))
 
@@ -107,14 +108,14 @@ class NodeConfig:
     def _check_limits(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
         if not low <= value <= high:
-            why = f": a message holds {_MESSAGE_BYTES} with all that is around it" if high == _VALUE_BYTES else ""
+            why = f", because a message holds {_MESSAGE_BYTES} bytes in all" if high == _VALUE_BYTES else ""
             raise ConfigError(f"{name}={value} is out of bounds{why}: use {_shown(low)} to {_shown(high)}")
 
 
 _MESSAGE_BYTES = 16 * MIB
-"""What gRPC is told to take (``rpc.channel``)."""
+"""The largest gRPC message (set in ``rpc.channel``)."""
 _VALUE_BYTES = 12 * MIB
-"""What of a message may be values."""
+"""How many bytes of a message may be values; the rest is for what surrounds them."""
 
 
 def _shown(number: float) -> str:
@@ -145,14 +146,18 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 
 
 def read_config(path: str | Path, flags: Collection[str]) -> tuple[NodeConfig, dict[str, Any]]:
-    """The settings in a TOML file, and apart from them the values of the ``flags`` that stand in it too."""
+    """Read a TOML file that may hold settings and ``flags``; return the settings, and the flags by name.
+
+    Raises:
+        ConfigError: as for ``NodeConfig.from_toml``.
+    """
     table = _checked_keys(read_toml(path), _field_names() | set(flags), path)
     settings = {key: value for key, value in table.items() if key in _field_names()}
     return NodeConfig(**settings), {key: value for key, value in table.items() if key not in settings}
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """The table in a TOML file, or a ConfigError that says why there is none."""
+    """Return the table in a TOML file. Raises ConfigError if it cannot be read or is not TOML."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,27 +1,28 @@
-"""Every error that paxospp raises at its users, in one small tree.
+"""Every error that paxospp raises on purpose, in one small tree.
 
 ::
 
     PaxosppError
-    ├── ConfigError                            what was asked for cannot be; names the value and the way out
+    ├── ConfigError                            a setting is not valid; the text names the value and what to write
     ├── PluginError
     │   ├── UnknownBackendError
     │   ├── DuplicateBackendError
     │   └── BackendUnavailableError
-    ├── StorageError                           raised by storage plug-ins: the outcome is unknown, the node stops
+    ├── StorageError                           raised by storage plug-ins: the outcome is unknown and the node stops
     │   ├── CorruptedError(slots)
     │   ├── TrimmedError(first)
     │   └── LockedError(holder)
-    ├── CallError                              what a caller of execute() or query() may meet
-    │   ├── RejectedError                      not applied and never will be: name, arguments, size
-    │   ├── UnavailableError                   not applied; may be tried again
-    │   ├── OverloadedError(retry_after)       not applied; may be tried again later
-    │   ├── OutcomeUnknownError                may have been applied, or may yet be
-    │   └── CommandError(type, message)        applied; the machine raised
-    ├── ReplicaStoppedError(slot, position)    this replica cannot go on; its node ends
-    └── InvariantViolatedError                 a bug of ours; never caught
+    ├── CallError                              raised by execute() and query()
+    │   ├── RejectedError                      not applied and never will be: wrong name, arguments or size
+    │   ├── UnavailableError                   not applied; retrying is safe
+    │   ├── OverloadedError(retry_after)       not applied; retry later
+    │   ├── OutcomeUnknownError                may have been applied, or may still be
+    │   └── CommandError(type, message)        applied; the state machine raised an exception
+    ├── ReplicaStoppedError(slot, position)    this replica cannot apply a command; its node stops
+    └── InvariantViolatedError                 a bug in paxospp; never caught
 
-They are grouped by whom they concern, carry data besides prose, and all of them pickle.
+The tree groups errors by the person who has to act: the operator, the author of a plug-in, the
+caller. Errors carry data as attributes as well as text, and every one can be pickled.
 """
 
 from __future__ import annotations
@@ -30,41 +31,41 @@ from collections.abc import Sequence
 from typing import Any
 
 COMMAND_MESSAGE_BYTES_MAX = 1024
-"""How much of a raised exception's text travels to the caller, in UTF-8 bytes."""
+"""How many UTF-8 bytes of an exception's text are sent to the caller."""
 
 
 class PaxosppError(Exception):
-    """The root of the tree; catch it to catch everything paxospp raises on purpose."""
+    """The base class of all errors here; catch it to catch everything that paxospp raises on purpose."""
 
 
 class ConfigError(PaxosppError):
-    """A setting, name, address or directory does not fit; nothing was written."""
+    """A setting, name, address or directory is not valid. Nothing was written."""
 
 
 class PluginError(PaxosppError):
-    """A plug-in cannot be used as it was asked for."""
+    """A plug-in cannot be used."""
 
 
 class UnknownBackendError(PluginError):
-    """No plug-in offers that scheme or name; the text lists those that are known."""
+    """No plug-in offers that storage scheme or state machine; the text lists those that are known."""
 
 
 class DuplicateBackendError(PluginError):
-    """Two plug-ins offer the same scheme or name; the text names both."""
+    """Two plug-ins offer the same scheme or name; the text names both plug-ins."""
 
 
 class BackendUnavailableError(PluginError):
-    """The plug-in is there but its driver is not; the text names the extra to install."""
+    """The plug-in is installed but its driver is not; the text names the extra to install."""
 
 
 class StorageError(PaxosppError):
-    """A storage failed: the outcome is unknown and the handle takes no further batch."""
+    """A storage failed: the outcome is unknown, and the handle takes no further batch."""
 
 
 class CorruptedError(StorageError):
-    """What is stored is damaged, and the store says so instead of guessing.
+    """Stored data is damaged or missing. From ``Storage.load`` it is fatal; from ``read`` it is not.
 
-    ``slots`` are the damaged slots where they can be named; not fatal when raised by ``read``.
+    ``slots``: ranges of the damaged slots; empty if the damage is not in slots, or they are not known.
     """
 
     def __init__(self, message: str = "the stored bytes are damaged", slots: Sequence[range] = ()) -> None:
@@ -76,10 +77,10 @@ class CorruptedError(StorageError):
 
 
 class TrimmedError(StorageError):
-    """The slots asked for were given back to the disk; the log now begins at ``first``."""
+    """The requested slots were trimmed; the log now begins at slot ``first``."""
 
     def __init__(self, first: int) -> None:
-        super().__init__(f"the log begins at slot {first}; what is older stands in the snapshot")
+        super().__init__(f"the log begins at slot {first}; older slots are in the snapshot")
         self.first = first
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -87,7 +88,7 @@ class TrimmedError(StorageError):
 
 
 class LockedError(StorageError):
-    """Somebody else holds the store open; ``holder`` says who, as far as it is known."""
+    """The store is open already, in this process or another; ``holder`` says which, if it is known."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(f"already in use by {holder}")
@@ -98,19 +99,19 @@ class LockedError(StorageError):
 
 
 class CallError(PaxosppError):
-    """What ``execute`` and ``query`` raise; the class says whether the command took effect."""
+    """Raised by ``execute`` and ``query``; the subclass says whether the command took effect."""
 
 
 class RejectedError(CallError):
-    """Not applied, and never will be: the name, the arguments or the size do not fit."""
+    """Not applied, and never will be: the name, the arguments or the size are not valid. Do not retry."""
 
 
 class UnavailableError(CallError):
-    """Not applied, and no longer can be; trying again is safe."""
+    """Not applied, and never will be: retrying is safe."""
 
 
 class OverloadedError(CallError):
-    """Not applied: too much is waiting already. Try again after ``retry_after`` seconds."""
+    """Not applied: too many calls are waiting. Retry after ``retry_after`` seconds."""
 
     def __init__(self, message: str = "too many calls are waiting", retry_after: float = 0.1) -> None:
         super().__init__(message)
@@ -121,11 +122,11 @@ class OverloadedError(CallError):
 
 
 class OutcomeUnknownError(CallError):
-    """The command was sent and not answered: it may have been applied, or may yet be."""
+    """The command was sent but not answered: it may have been applied, or may still be."""
 
 
 class CommandError(CallError):
-    """The command was applied and the state machine raised.
+    """The command was applied, and the state machine raised an exception, the same on every replica.
 
     ``type`` is the name of the exception's class, ``message`` its text, cut at 1 KiB.
     """
@@ -140,10 +141,10 @@ class CommandError(CallError):
 
 
 class ReplicaStoppedError(PaxosppError):
-    """This replica met something that other replicas may not meet, and stops before it differs.
+    """A command failed in a way that other replicas may not see, so this replica stops before it diverges.
 
-    ``slot`` and ``position`` say at which command; the cause is chained. A slot is never
-    skipped: start the node anew once the cause is mended.
+    ``slot`` and ``position`` identify the command; the cause is chained. The slot is never skipped:
+    fix the cause, then restart the node.
     """
 
     def __init__(self, message: str, slot: int, position: int = 0) -> None:
@@ -156,4 +157,4 @@ class ReplicaStoppedError(PaxosppError):
 
 
 class InvariantViolatedError(PaxosppError):
-    """A rule of the protocol does not hold: a bug of ours. It is never caught and stops the node."""
+    """A rule of the protocol was violated, which is a bug in paxospp. It is never caught and stops the node."""

@@ -1,7 +1,7 @@
-"""What observers hear: rare events of a node, never one per command.
+"""The events that a node reports to observers. They are rare: never one per command.
 
-They reach ``paxospp_event`` hooks and ``Node(on_event=...)`` on the node's own loop, which
-must return at once; what an observer raises is logged and goes no further.
+``paxospp_event`` hooks and ``Node(on_event=...)`` receive them on the node's event loop, and must
+return at once. An exception of an observer is logged and otherwise ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class NodeStarted:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class NodeStopped:
-    """The node ended; ``cause`` is None when it was closed on purpose."""
+    """The node stopped; ``cause`` is None if it was closed on purpose."""
 
     node: NodeId
     cause: BaseException | None
@@ -29,7 +29,7 @@ class NodeStopped:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class LeaderChanged:
-    """This node now takes ``leader`` for the leader; None when it knows of none."""
+    """This node now considers ``leader`` to be the leader; None if it knows of none."""
 
     node: NodeId
     leader: NodeId | None
@@ -38,7 +38,7 @@ class LeaderChanged:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class MembershipChanged:
-    """A membership was decided at ``slot``; the first one founds the cluster."""
+    """A membership was decided in ``slot``; the first one founds the cluster."""
 
     node: NodeId
     slot: Slot
@@ -48,7 +48,7 @@ class MembershipChanged:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class SnapshotTaken:
-    """A snapshot up to ``slot`` became current."""
+    """This node took a snapshot of the state up to ``slot``, and it is the current one now."""
 
     node: NodeId
     slot: Slot
@@ -57,7 +57,7 @@ class SnapshotTaken:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class SnapshotInstalled:
-    """A snapshot up to ``slot`` came from a peer and replaced the machine's state."""
+    """A snapshot up to ``slot`` was fetched from the peer ``source`` and replaced the state."""
 
     node: NodeId
     slot: Slot
@@ -66,7 +66,7 @@ class SnapshotInstalled:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class FaultFound:
-    """Something that should not be, seen here or at ``peer``: damage, a clone, an older disk."""
+    """A fault was found here or at ``peer``: damaged data, a second copy of a node, a disk that was rolled back."""
 
     node: NodeId
     peer: NodeId | None
@@ -75,7 +75,7 @@ class FaultFound:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Diverged:
-    """Replicas computed different digests at ``slot``."""
+    """Replicas have different states at ``slot``; ``digests`` holds each node's name and digest."""
 
     node: NodeId
     slot: Slot

@@ -1,11 +1,11 @@
-"""The hooks: how a plug-in offers storages and state machines, and how it is told events.
+"""The hooks: how a plug-in offers storages and state machines, and receives events.
 
 A plug-in is a module, or any object, with functions that are marked ``@paxospp.hookimpl`` and have
 the names below. It may leave out any hook, and any argument of a hook. ``plugins.PluginRegistry``
 loads plug-ins and calls their hooks.
 
 Hooks run at start-up and for rare events, never once per command: they return objects, which are
-then called directly. Hooks that return typed records are conda's design.
+then called directly. That hooks return typed records follows conda.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Markers: names of branches that matter for safety, reported when they are taken.
+"""Markers: names of branches that matter for safety, reported when the branch is taken.
 
-A sweep of random runs can so say which branches it reached. Whoever reports markers is given somebody to
-report them to when it is made. In production that is ``UNWATCHED``, and a marker costs one call of an
+They let a sweep of random runs say which branches it reached. An object that reports markers gets
+a ``Markers`` when it is made. In production that is ``UNWATCHED``, and a marker costs one call of an
 empty method.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 
 class Markers:
-    """Hears of markers; this one forgets them."""
+    """Receives markers. This class ignores them; a subclass records them."""
 
     def reached(self, marker: str) -> None:
-        """The branch that ``marker`` names was taken: ``module: what happened``, a literal at its place."""
+        """Report that a branch was taken. ``marker`` is a literal, ``module: what happened``."""
 
 
 UNWATCHED = Markers()
-"""Nobody listens."""
+"""The ``Markers`` of production."""

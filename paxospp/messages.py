@@ -1,8 +1,11 @@
-"""What replicas say to each other: frozen, slotted values, one class per message.
+"""The messages between replicas: frozen values, one class per message.
 
-Who says it stands in ``Sender``, which travels with every frame and is checked before the
-messages in it are decoded. Names follow "Paxos Made Moderately Complex" (p1a, p1b, p2a, p2b).
-What may leave before a write returned is decided by ``engine.output``, not here.
+``Sender`` names the sender of a whole frame and is checked before the messages of the frame are
+decoded. ``wire`` encodes messages; ``engine.output`` decides which of them may be sent before a
+write has returned.
+
+Reference: van Renesse and Altinbuken, "Paxos Made Moderately Complex" (2015); its p1a, p1b, p2a and
+p2b are Prepare, Promise, Accept and Accepted.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 
 
 class Sender(NamedTuple):
-    """Which life of which node speaks, and for which cluster.
+    """The cluster, node, incarnation and boot that a frame comes from.
 
-    ``cluster_id`` is empty until the sender knows the founding membership decided.
-    ``boot`` rises by one at each start of a storage; ``nonce`` is drawn at each start, so that
-    two copies of one disk that start with the same boot can be told apart.
+    ``cluster_id`` is empty until the sender knows that the founding membership was decided.
+    ``boot`` counts the starts of a storage. ``nonce`` is random and drawn at each start, so that two
+    copies of one disk with the same boot number can be told apart.
     """
 
     cluster_id: bytes
@@ -30,7 +33,7 @@ class Sender(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What a replica's digest was when it had applied ``slot``; compared at multiples of 1,024."""
+    """A replica's digest after it applied ``slot``; compared at multiples of 1,024 slots."""
 
     slot: Slot
     digest: bytes
@@ -38,52 +41,52 @@ class Checkpoint(NamedTuple):
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Prepare:
-    """Phase 1a: ask for a promise that covers every slot, and for what is known from ``start`` on."""
+    """Phase 1a: ask for a promise for every slot, and for what was accepted from ``start`` on."""
 
     ballot: Ballot
     start: Slot
-    """The first slot the candidate does not know decided."""
+    """The first slot that the candidate does not know to be decided."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Promise:
-    """Phase 1b, one part of it: no lower ballot will be accepted from now on.
+    """Phase 1b, one of ``parts`` parts: the sender will accept no lower ballot from now on.
 
-    Reports what was accepted above ``decided``. Up to ``decided``, and below ``first``, the
-    answer for a slot is *decided*: fetch it. Else a slot in ``faulty`` is *faulty*, one in
-    ``entries`` of any part *accepted*, and any other *none*.
+    It reports what the sender accepted above ``decided``. A slot up to ``decided``, or below
+    ``first``, is *decided*: fetch it. Any other slot is *faulty* if it is in ``faulty``, *accepted*
+    if an entry of any part holds it, and otherwise *none*.
     """
 
     ballot: Ballot
     start: Slot
     """Copied from the Prepare."""
     answer: int
-    """Number of this answer among those of the sender's boot, from 1; parts of two answers are never mixed."""
+    """Number of this answer in the sender's boot, from 1, so that parts of two answers are never mixed."""
     part: int
     parts: int
     decided: Slot
     first: Slot
     last: Slot
-    """Highest slot this acceptor holds a value for."""
+    """Highest slot for which this acceptor holds a value."""
     entries: tuple[Entry, ...]
     faulty: tuple[range, ...]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Accept:
-    """Phase 2a: the leader asks acceptors to accept one value in one slot."""
+    """Phase 2a: ask acceptors to accept a value in a slot."""
 
     ballot: Ballot
     slot: Slot
     kind: Kind
     value: bytes
     decided_up_to: Slot
-    """Highest slot known to be decided, inclusive; lets followers apply without another message."""
+    """Highest slot known to be decided, inclusive, so that followers need no separate message to apply it."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Accepted:
-    """Phase 2b: the value of ``ballot`` in ``slot`` is on this acceptor's disk."""
+    """Phase 2b: this acceptor has the value of ``ballot`` in ``slot`` on disk."""
 
     ballot: Ballot
     slot: Slot
@@ -91,7 +94,7 @@ class Accepted:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Nack:
-    """A refusal of ``refused``, with the higher ballot that was promised."""
+    """A refusal of ballot ``refused``, with the higher ballot that the sender has promised."""
 
     refused: Ballot
     promised: Ballot
@@ -99,12 +102,12 @@ class Nack:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Heartbeat:
-    """Round ``round`` of one replica's heartbeats; every replica sends them to every peer.
+    """A heartbeat, number ``round`` of its sender's; every replica sends them to every peer.
 
-    ``leading`` is the sender's ballot while it leads, with ``served`` if a quorum answers it;
-    then ``decided_up_to`` is an announcement made under that ballot. A sender that does not
-    lead announces nothing. ``promised`` and ``remembered`` let a peer notice a disk that was
-    rolled back: they never drop from one boot to the next.
+    ``leading`` is the ballot under which the sender leads, None if it does not. ``quorum_connected``
+    says whether a quorum answers that leader, and ``decided_up_to`` is then announced under that
+    ballot; a sender that does not lead announces nothing. ``promised`` and ``remembered`` never
+    decrease from one boot to the next, so a peer can tell that a disk was rolled back.
     """
 
     round: int
@@ -114,13 +117,13 @@ class Heartbeat:
     promised: Ballot | None
     """The promise in memory."""
     remembered: Slot
-    """Highest slot this storage held or may have held when this boot began."""
+    """Highest slot that the storage held, or may have held, when this boot began."""
     booted_with: Ballot | None
     """The promise that was on disk when this boot began."""
     checkpoint: Checkpoint | None = None
-    """The latest digest that can be compared."""
+    """The sender's latest checkpoint."""
     vouched_up_to: Slot = Slot(0)
-    """While leading: nobody can have accepted anything above this slot, see ``damaged_end``; 0: it cannot tell."""
+    """From a leader: no node can have accepted a value above this slot; 0: not known. See ``engine.rules.log``."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -130,23 +133,23 @@ class HeartbeatAnswer:
     nonce: int
     round: int
     promised: Ballot | None
-    """The promise in memory when the heartbeat arrived, raised to the leader's ballot by it."""
+    """The promise in memory after the heartbeat raised it to the leader's ballot."""
     decided: Slot
     disk_answers: bool
     quorum_connected: bool
-    """It leads and a quorum answers it, or it hears such a leader directly."""
+    """Whether the sender leads with the answers of a quorum, or hears a leader that does."""
     leader: NodeId | None
     remembered: Slot
     booted_with: Ballot | None
     lease: int = 0
-    """For so many microseconds from receipt nobody but the heartbeat's sender is promised anything."""
+    """A lease, in microseconds from receipt: until it ends, the sender promises no ballot of another node."""
     vouched_up_to: Slot = Slot(0)
-    """As in ``Heartbeat``, if the one who answers leads; ``promised`` is the ballot it leads under then."""
+    """As in ``Heartbeat``, if the sender of this answer leads; then ``promised`` is the ballot it leads under."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class CatchUp:
-    """Asks for decided entries ``start <= slot < stop``."""
+    """A request for the decided entries ``start <= slot < stop``."""
 
     start: Slot
     stop: Slot
@@ -154,9 +157,9 @@ class CatchUp:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Decided:
-    """Decided entries, each with the ballot it was accepted under; the answer to CatchUp.
+    """The answer to CatchUp: decided entries, each with the ballot under which it was accepted.
 
-    ``first`` is the sender's first slot: a receiver that needs an older one needs a snapshot.
+    ``first`` is the sender's first slot; a receiver that needs an older one has to fetch a snapshot.
     """
 
     entries: tuple[Entry, ...]
@@ -166,23 +169,23 @@ class Decided:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class ForwardRuns:
-    """Runs that reached a follower, on their one hop to the leader; ``runs`` are encoded runs."""
+    """Encoded runs of commands that a follower forwards to the leader; they are forwarded once."""
 
     runs: tuple[bytes, ...]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class ReadRequest:
-    """Asks the leader which slot a linearizable read that begins now must wait for."""
+    """A question to the leader: for which slot must a linearizable read that begins now wait?"""
 
     counter: int
     lease: bool = False
-    """The leader's lease is enough, if it holds one."""
+    """True: the leader may confirm the read by its lease, if it holds one."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class ReadAnswer:
-    """The answer to request ``counter`` of the boot ``nonce``; ``slot`` is None if it could not be confirmed."""
+    """The answer to request ``counter`` of boot ``nonce``; ``slot`` is None if the read could not be confirmed."""
 
     nonce: int
     counter: int
@@ -191,19 +194,19 @@ class ReadAnswer:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class SnapshotRequest:
-    """Asks for a chunk of a snapshot; ``id`` is empty for whichever is current, from its beginning."""
+    """A request for a chunk of a snapshot. An empty ``id`` asks for the current one, from its beginning."""
 
     id: str
     offset: int
     covers: Slot = Slot(0)
-    """The slot that it has to cover, to be of use."""
+    """The slot that the snapshot has to cover to be useful."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class SnapshotChunk:
-    """Bytes of snapshot ``id`` from ``offset`` on; ``last`` with its end.
+    """Bytes of snapshot ``id`` from ``offset`` on; ``last`` marks its end.
 
-    ``slot`` 0 and no id: the sender does not have the snapshot asked for.
+    With ``slot`` 0 and an empty id, the sender does not have the requested snapshot.
     """
 
     slot: Slot
@@ -212,7 +215,7 @@ class SnapshotChunk:
     data: bytes
     last: bool
     ballot: Ballot | None = None
-    """No slot that the snapshot covers was decided under a higher ballot."""
+    """An upper bound: no slot that the snapshot covers was decided under a higher ballot."""
 
 
 ProtocolMessage = (
@@ -228,7 +231,7 @@ ProtocolMessage = (
     | ReadRequest
     | ReadAnswer
 )
-"""What the engine sends and handles."""
+"""The messages that the engine sends and handles."""
 
 Message = ProtocolMessage | ForwardRuns | SnapshotRequest | SnapshotChunk
-"""All that travels on a link between peers; runs on their way to the leader and snapshots are the node's business."""
+"""Every message on a link between peers. ``node`` handles forwarded runs and snapshots."""

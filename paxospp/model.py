@@ -1,10 +1,10 @@
-"""The words of the protocol: ballots, slots, entries, memberships, snapshots' names.
+"""The values of the protocol: slots, ballots, entries, memberships and names of snapshots.
 
-Frozen values without behaviour beyond their own bytes. What is stored or sent is encoded
-here, once, so that every storage and every peer refuses the same damage.
+They are frozen and know only how to encode and decode themselves. Anything that is stored or sent is
+encoded here, so that every storage and every peer rejects the same damage.
 
 References: Lamport, "Paxos Made Simple" (2001); van Renesse and Altinbuken, "Paxos Made
-Moderately Complex" (2015), whose pvalue is our entry.
+Moderately Complex" (2015), which calls an entry a pvalue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from paxospp.errors import ConfigError, CorruptedError
 
 Slot = NewType("Slot", int)
-"""A position in the log; the first one is 1, and 0 stands for "before the first"."""
+"""A position in the log. The first one is 1; 0 means "before the first"."""
 
 NodeId = NewType("NodeId", str)
 """The name of a node, ``[A-Za-z0-9][A-Za-z0-9_.-]{0,62}``."""
@@ -36,10 +36,10 @@ _ENTRY = struct.Struct(">QBQQB")  # slot, kind, round, incarnation, length of th
 
 
 def check_node_id(name: str) -> NodeId:
-    """Return ``name`` as a NodeId, or raise ConfigError saying what a name may look like."""
+    """Return ``name`` as a NodeId, or raise ConfigError that says which names are valid."""
     if not _NODE_ID.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is no name for a node: use 1 to 63 letters, digits, '_', '.' or '-', "
+            f"{name!r} is not a valid node name: use 1 to 63 letters, digits, '_', '.' or '-', "
             "beginning with a letter or digit"
         )
     return NodeId(name)
@@ -51,21 +51,21 @@ def _seal(body: bytes) -> bytes:
 
 def _unseal(data: bytes, what: str) -> bytes:
     if len(data) < _HEAD.size:
-        raise CorruptedError(f"{what}: {len(data)} bytes are too few")
+        raise CorruptedError(f"{what}: only {len(data)} bytes")
     version, checksum = _HEAD.unpack_from(data)
     if version != _FORMAT:
-        raise CorruptedError(f"{what}: format {version} is not one that this version of paxospp knows")
+        raise CorruptedError(f"{what}: this version of paxospp does not know format {version}")
     body = data[_HEAD.size :]
     if zlib.crc32(body) != checksum:
-        raise CorruptedError(f"{what}: the checksum does not fit")
+        raise CorruptedError(f"{what}: the checksum does not match")
     return body
 
 
 class Ballot(NamedTuple):
-    """A totally ordered claim to lead (a proposal number, view or term elsewhere).
+    """A totally ordered claim to lead; elsewhere a proposal number, a view or a term.
 
-    The incarnation keeps two lives of one name apart: a node whose disk was wiped can never
-    mint a ballot that its former life has used.
+    ``incarnation`` tells apart two disks that one node name had: a node whose disk was wiped cannot
+    create a ballot that it used before.
     """
 
     round: int
@@ -76,13 +76,13 @@ class Ballot(NamedTuple):
         return f"{self.round}.{self.node}"
 
     def to_bytes(self) -> bytes:
-        """The ballot with a format byte and a CRC-32."""
+        """Encode the ballot, with a format byte and a CRC-32."""
         node = self.node.encode()
         return _seal(_BALLOT.pack(self.round, self.incarnation, len(node)) + node)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Ballot:
-        """Undo ``to_bytes``; raises CorruptedError for anything it did not write."""
+        """Decode what ``to_bytes`` wrote; raises CorruptedError for anything else."""
         body = _unseal(data, "ballot")
         try:
             round, incarnation, length = _BALLOT.unpack_from(body)
@@ -90,12 +90,12 @@ class Ballot(NamedTuple):
         except (struct.error, UnicodeDecodeError) as error:
             raise CorruptedError(f"ballot: {error}") from error
         if len(body) != _BALLOT.size + length:
-            raise CorruptedError("ballot: the length does not fit")
+            raise CorruptedError("ballot: the length does not match")
         return cls(round, NodeId(node), incarnation)
 
 
 class Kind(IntEnum):
-    """What the value of an entry is."""
+    """How to read the value of an entry: nothing, runs of commands, or a membership."""
 
     NOOP = 0
     COMMANDS = 1
@@ -104,7 +104,7 @@ class Kind(IntEnum):
 
 @dataclass(slots=True, frozen=True)
 class Entry:
-    """A value accepted in a slot under a ballot (PMMC: pvalue); ``b""`` is a value too."""
+    """A value accepted in a slot under a ballot (PMMC: pvalue). ``b""`` is a valid value."""
 
     slot: Slot
     ballot: Ballot
@@ -112,7 +112,7 @@ class Entry:
     value: bytes
 
     def to_bytes(self) -> bytes:
-        """The entry with a format byte and a CRC-32 that covers slot, ballot, kind and value."""
+        """Encode the entry, with a format byte and a CRC-32 over slot, ballot, kind and value."""
         node = self.ballot.node.encode()
         body = (
             _ENTRY.pack(self.slot, self.kind, self.ballot.round, self.ballot.incarnation, len(node)) + node + self.value
@@ -121,7 +121,7 @@ class Entry:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, slot: Slot) -> Entry:
-        """Undo ``to_bytes``; raises CorruptedError for damage and for another slot's record."""
+        """Decode what ``to_bytes`` wrote; raises CorruptedError for damage and for the bytes of another slot."""
         body = _unseal(data, f"entry of slot {slot}")
         try:
             stored, kind, round, incarnation, length = _ENTRY.unpack_from(body)
@@ -136,49 +136,49 @@ class Entry:
 
 
 class Change(NamedTuple):
-    """A command that took effect: what ``Node.watch`` and ``Client.watch`` tell of the log.
+    """A command that took effect, as ``Node.watch`` and ``Client.watch`` return it.
 
-    What came of it is not in the log: whoever wants results runs the commands on a machine of
-    his own. ``arguments`` is one MessagePack array; for a machine in full control ``name`` is
-    empty and they are the bytes it was given.
+    The log holds no results: to get them, run the commands on a state machine of your own.
+    ``arguments`` is one MessagePack array. For a machine in full control ``name`` is empty and
+    ``arguments`` are the raw bytes of the command.
     """
 
     slot: Slot
     position: int
-    """Its place in its slot, from 0; slot and position together identify it."""
+    """Index of the command in its slot, from 0; slot and position together identify the command."""
     time: float
-    """Unix seconds, as ``context.time`` was."""
+    """Unix seconds, equal to the ``context.time`` of the command."""
     name: str
     arguments: bytes
 
 
 @dataclass(slots=True, frozen=True)
 class SnapshotMeta:
-    """The name of a snapshot: the last slot it covers, and one id per attempt to take it."""
+    """The name of a snapshot: the last slot it covers, and an id that is unique to each attempt to take one."""
 
     slot: Slot
     id: str
 
     def __post_init__(self) -> None:
         if not _SNAPSHOT_ID.fullmatch(self.id):
-            raise ValueError(f"{self.id!r} is no snapshot id: use 1 to 48 of a-z, 0-9 and '-'")
+            raise ValueError(f"{self.id!r} is not a valid snapshot id: use 1 to 48 of a-z, 0-9 and '-'")
 
     def to_bytes(self) -> bytes:
-        """The name with a format byte and a CRC-32."""
+        """Encode the name, with a format byte and a CRC-32."""
         return _seal(self.slot.to_bytes(8, "big") + self.id.encode())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SnapshotMeta:
-        """Undo ``to_bytes``; raises CorruptedError for anything it did not write."""
-        body = _unseal(data, "snapshot's name")
+        """Decode what ``to_bytes`` wrote; raises CorruptedError for anything else."""
+        body = _unseal(data, "snapshot name")
         try:
             return cls(Slot(int.from_bytes(body[:8], "big")), body[8:].decode())
         except ValueError as error:
-            raise CorruptedError(f"snapshot's name: {error}") from error
+            raise CorruptedError(f"snapshot name: {error}") from error
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
-    """One voter: its name, the address its peers dial, and the life of its storage."""
+    """One voter: its name, the address where peers connect, and the incarnation of its storage."""
 
     name: NodeId
     address: str
@@ -186,12 +186,12 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Membership(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Who votes. The founding one is the value of slot 1 and fixes what never changes.
+    """The voters. The founding membership is the value of slot 1 and fixes the settings that never change.
 
-    ``alpha``: a membership decided at slot i governs the slots from i + alpha on, and at most
-    alpha slots are open at once; the founding one governs from slot 2.
-    ``session_expiry_s``: log seconds after which a silent session is dropped.
-    ``replaces``: the slot of the membership this one replaces; 0 for the founding one.
+    ``alpha``: a membership decided in slot i governs the slots from i + alpha on, and at most
+    alpha slots are undecided at once; the founding membership governs from slot 2.
+    ``session_expiry_s``: seconds of the log's time after which a silent session is dropped.
+    ``replaces``: the slot of the membership that this one replaces; 0 for the founding one.
     """
 
     cluster_id: bytes
@@ -206,16 +206,16 @@ class Membership(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         return frozenset(member.name for member in self.members)
 
     def has(self, name: NodeId, incarnation: int) -> bool:
-        """Whether this life of that node may vote."""
+        """Whether this incarnation of the node may vote."""
         return any(member.name == name and member.incarnation == incarnation for member in self.members)
 
     def to_bytes(self) -> bytes:
-        """The membership with a format byte and a CRC-32, as it stands in the log."""
+        """Encode the membership, with a format byte and a CRC-32, as the value of a log entry."""
         return _seal(_membership_encoder.encode(self))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Membership:
-        """Undo ``to_bytes``; raises CorruptedError for anything it did not write."""
+        """Decode what ``to_bytes`` wrote; raises CorruptedError for anything else."""
         try:
             return _membership_decoder.decode(_unseal(data, "membership"))
         except msgspec.DecodeError as error:

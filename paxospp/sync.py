@@ -1,8 +1,7 @@
-"""The blocking twins: ``sync.Client`` and ``sync.Node``, the same calls without ``async``.
+"""Blocking versions of ``Client`` and ``Node``: the same calls without ``async``.
 
-Each runs its asyncio twin in a loop in a thread of its own, and may be shared by threads. From a
-running loop they refuse to be called: there the asyncio twin belongs, and waiting would hold up
-everything else in that loop.
+Each runs the asyncio object in an event loop in a thread of its own, and may be shared by threads. Calling one from a
+running event loop raises RuntimeError: it would block everything else in that loop, so use the asyncio class there.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from paxospp.calls import Consistency, SyncCalls
+from paxospp.calls import Consistency, SyncCalls, execute_encoded, query_encoded
 from paxospp.client import Client as AsyncClient
 from paxospp.config import NodeConfig
 from paxospp.events import Event, SnapshotTaken
@@ -28,10 +27,11 @@ from paxospp.storage.contract import Storage
 T = TypeVar("T")
 
 END_TIMEOUT_S = 1.0
+"""How long an ending loop waits for calls to hand their results to other threads."""
 
 
 class _LoopThread:
-    """A running event loop in a daemon thread, and how other threads have it do something."""
+    """An event loop in a daemon thread, in which other threads run coroutines."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -48,7 +48,11 @@ class _LoopThread:
         self._running.wait()
 
     def call(self, make: Callable[[], Awaitable[T]]) -> T:
-        """What ``make()`` comes to in the loop; Ctrl-C here cancels it there."""
+        """Await ``make()`` in the loop and return its result; Ctrl-C here cancels it there.
+
+        Raises:
+            RuntimeError: called from an event loop, after ``stop``, or after a fork.
+        """
         _refuse_in_a_loop(self._name)
         if self._pid != os.getpid():
             raise RuntimeError(f"{self._name} was started before a fork: make another one in the child process")
@@ -67,7 +71,7 @@ class _LoopThread:
             raise
 
     def stop(self) -> None:
-        """End the loop and the thread; what still runs there is cancelled."""
+        """End the loop and the thread; tasks that are still running there are cancelled."""
         with self._lock:
             loop, self._loop = self._loop, None
             if loop is not None:
@@ -82,18 +86,18 @@ class _LoopThread:
         self._loop = asyncio.get_running_loop()
         self._running.set()
         await self._end.wait()
-        # Calls that just got their error have yet to hand it to the thread that waits.
+        # Calls that have just failed still have to hand their error to the waiting thread.
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=END_TIMEOUT_S)
 
 
 class _Blocking(SyncCalls):
-    """What both twins have in common: a life, and calls handed over to the loop."""
+    """The common part of ``Client`` and ``Node``: start, close, and calls that run in the loop's thread."""
 
-    def __init__(self, twin: AsyncClient | AsyncNode, name: str) -> None:
-        self._twin = twin
-        self._call_timeout_s = twin._call_timeout_s
+    def __init__(self, wrapped: AsyncClient | AsyncNode, name: str) -> None:
+        self._wrapped = wrapped
+        self._call_timeout_s = wrapped._call_timeout_s
         self._name = name
         self._loop_thread = _LoopThread(name)
         self._feeds: set[AsyncGenerator[Any, None]] = set()
@@ -101,28 +105,32 @@ class _Blocking(SyncCalls):
         self._closed = False
 
     def start(self) -> None:
-        """As the asyncio twin's; the thread begins here."""
+        """Start the thread, and the client or node in it; like ``start`` of the asyncio class.
+
+        Raises:
+            RuntimeError: it was started or closed before, or an event loop is running here.
+        """
         _refuse_in_a_loop(self._name)
         if self._started or self._closed:
             raise RuntimeError(f"{self._name} starts once: make another one")
         self._started = True
         self._loop_thread.start()
         try:
-            self._loop_thread.call(self._twin.start)
+            self._loop_thread.call(self._wrapped.start)
         except BaseException:
             self._closed = True
             self._loop_thread.stop()
             raise
 
     def close(self) -> None:
-        """As the asyncio twin's, and the thread ends; may come twice."""
+        """Close the client or node and end the thread; may be called twice."""
         if self._closed or not self._started:
             self._closed = True
             return
         for feed in list(self._feeds):
-            with contextlib.suppress(RuntimeError):  # another thread waits there, and hears of the end
+            with contextlib.suppress(RuntimeError):  # another thread is waiting in the feed, and closing ends its wait
                 self._call(feed.aclose)
-        self._call(self._twin.close)
+        self._call(self._wrapped.close)
         self._closed = True
         self._loop_thread.stop()
 
@@ -136,19 +144,22 @@ class _Blocking(SyncCalls):
         self.close()
 
     def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
-        return self._call(lambda: self._twin._result(self._twin._execute(payload, timeout_s)))
+        return self._call(lambda: execute_encoded(self._wrapped, payload, timeout_s))
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
-        return self._call(lambda: self._twin._result(self._twin._query(request, consistency, timeout_s)))
+        return self._call(lambda: query_encoded(self._wrapped, request, consistency, timeout_s))
 
     def watch(self, start: int | None = None) -> Iterator[Change]:
-        """As the asyncio twin's; each step waits for the next change."""
-        changes = self._call(_made(lambda: self._twin.watch(start)))
+        """Iterate over changes like ``watch`` of the asyncio class; each step waits for the next change."""
+        changes = self._call(_made(lambda: self._wrapped.watch(start)))
         return self._iterate(changes)
 
     def snapshot_stream(self) -> tuple[int, Iterator[bytes]]:
-        """As the asyncio twin's; the chunks may be given to ``restore`` of another machine."""
-        slot, chunks = self._call(self._twin.snapshot_stream)
+        """Return the slot of a state and its chunks, like ``snapshot_stream`` of the asyncio class.
+
+        The chunks can be passed to ``restore`` of another machine.
+        """
+        slot, chunks = self._call(self._wrapped.snapshot_stream)
         return slot, self._iterate(chunks)
 
     def _iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
@@ -173,16 +184,19 @@ class _Blocking(SyncCalls):
 
 
 class Client(_Blocking):
-    """``paxospp.Client``, blocking."""
+    """A blocking ``paxospp.Client``, which has the same arguments, calls and errors; threads may share it."""
 
     def __init__(self, addresses: Sequence[str], timeout: float | None = 10.0, *, follow_leader: bool = True) -> None:
         super().__init__(AsyncClient(addresses, timeout, follow_leader=follow_leader), "paxospp.sync.Client")
 
 
 class Node(_Blocking):
-    """``paxospp.Node``, blocking; ``on_event`` is called in the node's own thread."""
+    """A blocking ``paxospp.Node``, which has the same arguments, calls and errors; threads may share it.
 
-    _twin: AsyncNode
+    ``on_event`` is called in the thread of the node's event loop.
+    """
+
+    _wrapped: AsyncNode
 
     def __init__(
         self,
@@ -197,7 +211,7 @@ class Node(_Blocking):
         on_event: Callable[[Event], None] | None = None,
         config: NodeConfig | None = None,
     ) -> None:
-        twin = AsyncNode(
+        wrapped = AsyncNode(
             name,
             cluster=cluster,
             storage=storage,
@@ -208,36 +222,43 @@ class Node(_Blocking):
             on_event=on_event,
             config=config,
         )
-        super().__init__(twin, "paxospp.sync.Node")
+        super().__init__(wrapped, "paxospp.sync.Node")
 
     @property
     def name(self) -> str:
-        return self._twin.name
+        return self._wrapped.name
 
     @property
     def address(self) -> str:
-        """Where peers and clients reach this node; with the real port once it has one."""
-        return self._twin.address
+        """The address at which peers and clients reach this node; its port is the real one after ``start``."""
+        return self._wrapped.address
 
     def status(self) -> NodeStatus:
-        """What this node says of itself now."""
+        """Return the present status of this node."""
 
         async def status() -> NodeStatus:
-            return self._twin.status()
+            return self._wrapped.status()
 
         return self._call(status)
 
     def take_snapshot(self) -> SnapshotTaken:
-        """Take a snapshot now and trim the log behind it, as ``paxospp.Node.take_snapshot``."""
-        return self._call(self._twin.take_snapshot)
+        """Take a snapshot now and trim the log up to it; see ``paxospp.Node.take_snapshot``."""
+        return self._call(self._wrapped.take_snapshot)
 
     def wait_ready(self, timeout: float | None = None) -> None:
-        """Return once somebody leads and this node has applied all it knows decided."""
-        self._call(lambda: self._twin.wait_ready(timeout))
+        """Wait until there is a leader and this node has applied every slot it knows to be decided.
+
+        Args:
+            timeout: seconds; None: wait for ever.
+
+        Raises:
+            UnavailableError: not ready within ``timeout``, or the node has ended; the text says what is missing.
+        """
+        self._call(lambda: self._wrapped.wait_ready(timeout))
 
     def wait_stopped(self) -> None:
-        """Return when the node was closed; raise the cause when it had to stop."""
-        self._call(self._twin.wait_stopped)
+        """Wait until the node is closed; if it stops because of an error, raise that error."""
+        self._call(self._wrapped.wait_stopped)
 
 
 def _made(make: Callable[[], T]) -> Callable[[], Awaitable[T]]:
@@ -253,5 +274,5 @@ def _refuse_in_a_loop(name: str) -> None:
     except RuntimeError:
         return
     raise RuntimeError(
-        f"{name} blocks, and an event loop is running here: use its asyncio twin, {name.replace('.sync', '')}"
+        f"{name} would block the event loop that is running here: use {name.replace('.sync', '')} with `await` instead"
     )

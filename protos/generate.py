@@ -1,14 +1,14 @@
-"""Regenerate the Python code of the wire from the .proto files beside this script.
+"""Generate the Python code of the wire from the .proto files beside this script.
 
-The generated code is committed, so nobody who installs paxospp needs a compiler. It is made
-by grpcio-tools 1.63.2, the last whose output runs on every protobuf from 5.26.1 to 7.x, and
-that one has wheels for Python 3.12 and older only; this script therefore makes a virtual
-environment of its own (``.gen`` in the checkout), with whatever fitting Python it finds.
+The generated code is committed, so users of paxospp need no compiler. The compiler is grpcio-tools
+1.63.2: the last version whose output runs on every protobuf from 5.26.1 to 7.x. It has wheels for
+Python 3.12 and older only, so this script makes a virtual environment for it (``.gen`` in the
+checkout) with the first suitable Python that it finds.
 
     python protos/generate.py            write paxospp/wire/v1/*_pb2.py and *_pb2.pyi
     python protos/generate.py --check    write nothing; exit 1 if they differ from the .proto files
 
-Only the messages are generated: the services are registered by hand, on raw bytes (paxospp/rpc).
+Only the messages are generated. paxospp/rpc registers the services by hand, on raw bytes.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ PROTOS = Path(__file__).resolve().parent
 ROOT = PROTOS.parent
 PACKAGE = Path("paxospp/wire/v1")
 REQUIREMENTS = ("grpcio-tools==1.63.2", "setuptools<80")
-"""The compiler imports pkg_resources, which setuptools 80 no longer has."""
+"""The compiler imports pkg_resources, which was removed from setuptools 80."""
 PYTHONS = ("python3.12", "python3.11", "python3.10")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Regenerate the Python code of the wire.")
-    parser.add_argument("--check", action="store_true", help="compare with what is there; exit 1 if it differs")
-    parser.add_argument("--venv", type=Path, default=ROOT / ".gen", help="where the compiler is, or is to be installed")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the committed code differs")
+    parser.add_argument("--venv", type=Path, default=ROOT / ".gen", help="the environment that holds the compiler")
     options = parser.parse_args()
     compiler = find_compiler(options.venv)
     if compiler is None:
         parser.exit(
             2,
-            f"no Python with {REQUIREMENTS[0]} could be made: it has wheels for {', '.join(PYTHONS)} only; "
-            "install one of these, or name a prepared environment with --venv\n",
+            f"{REQUIREMENTS[0]} could not be installed: it needs one of {', '.join(PYTHONS)} and a package index; "
+            "provide both, or name an environment that has it with --venv\n",
         )
     with tempfile.TemporaryDirectory() as scratch:
         generated = compile_protos(compiler, Path(scratch))
         differing = [path for path in sorted(generated | committed()) if not same(Path(scratch) / path, ROOT / path)]
         if options.check:
             for path in differing:
-                sys.stderr.write(f"{path} is not what protos/ says; run: python protos/generate.py\n")
+                sys.stderr.write(f"{path} differs from what protos/ generates; run: python protos/generate.py\n")
             return 1 if differing else 0
         for path in differing:
             if path in generated:
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def find_compiler(venv: Path) -> Path | None:
-    """The Python that can run the compiler; made on the first call."""
+    """Return a Python that can run the compiler, after installing it if necessary; None if that fails."""
     python = venv / "bin" / "python"
     if python.exists() and succeeds(python, "-c", "import grpc_tools.protoc"):
         return python
@@ -70,7 +70,7 @@ def find_compiler(venv: Path) -> Path | None:
 
 
 def compile_protos(python: Path, target: Path) -> set[Path]:
-    """Compile every .proto file into ``target``; the paths made, relative to it."""
+    """Compile every .proto file into ``target``, and return the paths written, relative to it."""
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     arguments = ["-I.", f"--python_out={target}", f"--pyi_out={target}", *sources]
     subprocess.run([python, "-W", "ignore", "-m", "grpc_tools.protoc", *arguments], cwd=PROTOS, check=True)

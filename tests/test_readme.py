@@ -47,7 +47,7 @@ SECONDS_MAX = 60
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block, and the files that it finds in its directory."""
+    """One fenced block of code, and the files in its directory when it runs."""
 
     where: str
     language: str
@@ -57,10 +57,10 @@ class Block:
 
 
 def documents() -> Iterator[str]:
-    """Every document of the repository but the changelog, which shows what was true once; README.md comes first."""
+    """Yield README.md and then every other document except the changelog, whose blocks were true once."""
     yield "README.md"
     for directory, below, names in os.walk(ROOT):
-        # Hidden directories, virtual environments and builds hold documents of others, or copies.
+        # Hidden directories, virtual environments and builds contain copies, or documents of other projects.
         below[:] = sorted(
             name
             for name in below
@@ -79,7 +79,7 @@ def text_of(document: str) -> str:
 
 
 def blocks(document: str, files: Mapping[str, str]) -> list[Block]:
-    """The blocks of ``document`` that have a treatment; ``files`` are there before the first one."""
+    """Return the bash and python blocks of ``document``; ``files`` exist before the first one runs."""
     text = text_of(document)
     files = dict(files)
     found = []
@@ -129,7 +129,7 @@ def test_the_readme_shows_the_two_commands_and_stays_short() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_lead_somewhere(document: str) -> None:
+def test_the_target_of_every_link_exists(document: str) -> None:
     for path, _, anchor in re.findall(r"\]\((?!\w+:)([^)#]*)(#([^)]+))?\)", text_of(document)):
         target = (ROOT / document).parent / path if path else ROOT / document
         assert target.exists(), f"{document} points to {path}"
@@ -176,7 +176,7 @@ def test_the_diagram_is_what_its_script_draws() -> None:
 
 
 def test_the_picture_of_the_demo_shows_what_a_demo_prints() -> None:
-    """The picture holds the figures of one run, so only its story is checked, and the script with other output."""
+    """The picture shows the figures of one run, so only its phrases are checked, and its script with other output."""
     output = "killed n1, the leader, with SIGKILL and 3 writes in flight\nall 7 values are on each of 3 nodes\n"
     drawn = runpy.run_path(str(PICTURES / "record_demo.py"))["picture"](output)
 
@@ -187,26 +187,26 @@ def test_the_picture_of_the_demo_shows_what_a_demo_prints() -> None:
 
 
 def section(title: str) -> str:
-    """The text of one section of the reference, with those below it."""
+    """Return the text of one section of the reference, with its subsections."""
     found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text_of(REFERENCE), re.MULTILINE | re.DOTALL)
     assert found is not None, f"{REFERENCE} has no section {title!r}"
     return found[1]
 
 
 def anchors(text: str) -> set[str]:
-    """How headings are called in links."""
+    """Return the anchors that links use for the headings of ``text``."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def number(text: str) -> float:
-    """``8 MiB``, ``16,384`` or ``0.4`` as a number."""
+    """Return ``8 MiB``, ``16,384`` or ``0.4`` as a number."""
     digits, _, unit = text.replace(",", "").partition(" ")
     return float(digits) * {"": 1, "MiB": 1 << 20}[unit]
 
 
 def shown(svg: str) -> str:
-    """The lines of text in a picture."""
+    """Return the lines of text in a picture."""
     texts = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
     lines = ["".join(text.itertext()).replace("\u00a0", " ").strip() for text in texts]
     return "\n".join(line for line in lines if line)
@@ -220,7 +220,7 @@ def with_free_ports(code: str) -> str:
     with_port: dict[str, str] = {}
     sockets = []
     for port in sorted(set(PORT.findall(code))):
-        sockets.append(socket.create_server(("127.0.0.1", 0)))  # held until all are drawn
+        sockets.append(socket.create_server(("127.0.0.1", 0)))  # kept open until every port is drawn
         with_port[port] = str(sockets[-1].getsockname()[1])
     for drawn in sockets:
         drawn.close()
@@ -228,7 +228,7 @@ def with_free_ports(code: str) -> str:
 
 
 def run(language: str, code: str, directory: Path) -> tuple[int, str]:
-    """Run ``code``, end what it left running in its process group, and return its exit code and output."""
+    """Run ``code``, kill the processes that it left running, and return its exit code and output."""
     script = directory / f"block.{language}"
     script.write_text(code, encoding="utf-8")
     command = [sys.executable, "-W", "error", str(script)] if language == "python" else ["bash", "-e", str(script)]

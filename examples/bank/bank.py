@@ -1,7 +1,7 @@
-"""A bank that moves money between accounts and shares out bonuses; and what has to be true of it.
+"""A bank as a state machine, with an invariant and a workload to test it with.
 
-``Bank`` is the state machine. ``all_money_is_accounted_for`` is its invariant, ``calls`` a
-workload: a few customers, small amounts, so that calls get in each other's way.
+``Bank`` moves money between accounts and shares out bonuses. ``all_money_is_accounted_for`` is its
+invariant. ``calls`` is a workload with few customers and small amounts, so that calls often conflict.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Bank(paxospp.StateMachine):
     @paxospp.command
     def deposit(self, name: str, amount: int) -> int:
         if amount <= 0:
-            raise ValueError("an amount is positive")
+            raise ValueError(f"amount={amount}: deposit a positive amount")
         self.balances[name] = self.balances.get(name, 0) + amount
         self.paid_in += amount
         return self.balances[name]
@@ -40,17 +40,17 @@ class Bank(paxospp.StateMachine):
 
     @paxospp.command
     def join(self, name: str) -> None:
-        """From now on ``name`` takes part in bonuses."""
+        """Make ``name`` a member: members take part in bonuses."""
         self.members.add(name)
 
     @paxospp.command
     def share_out(self, source: str, amount: int) -> list[str]:
-        """Share ``amount`` of ``source`` among the members; who got the odd coins, one each."""
+        """Share ``amount`` of ``source`` among the members; return who got one of the odd coins."""
         if amount <= 0 or not self.members or self.balances.get(source, 0) < amount:
             return []
         self.balances[source] -= amount
         each, odd = divmod(amount, len(self.members))
-        members = sorted(self.members)  # a set has no order that two replicas share
+        members = sorted(self.members)  # the order of a set differs between replicas
         for name in members:
             self.balances[name] = self.balances.get(name, 0) + each
         for name in members[:odd]:
@@ -63,17 +63,17 @@ class Bank(paxospp.StateMachine):
 
 
 def all_money_is_accounted_for(bank: Bank) -> None:
-    """The invariant: no command makes money or loses it."""
+    """The invariant: no command creates or destroys money."""
     held = sum(bank.balances.values())
     assert held == bank.paid_in, f"{held} is held, {bank.paid_in} was paid in"
-    assert all(balance >= 0 for balance in bank.balances.values()), f"a balance is below zero: {bank.balances}"
+    assert all(balance >= 0 for balance in bank.balances.values()), f"a balance is negative: {bank.balances}"
 
 
 CUSTOMERS = ("ann", "bob", "cleo", "dan", "eve")
 
 
 def calls(random: Random) -> tuple[Any, ...]:
-    """The workload: one call, by the chance that is given."""
+    """The workload: return one random call, as the operation and its arguments."""
     one, other = random.choice(CUSTOMERS), random.choice(CUSTOMERS)
     match random.randrange(8):
         case 0 | 1:

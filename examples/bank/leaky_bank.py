@@ -1,4 +1,4 @@
-"""The bank with a bug that unit tests miss: it reads both balances before it writes either."""
+"""A bank with a bug that unit tests easily miss: it reads both balances before it writes either."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class LeakyBank(Bank):
         if amount <= 0 or before < amount or there is None:
             return False
         self.balances[source] = before - amount
-        self.balances[target] = there + amount  # from ann to ann, this is new money
+        self.balances[target] = there + amount  # creates money if source is target
         return True

@@ -1,4 +1,4 @@
-"""What to write for a machine of your own: a unit test, and the check. The last two show what it finds."""
+"""How to test a state machine alone: a unit test and ``check_machine``. The last two tests show what it finds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_bank_can_be_replicated() -> None:
 
 
 def test_the_leak_breaks_the_invariant() -> None:
-    with pytest.raises(MachineCheckError, match=r"LeakyBank\.transfer: its invariant does not hold"):
+    with pytest.raises(MachineCheckError, match=r"LeakyBank\.transfer: the invariant does not hold"):
         check_machine(LeakyBank, workload=calls, invariant=all_money_is_accounted_for)
 
 

@@ -1,4 +1,4 @@
-"""The same three banks in whole clusters, with messages lost, disks failing and nodes killed, on virtual time."""
+"""The three banks in simulated clusters, in which messages are lost, disks fail and nodes are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bank with a bug that no unit test can find: who gets the odd coins follows from the order of a set."""
+"""A bank with a bug that no unit test can find: the order of a set decides who gets the odd coins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class UnfairBank(Bank):
         self.balances[source] -= amount
         each, odd = divmod(amount, len(self.members))
         lucky: list[str] = []
-        for name in self.members:  # another order on a replica that came back from a snapshot
+        for name in self.members:  # a replica restored from a snapshot iterates in another order
             self.balances[name] = self.balances.get(name, 0) + each
             if len(lucky) < odd:
                 self.balances[name] += 1

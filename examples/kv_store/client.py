@@ -1,4 +1,4 @@
-"""Talk to the key-value store: one command on the command line, or a prompt without one.
+"""A client of the key-value store: runs the command on its command line, or shows a prompt.
 
 python client.py put boo foo
 python client.py
@@ -34,10 +34,11 @@ def answer(client: paxospp.sync.Client, words: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=f"Talk to the key-value store: {USAGE}")
-    parser.add_argument("--cluster", default=ADDRESSES, help="any of the nodes (default: %(default)s)")
-    parser.add_argument("words", nargs="*", metavar="WORD", help="one command; without it, a prompt")
+    parser = argparse.ArgumentParser(description=f"A client of the key-value store: {USAGE}")
+    parser.add_argument("--cluster", default=ADDRESSES, help="addresses of some nodes (default: %(default)s)")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="one command (default: read commands from a prompt)")
     options = parser.parse_args()
+    # Any one address is enough: the client learns the others, and finds the leader.
     with paxospp.sync.Client(options.cluster.split(",")) as client:
         if options.words:
             print(answer(client, options.words))
@@ -49,7 +50,7 @@ def main() -> None:
                 return
             try:
                 print(answer(client, line.split()))
-            except paxospp.CallError as error:  # its class says whether the command took effect
+            except paxospp.CallError as error:  # the class says whether the command took effect
                 print(f"{type(error).__name__}: {error}")
 
 

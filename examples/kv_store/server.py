@@ -1,4 +1,4 @@
-"""One node of the key-value store. Start three of them, each in a terminal of its own:
+"""One node of the key-value store. Start three, each in its own terminal:
 
 python server.py n1
 python server.py n2
@@ -27,14 +27,14 @@ async def serve(name: str, cluster: dict[str, str], directory: str) -> None:
         stopped = [asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_stopped())]
         await asyncio.wait(stopped, return_when=asyncio.FIRST_COMPLETED)
     stopped[0].cancel()
-    await stopped[1]  # raises what stopped the node, if anything did
+    await stopped[1]  # raises the error that stopped the node, if there was one
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="One node of the key-value store.")
-    parser.add_argument("name", help="which node of the cluster this is")
+    parser.add_argument("name", help="the name of this node")
     parser.add_argument("--cluster", default=CLUSTER, help="the nodes of the cluster (default: %(default)s)")
-    parser.add_argument("--data", default="./data", help="where the nodes keep their logs (default: %(default)s)")
+    parser.add_argument("--data", default="./data", help="the directory for the logs (default: %(default)s)")
     options = parser.parse_args()
     cluster = dict(node.split("=", 1) for node in options.cluster.split(","))
     try:

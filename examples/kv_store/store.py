@@ -1,7 +1,7 @@
-"""The state machine: a plain class, here the store of the C++ library's tutorial.
+"""The state machine of the key-value store: a plain Python class.
 
-Commands change it and go through the log; queries only look. Both are ordinary methods, and
-`KeyValueStore().put("a", "b")` in a unit test is all it takes to try them.
+Commands change the state and go through the replicated log; queries only read it. Both are ordinary
+methods, so a unit test can call `KeyValueStore().put("a", "b")` without a cluster.
 """
 
 from __future__ import annotations

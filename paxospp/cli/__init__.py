@@ -1,8 +1,8 @@
 """The ``paxospp`` command.
 
-One room per command, imported when it is asked for; ``arguments`` holds the flags. A user's
-mistake ends in one line on stderr and an exit code that says what became of the call, never in
-a traceback.
+Each command has a module of its own, which is imported only when that command runs; ``arguments`` defines the flags of
+all. An error a user can cause ends in one line on stderr and an exit code that tells whether a call was applied, never
+in a traceback.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import os
 import sys
 from collections.abc import Sequence
 
-from paxospp.cli import grpc_core
-from paxospp.cli.arguments import EXIT_INTERRUPTED, exit_code_of, one_line, parser
+from paxospp import process_setup
+from paxospp.cli.arguments import EXIT_INTERRUPTED, exit_code_of, parser
 from paxospp.errors import InvariantViolatedError, PaxosppError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code."""
+    """Run one command line and return its exit code."""
     options = parser().parse_args(arguments)
-    grpc_core.set_up()
+    process_setup.set_up_grpc()
     try:
         return _run(options)
     except InvariantViolatedError:
         raise
     except PaxosppError as error:
-        print(f"paxospp {options.command}: {one_line(error)}", file=sys.stderr)
+        print(f"paxospp {options.command}: {process_setup.one_line(error)}", file=sys.stderr)
         return exit_code_of(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone (`paxospp status | head -1`); Python would say so at exit.
+        # The reader of our output has gone (`paxospp status | head -1`). Flushing stdout at exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -39,40 +39,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     match options.command:
         case "demo":
-            from paxospp.cli import demo
+            from paxospp.cli import demo_command
 
-            return demo.run(options)
+            return demo_command.run(options)
         case "bench":
-            from paxospp.cli import bench
+            from paxospp.cli import bench_command
 
-            return bench.run(options)
+            return bench_command.run(options)
         case "serve":
-            from paxospp.cli import serve
+            from paxospp.cli import serve_command
 
-            return serve.run(options)
+            return serve_command.run(options)
         case "execute" | "query":
-            from paxospp.cli import call
+            from paxospp.cli import call_command
 
-            return call.run(options)
+            return call_command.run(options)
         case "status":
-            from paxospp.cli import status
+            from paxospp.cli import status_command
 
-            return status.run(options)
+            return status_command.run(options)
         case "snapshot":
-            from paxospp.cli import snapshot
+            from paxospp.cli import snapshot_command
 
-            return snapshot.run(options)
+            return snapshot_command.run(options)
         case "plugins":
-            from paxospp.cli import plugins
+            from paxospp.cli import plugins_command
 
-            return plugins.run(options)
+            return plugins_command.run(options)
         case "simulate":
-            from paxospp.cli import simulate
+            from paxospp.cli import simulate_command
 
-            return simulate.run(options)
+            return simulate_command.run(options)
         case "verify":
-            from paxospp.cli import verify
+            from paxospp.cli import verify_command
 
-            return verify.run(options)
+            return verify_command.run(options)
         case _:
             raise AssertionError(options.command)

@@ -1,80 +1,72 @@
-"""The public face: ``Client``, its life, and what it refuses.
+"""The public class ``Client``: calls a cluster from another process.
 
-It lives in the loop that started it, on one stream, with one session; what happens to a call
-in the end is told by the class of the error, and by that alone:
+A client belongs to the event loop that started it. It has one stream and one session. The class of an error says what
+became of a call:
 
-* never written to a stream: ``UnavailableError`` or ``OverloadedError``, no effect;
-* written and not answered: ``OutcomeUnknownError``; it may have been applied, once, or may yet be.
+* ``UnavailableError``, ``OverloadedError``: the call was never sent, or changed nothing; it had no effect.
+* ``OutcomeUnknownError``: the call was sent and not answered; it may have been applied, once, or may still be.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from random import Random
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 from paxospp.calls import Calls, Consistency
 from paxospp.client.addresses import AddressBook
-from paxospp.client.conversation import Call, Conversation
-from paxospp.client.feed import Feed, open_snapshot
-from paxospp.client.line import Line
-from paxospp.errors import OverloadedError
+from paxospp.client.feed import open_snapshot
+from paxospp.client.started import StartedClient
 from paxospp.model import Change
-from paxospp.rpc.deadlines import Deadlines
-
-CALLS_MAX = 100_000
-"""How many calls may be under way in one client; beyond it they are refused."""
-BYTES_MAX = 256 << 20
-"""The same in bytes of their arguments."""
 
 
 class Client(Calls):
     """Calls commands and queries of a cluster.
 
+    Use it as ``async with Client([...]) as client:``, or call ``start`` and ``close``.
+
     Args:
-        addresses: of some nodes, as ``host:port`` or ``name=host:port``; others are learned from them.
-        timeout: seconds a call waits unless it says otherwise; None for ever.
-        follow_leader: False keeps to the addresses given: to see what a certain node answers.
+        addresses: the addresses of some nodes, as ``host:port`` or ``name=host:port``. The client learns others from
+            them. An address given with a name is used to reach that node, whatever address nodes use among themselves.
+        timeout: seconds that a call waits unless it has a ``timeout`` of its own; None: for ever.
+        follow_leader: False keeps the client on the given addresses, for example to see what one node answers.
+
+    Raises:
+        ConfigError: ``addresses`` is empty or a string, or one of them is not valid.
     """
 
     def __init__(self, addresses: Sequence[str], timeout: float | None = 10.0, *, follow_leader: bool = True) -> None:
         self._book = AddressBook(addresses, Random())
         self._call_timeout_s = timeout
         self._follow_leader = follow_leader
-        self._pid = 0
         self._closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started: StartedClient | None = None
 
     async def start(self) -> None:
-        """Begin to connect; waits for nobody. A client starts once."""
-        if self._pid or self._closed:
+        """Begin to connect, and return without waiting for a node.
+
+        Raises:
+            RuntimeError: the client was started or closed before.
+        """
+        if self._started is not None or self._closed:
             raise RuntimeError("a Client starts once: make another one")
-        self._pid = os.getpid()
-        self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._deadlines: Deadlines[Call] = Deadlines(self._loop, self._on_due)
-        self._conversation = Conversation(self._deadlines.open)
-        self._line = Line(self._book, self._conversation, follow_leader=self._follow_leader)
-        self._task = self._loop.create_task(self._line.run(), name="paxospp client")
+        self._started = StartedClient(self._book, follow_leader=self._follow_leader)
 
     async def close(self) -> None:
-        """End the calls under way, each with the error that tells what may have become of it; may come twice."""
-        if not self._pid:
+        """Close the connection; calls under way end with the error that says whether they may take effect.
+
+        May be called twice.
+        """
+        if self._started is None:
             self._closed = True
         if self._closed:
             return
-        self._check_place()
+        started = self._check_place()
         self._closed = True
-        self._ended.set_result(None)
-        self._deadlines.close()
-        for call in list(self._deadlines.open):
-            self._give_up(call, "the client was closed")
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await started.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -88,100 +80,57 @@ class Client(Calls):
     # Calls.
 
     def _execute(self, payload: bytes, timeout_s: float | None) -> Awaitable[bytes]:
-        loop = self._loop_for(payload)
-        now = loop.time()
-        deadline = math.inf if timeout_s is None else now + timeout_s
-        call: Call = loop.create_future()
-        self._conversation.add_command(call, payload, now)
-        self._deadlines.add_until(call, deadline)
-        if not self._line.is_awake:
-            self._line.wake()
-        return call
+        return self._check_place().execute(payload, timeout_s)
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> Awaitable[bytes]:
-        loop = self._loop_for(request)
-        deadline = math.inf if timeout_s is None else loop.time() + timeout_s
-        call: Call = loop.create_future()
-        self._conversation.add_query(call, request, consistency, deadline)
-        self._deadlines.add_until(call, deadline)
-        if not self._line.is_awake:
-            self._line.wake()
-        return call
+        return self._check_place().query(request, consistency, timeout_s)
 
     def _abandon(self, call: Awaitable[bytes]) -> None:
-        call = cast("Call", call)
-        if self._deadlines.open.pop(call, None) is not None:  # else it was answered, or its deadline came
-            self._conversation.give_up(call)
+        if self._started is not None:
+            self._started.abandon(call)
 
-    # Streams of their own.
+    # Streams.
 
     def watch(self, start: int | None = None) -> AsyncGenerator[Change, None]:
-        """Every command that took effect, from slot ``start`` on, as some node has applied it; without end.
+        """Yield every command that took effect from slot ``start`` on, without end; None: from now on.
 
-        It goes on at another node when one is lost, without gaps or repetitions, and waits while none
-        is there. As ``Node.watch`` otherwise. The stream is one of its own; leave it with ``aclose()``.
+        The feed continues from another node when one is lost, without gaps or repetitions, and waits while no node can
+        be reached. It has a stream of its own; end it with ``aclose()``. Otherwise it is like ``Node.watch``.
 
-        Raises, from the iteration:
-            TrimmedError: every node's log begins later, the earliest at its ``first``.
+        Raises, while iterating:
+            TrimmedError: every node has trimmed that part of its log; ``first`` is the lowest slot any of them has.
+            UnavailableError: the client was closed.
         """
-        self._check_place()
-        book = AddressBook(self._book.known, Random())
-        return Feed(book, start, self._conversation.cluster_id, self._ended).changes()
+        return self._check_place().feed(start).changes()
 
     async def snapshot_stream(self) -> tuple[int, AsyncGenerator[bytes, None]]:
-        """The state of some node's machine; see ``Node.snapshot_stream``.
+        """Return the state of one node's machine: the slot it is of, and chunks of bytes; see ``Node.snapshot_stream``.
 
         Raises:
-            UnavailableError: no node gives one in time; or, from the chunks, the stream was cut off.
+            UnavailableError: no node opened a stream within the client's timeout, or, raised while
+                iterating over the chunks, the stream was lost.
         """
-        self._check_place()
-        return await open_snapshot(AddressBook(self._book.known, Random()), self._call_timeout_s)
+        return await open_snapshot(self._check_place().addresses(), self._call_timeout_s)
 
-    def _loop_for(self, payload: bytes) -> asyncio.AbstractEventLoop:
-        """The loop, once it is clear that a call works from here; refuses what would hang, and what is too much."""
-        loop = self._loop
-        try:
-            is_here = asyncio.get_running_loop() is loop
-        except RuntimeError:
-            is_here = False
-        if self._closed or loop is None or not is_here:
-            self._check_place()
-        assert loop is not None
-        count = len(self._deadlines.open)
-        if count >= CALLS_MAX:
-            raise OverloadedError(f"{count} calls are under way in this client, which is as much as it takes")
-        if self._has_no_room(payload):
-            self._conversation.want_room(loop.time())
-            self._line.look_in_time()
-            if self._has_no_room(payload):
-                held = self._conversation.held_bytes
-                raise OverloadedError(f"{held} bytes are not answered in this client, which is as much as it takes")
-        return loop
+    def _check_place(self) -> StartedClient:
+        """Return what ``start`` made if a call from here can work.
 
-    def _has_no_room(self, payload: bytes) -> bool:
-        return self._conversation.held_bytes + len(payload) > BYTES_MAX
-
-    def _on_due(self, call: Call) -> None:
-        elsewhere = self._book.elsewhere
-        why = f"no answer in time from {', '.join(self._book.known)}"
-        self._give_up(call, f"{why}; {elsewhere}" if elsewhere else why)
-
-    def _give_up(self, call: Call, why: str) -> None:
-        if not call.done():
-            error = self._conversation.give_up(call)
-            call.set_exception(type(error)(f"{why}; {error}"))
-
-    def _check_place(self) -> None:
+        Raises:
+            RuntimeError: the client is not started, is closed, or belongs to another event loop or process.
+        """
+        started = self._started
         if self._closed:
             raise RuntimeError("this Client is closed: make another one")
-        if not self._pid:
+        if started is None:
             raise RuntimeError("this Client is not started: write `async with Client(…) as client:`")
         try:
-            if asyncio.get_running_loop() is self._loop:
-                return  # and this is the process that started it: a forked one runs no loop, or another one
+            if asyncio.get_running_loop() is started.loop:
+                return started  # in the process that started it, because a forked process cannot run this loop
         except RuntimeError:
-            if self._pid == os.getpid():
+            if started.pid == os.getpid():
                 raise
-        if self._pid != os.getpid():
+        if started.pid != os.getpid():
             raise RuntimeError("this Client was started before a fork: make another one in the child process")
-        raise RuntimeError("a Client lives in the loop that started it; paxospp.sync.Client may be shared by threads")
+        raise RuntimeError(
+            "a Client must be used in the event loop that started it: use paxospp.sync.Client to share one by threads"
+        )

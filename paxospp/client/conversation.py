@@ -1,9 +1,8 @@
-"""What a client has to say, over whichever stream it has: runs, queries, and their answers.
+"""The unanswered commands and queries of a client: what to send now, what to send again, how long to wait.
 
-It knows nothing of addresses and opens nothing. ``requests`` is what should be written now,
-``on_response`` takes what was read, ``on_greeting`` says that a stream begins, and so what is
-unanswered has to be said again. Commands keep their numbers through all of it and are applied
-once (``execution.caller``); queries change nothing and are simply asked again.
+It knows no addresses and opens no streams. ``requests`` returns what to write now, ``on_response`` takes a response,
+and ``on_stream`` says that a new stream has begun, on which everything unanswered has to be sent again. Commands keep
+their numbers, so each is applied once (``sessions.caller``); queries change nothing and are simply sent again.
 
 Reference: Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.3.
 """
@@ -35,18 +34,20 @@ RUN_COMMANDS_MAX = 512
 SESSION_RANDOM_BYTES = 16
 
 SIZE_MAX = GRPC_MESSAGE_BYTES_MAX - (64 << 10)
-"""No stream takes more, whatever a cluster would; what a cluster takes is known once a node greeted."""
+"""The most bytes of one call that a stream can carry. A cluster's own limit is known after the first greeting."""
 
-PATIENCE_MIN_S = 1.0
-PATIENCE_MAX_S = 8.0
-ASK_AGAIN_S = 0.1
-RENEW_AFTER_S = 600.0
-"""A session that was silent for so long, or for half the time after which it expires, may be gone: the next
-call begins a new one."""
+ANSWER_TIMEOUT_MIN_S = 1.0
+ANSWER_TIMEOUT_MAX_S = 8.0
+"""How long to wait for an answer before trying another node: first the minimum, doubled after each failure."""
+QUERY_RETRY_S = 0.1
+"""When to send a query again that a node could not answer."""
+SESSION_IDLE_MAX_S = 600.0
+"""After this much idle time, or half of its expiry time if that is shorter, a session may have expired, and the next
+call opens a new one."""
 
 
 Call = asyncio.Future[bytes]
-"""The token under which conversation and session know a call; its result is the encoded result."""
+"""A call of the user; its result is the encoded result."""
 
 
 _CONSISTENCIES: Mapping[str, wire.Consistency] = {
@@ -56,125 +57,133 @@ _CONSISTENCIES: Mapping[str, wire.Consistency] = {
 }
 
 
-_Question: TypeAlias = tuple[Call, bytes, Consistency, float]
-"""A query, which may be asked any number of times: who waits, its request, what is wished, until when."""
+_Query: TypeAlias = tuple[Call, bytes, Consistency, float]
+"""An unanswered query: the call, the encoded request, the consistency, the deadline."""
 
 
 class Conversation:
-    """The runs and queries of one client, and how far each has come.
+    """The unanswered runs and queries of one client.
 
-    ``open`` is whose calls are under way: who is answered here is taken out of it.
+    ``open`` holds the calls under way with their deadlines; calls that end here are removed from it.
     """
 
     def __init__(self, open: dict[Call, float] | None = None, caller: Caller | None = None) -> None:
         self._open = {} if open is None else open
-        self._caller = caller or Caller(_draw(), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
+        self._caller = caller or Caller(_random_id(), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX)
         self._used_at = 0.0
         self._asked_for_session = False
         self._leader_known = False
         self._resend_from: int | None = None
-        self._room_is_wanted = False
-        """Whether, since this stream began, a call found no room beside what was sent."""
-        self._questions: dict[int, _Question] = {}
-        self._unasked: dict[int, _Question] = {}
+        self._space_is_wanted = False
+        """Whether a call was refused since this stream began because of the space that sent commands take."""
+        self._queries: dict[int, _Query] = {}
+        self._unsent_queries: dict[int, _Query] = {}
         self._ids: dict[Call, int] = {}
-        self._questions_bytes = 0
+        self._queries_bytes = 0
         self._last_id = 0
         self._value_bytes_max = SIZE_MAX
         self._cluster_id = b""
-        self._renew_after_s = RENEW_AFTER_S
-        self._runs_quiet_since: float | None = None
-        self._queries_quiet_since: float | None = None
-        self._patience_s = PATIENCE_MIN_S
-        self.ask_again_at = math.inf
-        """When to ask again what a node could not answer just now; never, if there is nothing of that kind."""
+        self._session_idle_max_s = SESSION_IDLE_MAX_S
+        self._runs_silent_since: float | None = None
+        self._queries_silent_since: float | None = None
+        self._answer_timeout_s = ANSWER_TIMEOUT_MIN_S
+        self.retry_queries_at = math.inf
+        """When to send the queries again that a node could not answer; infinity if there are none."""
 
-    # What callers bring.
+    # Calls of the user.
 
     @property
     def held_bytes(self) -> int:
-        """Of everything that was brought and is not answered."""
-        return self._caller.held_bytes + self._questions_bytes
+        """The size of all unanswered commands and queries."""
+        return self._caller.held_bytes + self._queries_bytes
 
     def add_command(self, call: Call, payload: bytes, now: float) -> None:
-        """Queue a command; it gets its number when it is first handed out by ``requests``."""
+        """Queue a command; it gets its number when ``requests`` first returns it.
+
+        Raises:
+            RejectedError: the command is too large.
+        """
         if len(payload) > self._value_bytes_max:
             self._refuse_size(payload)
-        self._renew_if_silent(now)
+        self._renew_if_idle(now)
         self._used_at = now
         self._caller.add(payload, call)
 
-    def _renew_if_silent(self, now: float) -> None:
-        """Begin another session if nobody waits for this one, and it may have expired."""
+    def _renew_if_idle(self, now: float) -> None:
+        """Begin another session if this one may have expired and no caller waits for its answers."""
         caller = self._caller
-        if now - self._used_at > self._renew_after_s and caller.session is not None and not caller.unanswered:
-            self._lose_session()
+        if now - self._used_at > self._session_idle_max_s and caller.session is not None and not caller.unanswered:
+            self._abandon_session()
 
-    def want_room(self, now: float) -> None:
-        """A call finds no room beside the unanswered commands: have them answered, even if no caller waits for them.
+    def reclaim_space(self, now: float) -> None:
+        """Have unanswered commands answered although no caller waits for them: a new call needs their space.
 
-        This stream has carried them already. If it stays silent from here on, they go on another one.
+        They were already sent on this stream. If it stays silent from now on, they are sent on another one.
         """
-        self._renew_if_silent(now)
-        self._room_is_wanted = self._caller.outstanding
-        if self._room_is_wanted and self._runs_quiet_since is None:
-            self._runs_quiet_since = now
+        self._renew_if_idle(now)
+        self._space_is_wanted = self._caller.outstanding
+        if self._space_is_wanted and self._runs_silent_since is None:
+            self._runs_silent_since = now
 
     def add_query(self, call: Call, request: bytes, consistency: Consistency, deadline: float) -> int:
-        """Queue a query under an id of its own, and return that."""
+        """Queue a query and return its id.
+
+        Raises:
+            RejectedError: the query is too large.
+        """
         if len(request) > self._value_bytes_max:
             self._refuse_size(request)
         id = self._last_id = self._last_id + 1
-        self._questions[id] = self._unasked[id] = (call, request, consistency, deadline)
-        self._questions_bytes += len(request)
+        self._queries[id] = self._unsent_queries[id] = (call, request, consistency, deadline)
+        self._queries_bytes += len(request)
         self._ids[call] = id
         return id
 
-    def is_asking(self, id: int) -> bool:
-        """Whether the query of that id is not answered."""
-        return id in self._questions
+    def is_query_open(self, id: int) -> bool:
+        """Return whether the query with that id is unanswered."""
+        return id in self._queries
 
     def give_up(self, call: Call) -> CallError:
-        """Nobody waits for ``call`` any more; the error says whether it can still have an effect."""
+        """Stop waiting for ``call``; return the error that says whether it can still take effect."""
         if call in self._ids:
             id = self._ids.pop(call)
-            self._questions_bytes -= len(self._questions.pop(id)[1])
-            self._unasked.pop(id, None)
-            return UnavailableError("the query changed nothing")
+            self._queries_bytes -= len(self._queries.pop(id)[1])
+            self._unsent_queries.pop(id, None)
+            return UnavailableError("the query changed nothing; it may be tried again")
         if self._caller.cancel(call):
-            return UnavailableError("the command was never sent, and has no effect")
-        return OutcomeUnknownError("the command was sent, and may have been applied or may yet be")
+            return UnavailableError("the command was never sent and has no effect; it may be tried again")
+        return OutcomeUnknownError("the command was sent: it may have been applied, or may still be")
 
-    # What goes up a stream.
+    # Requests.
 
     def on_stream(self, greeting: wire.Greeting, now: float) -> None:
-        """A stream begins: what is unanswered has to be said again."""
-        self._runs_quiet_since = self._queries_quiet_since = None
+        """Begin a new stream, on which everything unanswered has to be sent again."""
+        self._runs_silent_since = self._queries_silent_since = None
         self.on_greeting(greeting, now)
         self.on_leader(greeting.leader)
-        self.say_again()
+        self.resend_all()
 
-    def is_of_this_cluster(self, greeting: wire.Greeting) -> bool:
-        """Whether a node belongs to the cluster that this client talked to before.
+    def is_same_cluster(self, greeting: wire.Greeting) -> bool:
+        """Return whether a node belongs to the cluster that this client talked to before, if there was one.
 
-        One that belongs to none yet may be about to found another.
+        A node without a cluster id does not: it may be about to found another cluster.
         """
         return not self._cluster_id or greeting.cluster_id == self._cluster_id
 
     @property
     def cluster_id(self) -> bytes:
-        """Empty until a node told it."""
+        """Empty until a node has named it."""
         return self._cluster_id
 
     def on_greeting(self, greeting: wire.Greeting, now: float) -> None:
-        """A node told the log's time, which begins a session if there is none.
+        """Take in a node's limits, and open a session with its log time if the client has none.
 
-        One that tells no leader may have just come up, with a log time of long ago.
+        A node that knows no leader may have just started, with a log time of long ago; it opens no session.
         """
         self._value_bytes_max = min(greeting.value_bytes_max or SIZE_MAX, SIZE_MAX)
         self._cluster_id = greeting.cluster_id or self._cluster_id
         if greeting.session_expiry_s:
-            self._renew_after_s = min(RENEW_AFTER_S, greeting.session_expiry_s / 2)
+            self._session_idle_max_s = min(SESSION_IDLE_MAX_S, greeting.session_expiry_s / 2)
         self._asked_for_session = False
         if greeting.retry_after_s > 0 and self._caller.session is None:
             self._refuse_queued(greeting.retry_after_s)
@@ -185,38 +194,43 @@ class Conversation:
                 self._used_at = now
 
     def _refuse_queued(self, retry_after_s: float) -> None:
-        """There is no room for this client's session: better at once than never."""
+        """Fail the queued commands at once: the cluster has no space for this client's session."""
         for call in self._caller.withdraw():
-            self._fail(call, OverloadedError("the cluster has no room for another session", retry_after_s))
+            self._fail(
+                call,
+                OverloadedError(
+                    f"the cluster has no room for another session; retry in {retry_after_s:g} s", retry_after_s
+                ),
+            )
 
     def refuse_unsent(self, why: str) -> None:
-        """There is nobody to say it to: better at once than at its deadline. What was sent goes on waiting."""
+        """Fail unsent commands and all queries at once, because no node can take them; sent commands keep waiting."""
         for call in self._caller.withdraw():
-            self._fail(call, UnavailableError(f"{why}; the command was never sent, and has no effect"))
-        for question in self._questions.values():
-            self._fail(question[0], UnavailableError(f"{why}; the query changed nothing"))
-        self._questions.clear()
-        self._questions_bytes = 0
+            self._fail(call, UnavailableError(f"{why}; the command was never sent and has no effect"))
+        for query in self._queries.values():
+            self._fail(query[0], UnavailableError(f"{why}; the query changed nothing"))
+        self._queries.clear()
+        self._queries_bytes = 0
         self._ids.clear()
-        self._unasked.clear()
+        self._unsent_queries.clear()
 
     def on_leader(self, leader: wire.Leader) -> None:
-        """Commands are held back while the node knows nobody who could decide them: unsent is better than unknown."""
+        """Hold commands back while the node knows no leader: an unsent command can fail without being *unknown*."""
         self._leader_known = bool(leader.node)
 
-    def say_again(self) -> None:
-        """Whoever was told may have dropped it: the next ``requests`` hold all that is unanswered."""
+    def resend_all(self) -> None:
+        """Have the next ``requests`` return everything unanswered, because nodes may have dropped it."""
         if self._caller.outstanding:
             self._resend_from = 0
-        self.ask_again()
+        self.resend_queries()
 
-    def ask_again(self) -> None:
-        """The next ``requests`` hold every query."""
-        self._unasked = self._questions.copy()
-        self.ask_again_at = math.inf
+    def resend_queries(self) -> None:
+        """Have the next ``requests`` return every unanswered query."""
+        self._unsent_queries = self._queries.copy()
+        self.retry_queries_at = math.inf
 
     def requests(self, now: float) -> list[wire.CallRequest]:
-        """What is to be written now, in this order; it counts as sent from here on."""
+        """Return what to write now, in this order; from here on it counts as sent."""
         caller = self._caller
         requests: list[wire.CallRequest] = []
         if self._leader_known:
@@ -224,25 +238,25 @@ class Conversation:
             if caller.session is None and caller.queued and not self._asked_for_session:
                 self._asked_for_session = True
                 requests.append(wire.CallRequest(open_session=wire.OpenSession()))
-        if self._runs_quiet_since is None and self._commands_wait:
-            self._runs_quiet_since = now
-        if self._unasked:
-            if self._queries_quiet_since is None:
-                self._queries_quiet_since = now
-            requests += [wire.CallRequest(queries=queries) for queries in _in_breaths(self._unasked, now)]
-            self._unasked = {}
+        if self._runs_silent_since is None and self._commands_wait:
+            self._runs_silent_since = now
+        if self._unsent_queries:
+            if self._queries_silent_since is None:
+                self._queries_silent_since = now
+            requests += [wire.CallRequest(queries=queries) for queries in _batches(self._unsent_queries, now)]
+            self._unsent_queries = {}
         return requests
 
     @property
     def _commands_wait(self) -> bool:
-        """Whether silence is a reason to try another node, as far as commands are concerned."""
+        """Whether commands wait for this node, so that its silence is a reason to try another one."""
         caller = self._caller
         return self._answers_are_wanted or (caller.queued > 0 and (caller.session is None or not self._leader_known))
 
     @property
     def _answers_are_wanted(self) -> bool:
-        """Whether somebody waits for what was sent, or for the room it takes."""
-        return self._caller.unanswered or (self._room_is_wanted and self._caller.outstanding)
+        """Whether a caller waits for the answer to a sent command, or for the space it takes."""
+        return self._caller.unanswered or (self._space_is_wanted and self._caller.outstanding)
 
     def _runs(self) -> list[bytes]:
         again: list[bytes] = []
@@ -251,10 +265,10 @@ class Conversation:
             self._resend_from = None
         return again + self._caller.next_runs()
 
-    # What comes down.
+    # Responses.
 
     def on_response(self, response: wire.CallResponse, now: float) -> None:
-        """Take one answer; who leads is for whoever keeps the stream."""
+        """Process one response, unless it names a leader: then the owner of the stream calls ``on_leader``."""
         match response.WhichOneof("response"):
             case "greeting":
                 self.on_greeting(response.greeting, now)
@@ -272,7 +286,7 @@ class Conversation:
         if answer.session != caller.random:
             return
         if answer.status == wire.RUN_STATUS_EXPIRED:
-            self._lose_session()
+            self._abandon_session()
             return
         answered, resend = caller.on_answer(answer.first, answer.status, answer.expected, answer.outcomes)
         forget = self._open.pop
@@ -287,9 +301,9 @@ class Conversation:
         if resend:
             self._resend_from = answer.expected
         if answer.status == wire.RUN_STATUS_APPLIED:
-            self._patience_s = PATIENCE_MIN_S
-            self._room_is_wanted = self._room_is_wanted and caller.outstanding
-            self._runs_quiet_since = now if self._commands_wait else None
+            self._answer_timeout_s = ANSWER_TIMEOUT_MIN_S
+            self._space_is_wanted = self._space_is_wanted and caller.outstanding
+            self._runs_silent_since = now if self._commands_wait else None
 
     def _on_run_refused(self, refused: wire.RunRefused, now: float) -> None:
         caller = self._caller
@@ -299,68 +313,71 @@ class Conversation:
             self._fail(call, RejectedError(reason))
         if self._answers_are_wanted:
             self._resend_from = 0
-        self._runs_quiet_since = now if self._commands_wait else None
+        self._runs_silent_since = now if self._commands_wait else None
 
-    def _lose_session(self) -> None:
-        """Begin another one; what was sent in the old one and not answered stays unknown."""
-        for call in self._caller.expire(_draw()):
-            self._fail(call, OutcomeUnknownError("the session expired before the command was answered"))
+    def _abandon_session(self) -> None:
+        """Begin another session; commands that were sent in the old one and not answered stay unknown."""
+        for call in self._caller.expire(_random_id()):
+            self._fail(
+                call,
+                OutcomeUnknownError("the session expired before the command was answered: it may have been applied"),
+            )
         self._resend_from = None
-        self._room_is_wanted = False
-        self._runs_quiet_since = None
+        self._space_is_wanted = False
+        self._runs_silent_since = None
 
     def _on_query_answers(self, answers: wire.QueryAnswers, now: float) -> None:
-        questions, ids, forget = self._questions, self._ids, self._open.pop
+        queries, ids, forget = self._queries, self._ids, self._open.pop
         for id, result in enumerate(answers.results, answers.first_id):
-            question = questions.pop(id, None)
-            if question is not None:
-                call = question[0]
-                self._questions_bytes -= len(question[1])
+            query = queries.pop(id, None)
+            if query is not None:
+                call = query[0]
+                self._queries_bytes -= len(query[1])
                 del ids[call]
                 forget(call, None)
                 if not call.done():
                     call.set_result(result)
-        self._heard_of_queries(now)
+        self._note_query_answer(now)
 
     def _on_query_failure(self, failed: wire.QueryFailure, now: float) -> None:
-        questions = self._questions
-        if len(questions) < failed.count:
-            ids = [id for id in questions if failed.first_id <= id < failed.first_id + failed.count]
+        queries = self._queries
+        if len(queries) < failed.count:
+            ids = [id for id in queries if failed.first_id <= id < failed.first_id + failed.count]
         else:
-            ids = [id for id in range(failed.first_id, failed.first_id + failed.count) if id in questions]
+            ids = [id for id in range(failed.first_id, failed.first_id + failed.count) if id in queries]
         if failed.failure.kind == wire.FAILURE_KIND_UNAVAILABLE:
             if ids:
-                # This node cannot answer just now; another may, or this one in a moment.
-                self.ask_again_at = min(self.ask_again_at, now + ASK_AGAIN_S)
+                # This node cannot answer now; it may in a moment, or another node may.
+                self.retry_queries_at = min(self.retry_queries_at, now + QUERY_RETRY_S)
             return
         for id in ids:
-            call, request, *_ = questions.pop(id)
-            self._questions_bytes -= len(request)
+            call, request, *_ = queries.pop(id)
+            self._queries_bytes -= len(request)
             del self._ids[call]
             self._fail(call, _error_of(failed.failure))
         if ids:
-            self._heard_of_queries(now)
+            self._note_query_answer(now)
 
-    def _heard_of_queries(self, now: float) -> None:
-        self._patience_s = PATIENCE_MIN_S
-        self._queries_quiet_since = now if self._questions else None
+    def _note_query_answer(self, now: float) -> None:
+        self._answer_timeout_s = ANSWER_TIMEOUT_MIN_S
+        self._queries_silent_since = now if self._queries else None
 
-    # When a stream is not worth keeping.
+    # How long to wait for answers on one stream.
 
-    def loses_patience_at(self) -> float:
-        """When to try another node, if nothing of what was sent is answered by then."""
-        quiet_since = math.inf
-        if self._runs_quiet_since is not None and self._commands_wait:
-            quiet_since = self._runs_quiet_since
-        if self._queries_quiet_since is not None and self._questions:
-            quiet_since = min(quiet_since, self._queries_quiet_since)
-        return quiet_since + self._patience_s
+    def answer_due_at(self) -> float:
+        """Return when to try another node if no answer has arrived; infinity if none is expected."""
+        silent_since = math.inf
+        if self._runs_silent_since is not None and self._commands_wait:
+            silent_since = self._runs_silent_since
+        if self._queries_silent_since is not None and self._queries:
+            silent_since = min(silent_since, self._queries_silent_since)
+        return silent_since + self._answer_timeout_s
 
-    def lost_patience(self) -> None:
-        """It was tried: the next attempt may take longer."""
-        self._patience_s = min(PATIENCE_MAX_S, self._patience_s * 2)
-        self._room_is_wanted = False
-        self._runs_quiet_since = self._queries_quiet_since = None
+    def on_answer_overdue(self) -> None:
+        """Wait twice as long on the next stream."""
+        self._answer_timeout_s = min(ANSWER_TIMEOUT_MAX_S, self._answer_timeout_s * 2)
+        self._space_is_wanted = False
+        self._runs_silent_since = self._queries_silent_since = None
 
     def _refuse_size(self, payload: bytes) -> NoReturn:
         raise RejectedError(
@@ -374,38 +391,38 @@ class Conversation:
             call.set_exception(error)
 
 
-def _draw() -> bytes:
+def _random_id() -> bytes:
     return os.urandom(SESSION_RANDOM_BYTES)
 
 
-def _in_breaths(questions: Mapping[int, _Question], now: float) -> Iterator[wire.Queries]:
-    """All of them, those with consecutive ids and the same wish together."""
+def _batches(queries: Mapping[int, _Query], now: float) -> Iterator[wire.Queries]:
+    """Yield all queries; those with consecutive ids and the same consistency share a request."""
     first_id = next_id = size = 0
     requests: list[bytes] = []
-    asked: Consistency = "linearizable"
-    deadline = 0.0
-    for id, (_, request, wish, until) in questions.items():
+    consistency: Consistency = "linearizable"
+    latest = 0.0
+    for id, (_, request, wanted, deadline) in queries.items():
         size += len(request)
-        if id != next_id or wish != asked or size > RUN_BYTES_MAX or id - first_id >= RUN_COMMANDS_MAX:
+        if id != next_id or wanted != consistency or size > RUN_BYTES_MAX or id - first_id >= RUN_COMMANDS_MAX:
             if requests:
-                yield _queries(first_id, requests, asked, deadline, now)
-            first_id, requests, asked, size, deadline = id, [], wish, len(request), 0.0
+                yield _batch(first_id, requests, consistency, latest, now)
+            first_id, requests, consistency, size, latest = id, [], wanted, len(request), 0.0
         requests.append(request)
         next_id = id + 1
-        if until > deadline:
-            deadline = until
+        if deadline > latest:
+            latest = deadline
     if requests:
-        yield _queries(first_id, requests, asked, deadline, now)
+        yield _batch(first_id, requests, consistency, latest, now)
 
 
-def _queries(first_id: int, requests: list[bytes], asked: Consistency, deadline: float, now: float) -> wire.Queries:
+def _batch(first_id: int, requests: list[bytes], wanted: Consistency, deadline: float, now: float) -> wire.Queries:
     timeout_s = 0.0 if deadline == math.inf else max(0.001, deadline - now)
     bound_s = 0.0
-    if isinstance(asked, Bounded):
-        # The answer takes its time to come here, and is that much older then: for the network's delay see README.
-        consistency, bound_s = wire.CONSISTENCY_BOUNDED, asked.seconds
+    if isinstance(wanted, Bounded):
+        # The bound holds at the node; when the answer arrives, it is older by the network's delay.
+        consistency, bound_s = wire.CONSISTENCY_BOUNDED, wanted.seconds
     else:
-        consistency = _CONSISTENCIES[asked]
+        consistency = _CONSISTENCIES[wanted]
     return wire.Queries(
         first_id=first_id, requests=requests, consistency=consistency, timeout_s=timeout_s, bound_s=bound_s
     )

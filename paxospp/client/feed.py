@@ -1,7 +1,7 @@
-"""The change feed of a client: one stream at a time, to whichever node answers, without gaps or repetitions.
+"""The change feed of a client: one stream at a time, from any node, without gaps or repetitions.
 
-The log is the same on every node, so a stream that is lost is followed by one to another node,
-from the slot that was told last on; what of that slot was told before is passed over.
+The log is the same on every node. When a stream is lost, the feed continues from another node, starting with the slot
+of the last change; changes of that slot that were already delivered are skipped.
 """
 
 from __future__ import annotations
@@ -14,39 +14,44 @@ from typing import Any
 from paxospp.client.addresses import AddressBook
 from paxospp.errors import TrimmedError, UnavailableError
 from paxospp.model import Change, Slot
-from paxospp.rpc.feeding import FeedStream, snapshot_stream, watch_stream
+from paxospp.rpc.feed_stream import FeedStream, snapshot_stream, watch_stream
 from paxospp.wire.v1 import client_pb2 as wire
 
 _log = logging.getLogger("paxospp.client")
 
 
 class Feed:
-    """What one watcher was told so far."""
+    """One watcher's progress through the log.
+
+    ``start`` is the first slot to deliver, None for "from now on". The feed ends with an error when
+    ``client_closed`` is done.
+    """
 
     def __init__(
         self, book: AddressBook, start: int | None, cluster_id: bytes, client_closed: asyncio.Future[None]
     ) -> None:
         if start is not None and start < 0:
-            raise ValueError(f"watch({start}): slots begin with 1")
+            raise ValueError(f"watch({start}): slots begin with 1; give 1 or more, or None for changes from now on")
         self._book = book
         self._next = 0 if start is None else max(start, 1)
-        self._told = (0, -1)
+        self._delivered = (0, -1)
+        """Slot and position of the last change."""
         self._cluster_id = cluster_id
         self._client_closed = client_closed
         self._trimmed: dict[str, int] = {}
-        """Nodes whose log begins later than what is wanted, and where."""
+        """The first slot of each node, by address, whose log begins after the wanted slot."""
 
     async def changes(self) -> AsyncGenerator[Change, None]:
-        """One by one, without end.
+        """Yield one change after another, without end.
 
         Raises:
-            TrimmedError: no node that can be reached has the log from there on.
+            TrimmedError: every known node has trimmed the wanted slot from its log.
             UnavailableError: the client was closed.
         """
         while True:
             if self._client_closed.done():
                 raise UnavailableError("the client was closed")
-            await asyncio.sleep(self._book.rest_s())
+            await asyncio.sleep(self._book.pause_s())
             address = self._book.next()
             stream = watch_stream(address, wire.WatchRequest(start=self._next, cluster_id=self._cluster_id))
             try:
@@ -59,30 +64,30 @@ class Feed:
                     self._cluster_id = response.cluster_id or self._cluster_id
                     for change in response.changes:
                         place = (change.slot, change.position)
-                        if place > self._told:
-                            self._told, self._next = place, change.slot
+                        if place > self._delivered:
+                            self._delivered, self._next = place, change.slot
                             yield _change(change)
                     if response.next > self._next:
                         self._next = response.next
                         self._trimmed.clear()
             except ConnectionError as error:
-                _log.debug("the change feed goes on elsewhere: %s", error)
+                _log.debug("the change feed continues from another node: %s", error)
             finally:
                 await stream.close()
             self._book.not_reached(address, asyncio.get_running_loop().time())
 
     async def _next_of(self, stream: FeedStream[wire.WatchResponse]) -> wire.WatchResponse:
-        coming = asyncio.ensure_future(stream.next())
+        response = asyncio.ensure_future(stream.next())
         try:
-            either: list[asyncio.Future[Any]] = [coming, self._client_closed]
+            either: list[asyncio.Future[Any]] = [response, self._client_closed]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                return coming.result()
+            if response.done():
+                return response.result()
             raise UnavailableError("the client was closed")
         finally:
-            if not coming.done():
-                coming.cancel()
-                await asyncio.wait([coming])
+            if not response.done():
+                response.cancel()
+                await asyncio.wait([response])
 
     def _on_trimmed(self, address: str, first: int) -> None:
         self._trimmed[address] = first
@@ -95,16 +100,17 @@ def _change(change: wire.Change) -> Change:
 
 
 async def open_snapshot(book: AddressBook, timeout_s: float | None) -> tuple[int, AsyncGenerator[bytes, None]]:
-    """The state of some node's machine: its slot, and its chunks as they come.
+    """Open a stream of one node's state; return the slot of the state and its chunks.
 
     Raises:
-        UnavailableError: no node gives one in time; or, from the chunks, the stream was cut off.
+        UnavailableError: no node opened one within ``timeout_s`` seconds, or, raised while
+            iterating over the chunks, the stream was lost.
     """
-    reason = "no node was asked"
+    reason = "no node was reached"
     try:
         async with asyncio.timeout(timeout_s):
             while True:
-                await asyncio.sleep(book.rest_s())
+                await asyncio.sleep(book.pause_s())
                 stream = snapshot_stream(book.next())
                 try:
                     head = await stream.next()
@@ -117,7 +123,7 @@ async def open_snapshot(book: AddressBook, timeout_s: float | None) -> tuple[int
                 else:
                     return head.slot, _chunks(stream)
     except TimeoutError:
-        raise UnavailableError(f"no snapshot in time: {reason}") from None
+        raise UnavailableError(f"no snapshot within {timeout_s:g} s: {reason}") from None
 
 
 async def _chunks(stream: FeedStream[wire.SnapshotStreamResponse]) -> AsyncGenerator[bytes, None]:
@@ -129,6 +135,6 @@ async def _chunks(stream: FeedStream[wire.SnapshotStreamResponse]) -> AsyncGener
                 yield b"".join(pieces)
                 pieces = []
     except ConnectionError as error:
-        raise UnavailableError(f"the snapshot was cut off: {error}") from error
+        raise UnavailableError(f"the snapshot is incomplete, open it again: {error}") from error
     finally:
         await stream.close()

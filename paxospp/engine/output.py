@@ -47,7 +47,7 @@ class ReadReady:
 
 @dataclass(slots=True)
 class Output:
-    """What a node does after one call of the replica, in this order.
+    """The work of a node after one call of the replica, in this order.
 
     1. Send ``send_now``.
     2. Hand ``persist``, if it is not None, to the storage as write number ``token``. Keep the order of writes; several

@@ -1,9 +1,7 @@
-"""The protocol: routes messages to the roles, changes roles, and composes what they return.
+"""The protocol: routes messages to rules and handlers, composes what they return, and changes the role.
 
-The rules live elsewhere, each in the module that bears its name: ``voting`` and ``learning`` for
-every replica, ``campaigning`` for a candidate, ``leading`` for a leader, ``confirming`` for who
-reads, ``election`` and ``pulse`` for all who wait, ``founding`` before there is a cluster. This
-module decides nothing about safety beyond their order, and it alone assigns ``role``.
+It decides nothing about safety beyond the order of steps; the rules live in ``rules`` and ``handlers``, one module for
+each. This is the only module that assigns ``role``.
 
 References: Lamport, "Paxos Made Simple" (2001); van Renesse and Altinbuken, "Paxos Made
 Moderately Complex" (2015).
@@ -25,7 +23,7 @@ from paxospp.engine.rules.admission import highest_ballot
 from paxospp.engine.rules.bootstrap import FOUNDING_SLOT, founding_entry, may_found, voters_to_found
 from paxospp.engine.rules.campaign import Campaigning, next_ballot
 from paxospp.engine.rules.covered import Covered, Met
-from paxospp.engine.rules.election import Election, Verdict
+from paxospp.engine.rules.election import Election, ElectionStep
 from paxospp.engine.rules.heartbeat_rounds import ANNOUNCEMENT
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import META_KEY, Lease
@@ -57,11 +55,11 @@ from paxospp.storage.contract import DurableState
 
 @dataclass(slots=True)
 class Following:
-    """Listens to a leader, or waits for its window to run out."""
+    """The role of a replica that listens to a leader, or waits until it may campaign."""
 
 
 class Protocol:
-    """The roles of one replica and what they share."""
+    """The role of one replica, and the parts that all roles share."""
 
     def __init__(
         self,
@@ -78,7 +76,7 @@ class Protocol:
         decided = Slot(max(state.decided, applied))
         self.role: Following | Campaigning | Leading = Following()
         self.leading: Leading | None = None
-        """The leader's role, while this replica leads."""
+        """``role`` while this replica leads; else None."""
         self.log = Log(
             first=state.first,
             last=state.last,
@@ -115,12 +113,15 @@ class Protocol:
             window_s=settings.election_timeout_s,
         )
         self.tick_due_at = 0.0
-        """When to tick however many rounds of heartbeats leave for other reasons."""
+        """The time of the next tick, even if rounds of heartbeats are sent early for other reasons."""
         self._seen: Ballot | None = state.promised
         self._has_to_reach = Slot(0)
-        """What the promises reported when this replica led last and could not decide; until then others go first."""
+        """The slot that this replica has to learn before it campaigns again without letting others go first.
+
+        It is set when this replica steps down because it could not decide what its promises had reported.
+        """
         self._promised_durably: Ballot | None = None
-        """The latest of this boot's own ballots whose promise is known to be on disk."""
+        """The latest of this boot's own ballots whose promise is on disk."""
 
     @property
     def decided(self) -> Slot:
@@ -128,12 +129,12 @@ class Protocol:
 
     @property
     def leading_ballot(self) -> Ballot | None:
-        """The ballot of whoever leads, as far as this replica knows."""
+        """The ballot of the current leader, as far as this replica knows."""
         return self.election.leader if self.leading is None else self.leading.ballot
 
     @property
     def own_ballot(self) -> Ballot | None:
-        """The ballot this replica campaigns or leads under."""
+        """The ballot under which this replica campaigns or leads; None while it follows."""
         match self.role:
             case Campaigning(promises=promises):
                 return promises.ballot
@@ -144,13 +145,13 @@ class Protocol:
 
     @property
     def leader(self) -> NodeId | None:
-        """Who leads, as far as this replica knows."""
+        """The current leader, as far as this replica knows."""
         ballot = self.leading_ballot
         return None if ballot is None else ballot.node
 
     @property
     def room(self) -> int:
-        """How many values may be proposed now; 0 while not leading."""
+        """The number of values that may be proposed now; 0 while not leading."""
         leading = self.leading
         if leading is None or self.cluster.membership is None:
             return 0
@@ -159,10 +160,10 @@ class Protocol:
             return 0
         return leading.room(self.learning.learner.decided, self.cluster.voters)
 
-    # What the replica was called for.
+    # Calls of the node.
 
     def propose_commands(self, value: bytes, out: OutputBuilder, *, awaited_elsewhere: bool) -> None:
-        """Propose ``value`` in the next slot; only while there is room."""
+        """Propose ``value`` in the next slot; call this only while ``room`` is positive."""
         leading = self.leading
         assert leading is not None, "only a leader proposes"
         entry = leading.next_entry(Kind.COMMANDS, value)
@@ -171,13 +172,13 @@ class Protocol:
         self.propose(entry, out)
 
     def read(self, ticket: int, out: OutputBuilder, *, lease: bool = False) -> None:
-        """Find the slot a read that begins now must wait for: confirm it, or ask the leader."""
+        """Find the slot that a read which begins now must wait for: confirm it, or ask the leader."""
         self._reads.read(ticket, self.leading, self.leader, out, lease=lease)
 
     # Messages.
 
     def is_late(self, message: ProtocolMessage) -> bool:
-        """Whether ``message`` cannot change anything: the answer of the slowest to what is chosen already."""
+        """Return whether ``message`` is an acceptance of a slot that is chosen already, which changes nothing."""
         if type(message) is not Accepted or self._seen is None or message.ballot > self._seen:
             return False
         return self.leading is None or message.slot not in self.leading.proposals
@@ -186,8 +187,8 @@ class Protocol:
         """Handle a message that was admitted."""
         ballot = highest_ballot(message)
         if ballot is not None and (self._seen is None or ballot > self._seen):
-            # What others promised or claim who have no vote deposes nobody; what is decided does, whoever tells it.
-            # Until there is a cluster everybody may be promised something, so everybody deposes.
+            # A ballot that a node without a vote promised or claims does not depose a leader. The ballot of a decided
+            # entry does, whichever node sends it. Before the cluster is bootstrapped, every node's ballot counts.
             counts = self.cluster.membership is None or self.cluster.voters.has(sender.node, sender.incarnation)
             if counts or isinstance(message, Decided):
                 self._on_higher_ballot(ballot, out)
@@ -208,7 +209,7 @@ class Protocol:
             case Promise():
                 self._on_promise(sender, message, out)
             case Nack():
-                return  # the higher ballot in it was met above, which ended what it refuses
+                return  # its higher ballot was met above, which ended the campaign or lead that it refuses
             case CatchUp():
                 self.learning.on_catch_up(sender.node, message, out)
             case Decided():
@@ -225,14 +226,14 @@ class Protocol:
             self.learning.on_hearsay(sender.node, promise.decided)
 
     def _take_promise(self, sender: Sender, promise: Promise, out: OutputBuilder) -> bool:
-        """Take one part of a promise, a peer's or this replica's own; False if it is to another ballot."""
+        """Count one part of a promise, a peer's or this replica's own; return False if it is to another ballot."""
         votes = self.cluster.voters.has(sender.node, sender.incarnation)
         match self.role:
             case Campaigning(promises=promises) as campaign if promises.ballot == promise.ballot:
                 if votes and self._completes_report(promises, sender, promise) and campaign.has_won(self.cluster):
                     self._become_leading(out)
             case Leading(promises=promises) as leading if promises.ballot == promise.ballot:
-                # A slot that lacked clean answers may have them now; settle proposes it.
+                # A slot that was held back for lack of clean answers may have them now; ``settle`` proposes in it.
                 if votes and self._completes_report(promises, sender, promise):
                     if sender is self._me:
                         self._observer.reached("protocol: a leader's own promise is counted late")
@@ -284,7 +285,7 @@ class Protocol:
             )
             out.send(sender.node, answer)
             if self.heartbeats.rounds.is_nearly_due(out.now):
-                self._begin_round(out)  # it travels with the answer, in one frame instead of two
+                self._begin_round(out)  # it travels in the same frame as the answer
 
     def _on_heartbeat_answer(self, sender: Sender, answer: HeartbeatAnswer, out: OutputBuilder) -> None:
         if answer.nonce != self._identity.nonce or not self.heartbeats.rounds.on_answer(sender, answer, out.now):
@@ -300,26 +301,26 @@ class Protocol:
             and (leader.node, leader.incarnation) == (sender.node, sender.incarnation)
         ):
             self.election.on_leader_message(leader, out.now)
-        # One that learns has raised its promise to what it learned, and may be the successor of one that voted.
+        # A node without a vote may have raised its promise by learning, and may be the wiped successor of a voter.
         votes = self.cluster.voters.has(sender.node, sender.incarnation)
         if isinstance(self.role, Leading) and votes and answer.promised == self.role.ballot:
             self._reads.on_heartbeat_answer(sender.node, answer)
         self._maybe_campaign(out)
 
     def meet(self, ballot: Ballot, out: OutputBuilder) -> None:
-        """What is decided under ``ballot`` is about to be learned: rule 1, whoever tells it."""
+        """Meet ``ballot`` before something that was decided under it is learned (rule 1)."""
         if self._seen is None or ballot > self._seen:
             self._observer.reached("protocol: a snapshot brings a higher ballot")
             self._on_higher_ballot(ballot, out)
 
     def install(self, covered: Covered, out: OutputBuilder) -> None:
-        """Take a peer's snapshot for what is decided up to its slot, once its ballot is met."""
+        """Meet the ballot of a peer's snapshot, and then install the snapshot."""
         self.meet(covered.ballot, out)
         if self.cluster.membership is None:
             self.join(*covered.memberships[-1], out)
         self.learning.install(Met(covered), out)
 
-    # Roles. Only the next three change them.
+    # Changes of role: only the next three methods make them.
 
     def become_campaigning(self, out: OutputBuilder) -> None:
         self._observer.campaigns(self.election.probe_round)
@@ -367,7 +368,7 @@ class Protocol:
         self.leading = role if isinstance(role, Leading) else None
 
     def _on_higher_ballot(self, ballot: Ballot, out: OutputBuilder) -> None:
-        """Rule 1: before anything else is done with a message that carries a higher ballot."""
+        """Step down before anything else is done with a message that carries a higher ballot (rule 1)."""
         self._seen = ballot
         match self.role:
             case Leading():
@@ -404,7 +405,7 @@ class Protocol:
         leading.announcement.on_sent()
 
     def on_durable(self, durable: Durable, out: OutputBuilder) -> None:
-        """A write has returned: what this replica promised or accepted itself counts like anyone's."""
+        """Count this replica's own promise or acceptance, or allow leases, now that its write has returned."""
         match durable:
             case AcceptanceDurable(accepted):
                 self._on_accepted(self._identity.name, self._identity.incarnation, accepted)
@@ -419,9 +420,9 @@ class Protocol:
                 assert_never(durable)
 
     def _report_to_self(self, out: OutputBuilder) -> None:
-        """Count this replica's own promise to the ballot it campaigns or leads under, once that is on disk.
+        """Count this replica's own promise to the ballot it campaigns or leads under, if it is on disk.
 
-        A later campaign's promise may be in memory while an earlier one's write returns.
+        A write of an earlier campaign may return while the promise to a later one is still being written.
         """
         ballot = self._promised_durably
         if ballot is None or ballot != self.own_ballot:
@@ -449,7 +450,7 @@ class Protocol:
                     out.send_all(self.role.to_ask_again(now, self.cluster.others), self.role.prepare)
             case Following():
                 if self.election.has_lost_leader(now):
-                    self.election.forget_leader()  # callers are better told that nobody is known to lead
+                    self.election.forget_leader()  # callers are told at once that no leader is known
                 self._maybe_campaign(out)
         if now >= self.heartbeats.rounds.next_at:
             self._begin_round(out)
@@ -509,7 +510,7 @@ class Protocol:
             if not may_found(self.decided, held, (answered.answer.decided for answered in answers)):
                 return
             voters = voters_to_found(held, voters)
-        verdict = self.election.decide(
+        step = self.election.decide(
             out.now,
             self.heartbeats.rounds,
             me=self._identity.name,
@@ -518,12 +519,12 @@ class Protocol:
             far_ahead_slots=self._alpha,
             is_stuck=self.learning.waits_for_snapshot or self.decided < self._has_to_reach,
         )
-        match verdict:
-            case Verdict.CAMPAIGN if self.accepting.is_bound(out):
+        match step:
+            case ElectionStep.CAMPAIGN if self.accepting.is_bound(out):
                 self._observer.reached("protocol: a lease keeps a replica from campaigning")
-            case Verdict.CAMPAIGN:
+            case ElectionStep.CAMPAIGN:
                 self.become_campaigning(out)
-            case Verdict.PROBE:
+            case ElectionStep.PROBE:
                 self._begin_round(out)
                 self.election.probing(self.heartbeats.rounds.round, self.heartbeats.rounds.next_at)
                 if not self.cluster.others and not self.accepting.is_bound(out):
@@ -539,9 +540,9 @@ class Protocol:
         out.send_all(self.cluster.others, self.heartbeats.heartbeat(round, self.leading, out.now))
 
     def _is_stalled(self, leading: Leading, now: float) -> bool:
-        """Whether this leader has had a window to decide what its promises reported, and another had better try.
+        """Return whether this leader should let another replica try to decide what its promises reported.
 
-        Either nothing moves, or a working voter knows more already, which can decide at once.
+        It has had a window for that, and either made no progress or knows of a working voter that knows more.
         """
         if self.decided >= leading.recovered_up_to or now - leading.since <= self._window_s:
             return False
@@ -555,31 +556,31 @@ class Protocol:
 
     @property
     def _alpha(self) -> int:
-        """The alpha that the founding membership fixed; until that is known, what this node would found with."""
+        """The alpha of the membership; before one is known, the alpha that this node would propose."""
         membership = self.cluster.membership
         return self._settings.alpha if membership is None else membership.alpha
 
     def _advance(self, out: OutputBuilder) -> None:
-        """Learn what is decided now, and found the cluster if that is among it."""
+        """Advance over all decided slots, and adopt the first membership once slot 1 is among them."""
         self.learning.advance(out)
         if self.cluster.membership is None and self.learning.founding is not None:
             founding = self.learning.founding
             self.join(founding.slot, Membership.from_bytes(founding.value), out)
 
     def join(self, slot: Slot, membership: Membership, out: OutputBuilder) -> None:
-        """The membership decided at ``slot`` is the first this replica knows."""
+        """Adopt the membership decided in ``slot``, the first that this replica knows."""
         self.cluster.adopt(membership)
         members = tuple(sorted(membership.names))
         out.output.events.append(
             MembershipChanged(node=self._identity.name, slot=slot, members=members, cluster_id=membership.cluster_id)
         )
         if isinstance(self.role, Campaigning) or (self.leading is not None and not self.cluster.votes):
-            # It asked everyone, and now has to ask the members; or it founded what this life has no vote in.
+            # Its campaign asked every named node and must now ask the members; or its own incarnation has no vote.
             self._observer.reached("protocol: a candidate or founder learns who the members are, and gives up")
             self._become_following(out)
 
     def settle(self, out: OutputBuilder) -> None:
-        """What any event may have made possible."""
+        """Follow up on whatever the event of this call made possible."""
         before = self.learning.learner.decided
         if self.log.faulty and self.cluster.membership is not None:
             self.learning.trim_damage(self.cluster.membership, out)

@@ -64,7 +64,7 @@ class Replica:
             identity, state, settings, random, cluster=self._cluster, applied=Slot(applied), observer=observer
         )
         self._admission = Admission(self._cluster, observer)
-        # A pause counts for two intervals at most: a replica that did not run must not blame its leader for silence.
+        # A pause counts as two intervals at most: a replica that did not run must not blame its leader for silence.
         self._clock = ActiveClock(2 * settings.heartbeat_interval_s)
         self._boot_time = boot_time
         self._sender = Sender(b"", identity.group, identity.name, identity.incarnation, identity.boot, identity.nonce)
@@ -132,7 +132,7 @@ class Replica:
 
     @property
     def wanted(self) -> Slot:
-        """The highest slot that any replica is known to know decided."""
+        """The highest slot that any replica has reported as decided."""
         return self.protocol.learning.wanted
 
     @property
@@ -149,7 +149,7 @@ class Replica:
 
     @property
     def proposable(self) -> int:
-        """How many values may be proposed now; 0 while not leading."""
+        """The number of values that may be proposed now; 0 while not leading."""
         return self.protocol.room
 
     @property
@@ -177,7 +177,7 @@ class Replica:
 
     @property
     def dropped(self) -> Counter[str]:
-        """How many messages were dropped, by reason."""
+        """The number of dropped messages, by reason."""
         return self._admission.dropped
 
     # Events. ``now`` is monotonic seconds of the node's clock.
@@ -237,14 +237,14 @@ class Replica:
         return self._finish(out)
 
     def set_lease(self, duration_us: int, now: float) -> Output:
-        """Set the length of leases to what an applied entry decided, in microseconds; 0 switches them off."""
+        """Set the length of leases that an applied entry decided, in microseconds; 0 switches leases off."""
         out = self._begin(now)
         self.protocol.lease.duration_us = duration_us
         self.protocol.accepting.store_lease(out)
         return self._finish(out)
 
     def on_persisted(self, token: int, now: float) -> Output:
-        """Handle that write ``token`` and every earlier one have returned."""
+        """Handle the return of write ``token`` and of every earlier write."""
         waiting = list(self.protocol.writes.returned(token))
         if not waiting:
             return self._unchanged()
@@ -260,7 +260,7 @@ class Replica:
         return self._finish(out)
 
     def on_damage(self, faulty: Sequence[range], now: float) -> Output:
-        """Mark slots as damaged that another reader of the storage, such as a watcher, could not read."""
+        """Mark the slots as damaged that another reader of the storage, such as a watcher, could not read."""
         out = self._begin(now)
         self.protocol.log.mark_faulty(faulty)
         return self._finish(out)

@@ -1,4 +1,4 @@
-"""Who a replica is, and the numbers it lives by."""
+"""The identity and the settings of a replica."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paxospp.model import NodeId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """One boot of one life of a named storage, and the addresses its node was started with."""
+    """One boot of a named node with one storage, and the addresses that the node was started with."""
 
     name: NodeId
     group: int
@@ -21,24 +21,29 @@ class Identity:
     nonce: int
     """Drawn at each start, at most 63 bits."""
     cluster: Mapping[NodeId, str]
-    """Names and addresses as configured; the founding membership is made of them."""
+    """Names and addresses as configured; a new cluster is founded with them."""
+
+
+RESEND_INTERVAL_MAX_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a node may set for itself, and what founding writes down for all (alpha, expiry)."""
+    """The settings of a replica. ``NodeConfig`` has the defaults of those that a user can change."""
 
-    heartbeat_interval_s: float = 0.1
-    election_timeout_s: float = 0.4
-    """One window: how long silence of a served leader is borne; jitter comes on top."""
-    resend_interval_s: float = 0.2
-    """First pause before an unanswered Accept, Prepare or CatchUp is sent again; it doubles."""
-    resend_interval_max_s: float = 2.0
-    alpha: int = 256
-    session_expiry_s: int = 3600
-    chunk_bytes_max: int = 1 << 20
-    """Values in one part of a promise, one answer to a catch-up, one read from storage."""
-    tail_bytes_max: int = 32 << 20
-    """Values of the log held in memory; what is decided and older is read from storage."""
+    heartbeat_interval_s: float
+    election_timeout_s: float
+    """The silence after which a follower campaigns; jitter is added to it."""
+    resend_interval_s: float
+    """The first pause before an unanswered Accept, Prepare or CatchUp is sent again; the pauses double."""
+    resend_interval_max_s: float = RESEND_INTERVAL_MAX_S
+    alpha: int
+    """The number of slots that may be undecided at once. It takes effect when a cluster is bootstrapped."""
+    session_expiry_s: int
+    """The silence after which a session expires, in log time. It takes effect when a cluster is bootstrapped."""
+    chunk_bytes_max: int
+    """The most values, in bytes, in one part of a promise, one answer to a CatchUp, or one read from storage."""
+    tail_bytes_max: int
+    """The most values of the log that are held in memory, in bytes; older decided ones are read from storage."""
     announce_after_s: float = 0.0
-    """How long a leader leaves it to the next Accept to say what is decided, if nobody at a follower waits."""
+    """The time that a leader waits for the next Accept to carry a decision, if no caller waits at a follower."""

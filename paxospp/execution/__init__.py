@@ -1,8 +1,7 @@
-"""What decided entries mean: exactly once per number, on a state machine, from the log alone.
+"""Execution: applying decided entries to a state machine, deterministically and from the log alone.
 
-``values`` is the form of what the log holds; ``caller`` numbers calls and cuts them into runs;
-``sessions`` judges decided runs; ``executor`` applies entries, with ``memberships`` (who
-governs), ``raising`` (what an exception means) and ``digest`` (what replicas compare);
-``snapshot`` is the form of all of it between two slots. Nothing here knows a clock, a disk or
-a network.
+``executor`` applies entries in slot order. It uses ``memberships`` (which members govern a slot), ``instances`` (the
+built-in machine beside the user's), ``exceptions`` (what an exception of a command means), ``effects`` (which commands
+took effect, for the change feed) and ``digest`` (what replicas compare). ``snapshot`` is the encoding of all of it
+between two slots. Nothing here knows a clock, a disk or a network. Sessions are in ``paxospp.sessions``.
 """

@@ -1,9 +1,9 @@
-"""The digest: one running hash over everything a replica has applied and what came of it.
+"""The digest: a running hash over everything that a replica has applied, and the results.
 
-Two replicas whose digests are equal at a slot have applied the same entries with the same
-results. It covers, per entry, slot, kind and value, and, per run, what the session table made of
-it and each command's encoded result or the type of its exception; not the exception's text,
-which may hold an address or a path of one machine.
+Two replicas with equal digests at a slot have applied the same entries with the same results. The digest covers slot,
+kind and value of every entry; for every run, what the session table decided; and for every command, its encoded result
+or the type of its exception. The text of an exception is left out, because it may contain an address or a path that
+differs between machines.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _HEAD = struct.Struct(">16sQBQ")  # the digest before, slot, kind, length of the
 _encode = msgspec.msgpack.Encoder().encode
 
 RunTrace = tuple[int, int, Sequence[bytes]]
-"""A run's status, the number its session expects next, and the results of the commands it executed."""
+"""A run's status, the next number of its session, and the results of the commands that were executed."""
 
 
 def extend_digest(digest: bytes, slot: int, kind: int, value: bytes, traces: Sequence[RunTrace] = ()) -> bytes:
-    """The digest after an entry that was applied on top of ``digest``."""
+    """Return the digest after an entry, given the ``digest`` before it; 16 bytes."""
     head = _HEAD.pack(digest, slot, kind, len(value))
     tail = _encode(traces)
     if len(value) > _COPIED_BYTES_MAX:
@@ -35,6 +35,6 @@ def extend_digest(digest: bytes, slot: int, kind: int, value: bytes, traces: Seq
         hashed.update(value)
         hashed.update(tail)
     else:
-        # One call over one piece of memory: hashlib gives the GIL away in each call on more than 2 KiB.
+        # Hash one piece of memory in one call: hashlib releases the GIL in every call on more than 2 KiB.
         hashed = sha256(b"".join((head, value, tail)))
     return hashed.digest()[:DIGEST_BYTES]

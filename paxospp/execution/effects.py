@@ -1,13 +1,12 @@
-"""Which commands of the log took effect, and when: what the log alone does not say.
+"""Effects: which commands of the log took effect, and at what time, for readers of old entries.
 
-A run may stand in the log twice, too late, or after its session expired; what came of it was seen
-where it was applied. Whoever reads old entries again (``changes``) has to know it, and has neither
-the sessions of that time nor the clock. Nearly every command takes effect at its value's own
-time, so only the exceptions are kept: the runs of which something was passed over, and the slots
-where the wall clock of a leader lay behind an earlier one's.
+A run may be in the log twice, or after its session expired; only the replica that applied it saw the outcome. A reader
+of old entries (``changes``) needs the outcome and has neither the sessions of that time nor the clock. Nearly every
+command takes effect, at the time of its value, so only the exceptions are kept: runs with commands that had no effect,
+and slots where a leader's wall clock was behind an earlier one's.
 
-They follow from the log alone, stand in every snapshot, and are bounded: of exceptions too many
-the oldest go, and the slots up to them are then not told any more (``known_from``).
+The exceptions follow from the log alone and are part of every snapshot. Their number is bounded: the oldest are
+dropped, and the slots up to them are then unknown (``known_from``).
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from paxospp.sessions.runs import decode_commands
 from paxospp.state_machine import unpack_call
 
 PASSED_OVER_MAX = 16_384
-"""Slots with passed over commands that are remembered; equal on every replica, hence no setting."""
+"""How many slots with commands without effect are remembered. Equal on every replica, so it is not a setting."""
 PEAKS_MAX = 1_024
-"""The same for times at which the clock of a new leader lay behind."""
+"""How many slots with a leader's clock behind are remembered. Equal on every replica, so it is not a setting."""
 
 
 class _Stored(NamedTuple):
@@ -47,19 +46,19 @@ class Effects:
 
     def __init__(self) -> None:
         self.known_from = Slot(1)
-        """From this slot on it is known which commands took effect."""
+        """The first slot from which on it is known which commands took effect."""
         self._passed_over: OrderedDict[int, dict[int, int]] = OrderedDict()
         self._peaks: deque[tuple[int, int]] = deque()
 
     def pass_over(self, slot: Slot, run: int, count: int) -> None:
-        """In ``slot``, the first ``count`` commands of that run took no effect."""
+        """Note that the first ``count`` commands of run number ``run`` in ``slot`` had no effect."""
         self._passed_over.setdefault(slot, {})[run] = count
         if len(self._passed_over) > PASSED_OVER_MAX:
             oldest, _ = self._passed_over.popitem(last=False)
             self.known_from = max(self.known_from, Slot(oldest + 1))
 
     def hold_time(self, slot: Slot, unix_time: int) -> None:
-        """The stamp of ``slot`` lies before ``unix_time``, which an earlier slot had."""
+        """Note that the wall clock in ``slot`` is behind ``unix_time``, the time of an earlier slot."""
         if not self._peaks or self._peaks[-1][1] < unix_time:
             self._peaks.append((slot, unix_time))
             if len(self._peaks) > PEAKS_MAX:
@@ -67,7 +66,7 @@ class Effects:
                 self.known_from = max(self.known_from, Slot(self._peaks[0][0]))
 
     def changes(self, entry: Entry) -> Iterator[Change]:
-        """What the commands of an entry applied before did to the user's machine, in their order."""
+        """Yield the commands of an applied entry that took effect on the user's machine, in order."""
         if entry.kind is not Kind.COMMANDS:
             return
         commands = decode_commands(entry.value)
@@ -89,11 +88,11 @@ class Effects:
         return 0
 
     def encode(self) -> bytes:
-        """All of it, for a snapshot."""
+        """Encode the effects for a snapshot."""
         return _encode(_Stored(self.known_from, list(self._passed_over.items()), list(self._peaks)))
 
     def restore(self, data: bytes, applied: Slot) -> None:
-        """Become those of a snapshot as of ``applied``; one that has none tells of nothing before it."""
+        """Replace the content by that of a snapshot of slot ``applied``. Without ``data`` no earlier slot is known."""
         if not data:
             stored = _Stored(applied + 1, [], [])
         else:

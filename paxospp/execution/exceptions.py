@@ -1,20 +1,20 @@
-"""What an exception of a state machine means: a result of the command, or the end of this replica.
+"""The meaning of an exception in a state machine: the command's result, or the end of this replica.
 
-An exception that every replica meets alike is a result. What only this machine may suffer is
-not: taking it for one would let replicas differ, and skipping the slot would too, so the
-replica stops before it differs (CONTRACTS.md, *Raising*; Yuan et al., "Simple Testing Can
-Prevent Most Critical Failures" (2014), on what becomes of errors nobody thought about).
+An exception that every replica raises alike is a result. An exception that may happen on this machine only is not: if
+it were taken for a result, or if the slot were skipped, replicas would differ. So the replica stops before it differs.
+
+Reference: Yuan et al., "Simple Testing Can Prevent Most Critical Failures" (2014), on errors nobody has thought about.
 """
 
 from __future__ import annotations
 
 
 def stops_replica(error: BaseException) -> bool:
-    """Whether ``error`` may be this machine's own trouble, instead of a result equal everywhere."""
+    """Return whether ``error`` may affect this replica only, so that it is not a result."""
     if not isinstance(error, Exception) or isinstance(error, (MemoryError, RecursionError)):
         return True
     if isinstance(error, OSError):
-        # The operating system sets it; `raise PermissionError("not the owner")` leaves it None.
+        # The operating system sets errno; `raise PermissionError("not the owner")` leaves it None.
         return error.errno is not None
     if isinstance(error, ExceptionGroup):
         return any(stops_replica(part) for part in error.exceptions)
@@ -22,10 +22,10 @@ def stops_replica(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> tuple[str, str]:
-    """The name of the exception's class, and its text as far as it has one."""
+    """Return the class name and the text of an exception; the text is empty if it cannot be made."""
     try:
         message = str(error)
     except BaseException:
-        # A `__str__` that raises, whatever it raises, must not turn a result into something else.
+        # A `__str__` that raises must not turn a result into something else.
         message = ""
     return type(error).__name__, message

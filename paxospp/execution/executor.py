@@ -1,13 +1,12 @@
-"""The executor: applies decided entries, one slot after another, to a state machine.
+"""The executor: it applies decided entries to a state machine, one slot after another.
 
-It owns everything that follows from the log alone: the machine, the session table, the two
-times, the memberships, the digest. It never skips a slot and never reads a clock: executors
-that were given the same entries are equal, and so are their digests (FAULTS B44).
+It owns everything that follows from the log alone: the machine, the session table, the log's time and the wall clock,
+the memberships, and the digest. It never skips a slot and never reads a clock, so two executors that were given the
+same entries are in the same state and have the same digest.
 
-An exception of the machine is a command's result unless ``raising`` says that it may be this
-machine's own trouble. Then, and at a decided entry that this code does not understand, the
-executor stops with a ReplicaStoppedError that names slot and position. It does so for good,
-because the machine may be half changed: every later call raises the same error.
+An exception of a command is its result, unless ``exceptions`` says that it may affect this replica only. In that case,
+and at a decided entry that this code does not understand, the executor stops with a ReplicaStoppedError that names slot
+and position. It stops for good, because the state may be half changed: every later call raises the same error.
 
 References: Schneider, "Implementing Fault-Tolerant Services Using the State Machine Approach"
 (1990); Chandra, Griesemer, Redstone, "Paxos Made Live" (2007), 5 and 6, for snapshots and the
@@ -33,7 +32,7 @@ from paxospp.execution.effects import Effects
 from paxospp.execution.exceptions import describe, stops_replica
 from paxospp.execution.instances import Instances, is_own, own_call
 from paxospp.execution.memberships import Memberships
-from paxospp.execution.snapshot import Head, SnapshotReader, write_snapshot
+from paxospp.execution.snapshot import SnapshotDecoder, SnapshotHead, write_snapshot
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.model import Ballot, Change, Entry, Kind, Membership, Slot
 from paxospp.sessions.runs import Run, decode_commands
@@ -62,7 +61,7 @@ _SEARCHED_BYTES_MAX = 64 << 10
 
 
 Apply = Callable[[bytes, Context], bytes]
-"""Runs one command."""
+"""A function that executes one command."""
 
 
 class Executor:
@@ -75,9 +74,13 @@ class Executor:
         *,
         around: Callable[[Apply, bool], Apply] = lambda apply, is_own: apply,
     ) -> None:
-        """``machine`` is in the state of slot 0, as its ``__init__`` left it.
+        """Start at slot 0.
 
-        ``around`` wraps what runs a command, of the user's machine or (``is_own``) of the one beside it.
+        Args:
+            machine: the user's state machine, as its ``__init__`` left it.
+            observer: is told which branches are taken.
+            around: wraps the function that executes a command of the user's machine, or (``is_own``) of the built-in
+                one; for checks and the simulator.
         """
         self._observer = observer
         self._machine = machine
@@ -93,22 +96,22 @@ class Executor:
         self.applied = Slot(0)
         """The slot applied last."""
         self.unix_time = 0
-        """The leader's wall clock as of ``applied``, microseconds since 1970; never goes back."""
+        """The leader's wall clock as of ``applied``, in microseconds since 1970; it never moves back."""
         self.digest = EMPTY_DIGEST
-        """See ``execution.digest``; belongs to ``applied``."""
+        """The digest as of ``applied``, see ``execution.digest``."""
         self.ballot: Ballot | None = None
-        """No slot up to ``applied`` was decided under a higher ballot; None while nothing is known of that."""
+        """The highest ballot under which a slot up to ``applied`` may have been decided; None if unknown."""
 
-    # ------------------------------------------------------------------------- what it knows
+    # ------------------------------------------------------------------------- state
 
     @property
     def log_time(self) -> int:
-        """Microseconds of the log's own time, by which sessions are opened and expire."""
+        """The log's own time in microseconds, by which sessions are opened and expire."""
         return self._sessions.log_time
 
     @property
     def memberships(self) -> tuple[tuple[Slot, Membership], ...]:
-        """Every membership applied that governs a slot above ``applied``, with the slot it was decided in."""
+        """The memberships that govern slots above ``applied``, each with the slot that decided it."""
         return self._memberships.governing(self.applied)
 
     @property
@@ -123,43 +126,43 @@ class Executor:
 
     @property
     def sessions_full(self) -> bool:
-        """Whether a session that is not in the table would find no room; a front door may refuse its calls."""
+        """Whether the table has no room for a new session; a node may refuse the calls of one."""
         return self._sessions.full
 
     @property
     def lease_us(self) -> int:
-        """For how many microseconds leases last; 0 while they are off."""
+        """The length of leases in microseconds; 0 while they are off."""
         return self._own.lease_us
 
-    # ------------------------------------------------------------------------- the log, read again
+    # ------------------------------------------------------------------------- the change feed
 
     @property
     def changes_from(self) -> Slot:
-        """The first slot of which ``changes`` can tell."""
+        """The first slot that ``changes`` knows."""
         return self._effects.known_from
 
     def changes(self, entry: Entry) -> Iterator[Change]:
-        """What an entry that was applied here did: its commands that took effect, in their order."""
+        """Yield the commands of an applied entry that took effect, in order."""
         return self._effects.changes(entry)
 
     def machine_snapshot(self) -> Iterable[bytes]:
-        """The user's machine alone, as of ``applied``; to be consumed like ``encode_snapshot``."""
+        """Return a snapshot of the user's machine alone, as of ``applied``; consume it like ``encode_snapshot``."""
         self._check_running()
         return self._machine.snapshot()
 
     # ------------------------------------------------------------------------- decided entries
 
     def apply(self, entry: Entry) -> Sequence[RunOutcome]:
-        """Apply the entry of slot ``applied + 1``; the answers to its runs, in their order.
+        """Apply the entry of slot ``applied + 1``, and return the answers to its runs, in order.
 
         Raises:
-            InvariantViolatedError: it is another slot's entry, or slot 1 does not found the cluster.
-            ReplicaStoppedError: this replica cannot go on; nothing may be applied on top.
+            InvariantViolatedError: the entry is of another slot, or slot 1 holds no first membership.
+            ReplicaStoppedError: this replica cannot go on; nothing more may be applied.
         """
         self._check_running()
         slot = entry.slot
         if slot != self.applied + 1:
-            raise InvariantViolatedError(f"slot {slot} is to be applied on top of slot {self.applied}")
+            raise InvariantViolatedError(f"slot {slot} would be applied after slot {self.applied}")
         outcomes: list[RunOutcome] = []
         traces: list[RunTrace] = []
         if entry.kind == Kind.COMMANDS:
@@ -170,14 +173,14 @@ class Executor:
             except CorruptedError as error:
                 self._stop(slot, 0, error)
         elif entry.kind != Kind.NOOP:
-            self._stop(slot, 0, CorruptedError(f"kind {entry.kind} is not one that this version of paxospp knows"))
+            self._stop(slot, 0, CorruptedError(f"entry kind {entry.kind} is unknown to this version of paxospp"))
         self.digest = extend_digest(self.digest, slot, entry.kind, entry.value, traces)
         self.applied = slot
         self.meet(entry.ballot)
         return outcomes
 
     def meet(self, ballot: Ballot) -> None:
-        """What is applied was decided under ballots up to this one, or up to the one known before."""
+        """Note that applied slots were decided under ballots up to ``ballot``."""
         if self.ballot is None or ballot > self.ballot:
             self.ballot = ballot
 
@@ -188,14 +191,15 @@ class Executor:
             self._stop(slot, 0, error)
         founding = self._memberships.latest
         if founding is None:
-            raise InvariantViolatedError(f"slot {slot} holds commands, and no membership was decided below it")
+            raise InvariantViolatedError(f"slot {slot} holds commands, but no membership was decided below it")
         sessions = self._sessions
         sessions.advance(commands.log_time, founding.session_expiry_s * _MICROSECONDS)
         if commands.unix_time < self.unix_time:
             self._observer.reached("executor: a leader's wall clock lies behind an earlier one's")
             self._effects.hold_time(slot, self.unix_time)
         self.unix_time = max(self.unix_time, commands.unix_time)
-        # Looked for once per value, not once per command; one that only mentions it, or is large, takes the longer way.
+        # Search the value once for a built-in command, instead of each payload. A value that is large, or contains the
+        # prefix elsewhere, takes the slower path.
         has_own = len(value) > _SEARCHED_BYTES_MAX or _RESERVED in value
         apply = self._apply_any if has_own else self._apply_command
         time = self.unix_time / _MICROSECONDS
@@ -221,7 +225,7 @@ class Executor:
     def _execute(
         self, apply: Callable[[bytes, Context], bytes], payloads: Sequence[bytes], context: Context
     ) -> tuple[list[bytes], list[bytes]]:
-        """Run the commands; their outcomes, and the same for the digest, which sees no exception's text."""
+        """Execute commands; return their outcomes, and these without the texts of exceptions, for the digest."""
         outcomes: list[bytes] = []
         append = outcomes.append
         raised: list[tuple[int, bytes]] = []
@@ -251,17 +255,17 @@ class Executor:
 
     def _apply_raw(self, payload: bytes, context: Context) -> bytes:
         if payload[0]:
-            raise NotUnderstoodError("a command by name; this state machine takes raw bytes")
+            raise NotUnderstoodError("this command has a name, but the state machine takes raw bytes")
         set_context(self._machine, context)
         return _as_bytes(self._machine.apply(payload[1:], context))
 
-    # ------------------------------------------------------------------------- front doors
+    # ------------------------------------------------------------------------- checks before a proposal, and queries
 
     def check(self, run: Run) -> tuple[tuple[int, str], ...]:
-        """The requests of ``run`` that this machine would not understand, by number, with the reason.
+        """Return the calls of ``run`` that this machine would not understand, by number, each with the reason.
 
-        Empty: the run may be proposed. A front door asks before it proposes, because a decided
-        command that is not understood stops every replica.
+        If there are none, the run may be proposed. Nodes check before they propose, because a decided command that is
+        not understood stops every replica.
         """
         refused = []
         for place, reason in refused_commands(self._machine, run.payloads):
@@ -276,26 +280,30 @@ class Executor:
         return tuple(refused)
 
     def check_command(self, payload: bytes) -> None:
-        """Raise RejectedError, with one line, unless this command would be understood."""
+        """Check that this machine would understand the command.
+
+        Raises:
+            RejectedError: it would not; the message is one line.
+        """
         if is_own(payload):
             check_command(self._own, own_call(payload))
         else:
             check_command(self._machine, payload)
 
     def has_room_for(self, run: Run) -> bool:
-        """Whether the run's session is known or may be opened now; else it would only be a gap in the log."""
+        """Return whether the run's session is known or can be opened now; otherwise the run would have no effect."""
         return self._sessions.has_room_for(run)
 
     def find(self, run: Run) -> RunOutcome | None:
-        """The answer to ``run`` if what was applied here settles it, else None: then the log must decide."""
+        """Return the answer to ``run`` if what was applied here settles it; None if the log has to decide."""
         return self._sessions.find(run)
 
     def answer(self, request: bytes) -> bytes:
         """Answer a query from the state as of ``applied``.
 
         Raises:
-            RejectedError: the name or the arguments do not fit.
-            CommandError: the machine raised, whatever it was: no replica depends on a query.
+            RejectedError: the name is unknown, or the arguments do not match.
+            CommandError: the query raised, whatever it was. A query cannot stop the replica.
         """
         self._check_running()
         machine = self._machine
@@ -311,14 +319,13 @@ class Executor:
     # ------------------------------------------------------------------------- snapshots
 
     def encode_snapshot(self) -> Iterable[bytes]:
-        """Everything as of ``applied``, in the form of ``execution.snapshot``.
+        """Encode everything as of ``applied``, in the format of ``execution.snapshot``.
 
-        To be called between two slots; what it returns may be consumed in another thread while
-        the log goes on.
+        Call it between two slots. The result may be consumed in another thread while more entries are applied.
         """
         self._check_running()
         own = list(self._own.snapshot())
-        head = Head(
+        head = SnapshotHead(
             applied=self.applied,
             log_time=self._sessions.log_time,
             unix_time=self.unix_time,
@@ -333,7 +340,7 @@ class Executor:
         return write_snapshot(head, self._sessions.encode(), chain(own, self._machine.snapshot()))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Become what a snapshot says; ``chunks`` are its bytes, cut in any way. See ``begin_restore``."""
+        """Replace the state by that of a snapshot, whose bytes ``chunks`` are, cut anywhere. See ``begin_restore``."""
         restoring = self.begin_restore()
         try:
             restoring.read(chunks)
@@ -341,7 +348,7 @@ class Executor:
             restoring.finish()
 
     def begin_restore(self) -> Restoring:
-        """Begin to become what a snapshot says; until it is finished nothing is applied or answered here."""
+        """Begin to replace the state by that of a snapshot. Until it is finished nothing is applied or answered."""
         self._check_running()
         self._restoring = True
         return Restoring(self, self._machine)
@@ -365,9 +372,9 @@ class Executor:
         self.on_restored()
 
     def on_restored(self) -> None:
-        """Hear that a snapshot has become the state; for subclasses that look on."""
+        """Do nothing; subclasses that watch an executor are told here that a snapshot has become its state."""
 
-    # ------------------------------------------------------------------------- the end
+    # ------------------------------------------------------------------------- stopping
 
     def _check_running(self) -> None:
         if self._stopped is not None:
@@ -381,9 +388,9 @@ class Executor:
 
 
 class _Restored(NamedTuple):
-    """What a snapshot says beside the machine's state, which is in the machine by then."""
+    """The content of a snapshot, except for the state of the user's machine, which is already in the machine."""
 
-    head: Head
+    head: SnapshotHead
     memberships: Sequence[tuple[Slot, Membership]]
     sessions: Sequence[Session]
     effects: Effects
@@ -391,7 +398,7 @@ class _Restored(NamedTuple):
 
 
 class Restoring:
-    """An executor on its way to a snapshot's state: ``read`` in any thread, then ``finish`` where it lives."""
+    """The restoring of an executor from a snapshot: ``read`` in any thread, then ``finish`` in the executor's own."""
 
     def __init__(self, executor: Executor, machine: StateMachine) -> None:
         self._executor = executor
@@ -401,15 +408,15 @@ class Restoring:
         self._stopped: ReplicaStoppedError | None = None
 
     def read(self, chunks: Iterable[bytes]) -> None:
-        """Read all of it, and let the machine take its part.
+        """Read the whole snapshot, and restore the machine.
 
         Raises:
-            CorruptedError: it is damaged. Found before the machine was touched, the executor goes
-                on as it was; found later, it has stopped. ``check_snapshot`` finds it beforehand.
-            InvariantViolatedError: it is older than what was applied.
+            CorruptedError: the snapshot is damaged. If that is found before the machine was touched, the executor goes
+                on as it was; if later, it has stopped. ``check_snapshot`` finds damage beforehand.
+            InvariantViolatedError: the snapshot is older than what was applied.
             ReplicaStoppedError: the machine raised, so its state is unknown.
         """
-        reader = SnapshotReader(chunks)
+        reader = SnapshotDecoder(chunks)
         head = reader.head
         if head.applied < self._applied:
             raise InvariantViolatedError(f"a snapshot of slot {head.applied} cannot replace slot {self._applied}")
@@ -423,20 +430,20 @@ class Restoring:
             own.restore(islice(machine, head.own))
             self._machine.restore(machine)
             for _ in machine:
-                # The machine may know enough before the end; whether all was there shows only there.
+                # The machine may stop reading early, but only the end shows whether the snapshot is complete.
                 pass
         except BaseException as error:
             if reader.damage is None:
                 self._stopped = _stopped_at(head.applied, 0, error)
                 raise self._stopped from error
         if reader.damage is not None:
-            # Asked here as well, for a machine may have caught what its chunks raised.
+            # Checked here as well, because the machine may have caught the error that its chunks raised.
             self._stopped = _stopped_at(head.applied, 0, reader.damage)
             raise reader.damage
         self._state = _Restored(head, memberships, sessions, effects, own)
 
     def finish(self) -> None:
-        """The executor is what the snapshot said; or as it was, or stopped for good, after ``read`` raised."""
+        """Make the snapshot the executor's state; after ``read`` raised, keep the state or stop for good."""
         self._executor._finish_restore(self._state, self._stopped)
 
 

@@ -1,15 +1,14 @@
-"""The machine that stands beside the user's on every node: bare Paxos instances, and leases.
+"""The built-in state machine, which every node runs beside the user's: bare Paxos instances, and leases.
 
-An *instance* has a name and, once somebody's proposal was decided, one value for ever; whoever
-proposes later learns that one. It is the face of the C++ library Paxospp (``Start``, ``Status``,
-``Done``), told in a replicated state machine: the first ``decide`` that is applied chooses, and the
-log makes it the same one everywhere. Forgetting frees the value and leaves a mark of 16 bytes, so
-that a late proposal can never decide a forgotten instance a second time.
+An *instance* has a name and, once a proposal for it was decided, one value for ever; later proposers learn that value.
+This is the interface of the C++ library Paxospp (``Start``, ``Status``, ``Done``) as a replicated state machine: the
+first ``decide`` that is applied chooses the value, and the log makes it the same everywhere. Forgetting an instance
+frees its value and keeps a mark of 16 bytes, so that a late proposal cannot decide it a second time.
 
-Leases are switched here because they have to be switched for all nodes at the same slot.
+Leases are switched here, because they have to be switched at the same slot on all nodes.
 
-It is a state machine like any user's, under names of its own: ``paxospp.decide`` in the log is
-``decide`` here (``own_call``). It never reads a clock.
+The machine is like any user's. Its commands have a prefix of their own: ``paxospp.decide`` in the log is ``decide``
+here (``own_call``). It never reads a clock.
 
 Reference: Lamport, "Paxos Made Simple" (2001), section 2: choosing a value.
 """
@@ -27,17 +26,18 @@ _MARK_BYTES = 16
 
 
 class ForgottenError(Exception):
-    """The instance was forgotten, and is never decided again."""
+    """The instance was forgotten and can never be decided again."""
 
 
 class Instances(StateMachine):
-    """What the log knows beside the user's machine; its state is in every snapshot."""
+    """The state that the log decides beside the user's machine; it is part of every snapshot."""
 
     chosen: dict[str, bytes]
-    """Encoded values by the instances' names."""
+    """Encoded values by the names of the instances."""
     forgotten: set[bytes]
+    """Marks of forgotten instances, 16 bytes each."""
     lease_us: int
-    """For how long an answer to the leader's heartbeat binds who gave it; 0 while leases are off."""
+    """The length of leases in microseconds; 0 while they are off."""
 
     def __init__(self) -> None:
         self.chosen = {}
@@ -46,7 +46,7 @@ class Instances(StateMachine):
 
     @command
     def decide(self, name: str, value: bytes) -> bytes:
-        """The value of the instance: ``value``, unless another one was chosen before."""
+        """Choose ``value`` unless a value was chosen before, and return the chosen one."""
         chosen = self.chosen.get(name)
         if chosen is None:
             if _mark(name) in self.forgotten:
@@ -56,7 +56,7 @@ class Instances(StateMachine):
 
     @command
     def forget(self, name: str) -> bool:
-        """Free the instance's value; False, and no effect, if there is none."""
+        """Free the value of an instance; return False, without any effect, if it has none."""
         if self.chosen.pop(name, None) is None:
             return False
         self.forgotten.add(_mark(name))
@@ -64,24 +64,24 @@ class Instances(StateMachine):
 
     @query
     def decided(self, name: str) -> bytes | None:
-        """The value of the instance; None if none was chosen yet, or if it was forgotten."""
+        """Return the value of an instance; None if no value was chosen yet, or if it was forgotten."""
         return self.chosen.get(name)
 
     @command
     def set_lease(self, lease_us: int) -> None:
-        """Switch leases of that many microseconds on, everywhere; 0 switches them off."""
+        """Switch leases of ``lease_us`` microseconds on for all nodes; 0 switches them off."""
         if lease_us and not LEASE_MIN_S * 1e6 <= lease_us <= LEASE_MAX_S * 1e6:
-            raise ValueError(f"a lease lasts {LEASE_MIN_S:g} to {LEASE_MAX_S:g} seconds, not {lease_us / 1e6:g}")
+            raise ValueError(f"a lease must last {LEASE_MIN_S:g} to {LEASE_MAX_S:g} seconds, not {lease_us / 1e6:g}")
         self.lease_us = lease_us
 
 
 def is_own(payload: bytes) -> bool:
-    """Whether a command or query is for this machine; raw bytes that look so are not."""
+    """Return whether a command or query is for the built-in machine; raw bytes that look like one are not."""
     return payload.startswith(_PREFIX, 1) and payload[0] > _PREFIX_BYTES
 
 
 def own_call(payload: bytes) -> bytes:
-    """A payload named ``paxospp.…`` as this machine takes it: without that prefix."""
+    """Return a payload named ``paxospp.…`` without that prefix, as the built-in machine takes it."""
     return bytes([payload[0] - _PREFIX_BYTES]) + payload[1 + _PREFIX_BYTES :]
 
 

@@ -1,10 +1,9 @@
-"""The memberships the log has decided, as far as it was applied: who governs which slots.
+"""The memberships that the log has decided and this replica has applied, and which slots they govern.
 
-The founding membership is the value of slot 1 and governs from slot 2. A later one is decided at
-some slot i and governs from i + alpha on; it takes effect only if it names the slot of the one
-that is latest when it is applied, so that of two proposed at once one is a no-op, the same one
-everywhere. What the founding membership fixed for ever (cluster id, group, alpha, expiry of
-sessions) no later one may change.
+The first membership is the value of slot 1 and governs from slot 2 on. A later one, decided in slot i, governs from
+slot i + alpha on. It takes effect only if it names the slot of the membership that is the latest when it is applied, so
+of two proposed at the same time one has no effect, the same one on every replica. No later membership may change what
+the first one fixed: cluster id, group, alpha and the expiry of sessions.
 
 Reference: Lamport, Malkhi, Zhou, "Reconfiguring a State Machine" (2010), the alpha approach.
 """
@@ -18,7 +17,7 @@ from paxospp.model import Membership, Slot
 
 
 class Memberships:
-    """Those that govern a slot not applied yet, the oldest first."""
+    """The memberships that govern slots not applied yet, oldest first."""
 
     __slots__ = ("_decided",)
 
@@ -27,20 +26,22 @@ class Memberships:
 
     @property
     def latest(self) -> Membership | None:
-        """The one decided last; None before slot 1."""
+        """The membership decided last; None before slot 1."""
         return self._decided[-1][1] if self._decided else None
 
     def apply(self, slot: Slot, membership: Membership) -> bool:
-        """Take in a decided membership; whether it took effect.
+        """Apply a decided membership, and return whether it took effect.
 
         Raises:
-            InvariantViolatedError: slot 1 holds one that replaces another.
-            CorruptedError: it changes what the founding one fixed for ever.
+            InvariantViolatedError: the first membership is not in slot 1, or claims to replace another.
+            CorruptedError: it changes what the first membership fixed.
         """
         latest = self.latest
         if latest is None:
             if slot != 1 or membership.replaces:
-                raise InvariantViolatedError(f"slot {slot}: a membership that founds nothing where none is known")
+                raise InvariantViolatedError(
+                    f"slot {slot}: a membership that replaces an earlier one, which is unknown"
+                )
             self._decided = ((slot, membership),)
             return True
         if membership.replaces != self._decided[-1][0]:
@@ -51,15 +52,15 @@ class Memberships:
         return True
 
     def governing(self, applied: Slot) -> tuple[tuple[Slot, Membership], ...]:
-        """Those that govern a slot above ``applied``."""
+        """Return the memberships that govern slots above ``applied``, each with the slot that decided it."""
         decided = self._decided
-        # Each governs until the next begins to.
+        # A membership governs until the next one begins to.
         while len(decided) > 1 and decided[1][0] + decided[1][1].alpha <= applied + 1:
             decided = decided[1:]
         return decided
 
     def restore(self, decided: Sequence[tuple[Slot, Membership]]) -> None:
-        """Become those of a snapshot."""
+        """Replace the content by that of a snapshot."""
         self._decided = tuple(decided)
 
 

@@ -1,26 +1,25 @@
-"""The form of a snapshot: frames with a checksum each, and a digest over all of them.
+"""The format of a snapshot: frames with a checksum each, and a digest over all of them.
 
-A snapshot is what an executor knows after some slot: the head (slot, the log's and the wall
-clock's time, horizon, digest, memberships), the sessions with the replies nobody acknowledged,
-and the chunks of the state machine. It never holds a promise: what an acceptor said belongs to
-its own disk. This module writes and reads the form and decides nothing.
+A snapshot holds what an executor knows after a slot: a head (slot, times, horizon, digest, memberships), the sessions
+with their unacknowledged replies, and the chunks of the state machine. It never holds a promise, because a promise
+belongs to the disk of the acceptor that gave it. This module encodes and decodes, and decides nothing.
 
-The form, which stands on disks and travels between nodes. Numbers are big-endian. A snapshot is
-a sequence of frames, cut by whoever carries it wherever he likes::
+The format is the same on disks and between nodes. Numbers are big-endian. A snapshot is a sequence of frames, and may
+be cut anywhere on its way::
 
     frame   format u8 = 1 | kind u8 | more u8 | number u32 | length u32 | CRC-32 u32 | body
 
-``number`` counts frames from 0; the CRC-32 covers the fields before it and the body, which has at
-most ``BODY_BYTES_MAX`` bytes. An *item* is the joined bodies of consecutive frames of one kind, all
-but the last of which have ``more`` = 1. The items, in this order:
+``number`` counts frames from 0. The CRC-32 covers the fields before it and the body, which has at most
+``BODY_BYTES_MAX`` bytes. An *item* is the concatenated bodies of consecutive frames of one kind; ``more`` is 1 in all
+of them but the last. The items, in this order:
 
-1. HEAD, once: a MessagePack array, the fields of ``Head`` in their order.
-2. SESSIONS, any number: a MessagePack array of sessions, each the fields of ``Session``.
-3. MACHINE, any number: one chunk of ``StateMachine.snapshot()`` each, its bounds preserved; first
-   those of ``Instances``, whose number stands in the head, then those of the user's machine.
-4. END, once: BLAKE2b of 32 bytes over every byte before this frame. Nothing follows.
+1. HEAD, once: a MessagePack array, the fields of ``SnapshotHead`` in order.
+2. SESSIONS, any number: a MessagePack array of sessions, each with the fields of ``Session``.
+3. MACHINE, any number: one chunk of ``StateMachine.snapshot()`` each, with its boundaries preserved; first the chunks
+   of ``Instances``, whose number is in the head, then those of the user's machine.
+4. END, once: BLAKE2b, 32 bytes, over every byte before this frame. Nothing follows.
 
-Fields may be added at the end of ``Head`` and ``Session`` without a new format number.
+Fields may be added at the end of ``SnapshotHead`` and ``Session`` without a new format number.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from paxospp.model import Ballot, Membership, Slot
 from paxospp.sessions.table import Session, decode_sessions
 
 BODY_BYTES_MAX = 256 * 1024
-"""Bytes in the body of one frame at most."""
+"""The largest body of a frame, in bytes."""
 
 _FORMAT = 1
 _FIELDS = struct.Struct(">BBBII")  # format, kind, more, number, length
@@ -48,7 +47,7 @@ _DIGEST_BYTES = 32
 
 
 class ItemKind(IntEnum):
-    """What an item of a snapshot holds."""
+    """The kind of an item of a snapshot."""
 
     HEAD = 1
     SESSIONS = 2
@@ -56,8 +55,8 @@ class ItemKind(IntEnum):
     END = 4
 
 
-class Head(msgspec.Struct, frozen=True, array_like=True):
-    """Everything but the sessions and the machine, as of slot ``applied``."""
+class SnapshotHead(msgspec.Struct, frozen=True, array_like=True):
+    """Everything except the sessions and the machines, as of slot ``applied``."""
 
     applied: Slot
     log_time: int
@@ -65,28 +64,31 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     horizon: int
     digest: bytes
     memberships: tuple[tuple[Slot, bytes], ...]
-    """Every membership that governs a slot above ``applied``, with the slot it was decided in."""
+    """The memberships that govern slots above ``applied``, encoded, each with the slot that decided it."""
     sessions: int
     """How many sessions follow."""
     own: int = 0
-    """How many of the machine's chunks, the first ones, are of the machine beside it (``instances``)."""
+    """How many of the first chunks belong to the built-in machine (``instances``)."""
     effects: bytes = b""
-    """See ``effects``."""
+    """What ``Effects.encode`` returned."""
     ballot: Ballot | None = None
-    """No slot up to ``applied`` was decided under a higher ballot; None in snapshots of versions that did not say."""
+    """The highest ballot under which a slot up to ``applied`` may have been decided; None in old snapshots."""
 
     def decoded_memberships(self) -> tuple[tuple[Slot, Membership], ...]:
         return tuple((slot, Membership.from_bytes(data)) for slot, data in self.memberships)
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_head = msgspec.msgpack.Decoder(Head).decode
+_decode_head = msgspec.msgpack.Decoder(SnapshotHead).decode
 
 
-def write_snapshot(head: Head, sessions: Sequence[bytes], machine: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of a snapshot, a frame at a time. May be consumed in another thread.
+def write_snapshot(head: SnapshotHead, sessions: Sequence[bytes], machine: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of a snapshot, one frame at a time; the result may be consumed in another thread.
 
-    ``sessions`` are the pieces that ``SessionTable.encode`` made.
+    Args:
+        head: everything except sessions and machines.
+        sessions: the pieces that ``SessionTable.encode`` returned.
+        machine: the chunks of the built-in machine and of the user's.
     """
     frames = _FrameWriter()
     yield from frames.item(ItemKind.HEAD, _encode(head))
@@ -97,16 +99,16 @@ def write_snapshot(head: Head, sessions: Sequence[bytes], machine: Iterable[byte
     yield from frames.item(ItemKind.END, frames.hash.digest())
 
 
-class SnapshotReader:
-    """Reads what ``write_snapshot`` wrote, cut in any way: ``head``, then ``sessions``, then ``machine``.
+class SnapshotDecoder:
+    """Decodes what ``write_snapshot`` wrote, cut anywhere: first ``head``, then ``sessions``, then ``machine``.
 
-    Every frame is checked before anything in it is used; that nothing is missing at the end is
-    known once ``machine`` is exhausted. All of it raises CorruptedError.
+    Every frame is checked before its content is used. Only when ``machine`` is exhausted it is certain that nothing is
+    missing. Every method raises CorruptedError if the snapshot is damaged.
     """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.damage: CorruptedError | None = None
-        """What ``machine`` raised: whoever consumes it may have caught that."""
+        """The error that ``machine`` raised, because its consumer may have caught it."""
         self._items = _items(chunks)
         self.head = _read_head(*self._next())
         self._ahead = self._next()
@@ -117,26 +119,26 @@ class SnapshotReader:
         raise CorruptedError("snapshot: it ends before its end")
 
     def sessions(self) -> list[Session]:
-        """All sessions. Comes once, before ``machine``."""
+        """Return all sessions; call this once, before ``machine``."""
         sessions: list[Session] = []
         kind, body = self._ahead
         while kind == ItemKind.SESSIONS:
             sessions += decode_sessions(body)
             kind, body = self._next()
         if len(sessions) != self.head.sessions:
-            raise CorruptedError(f"snapshot: {len(sessions)} sessions where {self.head.sessions} should be")
+            raise CorruptedError(f"snapshot: it has {len(sessions)} sessions instead of {self.head.sessions}")
         self._ahead = kind, body
         return sessions
 
     def machine(self) -> Iterator[bytes]:
-        """The machine's chunks as it gave them. Comes once, after ``sessions``."""
+        """Yield the chunks of the machines; call this once, after ``sessions``."""
         try:
             kind, body = self._ahead
             while kind == ItemKind.MACHINE:
                 yield body
                 kind, body = self._next()
             if kind != ItemKind.END:
-                raise CorruptedError(f"snapshot: {kind.name} stands where it should end")
+                raise CorruptedError(f"snapshot: it contains {kind.name} where it should end")
             for _ in self._items:
                 raise CorruptedError("snapshot: something follows its end")
         except CorruptedError as error:
@@ -145,21 +147,21 @@ class SnapshotReader:
 
 
 class SnapshotCheck:
-    """Reads a snapshot without using it, as its bytes come in; for whoever has to know before it counts.
+    """Checks a snapshot while its bytes arrive, before it is used.
 
     ``feed`` and ``finish`` raise CorruptedError for anything that ``write_snapshot`` did not write.
     """
 
     def __init__(self) -> None:
-        self.head: Head | None = None
-        """What the snapshot says of itself, as soon as that was read."""
+        self.head: SnapshotHead | None = None
+        """The head of the snapshot, once it was read."""
         self._frames = _Frames()
         self._items = _Items()
         self._stage = ItemKind.HEAD
         self._sessions = 0
 
     def feed(self, data: bytes) -> None:
-        """The next bytes, cut in any way."""
+        """Check the next bytes, cut anywhere."""
         for frame in self._frames.feed(data):
             item = self._items.take(*frame)
             if item is not None:
@@ -170,33 +172,37 @@ class SnapshotCheck:
             self.head = _read_head(kind, body)
             return
         if kind < self._stage or kind == ItemKind.HEAD or self._stage == ItemKind.END:
-            raise CorruptedError(f"snapshot: {kind.name} does not belong where it stands")
+            raise CorruptedError(f"snapshot: an item of kind {kind.name} is out of place")
         self._stage = kind
         if kind == ItemKind.SESSIONS:
             self._sessions += len(decode_sessions(body))
 
-    def finish(self) -> Head:
-        """That was all of it; what it is."""
+    def finish(self) -> SnapshotHead:
+        """Check that the snapshot is complete, and return its head."""
         self._frames.end()
         self._items.end()
         if self.head is None or self._stage != ItemKind.END:
             raise CorruptedError("snapshot: it ends before its end")
         if self._sessions != self.head.sessions:
-            raise CorruptedError(f"snapshot: {self._sessions} sessions where {self.head.sessions} should be")
+            raise CorruptedError(f"snapshot: it has {self._sessions} sessions instead of {self.head.sessions}")
         return self.head
 
 
-def check_snapshot(chunks: Iterable[bytes]) -> Head:
-    """Read a snapshot to its end without using it, and say what it is; raises CorruptedError."""
+def check_snapshot(chunks: Iterable[bytes]) -> SnapshotHead:
+    """Check a whole snapshot without using it, and return its head.
+
+    Raises:
+        CorruptedError: the snapshot is damaged or incomplete.
+    """
     check = SnapshotCheck()
     for chunk in chunks:
         check.feed(chunk)
     return check.finish()
 
 
-def _read_head(kind: ItemKind, body: bytes) -> Head:
+def _read_head(kind: ItemKind, body: bytes) -> SnapshotHead:
     if kind != ItemKind.HEAD:
-        raise CorruptedError("snapshot: it does not begin with its head")
+        raise CorruptedError("snapshot: it does not begin with a head")
     try:
         return _decode_head(body)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -239,7 +245,7 @@ def _items(chunks: Iterable[bytes]) -> Iterator[tuple[ItemKind, bytes]]:
 
 
 class _Items:
-    """Joins frames to items, and holds the digest at the end against all that came before it."""
+    """Joins frames to items, and compares the digest at the end with everything before it."""
 
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
@@ -247,12 +253,12 @@ class _Items:
         self._kind: ItemKind | None = None
 
     def take(self, kind: ItemKind, more: bool, body: bytes, frame: bytes) -> tuple[ItemKind, bytes] | None:
-        """The item that this frame completes."""
+        """Add a frame, and return the item if the frame completes it."""
         parts = self._parts
         if parts and kind != self._kind:
-            raise CorruptedError(f"snapshot: {kind.name} breaks an item off")
+            raise CorruptedError(f"snapshot: an item of kind {kind.name} begins inside another item")
         if kind == ItemKind.END and body != self._hash.digest():
-            raise CorruptedError("snapshot: the digest over all of it does not fit")
+            raise CorruptedError("snapshot: the digest over the whole snapshot does not match")
         self._hash.update(frame)
         self._kind = kind
         parts.append(body)
@@ -263,29 +269,29 @@ class _Items:
 
     def end(self) -> None:
         if self._parts:
-            raise CorruptedError("snapshot: it ends within an item")
+            raise CorruptedError("snapshot: it ends inside an item")
 
 
 class _Frames:
-    """Cuts bytes into frames, and checks each."""
+    """Cuts bytes into frames, and checks each frame."""
 
     def __init__(self) -> None:
         self._held = bytearray()
         self._number = 0
 
     def feed(self, chunk: bytes) -> Iterator[_Frame]:
-        """The frames that these bytes complete."""
+        """Yield the frames that these bytes complete."""
         held = self._held
         held += chunk
         start = 0
         while len(held) - start >= _FRAME_HEAD_BYTES:
             version, kind, more, counted, length = _FIELDS.unpack_from(held, start)
             number = self._number
-            # Checked before the length is believed, so that damage cannot ask for memory.
+            # Checked before the length is trusted, so that damage cannot make it allocate memory.
             if version != _FORMAT:
-                raise CorruptedError(f"snapshot: format {version} is not one that this version of paxospp knows")
+                raise CorruptedError(f"snapshot: format {version} is unknown to this version of paxospp")
             if counted != number or length > BODY_BYTES_MAX or more > 1:
-                raise CorruptedError(f"snapshot: frame {number} is not where it should be")
+                raise CorruptedError(f"snapshot: the header of frame {number} is damaged, or the frame is out of place")
             stop = start + _FRAME_HEAD_BYTES + length
             if len(held) < stop:
                 break
@@ -293,11 +299,11 @@ class _Frames:
             (checksum,) = _CHECKSUM.unpack_from(frame, _FIELDS.size)
             body = frame[_FRAME_HEAD_BYTES:]
             if zlib.crc32(body, zlib.crc32(frame[: _FIELDS.size])) != checksum:
-                raise CorruptedError(f"snapshot: the checksum of frame {number} does not fit")
+                raise CorruptedError(f"snapshot: the checksum of frame {number} does not match")
             try:
                 known = ItemKind(kind)
             except ValueError:
-                raise CorruptedError(f"snapshot: frame {number} is of an unknown kind, {kind}") from None
+                raise CorruptedError(f"snapshot: frame {number} has the unknown kind {kind}") from None
             self._number += 1
             yield known, bool(more), body, frame
             start = stop
@@ -305,4 +311,4 @@ class _Frames:
 
     def end(self) -> None:
         if self._held:
-            raise CorruptedError(f"snapshot: it ends within frame {self._number}")
+            raise CorruptedError(f"snapshot: it ends inside frame {self._number}")

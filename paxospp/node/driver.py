@@ -1,15 +1,14 @@
-"""Drives the replica: the one place that honours an ``Output``, field by field, in its order.
+"""Drives the replica: the one place that carries out an ``Output``, field by field, in its order.
 
-Messages, timers, finished writes and proposals come in; each becomes one call of the pure
-engine, and what it returns is done here: messages leave, batches go to the writer, decided
-entries to the executor. Everything happens on the event loop, so the replica needs no lock.
+Messages, timers, finished writes and proposals come in. Each becomes one call of the pure engine, and its output is
+carried out here: messages leave, batches go to the writer, decided entries to the executor. Everything happens on the
+event loop, so the replica needs no lock.
 
-Applying is cut into slices: after ``Pacing.apply_slice_s`` the loop gets its turn, so that heartbeats
-do not starve behind a long backlog. After every input there is one *turn*: apply a slice, then
-let the front door propose what queued.
+After every input the driver *advances*: it applies decided entries, then lets its client do what became possible.
+Applying is cut into slices of ``Pacing.apply_slice_s``, so that a long backlog does not hold up heartbeats.
 
-It decides nothing of the protocol. When the disk, the machine or a rule of the protocol fails,
-it says nothing more to anybody and reports the cause once.
+The driver decides nothing of the protocol. When the disk, the machine or a rule of the protocol fails, it sends
+nothing more to anybody and reports the cause once.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from paxospp.engine.output import Output, ReadReady, Send
 from paxospp.engine.replica import Replica
@@ -28,38 +28,66 @@ from paxospp.events import Event, FaultFound
 from paxospp.execution.executor import Executor
 from paxospp.messages import ProtocolMessage, Sender
 from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
+from paxospp.node.environment import Links
 from paxospp.node.observer import UNOBSERVED, NodeObserver
-from paxospp.node.pacing import PACING, Pacing
+from paxospp.node.pacing import Pacing
 from paxospp.node.writer import Writer
-from paxospp.rpc.peers import PeerLinks
 from paxospp.sessions.table import RunOutcome
 
 UVLOOP_ROUNDS_S = 0.0006
-"""uvloop counts whole milliseconds and rounds. A timer of its that fires a hair too early is armed anew, for no
-time at all, until the millisecond is over: ten rounds of the loop per tick, a tenth of what an idle node costs."""
+"""Added to timers on uvloop, which counts in whole milliseconds.
+
+A timer that fires slightly early is set again with a delay of zero until the millisecond is over: ten iterations of
+the loop per tick, a tenth of the cost of an idle node.
+"""
 CHECKPOINT_SLOTS = 1024
-"""Replicas compare their digests at multiples of this; equal on all of them, hence no setting."""
+"""Replicas compare their digests at multiples of this. All must use the same number, so it is not a setting."""
+
+
+class DriverClient(Protocol):
+    """Hears what the replica and the machine did.
+
+    While one output is carried out, the calls are ``on_readable``, ``on_event`` and ``on_snapshot_needed``, in this
+    order. ``on_applied`` and then ``on_outcomes`` follow for each applied entry, and ``advance`` comes last.
+    ``on_failed`` may come at any time, once, and nothing comes after it.
+    """
+
+    def on_readable(self, ready: ReadReady) -> None:
+        """A ticket that was drawn by ``Driver.read`` is confirmed, or could not be."""
+        ...
+
+    def on_event(self, event: Event) -> None: ...
+
+    def on_snapshot_needed(self, peer: NodeId) -> None:
+        """The replica needs slots that ``peer`` has trimmed."""
+        ...
+
+    def on_applied(self, entry: Entry) -> None: ...
+
+    def on_outcomes(self, outcomes: Sequence[RunOutcome]) -> None:
+        """The runs in the entry just applied have these outcomes."""
+        ...
+
+    def advance(self) -> None:
+        """Propose, read and answer what can be now; only here ``Driver.propose`` and ``Driver.read`` are allowed."""
+        ...
+
+    def on_failed(self, cause: Exception) -> None: ...
 
 
 class Driver:
-    """One replica and what surrounds it. Use it on its loop only."""
+    """One replica and everything that happens because of its outputs. Use it on its event loop only."""
 
     def __init__(
         self,
         replica: Replica,
         executor: Executor,
         writer: Writer,
-        links: PeerLinks,
+        links: Links,
         *,
         loop: asyncio.AbstractEventLoop,
-        on_outcomes: Callable[[Sequence[RunOutcome]], None],
-        on_readable: Callable[[ReadReady], None],
-        on_turn: Callable[[], None],
-        on_applied: Callable[[Entry], None],
-        on_snapshot_needed: Callable[[NodeId], None],
-        on_event: Callable[[Event], None],
-        on_failed: Callable[[Exception], None],
-        pacing: Pacing = PACING,
+        client: DriverClient,
+        pacing: Pacing,
         observer: NodeObserver = UNOBSERVED,
     ) -> None:
         self._observer = observer
@@ -70,49 +98,52 @@ class Driver:
         self._writer = writer
         self._links = links
         self._loop = loop
-        self._on_outcomes = on_outcomes
-        self._on_readable = on_readable
-        self._on_turn = on_turn
-        self._on_applied = on_applied
-        self._on_snapshot_needed = on_snapshot_needed
-        self._on_event = on_event
-        self._on_failed = on_failed
+        self._client = client
         self._decided: deque[Entry] = deque()
+        """Decided entries that are not applied yet."""
         self._backlog_bytes = 0
         self._held: deque[tuple[int, list[Send]]] = deque()
+        """Messages, and the token of the write that each list waits for."""
         self._then: deque[tuple[int, Callable[[], None]]] = deque()
+        """Callbacks, and the token of the write that each waits for."""
         self._lease_us = 0
         self._holds = False
-        """Whether the replica was asked to hand out no more decided values."""
+        """Whether the replica was asked to deliver no more decided values."""
         self._timer: asyncio.TimerHandle | None = None
-        self._armed_for = math.inf
+        self._timer_at = math.inf
         self._rounding_s = UVLOOP_ROUNDS_S if type(loop).__module__.startswith("uvloop") else 0.0
         self._wake_at = math.inf
-        self._turn_is_due = False
+        self._advance_is_due = False
         self.holding = False
-        """Whether a snapshot is on its way into the machine: nothing is applied and no query answered."""
+        """Whether a snapshot is being installed: nothing is applied and no query answered."""
         self.stopped = False
 
-    # What comes in.
+    @property
+    def decided(self) -> Slot:
+        """Every slot up to this one is known to be decided."""
+        return self.replica.decided
+
+    # Inputs.
 
     def start(self) -> None:
+        """Start the replica."""
         self._drive(lambda: self.replica.start(self._loop.time()))
 
     def receive(self, sender: Sender, messages: Sequence[ProtocolMessage]) -> None:
-        """Messages of one frame, one by one; what they want written merges in the writer."""
+        """Give the messages of one frame to the replica; the writer merges the batches that they cause."""
         if self.stopped:
             return
         now = self._loop.time()
         try:
             for message in messages:
-                self._honour(self.replica.on_message(sender, message, now))
+                self._carry_out(self.replica.on_message(sender, message, now))
         except Exception as error:
             self.fail(error)
             return
-        self._turn()
+        self._advance()
 
-    def persisted(self, token: int) -> None:
-        """The write ``token`` and all before it returned."""
+    def on_persisted(self, token: int) -> None:
+        """Continue what waited for the write of ``token`` or an earlier one."""
         held = self._held
         while held and held[0][0] <= token and not self.stopped:
             self._send(held.popleft()[1])
@@ -120,35 +151,39 @@ class Driver:
         if self.replica.leading or then:
             self._drive(lambda: self.replica.on_persisted(token, self._loop.time()))
         else:
-            self._try(lambda: self.replica.on_persisted(token, self._loop.time()))  # no turn: nobody waits for it
+            # Do not advance: no part of the node waits for this write.
+            self._try(lambda: self.replica.on_persisted(token, self._loop.time()))
         while then and then[0][0] <= token and not self.stopped:
             then.popleft()[1]()
 
     def propose(self, value: bytes, awaited_elsewhere: bool) -> None:
-        """Only from within ``on_turn``, and only while ``replica.proposable``."""
-        self._honour(self.replica.propose(value, self._loop.time(), awaited_elsewhere=awaited_elsewhere))
+        """Propose ``value``; only within ``DriverClient.advance``, and only while ``replica.proposable``."""
+        self._carry_out(self.replica.propose(value, self._loop.time(), awaited_elsewhere=awaited_elsewhere))
 
     def read(self, ticket: int, lease: bool) -> None:
-        """Only from within ``on_turn``; ``on_readable`` answers."""
-        self._honour(self.replica.read(ticket, self._loop.time(), lease=lease))
+        """Have a read confirmed; only within ``DriverClient.advance``. ``on_readable`` reports the result."""
+        self._carry_out(self.replica.read(ticket, self._loop.time(), lease=lease))
 
     def campaign(self) -> None:
-        """Make the replica campaign now, even if another one leads. For tests and simulations."""
+        """Make the replica campaign now, even if another node leads. For tests and simulations."""
         self._drive(lambda: self.replica.campaign(self._loop.time()))
 
     # Snapshots.
 
     def publish(self, meta: SnapshotMeta, first: Slot, then: Callable[[], None]) -> None:
-        """Make this node's committed snapshot current; ``then`` is called when that write returned."""
+        """Make this node's committed snapshot current, and trim the log below ``first``.
+
+        ``then`` is called when that is durable.
+        """
         self._observer.publishes(meta, first)
         self._drive(lambda: self._and_then(self.replica.publish_snapshot(meta, first, self._loop.time()), then))
 
     def meet_snapshot(self, ballot: Ballot) -> None:
-        """A peer's snapshot is on its way here; its slots were decided under ballots up to ``ballot``."""
+        """Tell the replica that a peer's snapshot is being fetched; its slots were decided under at most ``ballot``."""
         self._drive(lambda: self.replica.meet_snapshot(ballot, self._loop.time()))
 
     def install(self, covered: Covered, then: Callable[[], None]) -> None:
-        """Make a peer's committed snapshot current, as ``publish`` does this node's; only while ``holding``."""
+        """Make a peer's committed snapshot current; ``then`` is called when that is durable. Only while ``holding``."""
         self._drive(lambda: self._and_then(self.replica.install_snapshot(covered, self._loop.time()), then))
 
     def _and_then(self, output: Output, then: Callable[[], None]) -> Output:
@@ -156,45 +191,38 @@ class Driver:
         return output
 
     def hold(self) -> None:
-        """Apply nothing until ``release``."""
+        """Apply no entry and answer no query until ``release``."""
         self.holding = True
 
     def release(self, applied: Slot) -> None:
-        """The machine has taken in everything up to ``applied`` another way."""
+        """Go on after the machine was restored from a snapshot of slot ``applied``."""
         self.holding = False
         decided = self._decided
         if decided and decided[0].slot <= applied:
             self._observer.reached("driver: what waited to be applied came in a snapshot")
         while decided and decided[0].slot <= applied:
             self._backlog_bytes -= len(decided.popleft().value)
-        self.want_turn()
+        self.advance_soon()
 
-    # Wishes.
-
-    def want_turn(self) -> None:
-        """Have a turn in the next round of the loop: callers made calls."""
-        if not self._turn_is_due:
-            self._turn_is_due = True
-            self._loop.call_soon(self._due_turn)
-
-    # What goes out.
+    # Outputs.
 
     def _drive(self, call: Callable[[], Output]) -> None:
+        """Carry out the output of ``call``, then advance."""
         if self._try(call):
-            self._turn()
+            self._advance()
 
     def _try(self, call: Callable[[], Output]) -> bool:
-        """Honour what comes of ``call``; False when that was the end."""
+        """Carry out the output of ``call``; return False if the driver is stopped, or failed at it."""
         if self.stopped:
             return False
         try:
-            self._honour(call())
+            self._carry_out(call())
         except Exception as error:
             self.fail(error)
             return False
         return True
 
-    def _honour(self, output: Output) -> None:
+    def _carry_out(self, output: Output) -> None:
         if output.send_now:
             self._send(output.send_now)
         if output.persist is not None:
@@ -213,21 +241,21 @@ class Driver:
                 self._writer.read(wanted, self._on_read)
         if output.readable:
             for ready in output.readable:
-                self._on_readable(ready)
+                self._client.on_readable(ready)
         if output.events:
             for event in output.events:
-                self._on_event(event)
+                self._client.on_event(event)
         if output.snapshot_from is not None:
-            self._on_snapshot_needed(output.snapshot_from)
+            self._client.on_snapshot_needed(output.snapshot_from)
         if output.diverged_at is not None:
             raise ReplicaStoppedError(
-                f"slot {output.diverged_at}: a majority of the replicas computed another digest, so this one's state "
-                "cannot be trusted; look for chance, time or the order of a set in the state machine",
+                f"slot {output.diverged_at}: a majority of the replicas computed another digest, so the state of this "
+                "one cannot be trusted: look for randomness, time or the order of a set in the state machine",
                 output.diverged_at,
             )
         self._wake_at = output.wake_at
-        if output.wake_at < self._armed_for:
-            self._arm(output.wake_at)
+        if output.wake_at < self._timer_at:
+            self._set_timer(output.wake_at)
 
     def _send(self, sends: Sequence[Send]) -> None:
         send = self._links.send
@@ -242,7 +270,7 @@ class Driver:
         self._drive(lambda: self.replica.on_read(wanted.token, entries, self._loop.time(), faulty))
 
     def on_damage(self, slot: Slot, problem: Exception) -> None:
-        """A read of the log from ``slot`` on, which the replica had not asked for, failed."""
+        """Handle a failed read of the log at ``slot`` that the replica had not asked for."""
         if self.stopped:
             return
         self._observer.reached("driver: a read of the log for a watcher fails")
@@ -250,43 +278,49 @@ class Driver:
         self._drive(lambda: self.replica.on_damage(faulty, self._loop.time()))
 
     def _tell_damage(self, wanted: range, problem: Exception) -> Sequence[range]:
-        """Say that the log cannot be read; returns the slots that count as faulty, whatever the reason was.
+        """Report that the log cannot be read, and return the slots to be treated as faulty, whatever the reason is.
 
-        What cannot be read must never pass for "nothing there".
+        A slot that cannot be read must never pass for an empty one.
         """
-        self._on_event(
+        self._client.on_event(
             FaultFound(node=self.replica.identity.name, peer=None, reason=f"the log cannot be read: {problem}")
         )
         return (problem.slots if isinstance(problem, CorruptedError) else ()) or (wanted,)
 
-    # Turns.
+    # Advancing.
 
-    def _due_turn(self) -> None:
-        self._turn_is_due = False
+    def advance_soon(self) -> None:
+        """Advance in the next iteration of the event loop, because callers made calls or a timer fired."""
+        if not self._advance_is_due:
+            self._advance_is_due = True
+            self._loop.call_soon(self._advance_now)
+
+    def _advance_now(self) -> None:
+        self._advance_is_due = False
         if not self.stopped:
-            self._turn()
+            self._advance()
 
-    def _turn(self) -> None:
+    def _advance(self) -> None:
         try:
             if self._decided and not self.holding:
                 self._apply_slice()
             if self._executor.lease_us != self._lease_us and not self.holding:
                 self._observer.reached("driver: leases are switched")
                 self._lease_us = self._executor.lease_us
-                self._honour(self.replica.set_lease(self._lease_us, self._loop.time()))
-            # A machine that is slower than the others' must not have their log in its memory.
+                self._carry_out(self.replica.set_lease(self._lease_us, self._loop.time()))
+            # A machine slower than those of the other nodes must not fill its memory with their log.
             bound = self._backlog_bytes_max // 2 if self._holds else self._backlog_bytes_max
             if (self._backlog_bytes > bound) is not self._holds:
                 self._observer.reached("driver: the machine falls behind the log, or has caught up")
                 self._holds = not self._holds
-                self._honour(self.replica.hold_delivery(self._holds, self._loop.time()))
-            self._on_turn()
+                self._carry_out(self.replica.hold_delivery(self._holds, self._loop.time()))
+            self._client.advance()
         except Exception as error:
             self.fail(error)
             return
         if self._decided and not self.holding:
-            self._observer.reached("driver: what is left to apply waits for the next turn")
-            self.want_turn()
+            self._observer.reached("driver: what is left to apply waits for the next iteration")
+            self.advance_soon()
 
     def _apply_slice(self) -> None:
         apply = self._executor.apply
@@ -296,43 +330,44 @@ class Driver:
             outcomes = apply(decided[0])
             entry = decided.popleft()
             self._backlog_bytes -= len(entry.value)
-            self._on_applied(entry)
+            self._client.on_applied(entry)
             if outcomes:
-                self._on_outcomes(outcomes)
+                self._client.on_outcomes(outcomes)
             applied = self._executor.applied
             if applied % CHECKPOINT_SLOTS == 0:
-                self._honour(self.replica.on_checkpoint(applied, self._executor.digest, self._loop.time()))
+                self._carry_out(self.replica.on_checkpoint(applied, self._executor.digest, self._loop.time()))
             if self._loop.time() >= until:
                 break
 
     # Time.
 
-    def _arm(self, at: float) -> None:
+    def _set_timer(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._armed_for = at
+        self._timer_at = at
         self._timer = self._loop.call_at(at + self._rounding_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self._armed_for = math.inf
+        self._timer_at = math.inf
         if self.stopped:
             return
         if self._loop.time() < self._wake_at:
-            # Asked for later since the timer was armed; moving it each time would cost more.
-            self._arm(self._wake_at)
+            # The replica has asked for a later time since; moving the timer each time would cost more.
+            self._set_timer(self._wake_at)
             return
         self._drive(lambda: self.replica.on_tick(self._loop.time()))
 
     # The end.
 
     def fail(self, cause: Exception) -> None:
-        """Say nothing more to anybody, and report the cause; the first one counts."""
+        """Stop, and report ``cause`` unless the driver was stopped before."""
         if not self.stopped:
             self.stop()
-            self._on_failed(cause)
+            self._client.on_failed(cause)
 
     def stop(self) -> None:
+        """Send, write and apply nothing more."""
         self.stopped = True
         self._held.clear()
         self._then.clear()

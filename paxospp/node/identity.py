@@ -1,16 +1,15 @@
-"""Which life of which node a storage holds, and whether it is the one that was asked for.
+"""Whose data a storage holds: reading the stored identity, checking it, and naming each boot.
 
-A new storage is *blank*: before its node says anything, name, group, incarnation and the names
-of the cluster are written and synced; every start raises the boot number and syncs it too. A
-storage of another node or cluster is refused before anything is written.
+A new storage is *blank*. Before its node sends anything, its name, its group, a new incarnation and the names of the
+cluster are written and synced. Every start increments the boot number and syncs it too. A storage of another node or
+cluster is refused before anything is written.
 
-Reference: DESIGN section 5, rules 8 and 9; Alagappan et al., "Protocol-Aware Recovery for
-Consensus-Based Storage" (2018), on telling a new disk from a lost one.
+References: rules 8 and 9 of ``paxospp/engine/README.md``; Alagappan et al., "Protocol-Aware Recovery for
+Consensus-Based Storage" (2018), on telling a new disk from one that lost its data.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -24,10 +23,10 @@ from paxospp.storage.contract import DurableState, WriteBatch
 _IDENTITY = "identity"
 _BOOT = "boot"
 _GROUP = 0
-"""One group of replicas per storage; the number is on disk and on the wire for the day there are more."""
+"""A storage holds one group of replicas; the number is stored and sent so that there can be more later."""
 
 
-class _Stored(msgspec.Struct, frozen=True, array_like=True):
+class _IdentityRecord(msgspec.Struct, frozen=True, array_like=True):
     name: str
     group: int
     incarnation: int
@@ -35,11 +34,11 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Stored).decode
+_decode = msgspec.msgpack.Decoder(_IdentityRecord).decode
 
 
 def check_cluster(name: str, cluster: Mapping[str, str]) -> dict[NodeId, str]:
-    """The names and addresses as given, or ConfigError for what cannot be a cluster of ``name``."""
+    """Return the names and addresses as given; raise ConfigError if they cannot be a cluster of ``name``."""
     checked: dict[NodeId, str] = {}
     owners: dict[str, str] = {}
     check_node_id(name)
@@ -47,18 +46,24 @@ def check_cluster(name: str, cluster: Mapping[str, str]) -> dict[NodeId, str]:
         check_node_id(member)
         _, port = split_address(address)
         if address in owners:
-            raise ConfigError(f"{owners[address]} and {member} have the same address {address}: give each its own")
+            raise ConfigError(f"{owners[address]} and {member} have the same address {address}: give each node its own")
         if port == 0 and len(cluster) > 1:
-            raise ConfigError(f"{member}={address}: port 0 is for one-node clusters, others could not find it")
+            raise ConfigError(
+                f"{member}={address}: port 0 is for one-node clusters, as peers could not find the node; "
+                "use a fixed port"
+            )
         owners[address] = member
         checked[NodeId(member)] = address
     if name not in checked:
-        raise ConfigError(f"node {name!r} is not in the cluster {', '.join(sorted(cluster)) or '(empty)'}")
+        raise ConfigError(
+            f"node {name!r} is not in the cluster {', '.join(sorted(cluster)) or '(empty)'}: "
+            "add the node, or correct its name"
+        )
     return checked
 
 
 class StoredIdentity:
-    """What a loaded storage says it is, checked against what the node was started as."""
+    """The identity in a loaded storage, checked against the name and the cluster that the node was started with."""
 
     def __init__(
         self, name: NodeId, cluster: Mapping[NodeId, str], state: DurableState, founding: Entry | None
@@ -68,22 +73,20 @@ class StoredIdentity:
         data = state.meta.get(_IDENTITY)
         self._stored = None if data is None else _read_identity(data)
         if self._stored is None and (state.promised is not None or state.last >= state.first or state.decided):
-            raise CorruptedError("the storage holds a log but does not say whose it is")
+            raise CorruptedError(
+                "the storage holds a log but no identity: restore the data directory from a copy, or start with an "
+                "empty one"
+            )
         self._boot = int.from_bytes(state.meta.get(_BOOT, b""), "big")
         if self._stored is not None:
             self._check(self._stored, _membership(state, founding))
 
     def check_membership(self, membership: Membership) -> None:
-        """Raise ConfigError unless the cluster that a snapshot names is the one this node was started with."""
+        """Raise ConfigError if the members that a snapshot names are not those this node was started with."""
         if self._stored is not None:
             self._check(self._stored, membership)
 
-    @property
-    def is_blank(self) -> bool:
-        """Whether this storage never took part in anything."""
-        return self._stored is None
-
-    def _check(self, stored: _Stored, founding: Membership | None) -> None:
+    def _check(self, stored: _IdentityRecord, founding: Membership | None) -> None:
         if stored.name != self._name:
             raise ConfigError(
                 f"the storage holds the data of node {stored.name!r}, not of {self._name!r}: "
@@ -93,35 +96,33 @@ class StoredIdentity:
         if names != self._names:
             raise ConfigError(
                 f"the storage belongs to the cluster {', '.join(names)}, "
-                f"but the node was started with {', '.join(self._names)}: start it with the former"
+                f"but the node was started with {', '.join(self._names)}: start it with the members of that cluster"
             )
 
-    def begin(
-        self, addresses: Mapping[NodeId, str], draw: Callable[[int], int] = secrets.randbits
-    ) -> tuple[Identity, WriteBatch]:
-        """The identity of this boot, and what must be durable before a word is said under it.
+    def begin(self, addresses: Mapping[NodeId, str], random_bits: Callable[[int], int]) -> tuple[Identity, WriteBatch]:
+        """Return the identity of this boot, and the batch that must be durable before anything is sent under it.
 
-        ``draw`` gives that many random bits.
+        ``random_bits`` returns a number of so many random bits.
         """
         boot = self._boot + 1
         meta = {_BOOT: boot.to_bytes(8, "big")}
         stored = self._stored
         if stored is None:
-            # Never 0, which no life of a storage has.
-            stored = _Stored(self._name, _GROUP, draw(63) | 1, self._names)
+            # An incarnation is never 0.
+            stored = _IdentityRecord(self._name, _GROUP, random_bits(63) | 1, self._names)
             meta[_IDENTITY] = _encode(stored)
         identity = Identity(
             name=self._name,
             group=stored.group,
             incarnation=stored.incarnation,
             boot=boot,
-            nonce=draw(63),
+            nonce=random_bits(63),
             cluster=addresses,
         )
         return identity, WriteBatch(meta=meta, sync=True)
 
 
-def _read_identity(data: bytes) -> _Stored:
+def _read_identity(data: bytes) -> _IdentityRecord:
     try:
         return _decode(data)
     except msgspec.DecodeError as error:
@@ -129,7 +130,7 @@ def _read_identity(data: bytes) -> _Stored:
 
 
 def _membership(state: DurableState, founding: Entry | None) -> Membership | None:
-    """The founding membership, once this storage knows it decided."""
+    """Return the founding membership, if this storage knows that it is decided."""
     if founding is None or state.decided < 1 or founding.kind is not Kind.MEMBERSHIP:
         return None
     return Membership.from_bytes(founding.value)

@@ -1,13 +1,14 @@
-"""Calls made in this process: one session, one future per call, runs cut once per turn.
+"""Calls made in this process: one session for all of them, one future per call.
 
-Calls made in one round of the loop are numbered together when the front door fetches them
-(``take_runs``): at the leader when the next value is made, at a follower at once. Until then
-a call has no number, was not sent, and can be taken back without a trace.
+Calls made in one iteration of the event loop are numbered together when the inbox takes them (``take_runs``): at the
+leader when the next value is made, at a follower at once. Until then a call has no number, was not sent, and can be
+taken back without effect.
 
-What was sent is sent again until it is answered: at every change of the leader, when an answer
-says that something is missing, and after a silence that doubles, as long as somebody waits for
-it, or for the room it takes. That a command is applied once is the business of
-``execution.sessions``.
+Runs are sent again until they are answered: at every change of the leader, when an answer reports a gap, and after a
+silence, which doubles each time. A silence counts only while a caller waits, or while new calls need the space that
+unanswered ones take. Each command is applied once, however often its run arrives; ``sessions.table`` ensures that.
+
+``sessions.caller`` knows a call by its future.
 
 Reference: Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.3.
 """
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import secrets
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -27,83 +27,89 @@ from paxospp.engine.replica import Replica
 from paxospp.errors import CallError, OutcomeUnknownError, OverloadedError, RejectedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.markers import UNWATCHED, Markers
-from paxospp.node.completing import Completer
-from paxospp.node.current import Current
+from paxospp.node.default_arguments import DefaultArguments
+from paxospp.node.environment import RUN_COMMANDS_MAX
+from paxospp.node.freshness import Freshness
 from paxospp.rpc.deadlines import Deadlines
 from paxospp.sessions.caller import Caller
 from paxospp.sessions.runs import decode_run
 from paxospp.sessions.table import RunOutcome, RunStatus
-from paxospp.state_machine import OUTCOME_RESULT, StateMachine, read_outcome
+from paxospp.state_machine import OUTCOME_RESULT, read_outcome
 
 SILENCE_MAX_S = 5.0
 LEADING_SILENCE_S = 2.0
-"""While this node leads, its runs stand in its own log: only a full session table swallows them."""
+"""The shortest silence before a node that leads sends again: its runs are already in its own log."""
 RENEW_AFTER_S = 600.0
-"""A session silent for so long may have expired: the next call opens a new one."""
+"""After this much silence a session may have expired, and the next call opens a new one."""
 DROP_INTERVAL_S = 0.005
-"""How often what was cancelled is looked for while there is no room."""
+"""The shortest pause between two searches for cancelled calls while calls are being refused."""
 FULL_RETRY_S = 1.0
-"""When to try again where there is no room for another session."""
-RUN_BYTES_MAX = 1 << 20
-RUN_COMMANDS_MAX = 1024
+"""When to retry after the cluster refused another session."""
 
-Pending = asyncio.Future[bytes]
+CallFuture = asyncio.Future[bytes]
 
 
 class LocalCalls:
-    """The embedded caller's side: it waits for this node's own applying, whoever leads."""
+    """The calls of the program that embeds this node. They are answered when this node applies them."""
 
     def __init__(
         self,
         replica: Replica,
         executor: Executor,
-        machine: StateMachine,
         config: NodeConfig,
+        caller: Caller,
         *,
         loop: asyncio.AbstractEventLoop,
-        want_turn: Callable[[], None],
-        why_not: Callable[[], str],
-        current: Current,
-        caller: Caller | None = None,
+        random_bytes: Callable[[int], bytes],
+        advance_soon: Callable[[], None],
+        why_unavailable: Callable[[], str],
+        freshness: Freshness,
+        defaults: DefaultArguments,
         observer: Markers = UNWATCHED,
     ) -> None:
         self._observer = observer
-        self._caller = caller or Caller(
-            secrets.token_bytes(16), run_bytes_max=RUN_BYTES_MAX, run_commands_max=RUN_COMMANDS_MAX
-        )
+        self._caller = caller
         self._replica = replica
         self._executor = executor
-        self._current = current
-        self._complete = Completer(machine).complete
+        self._freshness = freshness
+        self._fill_in = defaults.fill_in
         self._resend_interval_s = config.resend_interval_s
         self._value_bytes_max = config.value_bytes_max
         self._calls_max = config.inbox_calls_max
         self._waiting_bytes_max = config.inbox_bytes_max
         self._loop = loop
-        self._want_turn = want_turn
-        self._why_not = why_not
-        self._deadlines: Deadlines[Pending] = Deadlines(loop, self._on_due)
+        self._random_bytes = random_bytes
+        self._advance_soon = advance_soon
+        self._why_unavailable = why_unavailable
+        self._deadlines: Deadlines[CallFuture] = Deadlines(loop, self._on_due)
         self._open = self._deadlines.open
-        """Every call that is not answered, and when it ends."""
-        self._queued: dict[Pending, int] = {}
-        """Calls without a number, oldest first, and their bytes."""
+        """Every call that is not answered, and its deadline."""
+        self._queued: dict[CallFuture, int] = {}
+        """Calls without a number, oldest first, and their sizes in bytes."""
         self._queued_bytes = 0
         self._dropped_at = 0.0
-        self._turn_is_wanted = False
+        self._advance_is_due = False
         self._now = loop.time()
-        """When the present round of the loop began to make calls: near enough for their deadlines."""
+        """When the first call of this iteration of the loop was made: precise enough for deadlines."""
         self._numbered = 0
+        """The number given last."""
         self._sent: deque[tuple[int, int]] = deque()
-        """Per fetch: the last number given and the bytes of its runs, until all of it is answered."""
+        """Per time that calls were numbered: the last number and the bytes of the runs, until they are answered."""
         self._sent_bytes = 0
         self._must_resend = False
         self._resend_from: int | None = None
-        self._room_is_wanted = False
-        """Whether, since all was sent again last, a call found no room beside what was sent, or some of that
-        was answered for nobody, so that the rest can be as well."""
+        """The number to resend from; None for all that is unanswered."""
+        self._space_is_needed = False
+        """Whether to resend although no caller waits.
+
+        It is set when a call finds no space beside the unanswered ones, and when some of those are answered, because
+        the others can then be answered too. Resending clears it.
+        """
         self._heard_at = loop.time()
+        """When an answer came last."""
         self._silence_s = config.resend_interval_s
-        self._watch: asyncio.TimerHandle | None = None
+        """How long to wait for an answer before the next resend."""
+        self._silence_timer: asyncio.TimerHandle | None = None
         self._ended: Callable[[], UnavailableError] | None = None
 
     @property
@@ -113,13 +119,18 @@ class LocalCalls:
 
     @property
     def session_random(self) -> bytes:
-        """What answers for this caller bear."""
+        """The random part of the session's id; outcomes carry it."""
         return self._caller.random
 
-    # The caller's side.
+    # For callers.
 
-    def execute(self, payload: bytes, timeout_s: float | None) -> Pending:
-        """A future of the command's encoded result; it is cancelled when nobody waits any more."""
+    def execute(self, payload: bytes, timeout_s: float | None) -> CallFuture:
+        """Queue a command and return the future of its encoded result. Cancel that to stop waiting.
+
+        Raises:
+            RejectedError: the command is too large, or the machine does not accept it.
+            OverloadedError: too many calls are waiting. UnavailableError: the node ended.
+        """
         if self._ended is not None:
             raise self._ended()
         if len(payload) > self._value_bytes_max:
@@ -127,26 +138,26 @@ class LocalCalls:
                 f"the command has {len(payload)} bytes, more than value_bytes_max={self._value_bytes_max}"
             )
         self._executor.check_command(payload)
-        payload = self._complete(payload)
+        payload = self._fill_in(payload)
         size = len(payload)
         if self._is_full(size):
-            # At most once in a while: refusing must stay cheap, or the refused would be the overload.
+            # Only now and then: refusing must stay cheap, or the refused calls would be the overload.
             if self._loop.time() - self._dropped_at > DROP_INTERVAL_S:
                 self._drop_cancelled()
             self._renew_if_silent()
             if self._is_full(size):
                 if self._caller.outstanding:
-                    self._want_room()
+                    self._need_space()
                 raise OverloadedError
-        if not self._turn_is_wanted:
-            self._turn_is_wanted = True
+        if not self._advance_is_due:
+            self._advance_is_due = True
             self._now = self._loop.time()
-            self._want_turn()
-        # First what a time-out of a wrong type would make fail: a call that raises has no effect.
+            self._advance_soon()
+        # Compute the deadline first: a timeout of the wrong type raises here, before the call has any effect.
         deadline = math.inf if timeout_s is None else self._now + timeout_s
         if deadline < self._deadlines.armed_for:
             self._deadlines.arm(deadline)
-        future: Pending = self._loop.create_future()
+        future: CallFuture = self._loop.create_future()
         self._open[future] = deadline
         self._caller.add(payload, future)
         self._queued[future] = size
@@ -159,42 +170,42 @@ class LocalCalls:
         )
 
     def _drop_cancelled(self) -> None:
-        """Take back what was cancelled before it was sent; what was sent stays until it is answered."""
+        """Remove calls that were cancelled before they were sent; those that were sent stay until they are answered."""
         self._dropped_at = self._loop.time()
         queued = self._queued
         for call in [call for call in queued if call.cancelled()]:
             self._take_back(call)
             self._open.pop(call, None)
 
-    def _take_back(self, call: Pending) -> bool:
-        """Whether the call was never sent, and now never will be."""
+    def _take_back(self, call: CallFuture) -> bool:
+        """Remove a call that was not sent; return False if it was sent."""
         self._queued_bytes -= self._queued.pop(call, 0)
         return self._caller.cancel(call)
 
-    def _on_due(self, call: Pending) -> None:
+    def _on_due(self, call: CallFuture) -> None:
         never_sent = self._take_back(call)
         if call.done():
             return
         if never_sent:
-            call.set_exception(UnavailableError(f"not sent in time: {self._why_not()}"))
+            call.set_exception(UnavailableError(f"not sent in time: {self._why_unavailable()}"))
         else:
-            call.set_exception(OutcomeUnknownError("sent, but no answer in time; it may still be applied"))
+            call.set_exception(OutcomeUnknownError("sent, but not answered in time; it may still be applied"))
 
-    # The front door's side.
+    # For the inbox.
 
     @property
     def wants_to_send(self) -> bool:
-        """Whether ``take_runs`` might have something."""
+        """Whether ``take_runs`` may return something."""
         return self._must_resend or bool(self._queued)
 
-    def on_turn(self) -> None:
-        """The turn that was wanted has come."""
-        self._turn_is_wanted = False
+    def on_advance(self) -> None:
+        """Note that the driver advances, so that the next call has to ask for it again."""
+        self._advance_is_due = False
 
     def take_runs(self) -> list[tuple[bytes, int]]:
-        """What is to be sent now, with about how many commands: first again what must be, then new calls.
+        """Return the runs to send now, each with about how many commands it has: first those to resend, then new ones.
 
-        Called only when somebody leads, so that what has nowhere to go stays without a number.
+        Called only while there is a leader, so that calls that cannot be sent stay without a number.
         """
         caller = self._caller
         runs: list[tuple[bytes, int]] = []
@@ -202,7 +213,7 @@ class LocalCalls:
         if caller.queued:
             self._renew_if_silent()
             if caller.held_up:
-                self._want_room()
+                self._need_space()
         if self._must_resend:
             runs = [(run, RUN_COMMANDS_MAX) for run in caller.resend(self._resend_from)]
             self._must_resend = False
@@ -210,7 +221,7 @@ class LocalCalls:
         if not caller.queued:
             return runs
         if not self._numbered:
-            if not self._current.look():
+            if not self._freshness.is_fresh():
                 return runs
             if self._executor.sessions_full:
                 self._refuse_queued()
@@ -223,13 +234,13 @@ class LocalCalls:
             self._numbered += count
             self._sent.append((self._numbered, size))
             self._sent_bytes += size
-            if self._watch is None:
-                self._begin_watch()
+            if self._silence_timer is None:
+                self._start_silence_timer()
             runs += [(run, min(count, RUN_COMMANDS_MAX)) for run in new]
         return runs
 
     def _take_queued(self) -> int:
-        """Forget the sizes of what was numbered just now, which is the oldest; how many calls that were."""
+        """Remove the calls that were just numbered, which are the oldest, from the queue; return how many."""
         count = len(self._queued) - self._caller.queued
         if count == len(self._queued):
             self._queued.clear()
@@ -240,7 +251,7 @@ class LocalCalls:
         return count
 
     def _refuse_queued(self) -> None:
-        """There is no room for this node's session: better at once than never."""
+        """Fail the queued calls now, because the cluster accepts no further session."""
         for call in list(self._queued):
             self._take_back(call)
             self._open.pop(call, None)
@@ -248,7 +259,7 @@ class LocalCalls:
                 call.set_exception(OverloadedError("the cluster has no room for another session", FULL_RETRY_S))
 
     def _renew_if_silent(self) -> None:
-        """Begin another session if nobody waits for this one, and it may have expired."""
+        """Begin a new session if no caller waits for this one and it may have expired."""
         if not self._numbered or self._caller.waiting:
             return
         membership = self._replica.membership
@@ -257,7 +268,7 @@ class LocalCalls:
             self._begin_session()
 
     def on_outcome(self, outcome: RunOutcome) -> None:
-        """A run of this session was applied here, or turned out to have no effect."""
+        """Handle the outcome of a run that was applied here, if it is of this session."""
         caller = self._caller
         if outcome.session != caller.session:
             return
@@ -267,7 +278,7 @@ class LocalCalls:
         before = caller.acknowledged
         answered, must_resend = caller.on_answer(outcome.first, outcome.status, outcome.expected, outcome.outcomes)
         forget = self._open.pop
-        for call, result in cast("list[tuple[Pending, bytes]]", answered):
+        for call, result in cast("list[tuple[CallFuture, bytes]]", answered):
             forget(call, None)
             if call.done():
                 continue
@@ -278,23 +289,23 @@ class LocalCalls:
         sent = self._sent
         acknowledged = caller.acknowledged
         if answered or acknowledged > before:
-            self._room_is_wanted = self._room_is_wanted or not answered
+            self._space_is_needed = self._space_is_needed or not answered
             self._heard_at = self._loop.time()
             if self._silence_s > self._resend_interval_s:
                 self._observer.reached("local calls: an answer ends a long silence")
-                self._look_soon()
+                self._reset_silence()
         while sent and sent[0][0] <= acknowledged:
             self._sent_bytes -= sent.popleft()[1]
         if must_resend:
             self._observer.reached("local calls: runs are sent again from a gap on")
             self._must_resend = True
             self._resend_from = outcome.expected
-            self._want_turn()
+            self._advance_soon()
         elif caller.queued:
-            self._want_turn()
+            self._advance_soon()
 
     def on_installed(self) -> None:
-        """A snapshot took the place of entries: what was decided in them is answered from its table."""
+        """Answer calls from the session table of a snapshot that replaced the entries they were decided in."""
         for run in self._caller.resend(None):
             outcome = self._executor.find(decode_run(run))
             if outcome is not None:
@@ -302,7 +313,7 @@ class LocalCalls:
                 self.on_outcome(outcome)
 
     def on_leader_changed(self) -> None:
-        """What was on its way to the former leader, or in its window, may be lost."""
+        """Send the unanswered runs again: those sent to the former leader may be lost."""
         if self._caller.outstanding:
             self._observer.reached("local calls: runs are sent again under another leader")
             self._must_resend = True
@@ -310,8 +321,8 @@ class LocalCalls:
             if self._replica.leader is not None and self._silence_s > self._resend_interval_s:
                 self._observer.reached("local calls: another leader ends a long silence")
                 self._heard_at = self._loop.time()
-                self._look_soon()
-        self._want_turn()
+                self._reset_silence()
+        self._advance_soon()
 
     def _expire(self) -> None:
         self._observer.reached("local calls: the session expired")
@@ -319,67 +330,67 @@ class LocalCalls:
             self._open.pop(call, None)
             if not call.done():
                 call.set_exception(OutcomeUnknownError("the session expired before the answer came"))
-        self._want_turn()
+        self._advance_soon()
 
-    def _begin_session(self) -> list[Pending]:
-        lost = self._caller.expire(secrets.token_bytes(16))
+    def _begin_session(self) -> list[CallFuture]:
+        lost = self._caller.expire(self._random_bytes(16))
         self._numbered = 0
         self._sent.clear()
         self._sent_bytes = 0
-        self._must_resend = self._room_is_wanted = False
-        return cast("list[Pending]", lost)
+        self._must_resend = self._space_is_needed = False
+        return cast("list[CallFuture]", lost)
 
-    # Silence.
+    # Resending after a silence.
 
-    def _want_room(self) -> None:
-        """What was sent leaves a call no room: have it answered, although nobody may wait for it any more."""
-        self._room_is_wanted = True
-        if self._watch is None:
+    def _need_space(self) -> None:
+        """Have unanswered runs answered, because they leave no space for a call, even if no caller waits for them."""
+        self._space_is_needed = True
+        if self._silence_timer is None:
             self._must_resend = True
             self._resend_from = None
-            self._begin_watch()
-            self._want_turn()
+            self._start_silence_timer()
+            self._advance_soon()
 
-    def _begin_watch(self) -> None:
+    def _start_silence_timer(self) -> None:
         self._heard_at = self._loop.time()
-        self._watch = self._loop.call_later(self._silence_s, self._look)
+        self._silence_timer = self._loop.call_later(self._silence_s, self._on_silence)
 
-    def _look(self) -> None:
-        """Send again what nobody answered; stop looking when nobody waits for it, or for the room it takes."""
-        self._watch = None
+    def _on_silence(self) -> None:
+        """Send unanswered runs again; stop the timer if no caller and no new call needs their answers."""
+        self._silence_timer = None
         caller = self._caller
-        if not (caller.unanswered or (self._room_is_wanted and caller.outstanding)):
-            self._room_is_wanted = False
+        if not (caller.unanswered or (self._space_is_needed and caller.outstanding)):
+            self._space_is_needed = False
             self._silence_s = self._resend_interval_s
             return
-        patience = max(self._silence_s, LEADING_SILENCE_S) if self._replica.leading else self._silence_s
-        rest = self._heard_at + patience - self._loop.time()
+        limit_s = max(self._silence_s, LEADING_SILENCE_S) if self._replica.leading else self._silence_s
+        rest = self._heard_at + limit_s - self._loop.time()
         if rest <= 0:
             self._observer.reached("local calls: runs are sent again after a silence")
             self._must_resend = True
             self._resend_from = None
-            self._room_is_wanted = False
+            self._space_is_needed = False
             self._heard_at = self._loop.time()
             self._silence_s = min(2 * self._silence_s, SILENCE_MAX_S)
-            self._want_turn()
+            self._advance_soon()
             rest = self._silence_s
-        self._watch = self._loop.call_later(rest, self._look)
+        self._silence_timer = self._loop.call_later(rest, self._on_silence)
 
-    def _look_soon(self) -> None:
-        """Go back to the first interval: the leader may answer now."""
+    def _reset_silence(self) -> None:
+        """Go back to the shortest interval, because the leader may answer now."""
         self._silence_s = self._resend_interval_s
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = self._loop.call_later(self._silence_s, self._look)
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = self._loop.call_later(self._silence_s, self._on_silence)
 
     # The end.
 
     def end(self, error: Callable[[], UnavailableError]) -> None:
-        """No more answers: what was sent is unknown, what was not never took place."""
+        """Fail all calls: those that were sent have an unknown outcome, the others had no effect."""
         self._ended = error
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None
         self._deadlines.close()
         for call in list(self._open):
             never_sent = self._take_back(call)
@@ -394,4 +405,4 @@ def _error_of(outcome: bytes) -> CallError:
         read_outcome(outcome)
     except CallError as error:
         return error
-    raise AssertionError("an outcome that is no result raises")
+    raise AssertionError("read_outcome raises for everything but a result")

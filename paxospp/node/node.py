@@ -1,11 +1,11 @@
-"""``Node``: a replica inside somebody's program. Its life cycle, and the calls made on it.
+"""``Node``: a replica inside a program. Its life cycle, and the calls made on it.
 
-Constructing does nothing. ``start`` returns when the storage is loaded and the port is open,
-and waits for nobody; ``close`` leaves nothing behind within two seconds. A node that has to
-stop ends its calls as ``close`` does and keeps the cause; it never starts itself again.
+The constructor does nothing. ``start`` returns when the storage is loaded and the port is open, and waits for no other
+node. ``close`` frees everything within two seconds. A node that has to stop ends its calls as ``close`` does and keeps
+the cause; it never restarts itself.
 
-A Node lives in the loop that started it. It installs no signal handler, prints nothing and
-keeps nothing in modules.
+A Node belongs to the event loop that started it. It installs no signal handler, prints nothing and keeps nothing in
+module variables.
 """
 
 from __future__ import annotations
@@ -14,30 +14,26 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from paxospp.calls import Calls, Consistency
 from paxospp.config import NodeConfig
-from paxospp.errors import ConfigError, CorruptedError, RejectedError, UnavailableError
+from paxospp.errors import ConfigError, RejectedError, UnavailableError
 from paxospp.events import Diverged, Event, FaultFound, NodeStarted, NodeStopped, SnapshotTaken
 from paxospp.execution.executor import Executor
-from paxospp.model import Change, NodeId, SnapshotMeta
-from paxospp.node.boot_time import boot_time
-from paxospp.node.identity import StoredIdentity, check_cluster
-from paxospp.node.in_place import InPlace
-from paxospp.node.pacing import PACING
-from paxospp.node.parts import Parts
-from paxospp.node.snapshots import Progress, restore_current
-from paxospp.node.snapshots.restoring import FIRST_S, damaged
+from paxospp.model import Change, NodeId
+from paxospp.node.environment import Environment
+from paxospp.node.identity import check_cluster
+from paxospp.node.loading import LoadedStorage, load_storage
+from paxospp.node.progress import progress_logged
+from paxospp.node.recovery import recover
+from paxospp.node.runtime import CLOSE_STORAGE_S, Runtime
 from paxospp.node.status import NodeStatus
-from paxospp.node.writer import Writer
 from paxospp.plugins import PluginRegistry
 from paxospp.plugins.opening import fitting
 from paxospp.rpc.listening import check_listen, split_address
 from paxospp.state_machine import StateMachine, prepare
-from paxospp.storage.contract import DurableState, Storage
-
-T = TypeVar("T")
+from paxospp.storage.contract import Storage
 
 _log = logging.getLogger("paxospp.node")
 
@@ -47,20 +43,20 @@ class Node(Calls):
 
     Args:
         name: which of ``cluster`` this node is.
-        cluster: every member's name and the address its peers and clients reach it at. It founds
-            a new cluster; a founded one knows its members, and other names are an error at start.
+        cluster: every member's name, and the address at which its peers and clients reach it. A new
+            cluster is founded with these; a founded one knows its members, and other names are an error at start.
         storage: a URL such as ``file:./data/n1``, or a function that opens a storage.
         machine: an instance, a class or function that makes one, or a name as for ``--machine``.
         listen: the address to bind, when it differs from the advertised one.
-        allow_volatile: take a storage that forgets at the end of the process for a voter of
-            several; it then counts as a new, empty replica at every start.
-        plugins: modules, objects, module names or ``FILE.py`` besides those that are installed.
-        on_event: called on the loop with each of ``paxospp.events``; must return at once.
+        allow_volatile: accept a storage that forgets everything when the process ends, although the cluster has
+            other nodes; the node then counts as a new, empty replica at every start.
+        plugins: modules, objects, module names or ``FILE.py`` in addition to the installed plug-ins.
+        on_event: called on the event loop with each of ``paxospp.events``; must return immediately.
         config: see ``NodeConfig``.
     """
 
     _owns_loop = False
-    """Whether the loop does nothing but this node's work, so that it may wait for the disk (``in_place``)."""
+    """Whether the event loop does nothing but this node's work; see ``Environment.owns_loop``."""
 
     def __init__(
         self,
@@ -83,12 +79,11 @@ class Node(Calls):
         self._machine = machine
         self._allow_volatile = allow_volatile
         self._plugins = plugins
-        self._observer = on_event
+        self._on_event = on_event
         self._config = NodeConfig() if config is None else config
         self._call_timeout_s = self._config.call_timeout_s
-        self._registry: PluginRegistry | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._parts: Parts | None = None
+        self._runtime: Runtime | None = None
         self._cause: Exception | None = None
         self._closing: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
@@ -99,110 +94,86 @@ class Node(Calls):
 
     @property
     def address(self) -> str:
-        """Where peers and clients reach this node; with the real port once it has one."""
-        return self._cluster[self._name] if self._parts is None else self._parts.address
+        """The address at which peers and clients reach this node; after ``start`` with the real port instead of 0."""
+        return self._cluster[self._name] if self._runtime is None else self._runtime.address
 
-    # Life.
+    # Life cycle.
 
     async def start(self) -> None:
-        """Load the storage and open the port; wait for nobody.
+        """Load the storage and open the port; do not wait for other nodes.
 
         Raises:
-            ConfigError: something given does not fit; nothing was written.
-            PluginError: storage or machine are not to be had. StorageError: the store cannot
-                be used, ``LockedError`` when somebody else has it open.
+            ConfigError: an argument does not fit; nothing was written.
+            PluginError: the storage or the machine was not found. StorageError: the storage cannot be used;
+                ``LockedError`` if another process has it open.
         """
         if self._loop is not None or self._closing is not None:
-            raise RuntimeError(f"node {self._name} was started before; a Node starts once, make a new one")
+            raise RuntimeError(f"node {self._name} was started before: a Node starts once, make a new one")
         self._loop = asyncio.get_running_loop()
-        writer = Writer(
-            self._name,
-            on_persisted=self._on_persisted,
-            on_failed=self._on_failed,
-            in_place=InPlace() if self._owns_loop else None,
-        )
-        parts: Parts | None = None
+        runtime = await self._make_runtime()
         try:
-            parts = await self._make_parts(writer)
-            port = await parts.server.start(self._listen)
-            host, _, configured = parts.address.rpartition(":")
+            port = await runtime.server.start(self._listen)
+            host, _, configured = runtime.address.rpartition(":")
             if configured == "0":
-                parts.address = f"{host}:{port}"
+                runtime.address = f"{host}:{port}"
         except BaseException:
-            await (writer.close(1.0) if parts is None else parts.close())
+            await runtime.close()
             raise
         if self._closing is not None:
-            await parts.close()
+            await runtime.close()
             raise RuntimeError(f"node {self._name} was closed while it started")
-        self._parts = parts
-        parts.start()
+        self._runtime = runtime
+        runtime.start()
         if self._cause is None:
-            self._tell(NodeStarted(node=self._name, address=parts.address))
+            runtime.tell(NodeStarted(node=self._name, address=runtime.address))
 
-    async def _make_parts(self, writer: Writer) -> Parts:
-        self._registry = PluginRegistry(self._plugins)
-        open_storage = (
-            self._registry.storage(self._storage, self._name) if isinstance(self._storage, str) else self._storage
-        )
-        machine = self._make_machine(self._registry)
+    async def _make_runtime(self) -> Runtime:
+        registry = PluginRegistry(self._plugins)
+        open_storage = registry.storage(self._storage, self._name) if isinstance(self._storage, str) else self._storage
+        machine = self._make_machine(registry)
         prepare(machine)
-        # Before anything is written; the server binds later, and may then still be refused.
+        # Check the address before anything is written, although the port is opened later and may still be refused.
         await check_listen(self._listen)
-        state = await self._say_when_long("loading the storage", writer.open(lambda: _checked(open_storage())))
-        if not writer.durable and len(self._cluster) > 1 and not self._allow_volatile:
+        environment = self._make_environment()
+        worker = environment.start_worker("writer")
+        with progress_logged(self._name, "loading the storage"):
+            loaded = await load_storage(
+                self._name, lambda: _checked(open_storage()), worker, close_timeout_s=CLOSE_STORAGE_S
+            )
+        try:
+            events = EventSink(self._name, registry, self._on_event)
+            return await self._recover(loaded, machine, environment, events)
+        except BaseException:
+            await loaded.close(CLOSE_STORAGE_S)
+            raise
+
+    def _make_environment(self) -> Environment:
+        return Environment.real(self._name, owns_loop=self._owns_loop)
+
+    async def _recover(
+        self, loaded: LoadedStorage, machine: StateMachine, environment: Environment, events: EventSink
+    ) -> Runtime:
+        if not loaded.storage.durable and len(self._cluster) > 1 and not self._allow_volatile:
             raise ConfigError(
                 f"storage {self._storage!r} forgets everything when the process ends, and {self._name} is one of "
                 f"{len(self._cluster)} nodes: use a durable one such as file:, or allow_volatile=True "
                 "(--allow-volatile)"
             )
-        founding = await writer.first_entry() if state.decided else None
-        stored = StoredIdentity(self._name, self._cluster, state, founding)
         executor = Executor(machine)
-        restored_bytes = 0
-        if state.snapshot is not None:
-            restored_bytes = await self._restore(writer, state, state.snapshot, executor)
-        for _, membership in executor.memberships[-1:]:
-            stored.check_membership(membership)
-        identity, batch = stored.begin(self._cluster)
-        await writer.persist_now(batch)
-        loop = asyncio.get_running_loop()
-        return Parts(
-            identity,
-            state,
-            writer,
-            machine,
-            self._config,
-            loop=loop,
-            on_event=self._tell,
-            on_failed=self._on_failed,
-            stopped_by=lambda: self._cause,
-            executor=executor,
-            restored_bytes=restored_bytes,
-            boot_time=boot_time,
-            pacing=PACING,
+        recovered = await loaded.run(
+            lambda storage: recover(
+                storage,
+                loaded.state,
+                name=self._name,
+                cluster=self._cluster,
+                executor=executor,
+                random_bits=environment.random_bits,
+            )
         )
-
-    async def _restore(self, writer: Writer, state: DurableState, meta: SnapshotMeta, executor: Executor) -> int:
-        """Take over the storage's snapshot; its size, 0 if it is damaged and the log or a peer's will have to do."""
-        try:
-            return await writer.run(lambda storage: restore_current(self._name, storage, executor, state.promised))
-        except CorruptedError as error:
-            if len(self._cluster) == 1 and state.first > 1:
-                raise damaged(meta, error) from error
-            # Promise and log are whole, so this node votes as before; its state comes from the log or a peer.
-            self._tell(FaultFound(node=self._name, peer=None, reason=f"the snapshot of slot {meta.slot}: {error}"))
-            return 0
-
-    async def _say_when_long(self, what: str, work: Awaitable[T]) -> T:
-        """The result of ``work``; the log says every now and then that it is still under way."""
-        progress = Progress(self._name, what)
-        task = asyncio.ensure_future(work)
-        try:
-            while not (await asyncio.wait([task], timeout=FIRST_S))[0]:
-                progress.at("still at it")
-            return task.result()
-        finally:
-            task.cancel()
+        if recovered.damage is not None and loaded.state.snapshot is not None:
+            reason = f"the snapshot of slot {loaded.state.snapshot.slot}: {recovered.damage}"
+            events.tell(FaultFound(node=self._name, peer=None, reason=reason))
+        return Runtime(loaded, recovered, self._config, environment, on_event=events.tell, on_failed=self._on_failed)
 
     def _make_machine(self, registry: PluginRegistry) -> StateMachine:
         given = self._machine
@@ -211,32 +182,35 @@ class Node(Calls):
         machine = given if isinstance(given, StateMachine) else given()
         if not isinstance(machine, StateMachine):
             raise ConfigError(
-                f"machine={self._machine!r} gave {type(machine).__name__}, which is no paxospp.StateMachine"
+                f"machine={self._machine!r} gave a {type(machine).__name__}, which is not a paxospp.StateMachine"
             )
         if _was_used(machine):
             raise ConfigError(
-                f"this {type(machine).__name__} has run commands already, and the log would run them on top: "
-                "give each Node a new instance, or the class"
+                f"this {type(machine).__name__} has executed commands before, and the log would be applied on top of "
+                "them: give each Node a new instance, or the class"
             )
         return machine
 
     async def wait_ready(self, timeout: float | None = None) -> None:
-        """Return once somebody leads and this node has applied all it knows decided.
+        """Return once there is a leader and this node has applied everything it knows to be decided.
 
         Raises:
-            UnavailableError: not within ``timeout``, or the node ended; the text says what is missing.
+            UnavailableError: not within ``timeout`` seconds, or the node ended; the message says what is missing.
         """
         await self._running().wait_ready(timeout)
 
     async def wait_stopped(self) -> None:
-        """Return when the node was closed; raise the cause when it had to stop."""
+        """Return when the node was closed; raise the cause if it had to stop."""
         self._check_loop()
         await self._stopped.wait()
         if self._cause is not None:
             raise self._cause
 
     async def close(self) -> None:
-        """End: calls under way are unknown, those not sent unavailable. At most two seconds; may come twice."""
+        """End the node, within two seconds. Closing twice is allowed.
+
+        Calls that were sent end with OutcomeUnknownError, those not sent yet with UnavailableError.
+        """
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._stopped.set()
@@ -245,19 +219,19 @@ class Node(Calls):
         await asyncio.shield(self._end())
 
     def _end(self) -> asyncio.Task[None]:
-        """End every call at once, and let go of everything in a task of its own."""
+        """End every call immediately, and free the resources in a task."""
         if self._closing is None:
             assert self._loop is not None
-            if self._parts is not None:
-                self._parts.end(self._why_ended)
-            self._closing = self._loop.create_task(self._let_go(), name=f"paxospp close {self._name}")
+            if self._runtime is not None:
+                self._runtime.end(self._why_ended)
+            self._closing = self._loop.create_task(self._free_resources(), name=f"paxospp close {self._name}")
         return self._closing
 
-    async def _let_go(self) -> None:
+    async def _free_resources(self) -> None:
         try:
-            if self._parts is not None:
-                await self._parts.close()
-                self._tell(NodeStopped(node=self._name, cause=self._cause))
+            if self._runtime is not None:
+                await self._runtime.close()
+                self._runtime.tell(NodeStopped(node=self._name, cause=self._cause))
         finally:
             self._stopped.set()
 
@@ -268,26 +242,12 @@ class Node(Calls):
         error.__cause__ = self._cause
         return error
 
-    def _on_persisted(self, token: int) -> None:
-        if self._parts is not None:
-            self._parts.driver.persisted(token)
-
     def _on_failed(self, cause: Exception) -> None:
-        """Storage, machine or a rule of the protocol failed: silence, now."""
+        """Stop, because the storage, the machine or a rule of the protocol failed."""
         if self._cause is None and self._closing is None:
             self._cause = cause
             _log.critical("node %s stops: %s", self._name, cause, exc_info=cause)
             self._end()
-
-    def _tell(self, event: Event) -> None:
-        _log.log(logging.WARNING if isinstance(event, (FaultFound, Diverged)) else logging.INFO, "%s", event)
-        if self._registry is not None:
-            self._registry.notify(event)
-        if self._observer is not None:
-            try:
-                self._observer(event)
-            except Exception:
-                _log.exception("on_event of node %s failed to hear %s", self._name, type(event).__name__)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -301,63 +261,63 @@ class Node(Calls):
     # Calls.
 
     def _execute(self, payload: bytes, timeout_s: float | None) -> Awaitable[bytes]:
-        parts = self._parts
-        if parts is None or self._closing is not None or asyncio.get_running_loop() is not self._loop:
-            parts = self._running()
-        return parts.local.execute(payload, timeout_s)
+        runtime = self._runtime
+        if runtime is None or self._closing is not None or asyncio.get_running_loop() is not self._loop:
+            runtime = self._running()
+        return runtime.local.execute(payload, timeout_s)
 
     async def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
-        parts = self._running()
+        runtime = self._running()
         if len(request) > self._config.value_bytes_max:
             raise RejectedError(
                 f"the query has {len(request)} bytes, more than value_bytes_max={self._config.value_bytes_max}"
             )
-        return await parts.queries.ask(request, timeout_s, consistency)
+        return await runtime.queries.ask(request, timeout_s, consistency)
 
     async def take_snapshot(self) -> SnapshotTaken:
-        """Take a snapshot of at least what is applied now, and trim the log behind it; returns once it is current.
+        """Take a snapshot of at least what is applied now and trim the log behind it; return once it is current.
 
-        Nodes take them by themselves, see ``NodeConfig``.
+        Nodes also take snapshots by themselves; see ``NodeConfig``.
 
         Raises:
-            UnavailableError: this node ended, has applied nothing, or is just installing a peer's.
+            UnavailableError: this node ended, has applied nothing, or is fetching or installing a peer's snapshot.
             StorageError: it could not be written; the node goes on.
         """
         return await self._running().snapshots.take()
 
     def watch(self, start: int | None = None) -> AsyncGenerator[Change, None]:
-        """Every command that took effect, from slot ``start`` on, as this node has applied it; without end.
+        """Iterate over every command that took effect, from slot ``start`` on, as this node applies it; without end.
 
-        Results are not in the log and not in the feed; nor are ``decide`` and its like. ``start`` may
-        lie ahead; without it, the feed begins with what is applied next.
+        Results are not in the feed, because they are not in the log; ``decide`` and similar calls are not either.
+        ``start`` may be a future slot; without it, the feed begins with the slot applied next.
 
         Raises, from the iteration:
-            TrimmedError: the log begins later, at its ``first``; ``snapshot_stream`` is what to start from.
+            TrimmedError: the log begins later, at the error's ``first``; start from ``snapshot_stream`` instead.
             UnavailableError: this node ended. CorruptedError: this node's copy of the log is damaged there.
         """
         return self._running().watches.begin(start).changes()
 
     async def snapshot_stream(self) -> tuple[int, AsyncGenerator[bytes, None]]:
-        """The state of the machine: the slot it is as of, and what ``restore`` of another one takes, in chunks.
+        """Return the slot applied last, and the state of the machine as of it, in chunks for ``restore``.
 
-        With ``watch(slot + 1)`` it is all that a copy of the machine needs.
+        Together with ``watch(slot + 1)`` this is all that a copy of the machine needs.
         """
         return self._running().watches.machine_chunks()
 
     def status(self) -> NodeStatus:
-        """What this node says of itself now; also after it had to stop."""
+        """Return what this node knows about itself now; also after it had to stop."""
         self._check_loop()
-        if self._parts is None:
+        if self._runtime is None:
             raise RuntimeError(f"node {self._name} was not started")
-        return self._parts.status()
+        return self._runtime.status()
 
-    def _running(self) -> Parts:
+    def _running(self) -> Runtime:
         self._check_loop()
         if self._closing is not None:
             raise self._why_ended()
-        if self._parts is None:
+        if self._runtime is None:
             raise RuntimeError(f"node {self._name} was not started: use `async with` or await start()")
-        return self._parts
+        return self._runtime
 
     def _check_loop(self) -> None:
         try:
@@ -368,13 +328,32 @@ class Node(Calls):
             raise RuntimeError(f"node {self._name} was not started: use `async with` or await start()")
         if running is not self._loop:
             raise RuntimeError(
-                f"node {self._name} lives in the event loop that started it; from another loop or thread use "
+                f"node {self._name} belongs to the event loop that started it: from another loop or thread use "
                 "paxospp.sync.Node"
             )
 
 
+class EventSink:
+    """Logs the events of one node and passes them to its plug-ins and to ``on_event``."""
+
+    def __init__(self, name: NodeId, registry: PluginRegistry, on_event: Callable[[Event], None] | None) -> None:
+        self._name = name
+        self._registry = registry
+        self._on_event = on_event
+
+    def tell(self, event: Event) -> None:
+        """Pass ``event`` on; an exception that it causes is logged and goes no further."""
+        _log.log(logging.WARNING if isinstance(event, (FaultFound, Diverged)) else logging.INFO, "%s", event)
+        self._registry.notify(event)
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                _log.exception("node %s: on_event raised an exception for %s", self._name, type(event).__name__)
+
+
 def _was_used(machine: StateMachine) -> bool:
-    """Whether an executor has run something on this instance."""
+    """Whether an executor has executed a command on this instance."""
     try:
         _ = machine.context
     except RuntimeError:

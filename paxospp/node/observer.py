@@ -1,7 +1,7 @@
-"""The observer of a node: it hears what the replica's observer hears, and what the rooms around it do.
+"""The observer of a node: it hears what an observer of the replica hears, and what the other parts of the node do.
 
-As with ``engine.observer``, an observer is passed in, looks, and never changes anything; without one nothing is
-recorded.
+As with ``engine.rules.observer``, an observer is passed in, only looks, and never changes anything. The default one
+ignores everything.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from paxospp.model import Slot, SnapshotMeta
 class NodeObserver(Observer):
     """Every method does nothing; override those you want to hear. Calls come in the middle of a step."""
 
+    def persisted(self, token: int) -> None:
+        """Note that all batches up to this token are durable; the replica is told next."""
+
     def asked(self, requests: Sequence[bytes]) -> None:
-        """A caller asks these queries at once."""
+        """Note that a caller asks these queries together."""
 
     def drew_ticket(self, asked: Sequence[object], *, lease: bool) -> None:
-        """A ticket is drawn that these share, to be confirmed by a lease or by a round of heartbeats."""
+        """Note that these batches of queries share a new ticket, to be confirmed by a lease or a heartbeat round."""
 
     def confirmed(self, asked: Sequence[object], *, lease: bool) -> None:
-        """The ticket that these share is confirmed: they may be answered."""
+        """Note that the ticket these batches share is confirmed: they may be answered."""
 
     def knows_fresh(self, slot: Slot, begun_at: float) -> None:
-        """The node takes it that nothing answered before ``begun_at`` (boot time) lies above ``slot``."""
+        """Note that the node relies on this: nothing answered before ``begun_at`` (boot time) lies above ``slot``."""
 
     def publishes(self, meta: SnapshotMeta, first: Slot) -> None:
-        """This node's own snapshot becomes current, and its log is to begin with ``first``."""
+        """Note that the node makes its own snapshot current and trims its log to begin with ``first``."""
 
 
 UNOBSERVED = NodeObserver()
-"""Nobody looks on."""
+"""Ignores everything."""

@@ -1,17 +1,18 @@
-"""Queries between their arrival and their answer: many share one confirmation, none writes to the log.
+"""Queries between their arrival and their answer. Many share one confirmation, and none writes to the log.
 
-All queries that wait when a ticket is drawn share it: the replica confirms the ticket with one
-round of heartbeats begun afterwards, or by the leader's lease, and says up to which slot must be
-applied before the machine is asked. One ticket of a kind is out at a time; what arrives meanwhile
-shares the next one. A ticket that could not be confirmed is followed by another one until the
-caller's deadline. A bounded query needs a ticket only if the last one that was confirmed is too
-old for it.
+A query is answered from the state that this node has applied, once that state is known to be recent enough. To find
+out, the node draws a *ticket*: a numbered request to the replica, which confirms it by a round of heartbeats that
+began afterwards, or by the leader's lease, and names the slot that must be applied before the queries are answered.
 
-Every query that got in is counted until it leaves: answered, failed, or because nobody waits for
-it any more. Whoever leaves is in no lane from then on. Serving is cut into slices, like applying.
+All queries that wait when a ticket is drawn share it. Each kind (by round, by lease) has at most one ticket out;
+queries that arrive meanwhile share the next one. When a ticket cannot be confirmed, another one is drawn, until the
+callers' deadlines. A bounded query needs a ticket only if the last confirmed one is too old for it.
 
-A query changes nothing, so one that fails without an answer is always ``UnavailableError``, or
-``OverloadedError`` if it did not get in.
+Every accepted query is counted until it leaves, because it was answered, failed, or its caller stopped waiting.
+Answering is cut into slices, like applying.
+
+A query changes nothing, so a query that fails without an answer always fails with ``UnavailableError``, or with
+``OverloadedError`` if it was not accepted.
 
 Reference: Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.4 (read index).
 """
@@ -28,33 +29,47 @@ from paxospp.errors import OverloadedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import Slot
 from paxospp.node.observer import UNOBSERVED, NodeObserver
-from paxospp.node.pacing import PACING, Pacing
+from paxospp.node.pacing import Pacing
 from paxospp.rpc.deadlines import Deadlines
 
 RETRY_S = 0.02
-"""Rest before a ticket follows one that was not confirmed."""
+"""The pause after a ticket that was not confirmed."""
 OPEN_MAX = 65_536
+"""How many queries may wait in one node."""
 
 
 class Asker(Protocol):
-    """Who asked a few queries at once, and hears of all of them at once."""
+    """The caller of one or more queries that were asked together."""
 
     @property
     def waits(self) -> bool:
-        """Whether anybody still wants to know."""
+        """Whether the caller still wants the answers."""
         ...
 
     def answer(self, results: Sequence[bytes | Exception]) -> None:
-        """What each was answered, or what its method raised."""
+        """Take the answer of each query, or what its method raised."""
         ...
 
     def fail(self, error: Exception) -> None:
-        """None of them was answered."""
+        """Learn that none of the queries was answered."""
         ...
 
 
-class _Caller:
-    """One query of this process."""
+class ReadDriver(Protocol):
+    """What queries need of the driver."""
+
+    @property
+    def decided(self) -> Slot: ...
+
+    def read(self, ticket: int, lease: bool) -> None:
+        """Have ``ticket`` confirmed; ``Queries.on_readable`` is called with the result."""
+        ...
+
+    def advance_soon(self) -> None: ...
+
+
+class _LocalAsker:
+    """The caller of one query in this process."""
 
     def __init__(self, future: asyncio.Future[bytes]) -> None:
         self._future = future
@@ -74,8 +89,8 @@ class _Caller:
         self._future.set_exception(error)
 
 
-class Questions:
-    """Queries under way that were asked at once."""
+class QueryBatch:
+    """Queries that one caller asked together."""
 
     __slots__ = ("asker", "group", "requests", "size")
 
@@ -84,51 +99,51 @@ class Questions:
         self.asker = asker
         self.size = sum(map(len, requests))
         self.group: _Group | None = None
-        """Where they are; None once they left."""
+        """The group that the batch waits in; None after it left."""
 
 
 class _Group:
-    """Questions that are confirmed together."""
+    """Batches that are confirmed together."""
 
     __slots__ = ("_left", "count", "members")
 
     def __init__(self) -> None:
-        self.members: dict[Questions, None] = {}
+        self.members: dict[QueryBatch, None] = {}
         self.count = 0
         """How many queries the members have."""
-        self._left: list[Questions] | None = None
-        """While a ticket is out: those that shared it and left; until it is back they are members in name only."""
+        self._left: list[QueryBatch] | None = None
+        """While a ticket is out: the batches that shared it and left, which stay members until it is back."""
 
-    def append(self, questions: Questions) -> None:
-        self.members[questions] = None
-        self.count += len(questions.requests)
-        questions.group = self
+    def append(self, batch: QueryBatch) -> None:
+        self.members[batch] = None
+        self.count += len(batch.requests)
+        batch.group = self
 
-    def remove(self, questions: Questions) -> None:
-        questions.group = None
-        self.count -= len(questions.requests)
+    def remove(self, batch: QueryBatch) -> None:
+        batch.group = None
+        self.count -= len(batch.requests)
         if self._left is None:
-            del self.members[questions]
+            del self.members[batch]
         else:
-            questions.requests = ()
-            self._left.append(questions)
+            batch.requests = ()
+            self._left.append(batch)
 
-    def send(self) -> Sequence[Questions]:
-        """A ticket is drawn for them, who are returned."""
+    def begin_ticket(self) -> Sequence[QueryBatch]:
+        """Return the batches that share the ticket now being drawn."""
         self._left = []
         return list(self.members)
 
-    def take_back(self) -> Sequence[Questions]:
-        """The ticket is back, or given up; returns who shared it."""
+    def end_ticket(self) -> Sequence[QueryBatch]:
+        """Return the batches that shared the ticket, which is back or given up."""
         shared = list(self.members)
-        for questions in self._left or ():
-            del self.members[questions]
+        for batch in self._left or ():
+            del self.members[batch]
         self._left = None
         return shared
 
 
 class _Lane:
-    """Queries that are confirmed in the same way: those that wait, and those that share the ticket that is out."""
+    """The queries that are confirmed in the same way: those that wait, and those whose ticket is out."""
 
     __slots__ = ("asked", "asked_at", "begun_at", "lease", "rest_until", "ticket", "waiting")
 
@@ -136,29 +151,32 @@ class _Lane:
         self.lease = lease
         self.waiting = _Group()
         self.asked: _Group | None = None
+        """The queries that share ``ticket``; None while none is out."""
         self.ticket = 0
         self.asked_at = 0.0
+        """When the ticket was drawn, by the loop's clock."""
         self.begun_at = 0.0
-        """The same on the clock that counts sleep."""
+        """The same by the boot clock, which keeps running while the machine sleeps."""
         self.rest_until = 0.0
+        """Until then no ticket is drawn, because the last one was not confirmed."""
 
     def put_back(self, asked: _Group) -> None:
-        """These wait again. The fewer join the others, whichever came first: there may be tens of thousands."""
+        """Make these wait again. The smaller group joins the larger one: there may be tens of thousands of batches."""
         fewer, more = sorted((asked, self.waiting), key=lambda group: len(group.members))
-        for questions in fewer.members:
-            more.append(questions)
+        for batch in fewer.members:
+            more.append(batch)
         self.waiting = more
 
 
 class _Confirmed(NamedTuple):
-    """A state with ``slot`` applied misses nothing that was answered before ``begun_at``."""
+    """A state that has applied ``slot`` contains everything that was answered before ``begun_at`` (boot time)."""
 
     slot: Slot
     begun_at: float
 
 
 class _Unserved(NamedTuple):
-    """Queries that are confirmed, and wait until ``slot`` is applied here."""
+    """Queries that are confirmed and wait until ``slot`` is applied here."""
 
     slot: Slot
     asked: _Group
@@ -167,20 +185,18 @@ class _Unserved(NamedTuple):
 
 
 class Queries:
-    """Queries of local and remote callers."""
+    """All queries that wait in a node, of local and remote callers."""
 
     def __init__(
         self,
         executor: Executor,
+        driver: ReadDriver,
         *,
         bytes_max: int,
         loop: asyncio.AbstractEventLoop,
         boot_time: Callable[[], float],
-        decided: Callable[[], Slot],
-        read: Callable[[int, bool], None],
-        want_turn: Callable[[], None],
-        why_not: Callable[[], str],
-        pacing: Pacing = PACING,
+        why_unavailable: Callable[[], str],
+        pacing: Pacing,
         observer: NodeObserver = UNOBSERVED,
     ) -> None:
         self._observer = observer
@@ -190,11 +206,9 @@ class Queries:
         self._bytes_max = bytes_max
         self._loop = loop
         self._boot_time = boot_time
-        self._decided = decided
-        self._read = read
-        self._want_turn = want_turn
-        self._why_not = why_not
-        self._deadlines: Deadlines[Questions] = Deadlines(loop, self._on_due)
+        self._driver = driver
+        self._why_unavailable = why_unavailable
+        self._deadlines: Deadlines[QueryBatch] = Deadlines(loop, self._on_due)
         self._open = 0
         self._bytes = 0
         self._by_round = _Lane(lease=False)
@@ -202,19 +216,19 @@ class Queries:
         self._lanes = (self._by_round, self._by_lease)
         self._last_ticket = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._armed_for = 0.0
+        self._timer_at = 0.0
         self._confirmed: list[_Unserved] = []
         self._freshest: _Confirmed | None = None
         self._ended: Callable[[], UnavailableError] | None = None
 
     @property
     def counted(self) -> int:
-        """How many queries count as not answered."""
+        """How many queries count as unanswered."""
         return self._open
 
     @property
     def held(self) -> int:
-        """How many queries are in a lane, or confirmed and not served: as many as are counted."""
+        """How many queries are in a lane, or confirmed and not yet answered; always equal to ``counted``."""
         held = sum(unserved.asked.count for unserved in self._confirmed)
         for lane in self._lanes:
             held += lane.waiting.count + (0 if lane.asked is None else lane.asked.count)
@@ -223,17 +237,20 @@ class Queries:
     def ask(
         self, request: bytes, timeout_s: float | None, consistency: Consistency = "linearizable"
     ) -> asyncio.Future[bytes]:
-        """A future of the encoded answer; cancel it when nobody waits any more."""
+        """Ask one query and return the future of its encoded answer. Cancel that to stop waiting."""
         future: asyncio.Future[bytes] = self._loop.create_future()
-        questions = self.ask_all((request,), timeout_s, consistency, _Caller(future))
-        if questions is not None:
-            future.add_done_callback(lambda _: self.leave(questions))
+        batch = self.ask_all((request,), timeout_s, consistency, _LocalAsker(future))
+        if batch is not None:
+            future.add_done_callback(lambda _: self.leave(batch))
         return future
 
     def ask_all(
         self, requests: Sequence[bytes], timeout_s: float | None, consistency: Consistency, asker: Asker
-    ) -> Questions | None:
-        """Tell ``asker`` of all of them, at once; what to ``leave`` with, or None if it was told already."""
+    ) -> QueryBatch | None:
+        """Ask queries together; ``asker`` gets all answers at once.
+
+        Return the batch to ``leave`` with, or None if the asker was answered, or refused, already.
+        """
         self._observer.asked(requests)
         if self._ended is not None:
             asker.fail(self._ended())
@@ -243,30 +260,30 @@ class Queries:
                 self._observer.reached("queries: a bound is kept without a ticket")
             self._answer(requests, asker)
             return None
-        questions = Questions(requests, asker)
-        if self._open + len(requests) > OPEN_MAX or self._bytes + questions.size > self._bytes_max:
+        batch = QueryBatch(requests, asker)
+        if self._open + len(requests) > OPEN_MAX or self._bytes + batch.size > self._bytes_max:
             asker.fail(OverloadedError("too many queries are waiting"))
             return None
-        self._deadlines.add(questions, timeout_s)
+        self._deadlines.add(batch, timeout_s)
         self._open += len(requests)
-        self._bytes += questions.size
+        self._bytes += batch.size
         lane = self._by_lease if consistency == "lease" else self._by_round
-        lane.waiting.append(questions)
-        self._want_turn()
-        return questions
+        lane.waiting.append(batch)
+        self._driver.advance_soon()
+        return batch
 
-    def leave(self, questions: Questions) -> None:
-        """Nobody waits for these any more; nothing happens if they were answered, or left before."""
-        group = questions.group
+    def leave(self, batch: QueryBatch) -> None:
+        """Drop a batch that its caller no longer waits for; do nothing if it was answered or has left before."""
+        group = batch.group
         if group is None:
             return
-        self._deadlines.open.pop(questions, None)
-        self._open -= len(questions.requests)
-        self._bytes -= questions.size
-        group.remove(questions)
+        self._deadlines.open.pop(batch, None)
+        self._open -= len(batch.requests)
+        self._bytes -= batch.size
+        group.remove(batch)
 
     def _is_fresh(self, seconds: float) -> bool:
-        """Whether what is applied here is at most so old."""
+        """Whether the applied state is at most this old."""
         freshest = self._freshest
         return (
             freshest is not None
@@ -274,56 +291,57 @@ class Queries:
             and self._boot_time() - freshest.begun_at <= seconds
         )
 
-    def on_turn(self) -> None:
-        """Draw the next tickets, and answer what is confirmed and applied."""
+    def advance(self) -> None:
+        """Draw the next tickets, and answer the queries that are confirmed and whose slot is applied."""
         for lane in self._lanes:
             if lane.waiting.members and self._may_ask(lane):
-                self._leave_all_gone(lane.waiting)
+                self._drop_abandoned(lane.waiting)
                 self._last_ticket += 1
                 lane.ticket = self._last_ticket
                 lane.asked, lane.waiting = lane.waiting, _Group()
                 lane.asked_at = self._loop.time()
                 lane.begun_at = self._boot_time()
-                self._observer.drew_ticket(lane.asked.send(), lease=lane.lease)
-                self._read(lane.ticket, lane.lease)
+                self._observer.drew_ticket(lane.asked.begin_ticket(), lease=lane.lease)
+                self._driver.read(lane.ticket, lane.lease)
         if self._confirmed:
             self._serve()
 
-    def _leave_all_gone(self, group: _Group) -> None:
-        """Have those leave who wait no more and have not said so yet."""
-        for questions in [questions for questions in group.members if not questions.asker.waits]:
-            self.leave(questions)
+    def _drop_abandoned(self, group: _Group) -> None:
+        """Drop the batches whose callers stopped waiting without saying so."""
+        for batch in [batch for batch in group.members if not batch.asker.waits]:
+            self.leave(batch)
 
     def on_readable(self, ready: ReadReady) -> None:
+        """Handle the confirmation of a ticket, or that it could not be confirmed (``slot`` is None)."""
         for lane in self._lanes:
             if ready.ticket != lane.ticket or lane.asked is None:
                 continue
             asked, lane.asked = lane.asked, None
-            shared = asked.take_back()
+            shared = asked.end_ticket()
             if ready.slot is None:
                 self._observer.reached("queries: a ticket is not confirmed, and another one is drawn")
                 self._put_back(lane, asked)
                 continue
             self._observer.confirmed(shared, lease=lane.lease)
             self._confirmed.append(_Unserved(ready.slot, asked, lane, self._loop.time()))
-            if not lane.lease:  # a bound must hold whatever clocks do
+            if not lane.lease:  # a bounded query must not depend on the clocks of other nodes
                 self._freshest = _Confirmed(ready.slot, lane.begun_at)
                 self._observer.knows_fresh(self._freshest.slot, self._freshest.begun_at)
-            # Drawn in the next round of the loop, so that callers answered in this one can join.
+            # The next ticket is drawn in the next iteration, so that callers answered in this one can share it.
             if lane.waiting.members:
-                self._want_turn()
+                self._driver.advance_soon()
 
     def end(self, error: Callable[[], UnavailableError]) -> None:
-        """No more answers: every open query fails."""
+        """Fail every open query."""
         self._ended = error
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._deadlines.close()
-        for questions in list(self._deadlines.open):
-            self.leave(questions)
-            if questions.asker.waits:
-                questions.asker.fail(error())
+        for batch in list(self._deadlines.open):
+            self.leave(batch)
+            if batch.asker.waits:
+                batch.asker.fail(error())
         self._confirmed.clear()
         for lane in self._lanes:
             lane.asked = None
@@ -332,35 +350,35 @@ class Queries:
         now = self._loop.time()
         if lane.asked is not None:
             if now - lane.asked_at < self._ticket_age_max_s:
-                self._arm(lane.asked_at + self._ticket_age_max_s)
+                self._set_timer(lane.asked_at + self._ticket_age_max_s)
                 return False
             self._observer.reached("queries: a ticket that is not answered is given up")
-            lane.asked.take_back()
+            lane.asked.end_ticket()
             lane.put_back(lane.asked)
             lane.asked = None
         if now < lane.rest_until:
-            self._arm(lane.rest_until)
+            self._set_timer(lane.rest_until)
             return False
         return True
 
     def _put_back(self, lane: _Lane, asked: _Group) -> None:
         lane.put_back(asked)
         lane.rest_until = self._loop.time() + RETRY_S
-        self._arm(lane.rest_until)
+        self._set_timer(lane.rest_until)
 
-    def _arm(self, at: float) -> None:
-        if self._timer is None or at < self._armed_for:
+    def _set_timer(self, at: float) -> None:
+        if self._timer is None or at < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._armed_for = at
-            self._timer = self._loop.call_at(at, self._strike)
+            self._timer_at = at
+            self._timer = self._loop.call_at(at, self._on_timer)
 
-    def _strike(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        self._want_turn()
+        self._driver.advance_soon()
 
     def _serve(self) -> None:
-        """A slice of what is confirmed and applied; the rest in the next turn."""
+        """Answer confirmed queries whose slot is applied, for one slice of time."""
         applied = self._executor.applied
         until = self._loop.time() + self._serve_slice_s
         is_over = is_cut = False
@@ -383,30 +401,30 @@ class Queries:
                 later.append(unserved)
         self._confirmed = later
         if is_cut:
-            self._observer.reached("queries: what is left to serve waits for the next turn")
-            self._want_turn()
+            self._observer.reached("queries: what is left to answer waits for the next iteration")
+            self._driver.advance_soon()
 
     def _serve_until(self, until: float, group: _Group) -> bool:
-        """Answer them, as far as the time goes; whether it is over."""
-        for questions in list(group.members):
-            self.leave(questions)
-            if questions.asker.waits:
-                self._answer(questions.requests, questions.asker)
+        """Answer the batches of ``group`` until this time; return whether it is over."""
+        for batch in list(group.members):
+            self.leave(batch)
+            if batch.asker.waits:
+                self._answer(batch.requests, batch.asker)
             if self._loop.time() >= until:
                 return True
         return False
 
     def _may_be_lost(self, unserved: _Unserved) -> bool:
-        """Whether the slot may never be decided.
+        """Whether the slot that these queries wait for may never be decided.
 
-        A new leader confirms reads for what its promises reported. If it falls before that is decided, the next leader
-        may not hear of it, and while nobody writes the log stays below that slot.
+        A new leader confirms reads up to the last slot that its promises reported. If it fails before that slot is
+        decided, the next leader may not hear of it, and without new writes the log stays below it.
         """
         late = self._loop.time() - unserved.since >= self._ticket_age_max_s
-        return late and unserved.slot > self._decided()
+        return late and unserved.slot > self._driver.decided
 
     def _answer(self, requests: Sequence[bytes], asker: Asker) -> None:
-        """From the state as this node has applied it."""
+        """Answer from the state that this node has applied."""
         answer = self._executor.answer
         results: list[bytes | Exception] = []
         for request in requests:
@@ -416,7 +434,7 @@ class Queries:
                 results.append(error)
         asker.answer(results)
 
-    def _on_due(self, questions: Questions) -> None:
-        self.leave(questions)
-        if questions.asker.waits:
-            questions.asker.fail(UnavailableError(f"no answer in time: {self._why_not()}"))
+    def _on_due(self, batch: QueryBatch) -> None:
+        self.leave(batch)
+        if batch.asker.waits:
+            batch.asker.fail(UnavailableError(f"no answer in time: {self._why_unavailable()}"))

@@ -1,11 +1,11 @@
-"""Calls from other processes: what the server hands over, checked, and answered as it is applied.
+"""Calls from other processes: requests that the server received are checked here, and answered when applied.
 
-Every run is decoded and checked against this node's own machine before it may be proposed. What
-was already applied here is answered from the session table; the rest waits, by session, for
-this node's own applying. A node with too much waiting lets the stream wait, not fail.
+Every run is decoded and checked against this node's own machine before it may be proposed. A run that was already
+applied here is answered from the session table; the others wait, by session, until this node applies them. When too
+much is waiting, the client's stream is not read for a while; its calls do not fail.
 
-Nobody is greeted with the log's time, or told who leads, before this node is current: a session
-that is opened at a time of long ago may have expired before it began.
+A client learns the log time and the leader only while this node is up to date (``freshness``). A session opened at a
+log time of long ago may have expired before it begins.
 """
 
 from __future__ import annotations
@@ -22,55 +22,57 @@ from paxospp.engine.replica import Replica
 from paxospp.errors import CommandError, OverloadedError, RejectedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import NodeId
-from paxospp.node.completing import Completer
-from paxospp.node.current import Current
-from paxospp.node.front import FrontDoor
-from paxospp.node.queries import Queries, Questions
+from paxospp.node.default_arguments import DefaultArguments
+from paxospp.node.freshness import Freshness
+from paxospp.node.inbox import Inbox
+from paxospp.node.queries import Queries, QueryBatch
 from paxospp.rpc.server import ClientConnection
 from paxospp.sessions.runs import Run, decode_run, encode_run
 from paxospp.sessions.table import RunOutcome, RunStatus
-from paxospp.state_machine import StateMachine, encode_raised
+from paxospp.state_machine import encode_raised
 from paxospp.wire.v1 import client_pb2 as pb
 
 RESULT_BYTES_MAX = 12 << 20
-"""A larger result was computed, and does not travel: no message is that large."""
+"""A larger result does not fit into a message: its caller gets an error, although the command took effect."""
 ANSWER_BYTES_MAX = 1 << 20
-"""Where an answer to a run is cut; one larger outcome goes alone."""
+"""The outcomes in one message; a single larger one goes alone."""
 FULL_RETRY_S = 1.0
-"""When to ask again for a session where there is no room for another one."""
+"""When a client should retry after the cluster refused another session."""
 
 Answer = Callable[[RunOutcome], None]
 
 
 class RemoteCalls:
-    """The server's ``CallHandler``."""
+    """The calls of all clients; the server's ``CallHandler``."""
 
     def __init__(
         self,
         replica: Replica,
         executor: Executor,
-        machine: StateMachine,
-        front: FrontDoor,
+        inbox: Inbox,
         queries: Queries,
         config: NodeConfig,
         addresses: Mapping[NodeId, str],
-        current: Current,
+        freshness: Freshness,
+        defaults: DefaultArguments,
     ) -> None:
         self._replica = replica
         self._executor = executor
-        self._completer = Completer(machine)
-        self._front = front
+        self._inbox = inbox
         self._queries = queries
         self._config = config
         self._addresses = addresses
-        self._current = current
+        self._freshness = freshness
+        self._defaults = defaults
         self._held_back = False
-        """Whether somebody was told of no leader because this node is not current."""
+        """Whether a client was not told the leader because this node is not up to date."""
         self._sessions: dict[ClientConnection, dict[bytes, Answer]] = {}
-        self._asking: dict[ClientConnection, dict[_RemoteAsker, Questions]] = {}
-        """Whose queries are not answered yet."""
+        """The open streams, and who hears the outcomes of each session that runs over them."""
+        self._asking: dict[ClientConnection, dict[_RemoteAsker, QueryBatch]] = {}
+        """The queries of each stream that are not answered yet."""
 
     def greeting(self) -> pb.Greeting:
+        """Return the first message of every client's stream."""
         membership = self._replica.membership
         return pb.Greeting(
             log_time=self._executor.log_time,
@@ -88,13 +90,13 @@ class RemoteCalls:
 
     def on_disconnect(self, connection: ClientConnection) -> None:
         for random, answer in self._sessions.pop(connection, {}).items():
-            self._front.forget(random, answer)
-        for questions in self._asking.pop(connection, {}).values():
-            self._queries.leave(questions)
+            self._inbox.forget(random, answer)
+        for batch in self._asking.pop(connection, {}).values():
+            self._queries.leave(batch)
 
-    def on_turn(self) -> None:
-        """Tell who leads to those who were not told, once this node is current."""
-        if self._held_back and self._current.look():
+    def advance(self) -> None:
+        """Tell the clients who leads, if they were not told and this node is now up to date."""
+        if self._held_back and self._freshness.is_fresh():
             self._held_back = False
             self.on_leader_changed()
 
@@ -105,7 +107,7 @@ class RemoteCalls:
 
     def _leader(self) -> pb.Leader:
         leader = self._replica.leader
-        if leader is not None and not self._current.look():
+        if leader is not None and not self._freshness.is_fresh():
             self._held_back = True
             leader = None
         return pb.Leader() if leader is None else pb.Leader(node=leader, address=self._addresses.get(leader, ""))
@@ -120,28 +122,28 @@ class RemoteCalls:
             refusal = pb.RunRefused(session=decoded.random, requests=requests)
             connection.answer(pb.CallResponse(run_refused=refusal))
             return None
-        completed = self._completer.complete_all(decoded.payloads)
+        completed = self._defaults.fill_in_all(decoded.payloads)
         if completed is not decoded.payloads:
-            # Called by name with fewer arguments: what stands in the log is complete.
+            # A call by name had left out arguments; the log needs all of them.
             run = encode_run(msgspec.structs.replace(decoded, payloads=completed))
         settled = self._executor.find(decoded)
         if settled is not None:
             _answer(connection, settled)
             return None
         if not self._executor.has_room_for(decoded):
-            # As the log would answer, without writing to it: not now.
+            # Give the answer that applying the run would give, without writing it to the log: retry later.
             _answer(connection, RunOutcome(decoded.session, decoded.first, RunStatus.GAP, 1, ()))
             return None
         sessions = self._sessions.get(connection)
         if sessions is None:
-            return None  # the stream ended, or the node did
+            return None  # the stream or the node has ended
         answer = sessions.get(decoded.random)
         if answer is None:
             answer = sessions[decoded.random] = partial(_answer, connection)
-        # The stream that spoke last for a session hears its answers.
-        self._front.expect(decoded.random, answer)
-        self._front.submit(run, len(decoded.payloads))
-        return self._front.wait_for_room()
+        # The outcomes of a session go to the stream that sent its last run.
+        self._inbox.expect(decoded.random, answer)
+        self._inbox.submit(run, len(decoded.payloads))
+        return self._inbox.wait_for_space()
 
     def _too_large(self, run: Run) -> tuple[tuple[int, str], ...]:
         limit = self._config.value_bytes_max
@@ -172,12 +174,12 @@ class RemoteCalls:
         if requests and connection in self._sessions:
             asking = self._asking[connection]
             asker = _RemoteAsker(connection, first_id, len(requests), asking)
-            questions = self._queries.ask_all(requests, queries.timeout_s or None, _consistency(queries), asker)
-            if questions is not None:
-                asking[asker] = questions
+            batch = self._queries.ask_all(requests, queries.timeout_s or None, _consistency(queries), asker)
+            if batch is not None:
+                asking[asker] = batch
 
     def end(self) -> None:
-        """Nobody is answered any more; what is open was failed by the queries."""
+        """Answer no stream any more; the open queries were failed by ``Queries.end``."""
         self._sessions.clear()
         self._asking.clear()
 
@@ -209,7 +211,7 @@ def _answer(connection: ClientConnection, outcome: RunOutcome) -> None:
 
 
 def _cut(outcomes: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """All of them in pieces that fit into messages; at least one piece."""
+    """Divide the outcomes into pieces that fit into messages; at least one piece."""
     if sum(map(len, outcomes)) <= ANSWER_BYTES_MAX:
         yield outcomes
         return
@@ -217,7 +219,7 @@ def _cut(outcomes: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     size = 0
     for outcome in outcomes:
         if len(outcome) > RESULT_BYTES_MAX:
-            outcome = encode_raised(*_too_large(len(outcome)))
+            outcome = encode_raised(*_result_too_large(len(outcome)))
         if piece and size + len(outcome) > ANSWER_BYTES_MAX:
             yield piece
             piece, size = [], 0
@@ -226,28 +228,28 @@ def _cut(outcomes: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     yield piece
 
 
-def _too_large(size: int) -> tuple[str, str]:
+def _result_too_large(size: int) -> tuple[str, str]:
     return "ResultTooLargeError", f"the result has {size} bytes, more than the {RESULT_BYTES_MAX} that can be sent"
 
 
 class _RemoteAsker:
-    """Some queries of one client's stream."""
+    """The caller of queries that came together over one client's stream."""
 
     def __init__(
-        self, connection: ClientConnection, first_id: int, count: int, asking: dict[_RemoteAsker, Questions]
+        self, connection: ClientConnection, first_id: int, count: int, asking: dict[_RemoteAsker, QueryBatch]
     ) -> None:
         self._connection = connection
         self._first_id = first_id
         self._count = count
         self._asking = asking
-        self._is_told = False
+        self._is_answered = False
 
     @property
     def waits(self) -> bool:
-        return not self._is_told and not self._connection.closed
+        return not self._is_answered and not self._connection.closed
 
     def answer(self, results: Sequence[bytes | Exception]) -> None:
-        """All that follow one another without a failure go as one message, as far as one holds."""
+        """Send the results; consecutive ones without a failure share messages."""
         self._end()
         answered: list[bytes] = []
         size = 0
@@ -256,7 +258,7 @@ class _RemoteAsker:
             error: Exception | None = result if isinstance(result, Exception) else None
             if isinstance(result, bytes):
                 if len(result) > RESULT_BYTES_MAX:
-                    error = CommandError(*_too_large(len(result)))
+                    error = CommandError(*_result_too_large(len(result)))
                 elif size + len(result) <= ANSWER_BYTES_MAX:
                     answered.append(result)
                     size += len(result)
@@ -281,7 +283,7 @@ class _RemoteAsker:
         self._connection.answer(_failure(self._first_id, self._count, error))
 
     def _end(self) -> None:
-        self._is_told = True
+        self._is_answered = True
         self._asking.pop(self, None)
 
 

@@ -1,6 +1,6 @@
-"""The change feed and the machine's state for other processes: one stream each, pulled as fast as it is read.
+"""The change feed and the machine's state for other processes: a stream each, read only as fast as its client reads.
 
-A node that knows no leader ends the feeds it gives: its clients had better listen to another one.
+A node that knows of no leader ends the feeds that it serves, so that their clients turn to another node.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Iterator
 
 from paxospp.engine.replica import Replica
 from paxospp.errors import TrimmedError, UnavailableError
-from paxospp.node.watch import Batch, Watches
+from paxospp.node.watch import ChangeBatch, Watches
 from paxospp.wire.v1 import client_pb2 as pb
 
 PIECE_BYTES = 1 << 20
-"""Where a message is full; one larger change goes alone."""
+"""The changes in one message; a single larger one goes alone."""
 LOOK_INTERVAL_S = 1.0
-"""How often a feed that has nothing to tell looks whether somebody leads."""
+"""How often a feed without new changes checks that there is a leader."""
 
 
 class RemoteFeeds:
@@ -28,12 +28,12 @@ class RemoteFeeds:
         self._watches = watches
 
     async def watch(self, request: pb.WatchRequest) -> AsyncGenerator[pb.WatchResponse, None]:
-        """Begins with a message that says where the feed begins, and for which cluster."""
+        """Stream changes; the first message names the slot where the feed begins, and the cluster."""
         if request.cluster_id and request.cluster_id != self._replica.cluster_id:
             raise UnavailableError("this node belongs to another cluster")
         watch = self._watches.begin(request.start or None)
         yield pb.WatchResponse(next=watch.next, cluster_id=self._replica.cluster_id)
-        coming: asyncio.Task[Batch] | None = None
+        coming: asyncio.Task[ChangeBatch] | None = None
         try:
             while True:
                 coming = coming or asyncio.create_task(watch.batch(), name="paxospp change feed")
@@ -52,6 +52,7 @@ class RemoteFeeds:
                 coming.cancel()
 
     async def snapshot(self) -> AsyncGenerator[pb.SnapshotStreamResponse, None]:
+        """Stream the state of the machine; the first message names the slot that it is as of."""
         slot, chunks = self._watches.machine_chunks()
         yield pb.SnapshotStreamResponse(slot=slot, more=True)
         async with contextlib.aclosing(chunks):
@@ -62,8 +63,8 @@ class RemoteFeeds:
         yield pb.SnapshotStreamResponse(end=True)
 
 
-def _pieces(batch: Batch) -> Iterator[pb.WatchResponse]:
-    """The batch in messages; only the last one goes over its last slot."""
+def _pieces(batch: ChangeBatch) -> Iterator[pb.WatchResponse]:
+    """Divide the batch into messages; only the last message completes the last slot."""
     response = pb.WatchResponse()
     size = 0
     for change in batch.changes:

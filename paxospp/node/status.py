@@ -1,4 +1,4 @@
-"""What a node says of itself: ``Node.status()``, and the row that ``paxospp status`` shows of it."""
+"""What a node knows about itself: the result of ``Node.status()`` and of ``paxospp status``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paxospp.model import Ballot, NodeId, Slot
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class NodeStatus:
-    """One node as it sees itself now; ``digest`` belongs to ``applied``."""
+    """One node as it sees itself now; ``digest`` is as of ``applied``."""
 
     name: NodeId
     address: str
@@ -31,19 +31,19 @@ class NodeStatus:
     cluster_id: str
     """Hexadecimal; empty until this node knows the founding membership."""
     members: Mapping[NodeId, str]
-    """Names and addresses: of the members once known, until then as configured."""
+    """Names and addresses of the members; until they are known, those the node was started with."""
     connected: tuple[NodeId, ...]
-    """Peers that this node's links reach now."""
+    """Peers that this node has an open connection to."""
     notes: tuple[str, ...]
-    """Sentences about what is not as it should be: whom it waits for, why it does not vote."""
+    """What is wrong, in sentences: whom this node waits for, or why it does not vote."""
     dropped: Mapping[str, int]
-    """Messages that were counted and dropped, by reason."""
+    """How many messages were dropped, by reason."""
 
 
 def notes_of(
     replica: Replica, executor: Executor, *, stopped: BaseException | None, diverged: Diverged | None = None
 ) -> tuple[str, ...]:
-    """What is not as it should be, in sentences."""
+    """Return what is wrong with the node, in sentences that continue "the node"."""
     notes: list[str] = []
     if stopped is not None:
         notes.append(f"stopped: {stopped}")
@@ -59,12 +59,12 @@ def notes_of(
     if replica.delivered + 1 < replica.first:
         notes.append("has no usable snapshot of its own and waits for one from a peer")
     if executor.applied < replica.decided:
-        notes.append(f"is {replica.decided - executor.applied} slots behind what it knows decided")
+        notes.append(f"has {replica.decided - executor.applied} decided slots left to apply")
     return tuple(notes)
 
 
 def encode_status(status: NodeStatus, machine: object) -> bytes:
-    """The answer to the Status request: this node's row, the members' addresses and the machine's signatures."""
+    """Encode the answer to the Status request: the status as JSON, with the signatures of the machine's methods."""
     ballot = status.ballot
     return json.dumps(
         {

@@ -1,13 +1,12 @@
 """The change feed: every command that took effect, from any slot the log still holds, and on as they are applied.
 
-A watcher *pulls*: it asks for what comes next when its caller has taken what came before, so that
-a slow one costs nothing but the log it reads, and no entry is missed or told twice. Old entries
-come from the engine's memory or, a chunk at a time, from the storage; a slot is told only after
-it was applied here, because only then is it known which of its commands took effect
-(``execution.effects``).
+A watcher *pulls*: it asks for the next changes when its caller has taken the previous ones. So a slow watcher costs
+nothing but the log that it reads, and no entry is missed or delivered twice. Old entries come from the engine's memory
+or, in chunks, from the storage. A slot is delivered only after it was applied here, because only then is it known which
+of its commands took effect (``execution.effects``).
 
-Below the first slot of the log, ``TrimmedError`` says where it begins; ``machine_chunks`` is the
-state to start from.
+A watcher that starts below the first slot of the log gets ``TrimmedError``, which names that slot; ``machine_chunks``
+is the state to start from instead.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from paxospp.model import Change, Entry, Slot
 from paxospp.node.writer import Writer
 
 CHUNK_BYTES_MAX = 1 << 20
-"""Values that are looked at in one go."""
+"""How many bytes of values are read at a time."""
 
 Waiting = tuple[int, asyncio.Future[None]]
-"""Which slot has to be applied, and who waits for it."""
+"""A slot, and the future of a watcher that waits for it to be applied."""
 
 
-class Batch(NamedTuple):
-    """Changes of consecutive slots; everything before slot ``next`` was told."""
+class ChangeBatch(NamedTuple):
+    """The changes of consecutive slots; ``next`` is the slot after them."""
 
     changes: Sequence[Change]
     next: Slot
 
 
 class Watches:
-    """What all watchers of a node share."""
+    """All watchers of a node."""
 
     def __init__(
         self,
@@ -51,7 +50,7 @@ class Watches:
         on_damage: Callable[[Slot, Exception], None],
         observer: Markers = UNWATCHED,
     ) -> None:
-        """``on_damage(slot, problem)``: the log cannot be read from that slot on."""
+        """``on_damage`` is called when the log cannot be read at a slot."""
         self._observer = observer
         self._on_damage = on_damage
         self._replica = replica
@@ -63,24 +62,24 @@ class Watches:
         self._ended: Callable[[], UnavailableError] | None = None
 
     def begin(self, start: int | None) -> Watch:
-        """A watcher that begins with slot ``start``; None for what is applied next."""
+        """Return a watcher that begins with slot ``start``; by default with the slot applied next."""
         if start is not None and start < 0:
-            raise ValueError(f"watch({start}): slots begin with 1")
+            raise ValueError(f"watch({start}): start must not be negative; the first slot is 1")
         return Watch(self, Slot(self._executor.applied + 1 if start is None else max(start, 1)))
 
     def machine_chunks(self) -> tuple[Slot, AsyncGenerator[bytes, None]]:
-        """The state of the user's machine now, and the slot it is as of."""
+        """Return the slot applied last and the state of the user's machine as of it, in chunks."""
         self._check()
         return self._executor.applied, _in_a_thread(self._executor.machine_snapshot())
 
-    def on_turn(self) -> None:
-        """Wake those whose slot was applied."""
+    def advance(self) -> None:
+        """Wake the watchers whose slot was applied."""
         if self._for_slot:
             applied = self._executor.applied
             self._for_slot = [waiting for waiting in self._for_slot if not _wake(waiting, applied)]
 
     def end(self, error: Callable[[], UnavailableError]) -> None:
-        """Nothing more is told."""
+        """Fail all waiting watchers, and every later call."""
         self._ended = error
         waiting: list[asyncio.Future[Any]] = [future for _, future in self._for_slot]
         for future in (*waiting, *self._reading):
@@ -88,10 +87,10 @@ class Watches:
                 future.set_exception(error())
         self._for_slot.clear()
 
-    # What watchers ask.
+    # For watchers.
 
-    async def batch(self, start: Slot) -> Batch:
-        """What comes from slot ``start`` on, once there is something."""
+    async def batch(self, start: Slot) -> ChangeBatch:
+        """Wait until slot ``start`` is applied, and return the changes from there on."""
         while True:
             self._check()
             first = max(self._replica.first, self._executor.changes_from)
@@ -111,10 +110,10 @@ class Watches:
                     self._observer.reached("watch: what was to be read is gone")
             if entries and start >= self._executor.changes_from:
                 changes = [change for entry in entries for change in self._executor.changes(entry)]
-                return Batch(changes, Slot(entries[-1].slot + 1))
+                return ChangeBatch(changes, Slot(entries[-1].slot + 1))
 
     async def _read(self, start: Slot, stop: Slot) -> Sequence[Entry]:
-        """From the storage; nothing if the slots were trimmed meanwhile."""
+        """Read entries from the storage; return none if the slots were trimmed meanwhile."""
         future: asyncio.Future[Sequence[Entry]] = self._loop.create_future()
 
         def on_read(_: ReadRange, entries: Sequence[Entry], problem: Exception | None) -> None:
@@ -135,6 +134,7 @@ class Watches:
             self._reading.discard(future)
 
     async def _applied(self, slot: Slot) -> None:
+        """Return when ``slot`` is applied."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._for_slot.append((slot, future))
         await future
@@ -145,27 +145,27 @@ class Watches:
 
 
 class Watch:
-    """One watcher; ``next`` is the slot that it has not told of yet."""
+    """One watcher; ``next`` is the first slot that it has not delivered."""
 
     def __init__(self, watches: Watches, start: Slot) -> None:
         self._watches = watches
         self.next = start
 
-    async def batch(self) -> Batch:
-        """What comes next, once there is something; cancelling it loses nothing."""
+    async def batch(self) -> ChangeBatch:
+        """Wait for the next changes; if this is cancelled, no change is lost."""
         batch = await self._watches.batch(self.next)
         self.next = batch.next
         return batch
 
     async def changes(self) -> AsyncGenerator[Change, None]:
-        """One by one, without end."""
+        """Iterate over the changes, without end."""
         while True:
             for change in (await self.batch()).changes:
                 yield change
 
 
 def _wake(waiting: Waiting, applied: Slot) -> bool:
-    """Whether nobody waits there any more."""
+    """Wake the watcher if its slot is applied; return whether it waits no more."""
     slot, future = waiting
     if slot <= applied and not future.done():
         future.set_result(None)
@@ -173,7 +173,7 @@ def _wake(waiting: Waiting, applied: Slot) -> bool:
 
 
 def _consecutive(start: Slot, entries: Sequence[Entry]) -> Sequence[Entry]:
-    """As far as no slot is missing."""
+    """Return the entries from ``start`` up to the first missing slot."""
     count = 0
     while count < len(entries) and entries[count].slot == start + count:
         count += 1
@@ -181,7 +181,7 @@ def _consecutive(start: Slot, entries: Sequence[Entry]) -> Sequence[Entry]:
 
 
 async def _in_a_thread(chunks: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """The chunks as they are made, each in another thread: a large state must not hold up heartbeats."""
+    """Make each chunk in a thread, because encoding a large state must not hold up heartbeats."""
     iterator = iter(chunks)
     while (chunk := await asyncio.to_thread(next, iterator, None)) is not None:
         yield chunk

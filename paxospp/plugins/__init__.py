@@ -1,4 +1,4 @@
-"""Plug-ins: finding them, asking what they offer, and turning text into storages and machines."""
+"""Plug-ins: finding them, asking what they offer, and opening the storages and state machines that text names."""
 
 from paxospp.plugins.found import FoundPlugin
 from paxospp.plugins.registry import PluginRegistry

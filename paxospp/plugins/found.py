@@ -1,4 +1,4 @@
-"""What the registry holds: the plug-ins that were found, and what they offer, by name."""
+"""The values that the registry holds: the plug-ins that were found, and their offers, by name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class FoundPlugin:
 
     name: str
     source: str
-    """Where it came from: a distribution with its version, a file, a module, an object."""
+    """Its origin: a distribution with its version, a file, a module, or an object."""
     extras: tuple[str, ...] = ()
     """The extras of its distribution, as ``name[extra]``."""
     given: bool = False
-    """True: somebody asked for this plug-in (``--plugin``, ``plugins=``). False: it is installed."""
+    """True: the user asked for this plug-in (``--plugin``, ``plugins=``). False: it is installed."""
     storages: tuple[StorageBackend, ...] = ()
     machines: tuple[MachineType, ...] = ()
     observes: bool = False
@@ -38,7 +38,7 @@ class FoundPlugin:
 
 
 class Offers(Generic[Record]):
-    """The records of one kind, by name. A name that is offered twice is an error for those who ask for it."""
+    """The records of one kind, by name. A name that is offered twice is an error when it is looked up."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind

@@ -1,7 +1,7 @@
-"""Calling one plug-in's hooks, and explaining in one line what is wrong with them.
+"""Calls the hooks of one plug-in, and explains in one line what is wrong with them.
 
-pluggy calls a hook of all plug-ins at once and stops at the first that raises. Here each plug-in is
-asked by itself, so that a broken one does not take the others along.
+pluggy calls a hook of all plug-ins at once and stops at the first one that raises. Here each plug-in is
+called by itself, so that a broken one does not affect the others.
 """
 
 from __future__ import annotations

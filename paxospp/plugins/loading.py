@@ -1,9 +1,9 @@
-"""Import the module or object that a command line names: ``FILE.py:Name``, ``package.module:Name``.
+"""Imports the module or object that a command line names: ``FILE.py:Name``, ``package.module:Name``.
 
 A file becomes a module with a unique name in ``sys.modules``, so that tracebacks show its lines,
 annotations resolve and its classes pickle. A file that is already imported, ``__main__`` included,
-is not run again: that would make two classes of one name. An error is one line that names the file
-and the line in it.
+is not run again: that would define its classes twice. An error is one line that names the file and
+the line in it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _imported(path: Path) -> ModuleType | None:
 
 
 def _execute(path: Path) -> ModuleType:
-    name = f"{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"  # never that of an installed module
+    name = f"{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"  # no installed module has such a name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{str(path)!r} is not a Python file: its name has to end in .py")

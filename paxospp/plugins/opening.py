@@ -1,6 +1,6 @@
-"""Turning what a plug-in or a URL names into functions that open a storage or make a state machine.
+"""Makes the functions that open a storage or make a state machine, from what a plug-in or a URL names.
 
-What does not fit is an error before anything is opened. Options are checked against the signature, so
+Errors are raised before anything is opened. Options are checked against the signature of the storage, so
 that a misspelt one is refused before the storage makes a directory.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from paxospp.errors import BackendUnavailableError, ConfigError, PluginError
-from paxospp.plugins import contracts
+from paxospp.plugins.contracts import check_contract, stated_contract
 from paxospp.plugins.loading import one_line
 from paxospp.state_machine import StateMachine
 from paxospp.storage.contract import Storage, StorageBackend
@@ -58,7 +58,7 @@ def fitting(storage: Storage, who: str) -> Storage:
     If a function opened it, only the storage itself knows the contract of its class.
     """
     try:
-        contracts.check(contracts.stated(storage), who)
+        check_contract(stated_contract(storage), who)
     except PluginError:
         storage.close()
         raise
@@ -69,7 +69,7 @@ def missing_driver(backend: StorageBackend) -> str | None:
     """Return the name of a driver of ``backend`` that is not installed, or None; imports those that are.
 
     Raises:
-        PluginError: a driver is installed and cannot be imported.
+        PluginError: a driver is installed but cannot be imported.
     """
     for driver in backend.drivers:
         try:
@@ -127,7 +127,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def _parameters(function: Callable[..., object]) -> Sequence[inspect.Parameter]:
     try:
         return tuple(inspect.signature(function).parameters.values())
-    except ValueError:  # written in C, without a signature: the call itself will tell
+    except ValueError:  # written in C, without a signature: the call itself will raise
         return (inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD),)
 
 

@@ -1,11 +1,11 @@
 """The plug-ins of one node: found, asked once what they offer, and looked up by scheme or name.
 
 A plug-in is installed (an entry point in the group ``paxospp``) or given: a module, an object, the
-name of a module, a ``FILE.py``. An installed plug-in that is broken is remembered with its error and
-disturbs nobody; a given one that is broken raises, because somebody asked for it. Each registry has
-a plug-in manager of its own; there is no global one.
+name of a module, or a ``FILE.py``. A broken installed plug-in is recorded with its error and affects
+nothing else; a broken given one raises, because the user asked for it. Each registry has its own
+plug-in manager; none is global.
 
-The isolation is conda's: pluggy's own loader stops at the first entry point that cannot be imported.
+The isolation follows conda: pluggy's own loader stops at the first entry point that cannot be imported.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from paxospp.errors import (
 )
 from paxospp.events import Event
 from paxospp.model import NodeId
-from paxospp.plugins import contracts, opening
+from paxospp.plugins.contracts import check_contract, stated_contract
 from paxospp.plugins.found import FoundPlugin, Offers
 from paxospp.plugins.hooks import ask_plugin, call_hook, check_arguments
 from paxospp.plugins.loading import import_error, is_file, load_module, load_object, one_line
+from paxospp.plugins.opening import as_machine, as_storage, storage_opener
 from paxospp.state_machine import MachineType, StateMachine
 from paxospp.storage.contract import Storage, StorageBackend
 from paxospp.storage.url import expand_url, parse_url, unknown_backend
@@ -44,7 +45,7 @@ class PluginRegistry:
     Args:
         plugins: plug-ins to load beside the installed ones: modules, objects, module names, ``FILE.py``.
         load_entry_points: False leaves the installed plug-ins out.
-        keep_broken: remember a given plug-in that is broken, as an installed one, instead of raising.
+        keep_broken: record a broken given plug-in, like an installed one, instead of raising.
 
     Raises:
         PluginError: a given plug-in cannot be used, or offers a name that another one offers.
@@ -58,11 +59,11 @@ class PluginRegistry:
         self._manager.add_hookspecs(hookspecs)
         self._found: list[FoundPlugin] = []
         self._places: dict[str, int] = {}
-        """Where in ``_found`` a loaded plug-in stands, by its name in the manager."""
+        """Index in ``_found`` of each loaded plug-in, by its name in the manager."""
         self._storages: Offers[StorageBackend] = Offers("storage scheme")
         self._machines: Offers[MachineType] = Offers("state machine")
         if load_entry_points:
-            # Reading what a distribution says of itself means parsing its README, so it is read once.
+            # Reading the metadata of a distribution parses its README, so read it only once.
             origins: dict[Distribution, tuple[str, tuple[str, ...]]] = {}
             for entry_point in sorted(entry_points(group=hookspecs.GROUP), key=lambda found: found.name):
                 source: str = entry_point.value
@@ -105,11 +106,11 @@ class PluginRegistry:
             raise self._unknown(url) from None
         if parsed.backend not in self.schemes:
             opened = self._storage_of_code(url, parsed.backend)
-            contracts.check(contracts.stated(opened), parsed.backend)
-            return opening.storage_opener(opened, url, parsed.path, parsed.options, extra=None)
+            check_contract(stated_contract(opened), parsed.backend)
+            return storage_opener(opened, url, parsed.path, parsed.options, extra=None)
         backend, plugin = self._backend(parsed.backend)
         extra = plugin.extra_for(parsed.backend)
-        return opening.storage_opener(backend.open, url, parsed.path, parsed.options, extra)
+        return storage_opener(backend.open, url, parsed.path, parsed.options, extra)
 
     def machine(self, spec: str) -> Callable[[], StateMachine]:
         """Return a function that makes the state machine ``spec``.
@@ -123,13 +124,13 @@ class PluginRegistry:
             ConfigError, PluginError: the class does not exist, or its file cannot be imported.
         """
         if spec in self.machines:
-            return opening.as_machine(self._machines.get(spec)[0].factory, spec)
+            return as_machine(self._machines.get(spec)[0].factory, spec)
         if ":" not in spec:
             known = ", ".join(sorted(self.machines)) or "none"
             raise UnknownBackendError(
                 f"unknown state machine {spec!r}; known: {known}; or name a class: FILE.py:Class, package.module:Class"
             )
-        return opening.as_machine(load_object(spec), spec)
+        return as_machine(load_object(spec), spec)
 
     def storage_problem(self, scheme: str) -> PluginError | None:
         """Return the error that ``storage`` would raise for ``scheme``, one of ``schemes``, or None."""
@@ -148,12 +149,16 @@ class PluginRegistry:
         return None
 
     def notify(self, event: Event) -> None:
-        """Call ``paxospp_event`` of every plug-in that has it; log what one raises and go on."""
+        """Call ``paxospp_event`` of every plug-in that has it; an exception is logged and otherwise ignored."""
         for implementation in self._manager.hook.paxospp_event.get_hookimpls():
             try:
                 call_hook(implementation, event=event)
             except Exception:
-                _log.exception("the plug-in %s failed to hear %s", implementation.plugin_name, type(event).__name__)
+                _log.exception(
+                    "the plug-in %s raised an exception for the event %s",
+                    implementation.plugin_name,
+                    type(event).__name__,
+                )
 
     # Loading
 
@@ -221,7 +226,7 @@ class PluginRegistry:
 
     def _backend(self, scheme: str) -> tuple[StorageBackend, FoundPlugin]:
         backend, plugin = self._storages.get(scheme)
-        contracts.check(contracts.stated(backend), f"the storage scheme {scheme!r} of the plug-in {plugin}")
+        check_contract(stated_contract(backend), f"the storage scheme {scheme!r} of the plug-in {plugin}")
         return backend, plugin
 
     def _storage_of_code(self, url: str, code: str) -> Callable[..., Storage]:
@@ -231,7 +236,7 @@ class PluginRegistry:
             if is_file(code.rpartition(":")[0]):
                 raise
             raise self._unknown(url) from None
-        return opening.as_storage(loaded, code)
+        return as_storage(loaded, code)
 
     def _unknown(self, url: str) -> UnknownBackendError:
         error = unknown_backend(url, self.schemes)

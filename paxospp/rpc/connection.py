@@ -1,8 +1,8 @@
-"""One client's stream, seen from the node: requests in, answers out, in any order.
+"""The node's end of one client's stream: it reads requests and sends answers, in any order.
 
-Decodes what a client sent and refuses what no client of ours would send by ending that stream;
-what a run or a query means is for the ``CallHandler``. One writer drains all answers that
-queued into one gRPC message. A client that does not read its answers is not read either.
+Decodes requests and ends the stream on a malformed one; the ``CallHandler`` knows what runs and queries mean.
+One writer sends all queued answers in one gRPC message. If a client does not read its answers, the node stops
+reading its requests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from paxospp.wire.fields import repeated
 from paxospp.wire.v1 import client_pb2 as pb
 
 UNREAD_BYTES_MAX = 8 << 20
-"""How many bytes of answers may wait for a client before nothing more is read from it."""
+"""The node stops reading a client's requests while more bytes of answers than this wait for it."""
 
 _RESPONSES_TAG = b"\x0a"
 """Field 1 of ClientServiceCallResponse, length-delimited."""
@@ -35,15 +35,15 @@ _CONSISTENCIES = frozenset(
 
 
 class MalformedRequestError(ValueError):
-    """A client sent what cannot be; its stream is ended with INVALID_ARGUMENT and this text."""
+    """A client sent an invalid request; its stream ends with INVALID_ARGUMENT and this text."""
 
 
 class CallHandler(Protocol):
-    """What the node does with its clients' streams; everything is called on the server's loop.
+    """Handles the requests of clients' streams; every method is called on the server's event loop.
 
-    ``on_run`` and ``on_queries`` may return an awaitable, and nothing more is read from this
-    stream before it is done: that is how an overloaded node pushes back. They, and ``greeting``,
-    may raise ``MalformedRequestError`` or ``CorruptedError`` to end the stream.
+    ``on_run`` and ``on_queries`` may return an awaitable: the stream is not read further until it is done, which
+    is how an overloaded node slows its clients down. They and ``greeting`` may raise ``MalformedRequestError``
+    or ``CorruptedError`` to end the stream.
     """
 
     def greeting(self) -> pb.Greeting: ...
@@ -55,23 +55,23 @@ class CallHandler(Protocol):
     def on_queries(self, connection: ClientConnection, queries: pb.Queries) -> Awaitable[None] | None: ...
 
     def on_disconnect(self, connection: ClientConnection) -> None:
-        """The stream ended; what is answered from now on goes nowhere."""
+        """Note that the stream has ended; later answers to it are discarded."""
         ...
 
 
 class ClientConnection:
-    """One stream; equal only to itself, so it may be a key."""
+    """One client's stream. Compares by identity, so it can be a dict key."""
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
-        """The client's address, to be shown."""
+        """The client's address, for logs."""
         self.closed = False
         self._outbox: Outbox[bytes] = Outbox()
         self._drained = asyncio.Event()
         self._drained.set()
 
     def answer(self, response: pb.CallResponse | bytes) -> None:
-        """Queue a response, or the bytes of one; never waits, and does nothing once the stream ended."""
+        """Queue a response, or the bytes of one, without waiting; do nothing if the stream has ended."""
         if self.closed:
             return
         body = response if isinstance(response, bytes) else response.SerializeToString()
@@ -80,18 +80,22 @@ class ClientConnection:
             self._drained.clear()
 
     async def answered(self) -> None:
-        """Wait until everything queued was handed to the transport."""
+        """Wait until every queued answer was handed to the transport."""
         await self._outbox.emptied()
 
-    # What the server runs.
+    # Run by the server:
 
     async def read_all(self, context: grpc.aio.ServicerContext[bytes, bytes], handler: CallHandler) -> None:
-        """Hand every request to ``handler`` until the client ends its side; raises MalformedRequestError."""
+        """Pass every request to ``handler`` until the client ends its side of the stream.
+
+        Raises:
+            MalformedRequestError: a request is invalid.
+        """
         while (data := await read_frame(context)) is not None:
             try:
                 requests = pb.ClientServiceCallRequest.FromString(data).requests
             except DecodeError as error:
-                raise MalformedRequestError("not a request") from error
+                raise MalformedRequestError("the bytes are not a call request") from error
             for request in requests:
                 waiting = self._hand_over(request, handler)
                 if waiting is not None:
@@ -99,7 +103,7 @@ class ClientConnection:
             await self._drained.wait()
 
     async def write_all(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        """Write answers as they come, until cancelled or the stream is gone."""
+        """Write answers as they are queued, until cancelled or the stream is lost."""
         try:
             while True:
                 bodies = await self._outbox.next(FRAME_BYTES_MAX)
@@ -108,8 +112,8 @@ class ClientConnection:
                 if self._outbox.bytes <= UNREAD_BYTES_MAX:
                     self._drained.set()
         except Exception as error:
-            # gRPC raises half a dozen kinds, private ones among them, when the client has gone; the reader ends too.
-            _log.debug("answers to %s end: %s", self.peer, error)
+            # gRPC raises several exception types, some private, when the client has disconnected; the reader ends too.
+            _log.debug("no more answers to %s: %s", self.peer, error)
         finally:
             self.closed = True
             self._outbox.clear()
@@ -121,14 +125,16 @@ class ClientConnection:
             case "queries":
                 queries = request.queries
                 if queries.consistency not in _CONSISTENCIES:
-                    raise MalformedRequestError("a query names no consistency that this version knows")
+                    raise MalformedRequestError(
+                        f"this version does not know the consistency {queries.consistency} of a query"
+                    )
                 if not 0 <= queries.timeout_s < math.inf:
-                    raise MalformedRequestError("a query's timeout_s is no time")
+                    raise MalformedRequestError(f"timeout_s={queries.timeout_s} of a query must be 0 or more seconds")
                 if not 0 <= queries.bound_s < math.inf:
-                    raise MalformedRequestError("a query's bound_s is no time")
+                    raise MalformedRequestError(f"bound_s={queries.bound_s} of a query must be 0 or more seconds")
                 return handler.on_queries(self, queries)
             case "open_session":
                 self.answer(pb.CallResponse(greeting=handler.greeting()))
                 return None
             case _:
-                raise MalformedRequestError("a request of a kind that this version does not know")
+                raise MalformedRequestError("this version does not know this kind of request")

@@ -1,9 +1,8 @@
-"""When calls end: one timer for all of them, armed for the earliest.
+"""Timeouts of calls: one timer for all open calls, set for the earliest deadline.
 
-A call costs one entry in a dict while it is open and nothing afterwards; deadlines are looked
-through only when the earliest of them came. With time-outs of seconds and answers within
-milliseconds that happens once per time-out, not once per call. Node and Client both count their
-calls here; what a deadline that came means is for them to say.
+A call costs one dict entry while it is open and nothing afterwards. The deadlines are searched only when the
+earliest one has passed; with timeouts of seconds and answers within milliseconds that is once per timeout, not once
+per call. Node and Client use this, and decide what happens to a call whose deadline has passed.
 """
 
 from __future__ import annotations
@@ -16,46 +15,49 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 
 SWEEP_INTERVAL_S = 0.005
-"""Two sweeps are at least this far apart, and a deadline may strike so much late."""
+"""The deadlines are searched at most once per interval, so a call may end this much too late."""
 
 
 class Deadlines(Generic[K]):
-    """Open calls and when they end; ``on_due`` is called with each that is still here then."""
+    """Open calls and their deadlines; ``on_due`` is called with each call that is still open at its deadline."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_due: Callable[[K], None]) -> None:
         self._loop = loop
         self._on_due = on_due
         self._timer: asyncio.TimerHandle | None = None
         self.armed_for = math.inf
-        """When the next strike is due."""
+        """The time of the event loop at which the timer fires; infinity if it is not set."""
         self.open: dict[K, float] = {}
-        """Callers may take a call out themselves: ``open.pop(call, None)``."""
+        """The deadline of each open call. To close a call: ``open.pop(call, None)``."""
 
     def add(self, call: K, timeout_s: float | None) -> None:
-        """Open a call that ends in ``timeout_s`` seconds; None for never."""
+        """Add an open call that ends in ``timeout_s`` seconds; None: never."""
         self.add_until(call, math.inf if timeout_s is None else self._loop.time() + timeout_s)
 
     def add_until(self, call: K, deadline: float) -> None:
-        """Open a call that ends at ``deadline``, a time of the loop; infinity for never."""
+        """Add an open call that ends at ``deadline``, a time of the event loop; infinity: never."""
         self.open[call] = deadline
         if deadline < self.armed_for:
             self.arm(deadline)
 
     def close(self) -> None:
-        """Strike no more."""
+        """Cancel the timer for good."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.armed_for = -math.inf
 
     def arm(self, deadline: float) -> None:
-        """Strike at ``deadline``; for callers that add to ``open`` themselves, if it is before ``armed_for``."""
+        """Set the timer for ``deadline``.
+
+        Callers that add to ``open`` themselves call this if ``deadline`` is before ``armed_for``.
+        """
         if self._timer is not None:
             self._timer.cancel()
         self.armed_for = deadline
-        self._timer = self._loop.call_at(deadline, self._strike)
+        self._timer = self._loop.call_at(deadline, self._on_timer)
 
-    def _strike(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         self.armed_for = math.inf
         now = self._loop.time()

@@ -1,13 +1,12 @@
-"""One link: the stream from this node to one peer, and what waits for it.
+"""One link: the stream from this node to one peer, and the messages queued for it.
 
-A single task dials, writes frames while the stream lives, and dials again. Paxos tolerates
-loss, so nothing is kept for later: what waits when a stream or an attempt to dial ends is
-dropped, and what would exceed the bound is dropped when it comes. That drops the *newest*: what
-is kept is a prefix in slot order, which a follower can apply, and the leader sends the rest again.
+A single task connects, writes frames while the stream is open, and connects again. Paxos tolerates message loss, so
+messages that are queued when a stream or an attempt to connect ends are dropped, and so is a message that does not fit
+the queue. Dropping the *newest* messages keeps a prefix in slot order, which a follower can apply; the leader sends
+the rest again.
 
-Heartbeats have a lane of their own and always fit. They go at the end of the next frame, so
-they overtake only a backlog of more than one frame, and a follower is not told of decisions
-whose values it is about to be sent.
+Heartbeats have a queue of their own, so they always fit. They go at the end of the next frame: they overtake only a
+backlog of more than one frame, and a follower does not learn of a decision before it gets the value.
 """
 
 from __future__ import annotations
@@ -21,12 +20,11 @@ from random import Random
 import grpc.aio
 
 from paxospp.messages import Heartbeat, HeartbeatAnswer, Message
-from paxospp.rpc.channel import FRAME_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, LINK, PEER_CHANNEL, hang_up, open_channel
+from paxospp.rpc.channel import FRAME_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, LINK, PEER_CHANNEL, close_channel, open_channel
 from paxospp.rpc.outbox import Outbox
 from paxospp.wire.frames import size_of
 
 RECONNECT_MIN_S = 0.05
-RESET_INTERVAL_S = 1.0
 HEARTBEATS_MAX = 64
 MESSAGE_BYTES_MAX = GRPC_MESSAGE_BYTES_MAX - (64 << 10)
 
@@ -34,7 +32,7 @@ _log = logging.getLogger("paxospp.rpc")
 
 
 class Link:
-    """A link to ``address``; it begins to dial when it is made, in a running loop."""
+    """A link to ``address``. Constructing it needs a running event loop and starts to connect."""
 
     def __init__(
         self,
@@ -57,14 +55,11 @@ class Link:
         self._random = random
         self._outbox: Outbox[Message] = Outbox()
         self._heartbeats: deque[Message] = deque(maxlen=HEARTBEATS_MAX)
-        self._call: grpc.aio.StreamUnaryCall[bytes, bytes] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._dialled_at = self._loop.time()
-        self._redial_now = asyncio.Event()
-        self._task: asyncio.Task[None] | None = self._loop.create_task(self._run(), name=f"paxospp link to {name}")
+        loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = loop.create_task(self._run(), name=f"paxospp link to {name}")
 
     def send(self, message: Message) -> None:
-        """Queue ``message``, or drop it; never waits."""
+        """Queue ``message`` without waiting, or drop it if it does not fit."""
         if isinstance(message, (Heartbeat, HeartbeatAnswer)):
             if len(self._heartbeats) == HEARTBEATS_MAX:
                 self._on_dropped(1)
@@ -78,18 +73,10 @@ class Link:
             return
         outbox.put(message, size)
 
-    def reset(self) -> None:
-        """Hang up and dial again: the peer is silent although the stream seems to live."""
-        now = self._loop.time()
-        if now - self._dialled_at < RESET_INTERVAL_S:
-            return
-        self._redial_now.set()
-        if self._call is not None:
-            self._call.cancel()
-
     async def close(self) -> None:
-        """Hang up for good; nothing that waits is sent."""
-        task, self._task = self._task, None  # its frames know the call, and gRPC keeps what is known connected
+        """Close the link for good; queued messages are dropped."""
+        # The frames of a cancelled task refer to its call, and gRPC keeps a call's connection while anything does.
+        task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
@@ -97,23 +84,16 @@ class Link:
     async def _run(self) -> None:
         pause_s = RECONNECT_MIN_S
         while True:
-            self._dialled_at = self._loop.time()
-            self._redial_now.clear()
-            reached = await self._converse()
+            reached = await self._serve_stream()
             if reached:
                 pause_s = RECONNECT_MIN_S
-            try:
-                async with asyncio.timeout(pause_s * self._random.uniform(0.5, 1.0)):
-                    await self._redial_now.wait()
-            except TimeoutError:
-                pass
+            await asyncio.sleep(pause_s * self._random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, self._reconnect_max_s)
 
-    async def _converse(self) -> bool:
-        """One stream from its dialling to its end; whether the peer was reached."""
+    async def _serve_stream(self) -> bool:
+        """Open one stream and write to it until it ends; return whether the peer was reached."""
         channel = open_channel(self.address, PEER_CHANNEL)
         call: grpc.aio.StreamUnaryCall[bytes, bytes] = channel.stream_unary(LINK)()
-        self._call = call
         reached = False
         try:
             call.add_done_callback(lambda _: self._outbox.wake())
@@ -128,12 +108,11 @@ class Link:
         except asyncio.CancelledError:
             if _is_task_cancelled():
                 raise
-            _log.info("%s: link reset", self._name)  # the call was cancelled, not this task
+            _log.info("%s: link cancelled by gRPC", self._name)  # the call was cancelled, not this task
         finally:
             self.connected = False
-            self._call = None
             self._drop_all()
-            await hang_up(channel, call)
+            await close_channel(channel, call)
         return reached
 
     async def _write(self, call: grpc.aio.StreamUnaryCall[bytes, bytes]) -> None:
@@ -146,8 +125,8 @@ class Link:
             try:
                 frame = self._encode(messages)
             except Exception:
-                # A message that cannot be encoded is a bug; the link to this peer must outlive it.
-                _log.exception("%s: %d messages cannot be encoded", self._name, len(messages))
+                # A message that cannot be encoded is a bug in this package; do not end the link because of it.
+                _log.exception("%s: %d messages dropped because they cannot be encoded", self._name, len(messages))
                 self._on_dropped(len(messages))
                 self._outbox.written()
                 continue
@@ -162,6 +141,7 @@ class Link:
 
 
 def _is_task_cancelled() -> bool:
-    # No variable of the task's own frames: it would know itself through its exception, and its call with it.
+    # Keep no variable for the task in a frame of the task itself: through its exception it would refer to itself, and
+    # so to its call, whose connection would stay open.
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,7 +1,7 @@
-"""What waits for one writer: put from anywhere in the loop, taken as much as fits one frame.
+"""A send queue for one writer, which takes as many items as fit one frame.
 
-While a frame is being written the next one fills: under load frames grow and their number
-falls, without a timer.
+Any code of the event loop may put items. While one frame is being written the next one fills, so under load there are
+fewer and larger frames, without a timer.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ Item = TypeVar("Item")
 
 
 class Outbox(Generic[Item]):
-    """A queue that knows its size in bytes. Not bounded: whoever puts decides what is too much. One task takes."""
+    """A queue that knows its size in bytes, for one consumer. It is not bounded: producers check ``bytes``."""
 
     def __init__(self) -> None:
         self._items: deque[tuple[Item, int]] = deque()
         self._woken = False
-        self._taker: asyncio.Future[None] | None = None
-        """Who waits in ``next``."""
+        self._consumer: asyncio.Future[None] | None = None
+        """Set while the consumer waits in ``next``."""
         self._emptied: list[asyncio.Future[None]] = []
-        """Who waits in ``emptied``."""
+        """One for each waiter in ``emptied``."""
         self._taken_bytes = 0
-        self._is_out = False
-        """Whether something was taken that is not written yet."""
+        self._is_writing = False
+        """Whether items were taken that are not written yet."""
         self.bytes = 0
-        """Of all that was put and is not written yet."""
+        """The size of all items that are not written yet."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -35,22 +35,25 @@ class Outbox(Generic[Item]):
     def put(self, item: Item, size: int) -> None:
         self._items.append((item, size))
         self.bytes += size
-        if self._taker is not None:
+        if self._consumer is not None:
             self.wake()
 
     def wake(self) -> None:
-        """Let ``next`` return, with nothing if there is nothing."""
+        """Let ``next`` return, with an empty list if nothing is queued."""
         self._woken = True
-        taker, self._taker = self._taker, None
-        if taker is not None and not taker.done():
-            taker.set_result(None)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None and not consumer.done():
+            consumer.set_result(None)
 
     async def next(self, bytes_max: int) -> list[Item]:
-        """Wait for items; the oldest, up to ``bytes_max`` but at least one. ``written`` must follow."""
+        """Wait for items or ``wake``; return the oldest items, up to ``bytes_max`` but at least one if any is queued.
+
+        Call ``written`` after they are written.
+        """
         items = self._items
         if not items and not self._woken:
-            self._taker = asyncio.get_running_loop().create_future()
-            await self._taker
+            self._consumer = asyncio.get_running_loop().create_future()
+            await self._consumer
         self._woken = False
         taken: list[Item] = []
         size = 0
@@ -59,30 +62,30 @@ class Outbox(Generic[Item]):
             taken.append(item)
             size += item_size
         self._taken_bytes = size
-        self._is_out = bool(taken)
+        self._is_writing = bool(taken)
         return taken
 
     def written(self) -> None:
-        """What ``next`` returned last is out of our hands."""
+        """Note that the items ``next`` returned last were handed to the transport."""
         self.bytes -= self._taken_bytes
         self._taken_bytes = 0
-        self._is_out = False
+        self._is_writing = False
         if self._emptied and not self._items:
             self._tell_emptied()
 
     async def emptied(self) -> None:
-        """Wait until all that was put has been written."""
-        if self._items or self._is_out:
+        """Wait until every item is written or dropped."""
+        if self._items or self._is_writing:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._emptied.append(future)
             await future
 
     def clear(self) -> int:
-        """Forget everything; how many items that were."""
+        """Drop everything and return how many items were queued."""
         dropped = len(self._items)
         self._items.clear()
         self.bytes = self._taken_bytes = 0
-        self._is_out = self._woken = False
+        self._is_writing = self._woken = False
         self._tell_emptied()
         return dropped
 

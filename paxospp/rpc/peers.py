@@ -1,7 +1,6 @@
-"""The links to all peers: one per peer and direction, opened and closed as the addresses change.
+"""The outgoing links of a node, one per peer, opened and closed as addresses change.
 
-Knows nothing of what it carries beyond its size; who is spoken to is the node's decision, and
-what a frame looks like is handed in.
+The node decides who its peers are and how a frame is encoded.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from paxospp.rpc.link import Link
 
 
 class PeerLinks:
-    """The outgoing links of the node ``name``.
+    """The outgoing links of the node ``name``; for one event loop.
 
-    ``encode(to, messages)`` makes one frame. At most ``queue_bytes_max`` bytes wait for one
-    peer; ``dropped`` counts what was not sent, by peer. Use it on one loop only.
+    ``encode(to, messages)`` returns one frame. At most ``queue_bytes_max`` bytes are queued for each peer.
+    ``dropped`` counts the messages that were not sent, by peer.
     """
 
     def __init__(
@@ -44,12 +43,15 @@ class PeerLinks:
         self._closed = False
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
-        """Keep a link to each of ``addresses`` but our own, and to nobody else."""
+        """Open links to new peers, and close links to peers that are gone or have moved.
+
+        ``addresses`` may contain this node itself, which gets no link.
+        """
         if self._closed:
             return
         for peer, link in list(self._links.items()):
             if addresses.get(peer) != link.address or peer == self._name:
-                self._hang_up(peer)
+                self._close_link(peer)
         for peer, address in addresses.items():
             if peer != self._name and peer not in self._links:
                 self._links[peer] = Link(
@@ -63,7 +65,7 @@ class PeerLinks:
                 )
 
     def send(self, to: NodeId, message: Message) -> None:
-        """Queue ``message`` for ``to``; never waits, and drops what does not fit or has no link."""
+        """Queue ``message`` for ``to`` without waiting; drop it if the queue is full or ``to`` is not a peer."""
         link = self._links.get(to)
         if link is None:
             self._count_dropped(to, 1)
@@ -71,25 +73,19 @@ class PeerLinks:
             link.send(message)
 
     def connected(self) -> frozenset[NodeId]:
-        """The peers to whom a stream is open, as far as this end can tell."""
+        """Return the peers to which a stream is open, as far as this end can tell."""
         return frozenset(peer for peer, link in self._links.items() if link.connected)
 
-    def reset(self, peer: NodeId) -> None:
-        """Dial ``peer`` anew: it is silent although connected. At most once a second per peer."""
-        link = self._links.get(peer)
-        if link is not None:
-            link.reset()
-
     async def close(self) -> None:
-        """Hang up on everybody; may come twice. No task and no channel is left."""
+        """Close every link and wait until no task and no channel is left; may be called twice."""
         self._closed = True
         for peer in list(self._links):
-            self._hang_up(peer)
+            self._close_link(peer)
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _hang_up(self, peer: NodeId) -> None:
-        task = asyncio.get_running_loop().create_task(self._links.pop(peer).close(), name=f"paxospp hang up on {peer}")
+    def _close_link(self, peer: NodeId) -> None:
+        task = asyncio.get_running_loop().create_task(self._links.pop(peer).close(), name=f"paxospp closes {peer}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

@@ -1,8 +1,7 @@
-"""The port of a node: frames from peers, calls from clients, status, health.
+"""The gRPC server of a node: frames from peers, calls from clients, status, health.
 
-Owns the gRPC server and the tasks of its streams, and hands what comes to callables: it knows
-neither node nor engine. What comes from outside cannot make it raise into gRPC's log; at worst
-a stream ends with a status that says why.
+Owns the server and the tasks of its streams, and passes what arrives to callables; it knows neither the node nor the
+engine. Invalid input never raises into gRPC's log: at worst, a stream ends with a status that says why.
 """
 
 from __future__ import annotations
@@ -33,19 +32,21 @@ from paxospp.wire.v1 import client_pb2 as pb
 __all__ = ["CallHandler", "ClientConnection", "FeedHandler", "MalformedRequestError", "Server"]
 
 FLUSH_S = 0.15
+"""How long ``close`` waits for queued answers to be sent."""
 STOP_S = 0.15
+"""How long ``close`` waits for the tasks of streams to end."""
 
 _SERVING = b"\x08\x01"
 _NOT_SERVING = b"\x08\x02"
-"""grpc.health.v1.HealthCheckResponse; two bytes do not need the package that generates them."""
+"""grpc.health.v1.HealthCheckResponse, written by hand: two bytes are not worth a dependency on grpcio-health."""
 
 _log = logging.getLogger("paxospp.rpc")
 
 
 class FeedHandler(Protocol):
-    """What the node tells in streams of its own; each is pulled only as fast as its client reads.
+    """The node's streams of changes and of snapshots; each is pulled only as fast as its client reads.
 
-    Either may raise UnavailableError: the stream ends, and its client asks another node.
+    Either may raise UnavailableError: the stream ends, and the client asks another node.
     """
 
     def watch(self, request: pb.WatchRequest) -> AsyncGenerator[pb.WatchResponse, None]: ...
@@ -56,9 +57,8 @@ class FeedHandler(Protocol):
 class Server:
     """Serves one node on one address.
 
-    ``on_frame`` gets each frame of each peer's link as it came; the link is not read further
-    before an awaitable it may return is done. ``status`` returns one JSON object. ``ready``
-    answers gRPC's health check.
+    ``on_frame`` gets the bytes of each frame from a peer. It may return an awaitable: the link is not read further
+    until it is done. ``status`` returns one JSON object. ``ready`` answers gRPC's health check.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class Server:
         self._ready = ready
         self._server: grpc.aio.Server | None = None
         self._connections: set[ClientConnection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()  # of streams, so that close() leaves none behind
+        self._tasks: set[asyncio.Task[None]] = set()  # those of streams, so that close() can wait for them
 
     async def start(self, listen: str) -> int:
         """Open the port and serve.
 
         Returns:
-            The port, which matters when ``listen`` asks for port 0; 0 for a ``unix:`` path.
+            The port that was bound, which differs from the one in ``listen`` if that is 0; 0 for a ``unix:`` path.
 
         Raises:
-            ConfigError: the address is no address, taken, or not one of this machine's.
+            ConfigError: the address is malformed, in use, or not an address of this machine.
         """
         await check_listen(listen)
         server = grpc.aio.server(options=SERVER, maximum_concurrent_rpcs=SERVER_STREAMS_MAX)
@@ -96,13 +96,13 @@ class Server:
         try:
             port = server.add_insecure_port(listen)
         except RuntimeError as error:
-            raise ConfigError(f"cannot listen on {listen}: {error}") from error
+            raise ConfigError(f"cannot listen on {listen}: {error}; give this node another address") from error
         await server.start()
         self._server = server
         return 0 if listen.startswith("unix:") else port
 
     async def close(self) -> None:
-        """Give answers that queued a moment to leave, then end every stream; takes half a second at most."""
+        """Give queued answers a moment to be sent, then end every stream; takes at most half a second."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -138,7 +138,7 @@ class Server:
                 if waiting is not None:
                     await waiting
         except Exception:
-            _log.exception("the link from %s ends: a frame was not taken", context.peer())
+            _log.exception("the link from %s was closed because handling a frame failed", context.peer())
             await context.abort(grpc.StatusCode.INTERNAL, "the node failed")
         return b""
 
@@ -154,10 +154,10 @@ class Server:
             self._calls.on_connect(connection)
             await connection.read_all(context, self._calls)
         except (MalformedRequestError, CorruptedError) as error:
-            _log.info("the stream of %s ends: %s", connection.peer, error)
+            _log.info("the stream of %s was closed: %s", connection.peer, error)
             end = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except Exception:
-            _log.exception("the stream of %s ends: a request was not taken", connection.peer)
+            _log.exception("the stream of %s was closed because handling a request failed", connection.peer)
             end = grpc.StatusCode.INTERNAL, "the node failed"
         finally:
             connection.closed = True
@@ -170,16 +170,16 @@ class Server:
 
     async def _serve_watch(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         if self._feeds is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is told here")
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server has no change feed")
         try:
             wanted = pb.WatchRequest.FromString(request)
         except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a request")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are not a watch request")
         await self._feed(self._feeds.watch(wanted), context)
 
     async def _serve_snapshot(self, _request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         if self._feeds is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is told here")
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server has no snapshots")
         await self._feed(self._feeds.snapshot(), context)
 
     async def _feed(
@@ -200,7 +200,7 @@ class Server:
 
     async def _serve_take_snapshot(self, _request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         if self._take_snapshot is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there are no snapshots here")
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server takes no snapshots")
         self._track()
         return (await self._take_snapshot()).SerializeToString()
 
@@ -208,7 +208,7 @@ class Server:
         return _SERVING if self._ready() else _NOT_SERVING
 
     def _track(self) -> None:
-        """Let ``close`` wait for the stream that the running task serves."""
+        """Have ``close`` wait for the running task, which serves a stream."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

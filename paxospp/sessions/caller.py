@@ -1,18 +1,20 @@
-"""The caller's side of a session: numbers calls, cuts runs, pairs answers with who waits.
+"""The caller's side of a session: it numbers calls, cuts them into runs, and matches answers with calls.
 
-It owns what a Client or an embedded Node must remember so that each call takes effect exactly
-once: which calls have no number yet, which were sent and not answered, how far everything is
-answered. It sends nothing and sets no timer. Whoever owns it transmits the runs it returns, in
-order, and asks for them again (``resend``): after silence while ``unanswered``, and while
-``outstanding`` on a new link, under another leader, or when what is held leaves a call no room.
+A ``Caller`` remembers what a Client or an embedded Node needs so that each call takes effect exactly once: which calls
+have no number yet, which were sent and not answered, and up to which number all are answered. It sends nothing and sets
+no timer. Its owner transmits the runs that it returns, in order, and calls ``resend``: after silence while it is
+``unanswered``; and while it is ``outstanding``, on a new connection, under a new leader, or when held calls leave no
+room for another one.
 
-A call gets its number when its run is first transmitted; number and payload then belong together
-for ever. A call cancelled before that never existed. One given up after that leaves its number
-behind: it is sent along with the others until answered, for a missing number would hold up
-every later one. A call that a node refused to propose is replaced by ``VOID`` under its number.
+A call gets its number when its run is first transmitted; from then on number and payload belong together. A call that
+was cancelled earlier never existed. A call that was given up later keeps its number, and is sent with the others until
+it is answered, because a missing number would hold up all later ones. If a node refuses to propose a call, ``VOID``
+takes its place under the same number.
 
-One caller, one ordered stream of answers; answers of an earlier session (``RunOutcome.session``)
-are not for it. Reference: Ongaro's thesis (2014), 6.3, with runs in place of single requests.
+A caller handles one ordered stream of answers. Answers to an earlier session (``RunOutcome.session``) must not be
+passed to it.
+
+Reference: Ongaro's thesis (2014), 6.3, with runs in place of single requests.
 """
 
 from __future__ import annotations
@@ -25,17 +27,18 @@ from paxospp.state_machine.payload import OUTCOME_REJECTED, encode_rejected
 
 _REJECTED = bytes([OUTCOME_REJECTED])
 _ITEM_BYTES = 5
-"""What the encoding adds to a payload at most."""
+"""The most that the encoding adds to a payload."""
 
 
 class Caller:
-    """Numbers one session's calls.
+    """Numbers the calls of one session.
 
-    A ``token`` is whatever the owner wants back with the outcome: hashable, not None, used once.
+    A ``call`` is any object of the owner that comes back with the outcome: hashable, not None, and used once.
     """
 
     __slots__ = (
         "_base",
+        "_calls",
         "_early",
         "_gap",
         "_payloads",
@@ -46,23 +49,25 @@ class Caller:
         "_run_bytes_max",
         "_run_commands_max",
         "_sent",
-        "_tokens",
         "_twice",
         "held_bytes",
         "session",
     )
 
     def __init__(self, random: bytes, *, run_bytes_max: int, run_commands_max: int) -> None:
-        """``random``: 16 bytes, drawn anew for each start of the owner's process and each session.
+        """Start a session.
 
-        ``run_bytes_max`` bounds the payloads of a run as encoded, some 50 bytes of head apart; one
-        longer payload travels alone.
+        Args:
+            random: 16 random bytes, new for each start of the owner's process and each session.
+            run_bytes_max: the size of a run's encoded payloads, without a header of some 50 bytes. A longer payload
+                gets a run of its own.
+            run_commands_max: the number of payloads in a run.
         """
         self._run_bytes_max = run_bytes_max
         self._run_commands_max = run_commands_max
         self._queued: dict[object, bytes] = {}
         self.held_bytes = 0
-        """Of all payloads held: those that queue, and those that are not answered, whoever still waits."""
+        """Total size of the payloads that are queued or not answered yet, including those that nobody waits for."""
         self._begin(random)
 
     def _begin(self, random: bytes) -> None:
@@ -70,41 +75,41 @@ class Caller:
             raise ValueError(f"a session's random part has 16 bytes, not {len(random)}")
         self._random = random
         self.session: SessionId | None = None
-        self._base = 1  # the lowest number not answered; all below are
+        self._base = 1  # the lowest number that is not answered; all below are
         self._payloads: list[bytes] = []  # from _base on
-        self._tokens: list[object] = []  # from _base on; None: nobody waits
-        self._sent: dict[object, int] = {}  # who waits for which number
+        self._calls: list[object] = []  # from _base on; None: the call was given up
+        self._sent: dict[object, int] = {}  # the number of each call that was sent and is waited for
         self._early: set[int] = set()  # numbers above _base that are answered already
         self._twice = 0  # numbers up to here may have been transmitted more than once
-        self._gap = 0  # the expected number of the latest gap that was resent for
-        self._reasons: dict[object, str] = {}  # why, for who waits although refused
-        self._refused = False  # a run was refused and its numbers not transmitted since
+        self._gap = 0  # the expected number of the latest gap that runs were resent for
+        self._reasons: dict[object, str] = {}  # of refused calls that wait for the log's answer
+        self._refused = False  # a run was refused and its numbers were not transmitted since
 
-    # ----------------------------------------------------------------------- what the owner sees
+    # ----------------------------------------------------------------------- state
 
     @property
     def random(self) -> bytes:
-        """The random part of this session's id; answers carry it."""
+        """The random part of this session's id, which answers repeat."""
         return self._random
 
     @property
     def acknowledged(self) -> int:
-        """Every number up to this one is answered."""
+        """The number up to which all calls are answered."""
         return self._base - 1
 
     @property
     def queued(self) -> int:
-        """Calls without a number."""
+        """How many calls have no number yet."""
         return len(self._queued)
 
     @property
     def waiting(self) -> int:
-        """Calls that were sent and that somebody still waits for."""
+        """How many calls were sent, are not answered, and were not given up."""
         return len(self._sent)
 
     @property
     def outstanding(self) -> bool:
-        """Whether anything that was sent is not answered, whoever still waits for it."""
+        """Whether any call that was sent is not answered, including those that were given up."""
         return bool(self._payloads)
 
     @property
@@ -114,59 +119,59 @@ class Caller:
 
     @property
     def unanswered(self) -> bool:
-        """Whether silence is a reason to resend: somebody waits, or a call queues behind a full window."""
+        """Whether to resend after silence: a call waits for its answer, or is queued behind a full window."""
         return bool(self._sent) or self.held_up
 
-    # ----------------------------------------------------------------------- calls come and go
+    # ----------------------------------------------------------------------- calls
 
     def open(self, log_time: int) -> None:
-        """Give the session its id: ``log_time`` is the log's time as some node has applied it.
+        """Give the session its id; ``log_time`` is the time of the log as some node has applied it.
 
-        May come again, with a later time, until the first number is given, so that a session does
-        not expire before it was used; after that it does nothing.
+        Until the first number is given, a call with a later time replaces the id, so that a session does not expire
+        before it is used. After that the call does nothing.
         """
         if self._base == 1 and not self._payloads and (self.session is None or log_time > self.session.opened):
             self.session = SessionId(log_time, self._random)
 
-    def add(self, payload: bytes, token: object) -> None:
-        """Queue a call; it gets its number from ``next_runs``."""
-        self._queued[token] = payload
+    def add(self, payload: bytes, call: object) -> None:
+        """Queue a call; ``next_runs`` gives it a number."""
+        self._queued[call] = payload
         self.held_bytes += len(payload)
 
-    def cancel(self, token: object) -> bool:
-        """Whether the call had no number and now never will; False: it was sent, and stays."""
-        payload = self._queued.pop(token, None)
+    def cancel(self, call: object) -> bool:
+        """Give up a call; return True if it was never sent, so that it has no effect."""
+        payload = self._queued.pop(call, None)
         if payload is not None:
             self.held_bytes -= len(payload)
             return True
-        number = self._sent.pop(token, None)
+        number = self._sent.pop(call, None)
         if number is not None:
-            self._tokens[number - self._base] = None
-            self._reasons.pop(token, None)
+            self._calls[number - self._base] = None
+            self._reasons.pop(call, None)
         return False
 
     def withdraw(self) -> list[object]:
-        """Take back every call that has no number; whose they were."""
+        """Remove and return every call without a number."""
         withdrawn = list(self._queued)
         self.held_bytes -= sum(map(len, self._queued.values()))
         self._queued.clear()
         return withdrawn
 
     def expire(self, random: bytes) -> list[object]:
-        """The session is lost: begin another under ``random``, and name whose outcome stays unknown.
+        """Begin a new session, because this one expired; return the calls whose outcome is unknown.
 
-        What had no number stays queued. To be called too, with nothing lost, when the caller was
-        idle for so long that its session may have expired.
+        Calls without a number stay queued. Call this also after an idle time in which the session may have expired;
+        then nothing is lost.
         """
         lost = list(self._sent)
         self.held_bytes -= sum(map(len, self._payloads))
         self._begin(random)
         return lost
 
-    # ----------------------------------------------------------------------- what to transmit
+    # ----------------------------------------------------------------------- runs to transmit
 
     def next_runs(self) -> list[bytes]:
-        """Number what queued, as far as the window allows, and return it as encoded runs."""
+        """Number the queued calls, as far as the window allows, and return them as encoded runs."""
         queued = self._queued
         if not queued or self.session is None:
             return []
@@ -174,22 +179,22 @@ class Caller:
         if room <= 0:
             return []
         if len(queued) <= room:
-            payloads, tokens = list(queued.values()), list(queued)
+            payloads, calls = list(queued.values()), list(queued)
             queued.clear()
         else:
-            tokens = list(queued)[:room]
-            payloads = [queued.pop(token) for token in tokens]
+            calls = list(queued)[:room]
+            payloads = [queued.pop(call) for call in calls]
         first = self._base + len(self._payloads)
-        self._sent.update(zip(tokens, range(first, first + len(tokens)), strict=True))
+        self._sent.update(zip(calls, range(first, first + len(calls)), strict=True))
         self._payloads += payloads
-        self._tokens += tokens
+        self._calls += calls
         if self._refused:
-            # What was refused went nowhere, so without it these numbers would be a gap.
+            # The refused run was not proposed, so without it the new numbers would follow a gap.
             return self._resend_up_to(first - 1, self._base)
         return self._cut(first, payloads)
 
     def resend(self, expected: int | None = None) -> list[bytes]:
-        """Everything sent and not answered, from number ``expected`` on (None: all), as encoded runs."""
+        """Return everything sent and not answered, from number ``expected`` on (None: all), as encoded runs."""
         if expected is None:
             self._gap = 0
         return self._resend_up_to(self._base + len(self._payloads) - 1, expected or self._base)
@@ -203,7 +208,7 @@ class Caller:
         if not self._early:
             payloads = self._payloads[start - base :]
             return self._cut(start, payloads) if payloads else []
-        # An answered number was applied and all before it too, so the runs may leave it out.
+        # An answered number was applied, and all numbers before it too, so the runs may leave it out.
         runs: list[bytes] = []
         part: list[bytes] = []
         for number, payload in enumerate(self._payloads[start - base :], start):
@@ -239,16 +244,16 @@ class Caller:
             start = stop
         return runs
 
-    # ----------------------------------------------------------------------- what comes back
+    # ----------------------------------------------------------------------- answers
 
     def on_answer(
         self, first: int, status: RunStatus | int, expected: int, outcomes: Sequence[bytes]
     ) -> tuple[list[tuple[object, bytes]], bool]:
-        """Take in the answer to a run.
+        """Handle the answer to a run; its fields are those of ``RunOutcome``.
 
         Returns:
-            Who is answered now, with the outcome; and whether to ``resend(expected)`` at once. An
-            expired run changes nothing here: the owner calls ``expire``.
+            The calls that are answered now, each with its outcome; and whether to call
+            ``resend(expected)`` at once. An expired run changes nothing here: the owner calls ``expire``.
         """
         if status == RunStatus.GAP:
             return [], self._on_gap(first, expected)
@@ -258,18 +263,18 @@ class Caller:
         if skip > 0:
             outcomes = outcomes[skip:]
             first = self._base
-        tokens = self._tokens
+        calls = self._calls
         start = first - self._base
-        count = min(len(outcomes), len(tokens) - start)
+        count = min(len(outcomes), len(calls) - start)
         if count <= 0:
             return [], False
         if start or self._early:
             answered = self._answer_out_of_order(start, outcomes[:count])
         else:
             sent = self._sent
-            answered = [pair for pair in zip(tokens[:count], outcomes, strict=False) if pair[0] is not None]
-            for token, _ in answered:
-                del sent[token]
+            answered = [pair for pair in zip(calls[:count], outcomes, strict=False) if pair[0] is not None]
+            for call, _ in answered:
+                del sent[call]
             self._drop(count)
         return (self._explained(answered) if self._reasons else answered), False
 
@@ -280,11 +285,11 @@ class Caller:
             if base + index in early:
                 continue
             early.add(base + index)
-            token = self._tokens[index]
-            if token is not None:
-                del self._sent[token]
-                self._tokens[index] = None
-                answered.append((token, outcome))
+            call = self._calls[index]
+            if call is not None:
+                del self._sent[call]
+                self._calls[index] = None
+                answered.append((call, outcome))
         done = 0
         while base + done in early:
             early.remove(base + done)
@@ -293,40 +298,39 @@ class Caller:
         return answered
 
     def _explained(self, answered: list[tuple[object, bytes]]) -> list[tuple[object, bytes]]:
-        """The log says of a refused number only that it was; who refused it gave a reason."""
+        """Put the reasons, which the log does not hold, into the outcomes of refused calls."""
         explained = []
-        for token, outcome in answered:
-            reason = self._reasons.pop(token, None)
+        for call, outcome in answered:
+            reason = self._reasons.pop(call, None)
             if reason is not None and outcome[:1] == _REJECTED:
                 outcome = encode_rejected(reason)
-            explained.append((token, outcome))
+            explained.append((call, outcome))
         return explained
 
     def _drop(self, count: int) -> None:
         self.held_bytes -= sum(map(len, self._payloads[:count]))
-        del self._tokens[:count]
+        del self._calls[:count]
         del self._payloads[:count]
         self._base += count
 
     def _on_gap(self, first: int, expected: int) -> bool:
         if expected >= first or not self._base <= expected < self._base + len(self._payloads):
-            # The run began at the expected number and was refused all the same: the cluster has no
-            # room for the session now. Or the answer is older than others that came since.
+            # The run began at the expected number and still had no effect: the cluster has no room for the session
+            # now. Or this answer is older than others that have arrived.
             return False
         if expected == self._gap:
-            # The runs that followed the lost one each report the same gap; one resend mends it. If
-            # that one is lost too, silence will tell.
+            # Each run that followed the lost one reports the same gap, and one resend fills it. If that is lost too,
+            # the owner resends after silence.
             return False
         self._gap = expected
         return True
 
     def on_refused(self, numbers: Mapping[int, str]) -> list[tuple[object, str]]:
-        """These numbers were refused, and the run they stood in was not proposed.
+        """Handle that a node refused these numbers and did not propose their run.
 
-        Each becomes ``VOID``. Returns those that certainly have no effect, with the reasons: the
-        ones transmitted only once. Of the others an earlier copy may still be decided; the log
-        tells which came first, so they go on waiting. To be followed by ``resend`` if
-        ``unanswered``; if nobody waits, the next calls take the numbers along.
+        Each becomes ``VOID``. Returns the calls that certainly have no effect, with the reasons: those
+        that were transmitted only once. An earlier copy of the others may still be decided, so they wait for the log's
+        answer. Call ``resend`` next if ``unanswered``; otherwise the next calls carry the numbers along.
         """
         refused = []
         base = self._base
@@ -336,14 +340,14 @@ class Caller:
                 continue
             self.held_bytes -= len(self._payloads[index])
             self._payloads[index] = VOID
-            token = self._tokens[index]
-            if token is None:
+            call = self._calls[index]
+            if call is None:
                 continue
             if number <= self._twice:
-                self._reasons[token] = reason
+                self._reasons[call] = reason
                 continue
-            self._tokens[index] = None
-            del self._sent[token]
-            refused.append((token, reason))
+            self._calls[index] = None
+            del self._sent[call]
+            refused.append((call, reason))
         self._refused = True
         return refused

@@ -1,12 +1,11 @@
-"""Runs, and the values that carry them through the log: encoded once, decoded where applied.
+"""The encoding of runs, and of the values that carry them through the log.
 
-A *run* is consecutive requests of one session. A client encodes it once; the leader wraps the
-runs that queued into one value without opening them; the same bytes go to the disks and the
-peers. The value carries a CRC-32 of its own, made when it was made and checked before it is
-applied.
+A *run* is a sequence of consecutive calls of one session. A client encodes it once; the leader wraps the queued runs
+into one *value* without decoding them; the same bytes go to the disks and the peers, and are decoded when they are
+applied. A value carries a CRC-32, which is checked before the value is applied.
 
-The bytes are MessagePack arrays after a format byte and the checksum, so a field may be added
-at the end of an array without a new format.
+The bytes are MessagePack arrays after a format byte and the checksum. A field may be added at the end of an array
+without a new format.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from paxospp.errors import CorruptedError
 from paxospp.state_machine.encoding import array_header
 
 VOID = b""
-"""The payload of a number whose call was refused before it was proposed: it has no effect."""
+"""The payload of a number whose call was refused before it was proposed; it has no effect."""
 
 _FORMAT = 1
 _COPIED_BYTES_MAX = 64 << 10
@@ -30,16 +29,16 @@ _HEAD = struct.Struct(">BI")
 
 
 class SessionId(NamedTuple):
-    """``opened``: log time in microseconds when the session was asked for; ``random``: 16 bytes."""
+    """The id of a session: the log's time when it was requested, in microseconds, and 16 random bytes."""
 
     opened: int
     random: bytes
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
-    """Requests ``first``, ``first + 1``, … of one session.
+    """Calls ``first``, ``first + 1``, … of one session, as payloads.
 
-    ``acknowledged``: the caller has every answer up to this number and asks for none again.
+    ``acknowledged`` is the number up to which the caller has all answers and will not ask for them again.
     """
 
     opened: int
@@ -54,10 +53,10 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Commands(msgspec.Struct, frozen=True, array_like=True):
-    """What a value of kind COMMANDS holds.
+    """The content of a value of kind COMMANDS.
 
-    ``log_time``: microseconds of log time, which counts elapsed seconds and expires sessions.
-    ``unix_time``: the leader's wall clock, microseconds since 1970, which ``context.time`` shows.
+    ``log_time`` is the time of the log in microseconds, which counts elapsed time and expires sessions. ``unix_time``
+    is the leader's wall clock in microseconds since 1970, which commands see as ``context.time``.
     """
 
     log_time: int
@@ -77,12 +76,16 @@ _decode_commands = msgspec.msgpack.Decoder(Commands).decode
 
 
 def encode_run(run: Run) -> bytes:
-    """The bytes of ``run`` as they travel from the caller's node into a value."""
+    """Encode ``run`` for the way from the caller into a value."""
     return _encode(run)
 
 
 def decode_run(data: bytes) -> Run:
-    """Undo ``encode_run``; raises CorruptedError for anything else, hostile bytes included."""
+    """Decode what ``encode_run`` returned.
+
+    Raises:
+        CorruptedError: ``data`` is anything else, including hostile bytes.
+    """
     try:
         run = _decode_run(data)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -93,7 +96,7 @@ def decode_run(data: bytes) -> Run:
 
 
 def encode_commands(log_time: int, unix_time: int, runs: Sequence[bytes]) -> bytes:
-    """One value from encoded runs, which are copied as they are."""
+    """Wrap encoded runs into one value; times are in microseconds, see ``Commands``."""
     if sum(map(len, runs)) > _COPIED_BYTES_MAX:
         return _join_commands(log_time, unix_time, runs)
     body = _encode(_Wrapped(log_time, unix_time, [msgspec.Raw(run) for run in runs]))
@@ -101,7 +104,7 @@ def encode_commands(log_time: int, unix_time: int, runs: Sequence[bytes]) -> byt
 
 
 def _join_commands(log_time: int, unix_time: int, runs: Sequence[bytes]) -> bytes:
-    """The same bytes with one copy of the runs instead of three or four: 0.8 instead of 2.5 ms for 3 MB."""
+    """Return the same bytes while copying the runs once instead of three or four times, for large values."""
     head = b"".join((array_header(3), _encode(log_time), _encode(unix_time), array_header(len(runs))))
     checksum = zlib.crc32(head)
     for run in runs:
@@ -110,7 +113,11 @@ def _join_commands(log_time: int, unix_time: int, runs: Sequence[bytes]) -> byte
 
 
 def decode_commands(value: bytes) -> Commands:
-    """Undo ``encode_commands``; raises CorruptedError when the checksum or the form does not fit."""
+    """Decode what ``encode_commands`` returned.
+
+    Raises:
+        CorruptedError: the format is unknown, the checksum does not match, or a field is malformed.
+    """
     if len(value) < _HEAD.size:
         raise CorruptedError("value: too short")
     version, checksum = _HEAD.unpack_from(value)
@@ -118,7 +125,7 @@ def decode_commands(value: bytes) -> Commands:
         raise CorruptedError(f"value: format {version} is not one that this version of paxospp knows")
     body = memoryview(value)[_HEAD.size :]
     if zlib.crc32(body) != checksum:
-        raise CorruptedError("value: the checksum does not fit")
+        raise CorruptedError("value: the checksum does not match")
     try:
         return _decode_commands(body)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -1,25 +1,24 @@
-"""The session table: what makes every numbered request take effect exactly once.
+"""The session table: it makes every numbered call take effect exactly once.
 
-It owns, per session, how far its numbers were applied and the replies nobody acknowledged yet,
-and for all of them the log's time and the ``horizon`` behind which no session lives. It judges
-runs and keeps replies; it never executes anything, and it knows no clock: time comes from the
-log, so every replica drops the same sessions in the same slot (FAULTS B35).
+For each session it keeps the last number applied and the replies that the caller has not acknowledged; for all of them
+the log's time and the *horizon*, which is the time up to which silent sessions have expired. It decides which calls of
+a run are new and keeps replies. It executes nothing and reads no clock: time comes from the log, so every replica drops
+the same sessions in the same slot.
 
-The rules, each of which is one line below:
+Its rules:
 
-* A session is born by a run whose first number is 1 and whose id was asked for at a log time
-  ``opened`` with ``horizon < opened <= log_time``. A session silent since ``horizon`` is gone, and
-  as ``horizon`` never goes back and ``opened`` is no later than the session's last run, it can
-  never be born again, however late a copy of its first run comes.
-* Numbers up to the last applied are not applied again: the kept reply is the answer, and what
-  the caller acknowledged is passed over. A run that begins beyond the next number has no effect;
-  its answer is the number expected.
-* At most ``UNACKNOWLEDGED_MAX`` numbers of a session are unacknowledged. A caller that keeps to
-  it never notices; a run that would exceed it is answered like a gap.
-* A full table opens no new session and never drops a live one. A session that finds no room is
-  answered *gap, expected 1*, and not *expired*: nothing of it was applied, so its calls may wait
-  for room under the same id, until it is behind the horizon like any other. A gap answered to a
-  run that begins at the expected number means just that, "not now".
+* A run opens a session if its first number is 1 and the session's id was requested at a log time ``opened`` with
+  ``horizon < opened <= log_time``. A session that has been silent since ``horizon`` is dropped. The horizon never moves
+  back and ``opened`` is no later than the session's last run, so a dropped session can never be opened again, however
+  late a copy of its first run arrives.
+* A number that was applied is not applied again; the answer is the reply that was kept, and numbers that the caller
+  acknowledged are left out. A run that begins above the next number has no effect; its answer names the expected
+  number.
+* A session has at most ``UNACKNOWLEDGED_MAX`` unacknowledged numbers. Callers keep to that limit; a run that would
+  exceed it is answered like a gap.
+* A full table opens no session and never drops a live one. A run that finds no room is answered *gap, expected 1* and
+  not *expired*: nothing of it was applied, so its calls may wait for room under the same id until the horizon passes
+  it. If a run begins at the expected number, a gap as the answer means "not now".
 
 References: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), section 4 (the client
 table); Ongaro's thesis (2014), 6.3 (sessions, and expiry by the log's own time).
@@ -38,17 +37,17 @@ from paxospp.markers import UNWATCHED, Markers
 from paxospp.sessions.runs import Run, SessionId
 
 UNACKNOWLEDGED_MAX = 16_384
-"""Numbers of one session whose replies are kept at most; equal on every replica, hence no setting."""
+"""How many replies of one session are kept. It must be equal on every replica, so it is not a setting."""
 
 SESSIONS_MAX = 100_000
-"""Sessions in the table at most; equal on every replica, hence no setting."""
+"""How many sessions the table holds. It must be equal on every replica, so it is not a setting."""
 
 _RANDOM_BYTES = 16
 _SESSIONS_PER_PIECE = 1024
 
 
 class RunStatus(IntEnum):
-    """What became of a run; the numbers are those of the wire."""
+    """The outcome of a run as a whole; the numbers are those on the wire."""
 
     APPLIED = 1
     GAP = 2
@@ -58,10 +57,9 @@ class RunStatus(IntEnum):
 class RunOutcome(msgspec.Struct, frozen=True):
     """The answer to a run, equal on every replica.
 
-    APPLIED: ``outcomes`` belong to the numbers from ``first`` on, up to the run's last one; those
-    that were acknowledged are passed over, so ``first`` may be higher than the run's, and
-    ``outcomes`` empty. GAP: no effect, ``expected`` is the session's next number. EXPIRED: no
-    effect, now or ever.
+    If the status is APPLIED, ``outcomes`` are those of the numbers from ``first`` to the run's last one. Numbers that
+    the caller acknowledged are left out, so ``first`` may be higher than the run's, and ``outcomes`` may be empty. GAP:
+    the run had no effect; ``expected`` is the session's next number. EXPIRED: the run has no effect and never will.
     """
 
     session: SessionId
@@ -72,32 +70,32 @@ class RunOutcome(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, array_like=True, gc=False):
-    """One caller's numbered requests. As a MessagePack array it stands in snapshots."""
+    """The state of one session. Snapshots hold it as a MessagePack array."""
 
     id: SessionId
     applied: int
     """The highest number applied."""
     acknowledged: int
-    """The caller has its replies up to this number; at most ``applied``."""
+    """The number up to which the caller has its replies; at most ``applied``."""
     seen: int
-    """Log time of the value that held the latest run of this session."""
+    """The log's time when the latest run of this session was applied."""
     replies: list[bytes]
     """The replies to the numbers from ``acknowledged + 1`` to ``applied``."""
 
     def acknowledge(self, number: int) -> None:
-        """Drop the replies up to ``number``, of which the caller says it has them."""
+        """Drop the replies up to ``number``, which the caller has received."""
         number = min(number, self.applied)
         if number > self.acknowledged:
             del self.replies[: number - self.acknowledged]
             self.acknowledged = number
 
     def keep(self, outcomes: Sequence[bytes]) -> None:
-        """Remember the outcomes of the next ``len(outcomes)`` numbers."""
+        """Keep the outcomes of the next ``len(outcomes)`` numbers."""
         self.replies.extend(outcomes)
         self.applied += len(outcomes)
 
     def answer(self, run: Run) -> RunOutcome:
-        """The answer to a run all of whose numbers are applied."""
+        """Return the answer to a run whose numbers are all applied."""
         acknowledged = self.acknowledged
         first = max(run.first, acknowledged + 1)
         kept = self.replies[first - acknowledged - 1 : max(run.first + len(run.payloads) - acknowledged - 1, 0)]
@@ -109,7 +107,7 @@ _decode = msgspec.msgpack.Decoder(list[Session]).decode
 
 
 class SessionTable:
-    """Every session that lives at the slot applied last, oldest silence first."""
+    """The live sessions as of the slot applied last, the one that has been silent for longest first."""
 
     __slots__ = ("_observer", "_sessions", "_sessions_max", "horizon", "log_time")
 
@@ -118,7 +116,7 @@ class SessionTable:
         self._sessions: OrderedDict[tuple[int, bytes], Session] = OrderedDict()
         self._sessions_max = sessions_max
         self.log_time = 0
-        # A session asked for before anything was applied is opened at 0; it must lie above the horizon.
+        # A session requested before anything was applied is opened at 0, which must lie above the horizon.
         self.horizon = -1
 
     def __len__(self) -> int:
@@ -126,36 +124,35 @@ class SessionTable:
 
     @property
     def full(self) -> bool:
-        """Whether a new session would find no room now."""
+        """Whether the table has no room for a new session."""
         return len(self._sessions) >= self._sessions_max
 
     def has_room_for(self, run: Run) -> bool:
-        """Whether ``run`` would find its session, or room for it; one that expired needs none."""
+        """Return whether ``run`` would find its session or room for it; an expired one needs no room."""
         return not self.full or (run.opened, run.random) in self._sessions or run.opened <= self.horizon
 
     def advance(self, log_time: int, expiry: int) -> None:
-        """Move to a value's stamp, which never takes the log's time back, and drop who fell silent.
+        """Advance the log's time to that of a value, and drop sessions that have expired. Time never moves back.
 
         Args:
-            log_time: the value's stamp, in microseconds.
-            expiry: for how long a session may be silent, in microseconds of the log's time.
+            log_time: the value's time, in microseconds.
+            expiry: how long a session may be silent, in microseconds of the log's time.
         """
         if log_time > self.log_time:
             self.log_time = log_time
             self.horizon = max(self.horizon, log_time - expiry)
             sessions = self._sessions
-            # Every run moves its session to the end, and the log's time never goes back, so the
-            # sessions stand in the order of `seen`.
+            # Every run moves its session to the end, and the log's time never moves back, so the sessions are in the
+            # order of `seen`.
             while sessions and next(iter(sessions.values())).seen <= self.horizon:
                 self._observer.reached("sessions: one expires")
                 sessions.popitem(last=False)
 
     def admit(self, run: Run) -> Session | RunOutcome:
-        """Judge a decided run: the session to apply it to, or the answer if it has no effect.
+        """Return the session to apply a decided run to, or the answer if the run has no effect.
 
-        Of a run that is admitted, the payloads before number ``session.applied + 1`` were applied
-        already; the others come next, in order. The caller executes these, keeps their outcomes
-        in the session, and asks it for the answer.
+        The payloads before number ``session.applied + 1`` were applied already; the others come next, in order. The
+        executor executes these, passes their outcomes to ``Session.keep``, and gets the answer from ``Session.answer``.
         """
         key = (run.opened, run.random)
         session = self._sessions.get(key)
@@ -169,7 +166,7 @@ class SessionTable:
             session = Session(SessionId(*key), 0, 0, self.log_time, [])
             self._sessions[key] = session
             return session
-        # A run without effect is a sign of life too, and so is a copy of an old one.
+        # Any run keeps the session alive, even a copy of an old one or one without effect.
         session.seen = self.log_time
         self._sessions.move_to_end(key)
         session.acknowledge(run.acknowledged)
@@ -185,10 +182,10 @@ class SessionTable:
         return session
 
     def find(self, run: Run) -> RunOutcome | None:
-        """The answer to ``run`` as far as the log was applied here, or None where the log must decide.
+        """Return the answer to ``run`` if what was applied here settles it; None if the log has to decide.
 
-        For a front door, and for the node whose caller waits while a snapshot was installed. It
-        changes nothing: only decided runs do.
+        A node asks before it proposes a run, and again for its waiting callers after it installed a snapshot. Nothing
+        changes; only decided runs change the table.
         """
         session = self._sessions.get((run.opened, run.random))
         if session is None:
@@ -199,24 +196,28 @@ class SessionTable:
         return session.answer(run) if run.first + len(run.payloads) - 1 <= session.applied else None
 
     def __iter__(self) -> Iterator[Session]:
-        """The sessions, the one silent for longest first."""
+        """Iterate over the sessions, the one that has been silent for longest first."""
         return iter(self._sessions.values())
 
     def encode(self) -> list[bytes]:
-        """The sessions as they stand now, in pieces for a snapshot: MessagePack arrays of ``Session``."""
-        # There and then: it takes 20 ms for a full table, and a copy to encode later 100.
+        """Encode the sessions as they are now, in pieces for a snapshot: MessagePack arrays of ``Session``."""
+        # Encoding a full table takes 20 ms; copying it to encode it later would take 100 ms.
         sessions = list(self._sessions.values())
         return [_encode(sessions[i : i + _SESSIONS_PER_PIECE]) for i in range(0, len(sessions), _SESSIONS_PER_PIECE)]
 
     def restore(self, log_time: int, horizon: int, sessions: Iterable[Session]) -> None:
-        """Become the table of a snapshot."""
+        """Replace the content by that of a snapshot."""
         self.log_time = log_time
         self.horizon = horizon
         self._sessions = OrderedDict((session.id, session) for session in sessions)
 
 
 def decode_sessions(piece: bytes) -> list[Session]:
-    """Undo one piece of ``SessionTable.encode``; raises CorruptedError for anything else."""
+    """Decode one piece that ``SessionTable.encode`` returned.
+
+    Raises:
+        CorruptedError: ``piece`` is anything else.
+    """
     try:
         return _decode(piece)
     except (msgspec.DecodeError, RecursionError) as error:

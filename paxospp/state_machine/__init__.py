@@ -1,9 +1,20 @@
-"""State machines: what a user subclasses, and how its calls and state become bytes.
+"""State machines: the class that users subclass, and the encoding of its calls and its state.
 
-``machine`` is the class, ``definition`` what is refused when it is made, ``operations`` its
-commands and queries, ``codec`` one operation's way to bytes, ``annotations`` and ``types`` what
-may stand in a signature, ``encoding`` MessagePack, ``state`` snapshots, ``context`` slot, time
-and chance, ``payload`` what travels, ``texts`` arguments from a command line.
+==================== ====================================================================
+``machine``          ``StateMachine``: applies commands, answers queries, takes snapshots
+``definition``       checks a subclass when it is defined
+``operations``       commands and queries: methods on an instance, typed on the class
+``operation_codec``  encodes and decodes the calls of one operation
+``annotations``      resolves the annotations of a class or method
+``types``            checks that annotated types can be stored
+``annotated_state``  the annotated attributes, to a snapshot and back
+``encoding``         MessagePack for arguments, results and state
+``payload``          the bytes of a call and of its outcome
+``context``          slot, time and random numbers for the running command
+``texts``            arguments from a command line
+==================== ====================================================================
+
+It performs no I/O and does not know the log; ``execution`` decides when a command runs.
 """
 
 from paxospp.state_machine.annotations import MachineError
@@ -20,7 +31,7 @@ from paxospp.state_machine.machine import (
     refused_commands,
     set_context,
 )
-from paxospp.state_machine.operations import Answering, Command, Executing, Operation, Query, command, query
+from paxospp.state_machine.operations import Answering, Command, Executing, MachineOperation, Query, command, query
 from paxospp.state_machine.payload import (
     NAME_BYTES_MAX,
     OUTCOME_RAISED,
@@ -50,9 +61,9 @@ __all__ = [
     "Context",
     "Executing",
     "MachineError",
+    "MachineOperation",
     "MachineType",
     "NotUnderstoodError",
-    "Operation",
     "Query",
     "StateMachine",
     "arguments_from_texts",

@@ -1,6 +1,6 @@
-"""What a command may know of its place in the log: slot, position, time, and its own chance.
+"""The place of a command in the log, as the command sees it: slot, position, time, and a random generator.
 
-All four are equal on every replica. The executor makes a context; a machine finds it as
+All four are equal on every replica. The executor makes the context, and a machine finds it as
 ``self.context`` while one of its methods runs.
 """
 
@@ -12,12 +12,12 @@ from paxospp.model import Slot
 
 
 class Context:
-    """Where in the log the running command stands.
+    """The place in the log of the running command.
 
-    ``slot``: the slot that is being applied. ``position``: the command's place in its slot, from 0;
-    the two together identify it. ``time``: Unix seconds stamped by the leader, never going back,
-    equal within a slot. A query has slot and time of the last applied command, and neither
-    ``position`` nor ``random``, which only a command can share with its replicas.
+    ``slot``: the slot that is being applied. ``position``: the command's index in its slot, from 0;
+    slot and position together identify the command. ``time``: Unix seconds from the leader's clock,
+    never decreasing, equal within a slot. A query has the slot and time of the last applied command.
+    It has neither ``position`` nor ``random``, because only one replica answers it.
     """
 
     __slots__ = ("_cluster_id", "_random", "_random_of", "position", "slot", "time")
@@ -25,7 +25,7 @@ class Context:
     def __init__(self, slot: int, position: int, time: float, cluster_id: bytes = b"") -> None:
         self.slot = Slot(slot)
         self.position = position
-        """The executor keeps one context per run, and moves this on itself: a call would be a tenth of a command."""
+        """The executor keeps one context per run and increments this itself: a call would cost a tenth of a command."""
         self.time = time
         self._cluster_id = cluster_id
         self._random: Random | None = None
@@ -33,17 +33,17 @@ class Context:
 
     @staticmethod
     def of_query(slot: int, time: float) -> Context:
-        """The context in which a query is answered."""
+        """Return the context for a query."""
         return _QueryContext(slot, time)
 
     @property
     def random(self) -> Random:
         """A ``random.Random`` seeded from cluster id, slot and position, made on first use.
 
-        Between Python versions only ``random()`` and ``getrandbits()`` agree.
+        Only ``random()`` and ``getrandbits()`` return the same in every Python version.
         """
         if self._random is None or self._random_of != self.position:
-            # An int seed goes into the generator whole and alike in every version; str and bytes are hashed first.
+            # An int is used as the seed unchanged in every Python version; str and bytes would be hashed first.
             seed = self._cluster_id + self.slot.to_bytes(8, "big") + self.position.to_bytes(4, "big")
             self._random = Random(int.from_bytes(b"\x01" + seed, "big"))
             self._random_of = self.position
@@ -58,7 +58,7 @@ class Context:
 
 
 class _QueryContext(Context):
-    """Slot and time, and nothing that only a command has."""
+    """The context of a query: slot and time only."""
 
     __slots__ = ()
 
@@ -72,7 +72,7 @@ class _QueryContext(Context):
 
     @property
     def random(self) -> Random:
-        raise RuntimeError("a query has no position in the log, and no chance of its own")
+        raise RuntimeError("a query has no position in the log, so it has no random generator")
 
     def __repr__(self) -> str:
         return f"Context(slot={self.slot}, position=None, time={self.time})"

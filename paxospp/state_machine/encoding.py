@@ -1,8 +1,8 @@
-"""Values to bytes and back: MessagePack, with what msgspec leaves to us.
+"""Encodes values as MessagePack, and handles the types that msgspec does not.
 
-Sets travel sorted by their encoded form: two replicas hold equal sets in different order, and
-a digest over results must not see that. deque, OrderedDict and Counter come back as what they
-were. Dicts keep their order, which is state.
+Sets are encoded in the order of their encoded members: two replicas may hold equal sets in
+different orders, and a digest over results must be the same. deque, OrderedDict and Counter are
+decoded to their own types. Dicts keep their order, which is part of the state.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import msgspec
 T = TypeVar("T")
 
 NESTING_MAX: Final = 128
-"""How deep an argument annotated Any may nest.
+"""The number of levels that an argument annotated Any may nest.
 
-A value that can just be decoded where it is checked could be too deep where it is applied, a few
-frames further down the stack, and would stop every replica.
+The depth that can be decoded depends on how deep the stack is already. Without this limit, a value that
+passes the check could be too deep where it is applied, and would stop every replica.
 """
 
 PLAIN: Final = frozenset(
     {type(None), bool, int, float, str, bytes, datetime, date, time, timedelta, Decimal, UUID, msgspec.Raw}
 )
-"""Types whose values are encoded as they are, whatever they hold."""
+"""Types whose values are encoded as they are: they hold no sets or OrderedDicts."""
 
 
 def _encode_hook(value: Any) -> Any:
@@ -47,19 +47,19 @@ def _encode_state_hook(value: Any) -> Any:
 
 
 encode_plain = msgspec.msgpack.Encoder(enc_hook=_encode_hook).encode
-"""Encodes what holds no set and no OrderedDict."""
+"""Encode a value that holds no set and no OrderedDict."""
 
 encode_plain_state = msgspec.msgpack.Encoder(enc_hook=_encode_state_hook).encode
-"""As ``encode_plain``; a deque keeps its maxlen."""
+"""Encode like ``encode_plain``, and keep the maxlen of a deque."""
 
 
 def encode_call(value: Any) -> bytes:
-    """The bytes of an argument list or a result."""
+    """Encode an argument list or a result."""
     return encode_plain(canonical(value, encode_plain))
 
 
 def encode_state(value: Any) -> bytes:
-    """The bytes of a piece of state, from which it comes back whole."""
+    """Encode a piece of state, so that decoding returns an equal one."""
     return encode_plain_state(canonical(value, encode_plain_state))
 
 
@@ -80,17 +80,17 @@ def _decode_hook(type: Any, value: Any) -> Any:
 
 
 def convert(value: Any, type: Any) -> Any:
-    """``value`` as MessagePack alone gave it, as ``type``."""
+    """Convert ``value``, decoded without types, to ``type``."""
     return msgspec.convert(value, type, dec_hook=_decode_hook)
 
 
 def decoder(type: Any) -> Callable[[bytes], Any]:
-    """A function that decodes the bytes of one ``type``; TypeError when msgspec cannot."""
+    """Return a function that decodes the bytes of a ``type``. Raises TypeError if msgspec does not support it."""
     return msgspec.msgpack.Decoder(type, dec_hook=_decode_hook).decode
 
 
 def array_header(count: int) -> bytes:
-    """The MessagePack bytes before ``count`` items."""
+    """Return the MessagePack header of an array of ``count`` items."""
     if count < 16:
         return bytes([0x90 | count])
     if count < 1 << 16:
@@ -99,6 +99,7 @@ def array_header(count: int) -> bytes:
 
 
 def map_header(count: int) -> bytes:
+    """Return the MessagePack header of a map of ``count`` keys."""
     if count < 16:
         return bytes([0x80 | count])
     if count < 1 << 16:
@@ -107,7 +108,7 @@ def map_header(count: int) -> bytes:
 
 
 def read_array_header(data: bytes) -> tuple[int, int] | None:
-    """How many items follow and where the first begins; None when ``data`` begins with no array."""
+    """Return the number of items and the offset of the first one; None if ``data`` does not begin with an array."""
     if not data:
         return None
     first = data[0]
@@ -121,12 +122,12 @@ def read_array_header(data: bytes) -> tuple[int, int] | None:
 
 
 def is_plain(values: Iterable[Any]) -> bool:
-    """Whether none of them needs a closer look; one pass in C."""
+    """Return whether all ``values`` are of ``PLAIN`` types; one pass in C."""
     return PLAIN.issuperset(map(type, values))
 
 
 def canonical(value: Any, encode: Callable[[Any], bytes]) -> Any:
-    """``value`` in a form that encodes alike on every replica: the same object when it already does."""
+    """Return ``value`` in a form that encodes equally on every replica; the same object if it already does."""
     kind = type(value)
     if kind in PLAIN:
         return value
@@ -149,7 +150,7 @@ def canonical(value: Any, encode: Callable[[Any], bytes]) -> Any:
 
 
 def sorted_members(members: Collection[Any], encode: Callable[[Any], bytes]) -> list[bytes]:
-    """The encoded members of a set, in the order in which they travel."""
+    """Return the encoded members of a set, sorted."""
     if is_plain(members):
         return sorted(map(encode, members))
     return sorted([encode(canonical(member, encode)) for member in members])
@@ -164,12 +165,12 @@ def _canonical_items(value: Any, encode: Callable[[Any], bytes]) -> Any:
 
 def _canonical_dict(value: dict[Any, Any], encode: Callable[[Any], bytes]) -> Any:
     if isinstance(value, OrderedDict):
-        # The order of an OrderedDict is its own: msgspec would write that of the dict beneath it.
+        # msgspec would encode an OrderedDict in the order of the underlying dict, which may differ.
         value = dict(value)
     if not is_plain(value):
         keys = {key: canonical(key, encode) for key in value}
         if any(new is not old for old, new in keys.items()):
-            # A canonical key may not be hashable: the map is put together from encoded parts.
+            # A canonical key may not be hashable, so build the map from encoded keys and values.
             parts = [encode(part) for key in value for part in (keys[key], canonical(value[key], encode))]
             return msgspec.Raw(map_header(len(value)) + b"".join(parts))
     if is_plain(value.values()):
@@ -193,7 +194,7 @@ def _canonical_fields(
 
 
 def nests_too_deep(values: Iterable[Any]) -> bool:
-    """Whether what MessagePack alone gave back nests deeper than NESTING_MAX; level by level, without recursion."""
+    """Return whether ``values``, decoded without types, nest deeper than NESTING_MAX; works without recursion."""
     level = [values]
     for _ in range(NESTING_MAX + 1):
         below: list[Any] = []

@@ -1,4 +1,4 @@
-"""Arguments from a command line: JSON, or text where no JSON is meant."""
+"""Converts the texts of a command line to arguments: JSON, or plain text."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from paxospp.errors import RejectedError
 def arguments_from_texts(
     operations: Mapping[str, Sequence[Sequence[Any]]], name: str, texts: Sequence[str]
 ) -> list[Any]:
-    """What ``texts`` mean as arguments of ``name``.
+    """Return ``texts`` as arguments of the operation ``name``.
 
-    A text is JSON; one that is not is a string; and a parameter annotated ``str`` takes any text
-    but a quoted JSON string as it stands, so that ``put 1 true`` needs no quoting.
+    A text is read as JSON, or taken as a string if it is not JSON. A parameter annotated ``str`` takes
+    any text unchanged except a quoted JSON string, so that ``put 1 true`` needs no quotes.
 
     Args:
-        operations: the commands, or the queries, as ``describe`` tells them, JSON or not. Of a
-            name that is not in it nothing is known: the front door will refuse it.
+        operations: the commands, or the queries, as ``describe`` returns them, before or after a
+            trip through JSON. A name that is missing here is converted as if it had no annotations,
+            and is refused later by the node.
+
+    Raises:
+        RejectedError: an argument nests too deeply.
     """
     parameters = operations.get(name, ())
     return [

@@ -1,8 +1,9 @@
-"""Which annotations can travel, and the refusal of every other one by name.
+"""Checks that an annotated type can be stored, and rejects any other type by name.
 
-The walk happens once, when a class is first used. It finds three things: a type that cannot be
-stored, a type in which a set or OrderedDict may stand (its values are put in order before they
-are encoded), and a type that nests without bound (its depth is checked before proposing).
+Each annotation is walked once, when its class is first used. The walk finds three things: a type that
+cannot be stored, a type that may hold a set or OrderedDict (its values are sorted before they are
+encoded), and a type that may nest without bound (the depth of its values is checked before a call
+is proposed).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from uuid import UUID
 
 import msgspec
 
-from paxospp.state_machine.annotations import MachineError, shown
+from paxospp.state_machine.annotations import MachineError, short_name
 from paxospp.state_machine.encoding import decoder
 
 SUPPORTED = (
@@ -52,29 +53,29 @@ _INSTEAD: dict[Any, str] = {
 
 
 class Traits(NamedTuple):
-    """``unordered``: a set or OrderedDict may stand in it. ``unbounded``: it may nest without end."""
+    """``unordered``: the type may hold a set or OrderedDict. ``unbounded``: it may nest without bound."""
 
     unordered: bool
     unbounded: bool
 
 
 def name_of(annotation: Any) -> str:
-    """The annotation as its author wrote it, as nearly as may be."""
+    """Return the annotation as its author wrote it, as nearly as possible."""
     if isinstance(annotation, type) and not get_args(annotation):
-        return shown(annotation)
+        return short_name(annotation)
     return str(annotation).replace("typing.", "")
 
 
 def check_type(annotation: Any, where: str) -> Traits:
-    """The traits of a supported type; MachineError, which begins with ``where``, for any other."""
-    walk = _Walk(where)
+    """Return the traits of a supported type; for any other, raise MachineError, which begins with ``where``."""
+    walk = _TypeWalk(where)
     walk.visit(annotation)
-    _build(annotation, annotation, where)
+    _check_decodable(annotation, annotation, where)
     return Traits(walk.unordered, walk.unbounded)
 
 
-def _build(part: Any, whole: Any, where: str) -> None:
-    """Let msgspec say what it cannot decode: the walk does not know all its rules for unions."""
+def _check_decodable(part: Any, whole: Any, where: str) -> None:
+    """Raise MachineError if msgspec cannot decode the type; the walk does not know all of its rules for unions."""
     try:
         decoder(part)
     except Exception as error:
@@ -82,12 +83,15 @@ def _build(part: Any, whole: Any, where: str) -> None:
         raise MachineError(f"{where}: `{name_of(whole)}` cannot be stored: {reason}") from error
 
 
-class _Walk:
+class _TypeWalk:
+    """Visits an annotated type and the types inside it; ``where`` begins the message of each error."""
+
     def __init__(self, where: str) -> None:
         self.where = where
         self.unordered = False
         self.unbounded = False
         self._above: list[Any] = []
+        """The classes with fields that surround the type being visited."""
         self._done: set[Any] = set()
 
     def visit(self, annotation: Any) -> None:
@@ -121,12 +125,12 @@ class _Walk:
 
     def _refuse(self, annotation: Any, reason: str = "") -> typing.NoReturn:
         instead = _INSTEAD.get(get_origin(annotation) or annotation)
-        way_out = reason or (f"use {instead}" if instead else f"use one of {SUPPORTED}")
-        raise MachineError(f"{self.where}: `{name_of(annotation)}` cannot be stored; {way_out}")
+        advice = reason or (f"use {instead}" if instead else f"use one of {SUPPORTED}")
+        raise MachineError(f"{self.where}: `{name_of(annotation)}` cannot be stored; {advice}")
 
     def _visit_literal(self, annotation: Any, values: tuple[Any, ...]) -> None:
         if any(value is not None and type(value) not in (int, str) for value in values):
-            self._refuse(annotation, "the values of a Literal have to be str, int or None")
+            self._refuse(annotation, "the values of a Literal must be str, int or None")
 
     def _visit_sequence(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> None:
         if origin is set or origin is frozenset:
@@ -136,7 +140,7 @@ class _Walk:
             if argument is not ...:
                 self.visit(argument)
         if origin is deque:
-            _build(list[arguments[0]], annotation, self.where)  # type: ignore[valid-type]
+            _check_decodable(list[arguments[0]], annotation, self.where)  # type: ignore[valid-type]
 
     def _visit_mapping(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> None:
         if origin is OrderedDict:
@@ -146,17 +150,17 @@ class _Walk:
             self.visit(argument)
         if origin is not dict:
             value = int if origin is Counter else arguments[1]
-            _build(dict[arguments[0], value], annotation, self.where)  # type: ignore[valid-type]
+            _check_decodable(dict[arguments[0], value], annotation, self.where)  # type: ignore[valid-type]
 
     def _visit_key(self, annotation: Any, key: Any) -> None:
         plain = get_origin(key) or key
         if plain in _UNHASHABLE or (dataclasses.is_dataclass(plain) and getattr(plain, "__hash__", None) is None):
-            self._refuse(annotation, f"a `{name_of(key)}` cannot be a key, for it is not hashable")
+            self._refuse(annotation, f"a `{name_of(key)}` cannot be a key, because it is not hashable")
 
     def _visit_enum(self, annotation: type[Enum]) -> None:
         values = {type(member.value) for member in annotation}
         if not all(issubclass(value, int) for value in values) and not all(issubclass(value, str) for value in values):
-            self._refuse(annotation, "the values of an Enum have to be all str or all int")
+            self._refuse(annotation, "the values of an Enum must be all str or all int")
 
     def _visit_fields(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> None:
         if annotation in self._above:
@@ -167,7 +171,7 @@ class _Walk:
         try:
             hints = get_type_hints(origin, include_extras=True)
         except Exception as error:
-            self._refuse(annotation, f"its own annotations cannot be read: {error}")
+            self._refuse(annotation, f"the annotations in it cannot be evaluated: {error}")
         names = origin.__struct_fields__ if issubclass(origin, msgspec.Struct) else _field_names(origin, hints)
         bound = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False))
         self._above.append(annotation)
@@ -195,7 +199,7 @@ def _field_names(origin: Any, hints: dict[str, Any]) -> list[str]:
 
 
 def _substitute(hint: Any, bound: dict[Any, Any]) -> Any:
-    """The field of a generic class with its parameters filled in; left open, a parameter is Any."""
+    """Return the type of a generic class's field with its type parameters filled in; Any for unknown ones."""
     if isinstance(hint, TypeVar):
         return bound.get(hint, Any)
     parameters = getattr(hint, "__parameters__", ())

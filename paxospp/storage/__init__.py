@@ -1,6 +1,7 @@
-"""Where the log is kept: the contract (``contract``) and what helps a store to keep it."""
+"""Storages: the contract that keeps a replica's log (``contract``), and helpers for plug-ins that implement it."""
 
-from paxospp.storage.anchor import Anchor, Recovery
+from paxospp.storage.anchor import Anchor, Recovery, StoreAnchor
+from paxospp.storage.batch_check import check_batch
 from paxospp.storage.contract import (
     DurableState,
     SnapshotReader,
@@ -27,7 +28,9 @@ __all__ = [
     "Stamp",
     "Storage",
     "StorageBackend",
+    "StoreAnchor",
     "WriteBatch",
+    "check_batch",
     "entry_key",
     "lock_directory",
     "make_directory",

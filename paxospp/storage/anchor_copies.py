@@ -1,8 +1,8 @@
-"""The two copies of the anchor on disk: their form, and how they are read, made, written and synced.
+"""The two copies of the anchor on disk: their encoding, and how they are read, made, written and synced.
 
-What a copy says stands in ``Stamp``; what follows from it is ``Anchor``'s to say. The first copy is
-written with every synced batch; the second only after the first was synced, so that one of them is
-always whole, whatever a power cut does to the other.
+``Stamp`` defines the contents of a copy, and ``anchor`` draws conclusions from it. The first copy is
+written with every synced batch. The second is written only after the first was synced, so that one
+of them is always intact, whatever a power cut does to the other.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from paxospp.storage.stamp import Stamp
 _FORMAT = 1
 _HEAD = struct.Struct(">BI")  # format, CRC-32 of the rest
 _COPY = struct.Struct(">49sBQQ64p")  # stamp, promised?, round, incarnation, node
-_COPY_BYTES = 256  # well inside one sector: a copy is written whole or not at all
+_COPY_BYTES = 256  # less than a sector, so that a copy is written as a whole or not at all
 
 
 class Copy(NamedTuple):
-    """What one copy says: batch ``stamp`` and all before it survive power loss, with this promise."""
+    """The contents of a copy: batch ``stamp`` and all earlier ones survive power loss, with this promise."""
 
     stamp: Stamp
     promised: Ballot | None
 
     def to_bytes(self) -> bytes:
-        """The copy as it stands on disk, always of the same length."""
+        """Encode the copy; the length is always the same."""
         stamp, promised = self
         if promised is None:
             body = _COPY.pack(stamp.to_bytes(), 0, 0, 0, b"")
@@ -42,14 +42,14 @@ class Copy(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Copy:
-        """Undo ``to_bytes``; raises CorruptedError for anything it did not write."""
+        """Decode what ``to_bytes`` wrote; raises CorruptedError for anything else."""
         if len(data) != _COPY_BYTES:
             raise CorruptedError(f"{len(data)} bytes instead of {_COPY_BYTES}")
         version, checksum = _HEAD.unpack_from(data)
         if version != _FORMAT:
-            raise CorruptedError(f"format {version} is not one that this version of paxospp knows")
+            raise CorruptedError(f"this version of paxospp does not know format {version}")
         if zlib.crc32(data[_HEAD.size :]) != checksum:
-            raise CorruptedError("the checksum does not fit")
+            raise CorruptedError("the checksum does not match")
         stamp, has_promise, round, incarnation, node = _COPY.unpack_from(data, _HEAD.size)
         promised = Ballot(round, NodeId(node.decode()), incarnation) if has_promise else None
         return cls(Stamp.from_bytes(stamp), promised)
@@ -68,10 +68,10 @@ class AnchorCopies:
         return self._files is not None
 
     def read(self) -> Copy | None:
-        """The newer of the copies that are whole; None if there never were any.
+        """Return the newer of the intact copies; None if neither exists.
 
         Raises:
-            CorruptedError: there are copies, and none is whole; or they are those of two stores.
+            CorruptedError: copies exist but none is intact, or they belong to two stores.
         """
         whole, damage = [], []
         for path in self._paths:
@@ -83,14 +83,14 @@ class AnchorCopies:
             except (OSError, CorruptedError) as error:
                 damage.append(f"{path}: {error}")
         if damage and not whole:
-            raise CorruptedError("; ".join(damage) + ": nobody can say what this store has promised")
+            raise CorruptedError("; ".join(damage) + "; so nobody can say what this store has promised")
         if len({copy.stamp.store for copy in whole}) > 1:
             raise CorruptedError("the two copies of the anchor belong to two different stores")
         return max(whole, key=lambda copy: copy.stamp.number, default=None)
 
     def make(self, copy: Copy) -> None:
-        """The first copies of a new store, durable."""
-        # Renamed into place, so that a crash in here never leaves an empty copy that looks like damage.
+        """Write the first copies of a new store, durably."""
+        # Rename into place, so that a crash here never leaves an empty copy, which would look like damage.
         for path in self._paths:
             descriptor = os.open(f"{path}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -103,20 +103,20 @@ class AnchorCopies:
         self.open()
 
     def open(self) -> None:
-        """Open both for writing; one that is missing is made again by the next ``settle``."""
+        """Open both files for writing; the next ``settle`` fills one that was missing."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._files = os.open(self._paths[0], flags, 0o600), os.open(self._paths[1], flags, 0o600)
 
     def settle(self, copy: Copy) -> None:
-        """Write and sync both, whatever they were before, one after the other."""
+        """Write and sync the first file, then the second, whatever they held before."""
         for descriptor in self._opened():
             _write(descriptor, copy)
-            os.ftruncate(descriptor, _COPY_BYTES)  # one that was longer was damaged
+            os.ftruncate(descriptor, _COPY_BYTES)  # a longer file was damaged
             os.fsync(descriptor)
         sync_directory(self._directory)
 
     def write(self, copy: Copy) -> None:
-        """Write the first copy; not synced."""
+        """Write the first copy, without a sync."""
         _write(self._opened()[0], copy)
 
     def sync(self, copy: Copy) -> None:
@@ -127,13 +127,13 @@ class AnchorCopies:
         os.fdatasync(second)
 
     def close(self) -> None:
-        """Close both files, as they are."""
+        """Close both files, without a sync."""
         for descriptor in self._files or ():
             os.close(descriptor)
         self._files = None
 
     def _opened(self) -> tuple[int, int]:
-        assert self._files is not None, "load() comes first"
+        assert self._files is not None, "call open() or make() first"
         return self._files
 
 

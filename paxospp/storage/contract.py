@@ -1,26 +1,29 @@
-"""The contract between paxospp and whoever keeps its log.
+"""The contract of a storage, which keeps the log, the promise and the snapshots of one replica.
 
-Six methods, ten clauses. The clauses (C1 to C10) are what the engine's proof rests on; a kit
-in ``paxospp.testing`` checks them. This module holds the abstract class, the values that go
-through it and nothing else; what helps to keep the contract stands beside it in this package.
+The contract has six methods and ten clauses, C1 to C10. The safety of the protocol depends on the
+clauses, and the conformance kit in ``paxospp.testing`` checks them. This module holds the abstract
+class and the values that pass through it. Classes that help a plug-in to keep the contract are in
+the other modules of this package.
 
 ===== ===================================================================================
-C1    *atomic*: after any crash a batch is there whole or not at all
-C2    *durable*: ``persist`` of a ``sync=True`` batch returns only when it survives power
-      loss; so does all that ``load`` returned, before it returns
+C1    *atomic*: after any crash, a batch is stored as a whole or not at all
+C2    *durable*: ``persist`` of a ``sync=True`` batch returns only when the batch survives
+      power loss; ``load`` returns only when everything it reports survives power loss
 C3    *prefix*: if a batch survived, every earlier one survived, unsynced ones too
-C4    *fail-stop*: an exception means outcome unknown; the handle takes no further batch
+C4    *fail-stop*: an exception means that the outcome is unknown; the handle takes no
+      further batch
 C5    *one writer*: ``persist`` never runs twice at once; ``read`` may run beside it and
-      sees every finished batch and no part of one that has not returned
-C6    *read*: ascending, gaps skipped, at least one entry if there is one, never below ``first``
-C7    *opaque*: values and meta come back byte for byte; empty is not absent
-C8    *integrity*: damage is never "nothing there", another slot or an older value
-C9    *exclusive*: a second opener of the same place fails with ``LockedError``
-C10   *snapshot*: staged and synced first, current with the batch that names it
+      sees every batch that has returned and no part of one that has not
+C6    *read*: ascending, skips gaps, returns at least one entry if the range holds one,
+      never one below ``first``
+C7    *opaque*: values and meta come back byte for byte; an empty value is not a missing one
+C8    *integrity*: damage is never read as "nothing there", another slot or an older value
+C9    *exclusive*: a second opener of the same store fails at once with ``LockedError``
+C10   *snapshot*: staged and synced first; becomes current with the batch that names it
 ===== ===================================================================================
 
-References: Lamport, "Paxos Made Simple", 2.2 (what stable storage must remember); Alagappan
-et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018), for *faulty*.
+References: Lamport, "Paxos Made Simple" (2001), section 2.2 (what stable storage must remember);
+Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018), for faulty slots.
 """
 
 from __future__ import annotations
@@ -36,10 +39,11 @@ from paxospp.model import Ballot, Entry, Slot, SnapshotMeta
 STORAGE_CONTRACT = 1
 """The version of the storage contract that this paxospp implements.
 
-It goes up by one when a store that keeps the old contract would not keep the new one: a new clause, a
-new method without a default, a new field of ``WriteBatch`` that a store must write. An addition that an
-old store need not know leaves it as it is. A plug-in says which version it was written for
-(``Storage.contract``, ``StorageBackend.contract``); ``plugins/README.md`` says how long it is supported.
+It goes up by one when a store that keeps the old contract would break the new one: by a new clause, a
+new method without a default, or a new field of ``WriteBatch`` that a store must write. It stays the same
+for an addition that an old store may ignore. A plug-in states the version it was written for
+(``Storage.contract``, ``StorageBackend.contract``); ``plugins/README.md`` says how long a version is
+supported.
 """
 
 OLDEST_STORAGE_CONTRACT = 1
@@ -48,83 +52,95 @@ OLDEST_STORAGE_CONTRACT = 1
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class WriteBatch:
-    """What one ``persist`` makes durable, all of it or none of it. None means: as it was.
+    """The changes that one ``persist`` makes durable, all of them or none. None means "unchanged".
 
-    A slot stands once in a batch; from batch to batch the later one wins. ``meta`` merges key
-    by key. A ``trim`` or ``decided`` below the stored one changes nothing, and an accepted
-    slot below ``first`` is not stored.
+    A batch holds at most one entry per slot; a later batch replaces the entry of an earlier one.
+    ``meta`` is merged key by key. A ``trim`` or ``decided`` below the stored one changes nothing, and
+    an accepted entry below ``first`` is not stored.
     """
 
     promised: Ballot | None = None
     accepted: Sequence[Entry] = ()
     decided: Slot | None = None
-    """Inclusive; a hint that may lag behind what is decided, never lead."""
+    """The highest slot known to be decided, inclusive; a hint that may lag but never leads."""
     trim: Slot | None = None
-    """Forget the slots below this one; at most the current snapshot's slot + 1."""
+    """Delete the slots below this one; at most the current snapshot's slot + 1."""
     snapshot: SnapshotMeta | None = None
-    """Make this committed snapshot the current one and drop the former."""
+    """Make this committed snapshot the current one, and drop the former one."""
     meta: Mapping[str, bytes] = field(default_factory=dict)
     sync: bool = True
-    """False: may be lost with the next power cut, but only together with all that follows it."""
+    """False: the next power cut may lose this batch, but only together with every later one."""
     faulty_until: Slot | None = None
-    """Slots that ``load`` called faulty are empty from this one on, if they are above ``decided``.
+    """From this slot on, slots that ``load`` reported as faulty are empty, if they are above ``decided``.
 
-    Do not report such a slot again, unless a later batch that wrote it is lost. A store that goes on reporting it is
-    safe, but if two of three nodes do so when a cluster restarts, it may stay without a leader.
+    Do not report such a slot again, unless a later batch that wrote it is lost. A store that still reports
+    it is safe; but if two of three nodes do so when a cluster restarts, the cluster may stay without a leader.
     """
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class DurableState:
-    """What a storage remembers; a new one remembers what the defaults say."""
+    """The content of a storage; the defaults are those of a new store."""
 
     promised: Ballot | None = None
+    """The highest ballot ever persisted as ``WriteBatch.promised``."""
     decided: Slot = Slot(0)
+    """The highest ``WriteBatch.decided`` so far."""
     first: Slot = Slot(1)
-    """The largest ``trim`` so far."""
+    """The largest ``trim`` so far: the slots below it were deleted."""
     last: Slot = Slot(0)
-    """The highest slot held, ``first - 1`` when there is none."""
+    """The highest slot that holds an entry, ``first - 1`` if none does."""
     snapshot: SnapshotMeta | None = None
+    """The current snapshot."""
     meta: Mapping[str, bytes] = field(default_factory=dict)
+    """Named values, such as the incarnation of the node; paxospp writes and reads them."""
     faulty: Sequence[range] = ()
-    """Damaged slots; a range may end open, at ``sys.maxsize``."""
+    """Slots whose entry is damaged or lost; a range without a known end stops at ``sys.maxsize``."""
 
 
 class SnapshotWriter(ABC):
-    """Stages one snapshot. Nothing of it counts until a batch names its meta (C10)."""
+    """Stages one snapshot. It has no effect until a batch names its meta (C10)."""
 
     @abstractmethod
     def write(self, data: bytes) -> None:
-        """Append ``data``."""
+        """Append ``data``.
+
+        Raises:
+            StorageError: the bytes cannot be written, or the writer was committed or aborted.
+        """
 
     @abstractmethod
     def commit(self) -> None:
-        """Return when every byte written is durable. The snapshot is not current yet."""
+        """Return when every written byte is durable. The snapshot becomes current with the batch that names it.
+
+        Raises:
+            StorageError: the bytes may not be durable; the snapshot must not be named in a batch.
+        """
 
     @abstractmethod
     def abort(self) -> None:
-        """Drop what was staged; does nothing after ``commit`` was followed by its batch."""
+        """Drop the snapshot; has no effect after a batch has named it."""
 
 
 class SnapshotReader(ABC):
-    """Reads the snapshot that was current when it was opened, until closed, whatever happens since."""
+    """Reads the snapshot that was current when the reader was opened, even if another one has replaced it."""
 
     @property
     @abstractmethod
     def meta(self) -> SnapshotMeta:
-        """Which snapshot this is."""
+        """The name of the snapshot."""
 
     @abstractmethod
     def read(self, size: int) -> bytes:
-        """The next bytes, at most ``size`` and at least one; ``b""`` at the end.
+        """Return the next bytes, at least one and at most ``size``; ``b""`` at the end.
 
         Raises:
-            CorruptedError: the bytes are not those that were written.
+            CorruptedError: the snapshot is damaged.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the snapshot; may come twice."""
+        """Close the reader, so that a replaced snapshot can be deleted. May be called twice."""
 
     def __enter__(self) -> Self:
         return self
@@ -138,83 +154,97 @@ class SnapshotReader(ABC):
 class Storage(ABC):
     """Keeps the log, the promise and the snapshots of one replica.
 
-    Constructing it opens it, as ``MyStorage(path: str, **options: str)``: it creates what it
-    needs (directories 0700), takes the lock and writes nothing else. Raises ``LockedError``
-    if the place is taken.
+    The constructor opens the store, as ``MyStorage(path: str, **options: str)``. It creates the
+    directories it needs (mode 0700), takes the lock, and writes nothing else. It raises
+    ``LockedError`` if the store is open already.
 
-    Plain blocking Python. The constructor, ``load``, ``persist`` and ``close`` never overlap but
-    may come from different threads; ``read``, one snapshot writer and snapshot readers may run
-    beside ``persist``.
+    The methods are plain blocking Python. The constructor, ``load``, ``persist`` and ``close`` never
+    overlap, but may run in different threads. ``read``, one snapshot writer and any number of
+    snapshot readers may run beside ``persist``.
     """
 
     durable: bool = True
-    """False: gone when the process ends. May be set per instance."""
+    """False: the data is lost when the process ends. May be set per instance."""
 
     contract: int = 1
-    """The version of the contract that this class was written for; write the number, not ``STORAGE_CONTRACT``.
+    """The version of the contract that this class was written for: write the number, not ``STORAGE_CONTRACT``.
 
-    A class that says nothing was written for version 1. One that this paxospp does not support is a ``PluginError``.
+    The default is version 1. A version that this paxospp does not support raises ``PluginError``.
     """
 
     @abstractmethod
     def load(self) -> DurableState:
-        """What is remembered; the first call, and it comes once.
+        """Return what the store holds. The first call after the constructor, made once.
 
-        Before it returns, whatever it found above the anchor has been written anew and synced,
-        and snapshots that no batch named are gone.
+        Before it returns, it writes everything that it found above the anchor again and syncs it, and it
+        deletes snapshots that no batch named. Only syncing again is not enough: after a failed sync, the
+        system may treat lost pages as written.
 
         Raises:
-            CorruptedError: a promise, the meta or the snapshot's name is damaged. Damaged
-                slots do not raise: they stand in ``DurableState.faulty``.
+            CorruptedError: the promise, the meta or the name of the snapshot is damaged or lost; the
+                node does not start. Damaged slots do not raise: ``DurableState.faulty`` lists them.
         """
 
     @abstractmethod
     def persist(self, batch: WriteBatch) -> None:
-        """Make ``batch`` survive power loss, all of it or none of it; an empty one too.
+        """Make ``batch`` survive power loss, all of it or none of it. An empty batch is valid.
 
-        Returning is the promise: Promise and Accepted messages leave right after, and a
-        replica that forgets one can undo a decided command.
+        Promise and Accepted messages are sent as soon as this returns, and a replica that forgets
+        one of them can undo a decided command.
+
+        Args:
+            batch: the changes that queued during the last write, merged. The value of an entry holds
+                at most ``NodeConfig.batch_bytes_max`` bytes of commands, or a single larger command.
 
         Raises:
-            StorageError: or any exception: the outcome is unknown. Every later ``persist``
-                raises ``StorageError``, and ``close`` writes nothing.
+            StorageError: or any other exception. The outcome is unknown: the node stops, every later
+                ``persist`` raises ``StorageError``, and ``close`` writes nothing.
         """
 
     @abstractmethod
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
-        """The entries with ``start <= slot < stop``, ascending, gaps skipped.
+        """Return the entries with ``start <= slot < stop``, ascending, without gaps filled in.
 
-        Stops before the sum of ``len(value)`` exceeds ``max_bytes``, but returns at least one
-        entry if there is one; stops before a faulty slot.
+        Stop before the sum of ``len(value)`` exceeds ``max_bytes``, but return at least one entry if
+        the range holds one. Stop before a faulty slot.
 
         Raises:
             TrimmedError: ``start`` is below ``first``.
-            CorruptedError: the first entry it would return is faulty; it names the slots.
+            CorruptedError: the first entry to return is faulty; the error names the slots. The node
+                goes on, and fetches them from its peers.
         """
 
     @abstractmethod
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
-        """Begin to stage the snapshot ``meta``. One writer at a time."""
+        """Return a writer that stages the snapshot ``meta``.
+
+        Raises:
+            StorageError: another snapshot is being staged, or this one exists already.
+        """
 
     @abstractmethod
     def open_snapshot(self) -> SnapshotReader | None:
-        """A reader of the current snapshot, or None if there is none."""
+        """Return a reader of the current snapshot, or None if no snapshot is current.
+
+        Raises:
+            CorruptedError: the snapshot is damaged or missing.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything, the lock included; may come twice."""
+        """Release everything, the lock included. May be called twice."""
 
 
 @dataclass(slots=True, frozen=True)
 class StorageBackend:
-    """One way to keep a log, as a plug-in offers it: ``scheme:path?option=value``."""
+    """A storage that a plug-in offers, opened by a URL ``scheme:path?option=value``."""
 
     scheme: str
     open: Callable[..., Storage]
-    """A class or a function, called as ``open(path, **options)``. It imports its drivers itself, when called."""
+    """A class or a function, called as ``open(path, **options)``. It imports its drivers when it is called."""
     summary: str
     """One line for ``paxospp plugins``."""
     drivers: Sequence[str] = ()
-    """Modules that ``open`` imports and that may not be installed: ``paxospp plugins`` tells which are missing."""
+    """Modules that ``open`` imports and that may not be installed; ``paxospp plugins`` lists the missing ones."""
     contract: int | None = None
-    """The version of the contract that ``open`` was written for. None: as the class says, and 1 for a function."""
+    """The version of the contract that ``open`` was written for. None: that of the class, or 1 for a function."""

@@ -1,9 +1,8 @@
-"""One opener per directory: makes it, locks it, and says who holds it.
+"""Locks a directory for one opener, and makes directories durably.
 
-Owns the lock file and the durable making of directories, nothing else. The lock is ``flock`` on a
-file description of its own, so that a second opener in the *same* process is refused too, and it
-goes with the process however that ends. The file is never removed: who unlinks a lock file lets
-two processes hold "the" lock, one of them on a file that has no name any more.
+The lock is ``flock`` on a file description of its own, so that a second opener in the *same* process
+is refused too, and the kernel releases it however the process ends. The lock file is never removed:
+otherwise two processes could hold "the" lock, one of them on a file that has no name any more.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class DirectoryLock:
         _held.add(self)
 
     def release(self) -> None:
-        """Let others in; may come twice."""
+        """Unlock the directory. May be called twice."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -45,11 +44,11 @@ class DirectoryLock:
 
 
 def lock_directory(path: str) -> DirectoryLock:
-    """Make the directory ``path`` (mode 0700) if it is not there, and lock it.
+    """Make the directory ``path`` (mode 0700) if it is missing, and lock it.
 
     Raises:
-        LockedError: somebody holds it, in this process or another; ``holder`` names the process.
-        ConfigError: it cannot be made or opened; nothing was written.
+        LockedError: this process or another one holds the lock; ``holder`` names the process.
+        ConfigError: the directory cannot be made or opened; nothing was written.
     """
     make_directory(path)
     try:
@@ -59,7 +58,7 @@ def lock_directory(path: str) -> DirectoryLock:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        # The holder may be between its flock and its note; then the note is empty or its predecessor's.
+        # The holder may not have written its note yet; then the note is empty, or its predecessor's.
         holder = os.pread(descriptor, _NOTE_BYTES_MAX, 0).decode(errors="replace") or "another process"
         os.close(descriptor)
         raise LockedError(f"{holder} ({path})") from error
@@ -67,17 +66,17 @@ def lock_directory(path: str) -> DirectoryLock:
         os.close(descriptor)
         raise ConfigError(f"cannot lock the directory {path!r}: {error.strerror}") from error
     note = f"process {os.getpid()} on {os.uname().nodename}".encode()[:_NOTE_BYTES_MAX]
-    with contextlib.suppress(OSError):  # the note is a courtesy; the lock holds without it
+    with contextlib.suppress(OSError):  # the note only helps the error message; the lock works without it
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, note, 0)
     return DirectoryLock(path, descriptor)
 
 
 def make_directory(path: str) -> None:
-    """Make ``path`` and what is missing above it, mode 0700, so that power loss does not undo it.
+    """Make ``path`` and missing parents, mode 0700, so that they survive power loss.
 
     Raises:
-        ConfigError: it cannot be made, or something else stands there.
+        ConfigError: it cannot be made, or ``path`` is not a directory.
     """
     missing = []
     above = os.path.abspath(path)
@@ -85,7 +84,7 @@ def make_directory(path: str) -> None:
         missing.append(above)
         above = os.path.dirname(above)
     try:
-        # Whoever made what is there may have been killed before its name was durable.
+        # The process that made the existing part may have been killed before the name was durable.
         with contextlib.suppress(PermissionError):
             sync_directory(os.path.dirname(above))
         for directory in reversed(missing):
@@ -96,7 +95,7 @@ def make_directory(path: str) -> None:
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in ``path`` survive power loss: files made, renamed and removed."""
+    """Make changes of names in the directory ``path`` survive power loss: creating, renaming, removing."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -107,11 +106,11 @@ def sync_directory(path: str) -> None:
 _held: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
 
 
-def _let_go_in_child() -> None:
-    # A forked child shares the lock; without this it would keep the place taken after its parent died.
-    # Closing a copy does not unlock the parent's.
+def _release_in_child() -> None:
+    # A forked child shares the lock; without this it would keep the directory locked after its parent died.
+    # Closing the child's copy of the descriptor does not unlock the parent's.
     for lock in list(_held):
         lock.release()
 
 
-os.register_at_fork(after_in_child=_let_go_in_child)
+os.register_at_fork(after_in_child=_release_in_child)

@@ -1,11 +1,11 @@
-"""Snapshots in files, one file each, for stores that live in a directory (C10).
+"""Keeps snapshots in files, one file each, for stores in a directory (C10).
 
-A snapshot is staged in a file of its own and synced by ``commit``; no name on disk says which one
-is current, only the batch in the store's log does, so that publishing is as atomic as the batch.
-``adopt_snapshot`` tells this class what the log says. It never decides anything itself.
+A snapshot is staged in its own file, which ``commit`` syncs. No file says which snapshot is current:
+only the batch in the store's log does, so publishing a snapshot is as atomic as the batch. The store
+reports the current snapshot with ``adopt_snapshot``; this module never chooses it.
 
-The file is a head with the snapshot's name, frames with a length and a CRC-32 each, and an empty
-frame at the end, so that a cut, an exchange of frames or a flipped bit is noticed while reading.
+A file holds a head with the snapshot's name, frames with a length and a CRC-32 each, and an empty
+frame at the end, so that a reader notices truncation, exchanged frames and flipped bits.
 """
 
 from __future__ import annotations
@@ -29,35 +29,38 @@ _NAME = re.compile(r"snapshot-\d+-[a-z0-9-]{1,48}")
 
 
 class FileSnapshots:
-    """The snapshot side of a store, in ``directory``; to inherit from or to hold.
+    """The snapshots of a store, in ``directory``. A store holds one, or inherits from this class.
 
-    The store calls ``check_snapshot(meta)`` before it writes a batch that names one,
-    ``adopt_snapshot(meta)`` in ``load()`` and at the end of each ``persist()`` (it costs nothing when
-    nothing changed), and ``drop_staged()`` when it closes.
+    The store calls ``check_snapshot(meta)`` before it writes a batch that names a snapshot,
+    ``adopt_snapshot(meta)`` in ``load()`` and at the end of each ``persist()`` (which is free if the
+    snapshot is the same), and ``drop_staged()`` in ``close()``.
+
+    Raises:
+        ConfigError: ``directory`` cannot be made.
     """
 
     def __init__(self, directory: str) -> None:
         make_directory(directory)
         self._snapshot_directory = directory
-        self._staging: _Writer | None = None
+        self._staging: _FileSnapshotWriter | None = None
         self._committed: set[SnapshotMeta] = set()
         self._current: SnapshotMeta | None = None
         self._adopted = False
         self._guard = threading.Lock()
-        """Held for moments: a reader opens its file while ``persist`` may be dropping it."""
+        """Held briefly: a reader may open a file while ``persist`` is deleting it."""
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
-        """Begin to stage ``meta``; raises StorageError while another one is being staged."""
+        """Return a writer for ``meta``; raises StorageError if another snapshot is being staged, or ``meta`` exists."""
         with self._guard:
             if self._staging is not None:
-                raise StorageError(f"snapshot {self._staging.meta.id} is being written; one at a time")
+                raise StorageError(f"snapshot {self._staging.meta.id} is being written: commit or abort it first")
             if meta == self._current or meta in self._committed:
-                raise StorageError(f"there is a snapshot {meta.id} of slot {meta.slot} already")
-            self._staging = writer = _Writer(self, meta, self._path(meta))
+                raise StorageError(f"snapshot {meta.id} of slot {meta.slot} exists already")
+            self._staging = writer = _FileSnapshotWriter(self, meta, self._path(meta))
             return writer
 
     def open_snapshot(self) -> SnapshotReader | None:
-        """A reader of the current snapshot; raises CorruptedError when its file is gone or no snapshot."""
+        """Return a reader of the current snapshot, or None; raises CorruptedError if its file is missing or damaged."""
         with self._guard:
             meta = self._current
             if meta is None:
@@ -67,21 +70,22 @@ class FileSnapshots:
             except OSError as error:
                 raise CorruptedError(f"the snapshot of slot {meta.slot} cannot be read: {error.strerror}") from error
         try:
-            return _Reader(meta, descriptor)
+            return _FileSnapshotReader(meta, descriptor)
         except BaseException:
             os.close(descriptor)
             raise
 
     def check_snapshot(self, meta: SnapshotMeta) -> None:
-        """Raise StorageError unless ``meta`` was committed here, or is current."""
+        """Raise StorageError unless ``meta`` was committed or is current."""
         with self._guard:
             if meta != self._current and meta not in self._committed:
-                raise StorageError(f"no snapshot {meta.id} of slot {meta.slot} was committed")
+                raise StorageError(f"snapshot {meta.id} of slot {meta.slot} was not committed")
 
     def adopt_snapshot(self, meta: SnapshotMeta | None) -> None:
-        """``meta`` is current, as the log says; the former one goes, and at the first call all orphans.
+        """Record that ``meta`` is current, and delete the former snapshot.
 
-        What is being staged in this life, or waits for its batch, stays.
+        The first call also deletes files that earlier processes left and no batch named. Snapshots
+        that are being staged, or wait for their batch, stay.
         """
         if self._adopted and meta == self._current:
             return
@@ -99,7 +103,7 @@ class FileSnapshots:
             _unlink(self._path(former))
 
     def drop_staged(self) -> None:
-        """Drop what no batch named; the store is closing."""
+        """Delete the snapshots that no batch named; the store is closing."""
         if self._staging is not None:
             self._staging.abort()
         with self._guard:
@@ -121,12 +125,12 @@ class FileSnapshots:
             if self._staging is not None and self._staging.meta == meta:
                 self._staging = None
             elif meta not in self._committed:
-                return  # its batch came: it is current, or was
+                return  # a batch named it: it is current, or was
             self._committed.discard(meta)
             _unlink(self._path(meta))
 
 
-class _Writer(SnapshotWriter):
+class _FileSnapshotWriter(SnapshotWriter):
     def __init__(self, owner: FileSnapshots, meta: SnapshotMeta, path: str) -> None:
         self.meta = meta
         self._owner = owner
@@ -136,7 +140,7 @@ class _Writer(SnapshotWriter):
         self._checksum = zlib.crc32(name)
         try:
             self._append(_MAGIC + struct.pack(">B", len(name)) + name)
-        except BaseException:  # the disk is full: nobody has this writer to abort it
+        except BaseException:  # such as a full disk: the caller gets no writer to abort
             os.close(self._file)
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -159,7 +163,7 @@ class _Writer(SnapshotWriter):
         try:
             os.fsync(descriptor)
         except OSError:
-            # The pages may be gone although the file reads well: never name it, never sync it again.
+            # The pages may be lost although the file still reads back: never name it, and never sync it again.
             self._owner._on_aborted(self.meta)
             raise
         finally:
@@ -187,7 +191,7 @@ class _Writer(SnapshotWriter):
         return self._file
 
 
-class _Reader(SnapshotReader):
+class _FileSnapshotReader(SnapshotReader):
     def __init__(self, meta: SnapshotMeta, descriptor: int) -> None:
         self._meta = meta
         self._file: int | None = descriptor
@@ -197,7 +201,9 @@ class _Reader(SnapshotReader):
         name = meta.to_bytes()
         head = _MAGIC + struct.pack(">B", len(name)) + name
         if self._take(len(head)) != head:
-            raise CorruptedError(f"the file of the snapshot of slot {meta.slot} does not begin with its name")
+            raise CorruptedError(
+                f"the file of the snapshot of slot {meta.slot} is damaged: it does not begin with its name"
+            )
         self._checksum = zlib.crc32(name)
 
     @property

@@ -1,11 +1,11 @@
-"""Snapshots in keys, for stores that have nothing but ordered keys (C10).
+"""Keeps snapshots under keys, for stores that have only ordered keys (C10).
 
-A snapshot is written piece by piece under keys of its own; ``commit`` writes how many pieces and
-bytes there are, synced, and so makes whole what was staged. Which snapshot is current stands in
-the store's record alone. The pieces of a former one go when its last reader has closed.
+A snapshot is written piece by piece, each piece under its own key. ``commit`` writes the number of
+pieces and bytes, synced, which completes the snapshot. Only the store's record says which snapshot
+is current. The pieces of a former snapshot are deleted when its last reader has closed.
 
-Good for snapshots of some megabytes. A store that lives in a directory can use ``FileSnapshots``
-instead, which keeps large ones out of the log's way.
+Suitable for snapshots of some megabytes. A store in a directory can use ``FileSnapshots`` instead,
+which keeps large snapshots out of the database.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from paxospp.storage.key_value_records import (
 )
 
 PIECE_BYTES = 256 * 1024
-_CHECKSUM = struct.Struct(">I")  # before each piece: CRC-32 of it, begun with the CRC of the piece before
+_CHECKSUM = struct.Struct(">I")  # before each piece: its CRC-32, continued from the CRC of the piece before
 
 
 class Keys(Protocol):
-    """What snapshots need of the store."""
+    """The methods of a store that its snapshots need."""
 
     def get(self, key: bytes) -> bytes | None: ...
 
@@ -46,48 +46,48 @@ class Keys(Protocol):
         *,
         sync: bool,
     ) -> None:
-        """Write what is no batch, from any thread; raises StorageError when the store takes no write."""
+        """Write something that is not a batch, from any thread; raises StorageError if the store takes no writes."""
 
 
 class KeySnapshots:
-    """The snapshot side of a ``KeyValueStorage``, with the methods that ``FileSnapshots`` has."""
+    """The snapshots of a ``KeyValueStorage``; has the same methods as ``FileSnapshots``."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._staging: _Writer | None = None
+        self._staging: _KeySnapshotWriter | None = None
         self._committed: set[SnapshotMeta] = set()
         self._current: SnapshotMeta | None = None
         self._readers: Counter[SnapshotMeta] = Counter()
         self._guard = threading.RLock()
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
-        """Begin to stage ``meta``; raises StorageError while another one is being staged."""
+        """Return a writer for ``meta``; raises StorageError if another snapshot is being staged, or ``meta`` exists."""
         with self._guard:
             if self._staging is not None:
-                raise StorageError(f"snapshot {self._staging.meta.id} is being written; one at a time")
+                raise StorageError(f"snapshot {self._staging.meta.id} is being written: commit or abort it first")
             if meta.id in {known.id for known in (*self._committed, *self._readers, self._current) if known}:
-                raise StorageError(f"there is a snapshot {meta.id} already")
-            self._staging = writer = _Writer(self, meta)
+                raise StorageError(f"snapshot {meta.id} exists already")
+            self._staging = writer = _KeySnapshotWriter(self, meta)
             return writer
 
     def open_snapshot(self) -> SnapshotReader | None:
-        """A reader of the current snapshot; raises CorruptedError when it is gone."""
+        """Return a reader of the current snapshot, or None; raises CorruptedError if it is missing or damaged."""
         with self._guard:
             meta = self._current
             if meta is None:
                 return None
             size = decode_size(meta, self._keys.get(size_key(meta.id)))
             self._readers[meta] += 1
-            return _Reader(self, meta, size.pieces, size.size, size.checksum)
+            return _KeySnapshotReader(self, meta, size.pieces, size.size, size.checksum)
 
     def check_snapshot(self, meta: SnapshotMeta) -> None:
-        """Raise StorageError unless ``meta`` was committed here, or is current."""
+        """Raise StorageError unless ``meta`` was committed or is current."""
         with self._guard:
             if meta != self._current and meta not in self._committed:
-                raise StorageError(f"no snapshot {meta.id} of slot {meta.slot} was committed")
+                raise StorageError(f"snapshot {meta.id} of slot {meta.slot} was not committed")
 
     def adopt_snapshot(self, meta: SnapshotMeta | None) -> None:
-        """``meta`` is current, as the record says; the former one goes unless somebody reads it."""
+        """Record that ``meta`` is current; delete the former snapshot, unless a reader has it open."""
         if meta == self._current:
             return
         with self._guard:
@@ -98,7 +98,7 @@ class KeySnapshots:
                 self._drop(former)
 
     def orphans(self, current: SnapshotMeta | None) -> list[tuple[bytes, bytes]]:
-        """The ranges of keys that hold every snapshot but ``current``, for ``load`` to delete."""
+        """Return the key ranges of every snapshot except ``current``, for ``load`` to delete."""
         if current is None:
             return [PIECES, SIZES]
         piece, size = piece_key(current.id, 0), size_key(current.id)
@@ -110,7 +110,7 @@ class KeySnapshots:
         ]
 
     def drop_staged(self) -> None:
-        """The store is closing: what no batch named goes with the next ``load``."""
+        """Forget the snapshots that no batch named; the store is closing, and the next ``load`` deletes them."""
         with self._guard:
             if self._staging is not None:
                 self._staging.end()
@@ -119,7 +119,7 @@ class KeySnapshots:
 
     def _drop(self, meta: SnapshotMeta) -> None:
         pieces = (piece_key(meta.id, 0), piece_key(meta.id, 2**64 - 1))
-        with suppress(StorageError):  # the store failed or is closed: then the next ``load`` drops it
+        with suppress(StorageError):  # the store failed or is closed; the next ``load`` deletes it
             self._keys.write_beside([pieces, (size_key(meta.id), size_key(meta.id) + b"\0")], (), sync=False)
 
     def _on_committed(self, meta: SnapshotMeta) -> None:
@@ -127,12 +127,12 @@ class KeySnapshots:
             self._staging = None
             self._committed.add(meta)
 
-    def _on_aborted(self, writer: _Writer) -> None:
+    def _on_aborted(self, writer: _KeySnapshotWriter) -> None:
         with self._guard:
             if self._staging is writer:
                 self._staging = None
             elif writer.meta not in self._committed:
-                return  # its batch came: it is current, or was; or the store is closed
+                return  # a batch named it, so it is or was the current one; or the store is closed
             self._committed.discard(writer.meta)
             self._drop(writer.meta)
 
@@ -145,7 +145,7 @@ class KeySnapshots:
                     self._drop(meta)
 
 
-class _Writer(SnapshotWriter):
+class _KeySnapshotWriter(SnapshotWriter):
     def __init__(self, owner: KeySnapshots, meta: SnapshotMeta) -> None:
         self.meta = meta
         self._owner = owner
@@ -175,7 +175,7 @@ class _Writer(SnapshotWriter):
         self._owner._on_aborted(self)
 
     def end(self) -> None:
-        """The store is closing."""
+        """Refuse further writes; the store is closing."""
         self._ended = True
 
     def _check(self) -> None:
@@ -190,7 +190,7 @@ class _Writer(SnapshotWriter):
         self._size += len(data)
 
 
-class _Reader(SnapshotReader):
+class _KeySnapshotReader(SnapshotReader):
     def __init__(self, owner: KeySnapshots, meta: SnapshotMeta, pieces: int, size: int, checksum: int) -> None:
         self._owner = owner
         self._meta = meta

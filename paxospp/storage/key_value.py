@@ -1,17 +1,18 @@
-"""A whole storage over anything that keeps ordered keys: ``KeyValueStorage``.
+"""``KeyValueStorage``: the whole storage contract over any database with ordered keys.
 
-Who has four methods over keys and values (get, scan, one atomic durable write, close) gets the
-contract's clauses from here: the single values, snapshots, the anchor, what is faulty, what readers
-may see while a write is under way. The keys and records stand in ``key_value_records``, snapshots
-in keys in ``key_snapshots``.
+A plug-in supplies four methods over keys and values (get, scan, one atomic durable write, close).
+This module implements the rest: the single values, snapshots, the anchor, faulty slots, and what
+readers see while a write is in progress. ``key_value_records`` defines the keys and records,
+``key_value_load`` reads them at start-up, ``key_value_read`` serves readers, and ``key_snapshots``
+keeps snapshots under keys.
 
-It refuses to trust the store below with more than those four methods promise: each record carries a
-checksum and its key, the record that every batch writes says which slots must be there, and the
-anchor says which batch. So damage below is a faulty slot or an error, never "nothing there".
+It relies only on what those four methods promise. Each record carries a checksum over its key and
+value, the record written by every batch says which slots must exist, and the anchor says which batch
+must exist. So damage in the database shows up as a faulty slot or an error, never as an empty slot.
 
-A batch is one ``write``; what trimming and a new snapshot give back is deleted by a second one,
-after the first returned, because readers may still be shown the former state. That one is no batch:
-it is not synced, and ``load`` does it again.
+A batch is one ``write``. What it trims is deleted by a second write after the first has returned,
+because readers see the former state until then. The second write is not part of the batch: it is not
+synced, and ``load`` repeats it.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from functools import partial
 from typing import Protocol
 
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
-from paxospp.model import Entry, Slot, SnapshotMeta
+from paxospp.model import Ballot, Entry, Slot, SnapshotMeta
 from paxospp.storage.anchor import Anchor
+from paxospp.storage.batch_check import check_batch
 from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
 from paxospp.storage.key_snapshots import KeySnapshots
-from paxospp.storage.key_value_load import Loaded, load_keys
-from paxospp.storage.key_value_read import View, read_entries
+from paxospp.storage.key_value_load import LoadedStore, load_keys
+from paxospp.storage.key_value_read import ReadView, read_entries
 from paxospp.storage.key_value_records import (
     HEAD_BYTES,
     META_KEY,
@@ -44,13 +46,14 @@ from paxospp.storage.key_value_records import (
     entry_checksum,
     entry_key,
 )
+from paxospp.storage.slot_set import SlotSet
 
 REPLACED_MAX = 1024
-"""Of how many slots written again the newest checksum is kept: several windows of open slots."""
+"""The number of rewritten slots whose newest checksum is kept; enough for several windows of undecided slots."""
 
 
-class Snapshots(Protocol):
-    """The snapshot side: ``KeySnapshots``, or ``FileSnapshots`` for a store in a directory."""
+class SnapshotStore(Protocol):
+    """Where the snapshots are kept: ``KeySnapshots``, or ``FileSnapshots`` for a store in a directory."""
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter: ...
     def open_snapshot(self) -> SnapshotReader | None: ...
@@ -60,65 +63,85 @@ class Snapshots(Protocol):
 
 
 class KeyValueStorage(Anchor, Storage):
-    """Storage over ordered keys, in the directory ``path``; asks for four methods.
+    """A storage over ordered keys in the directory ``path``; a subclass defines four methods.
 
-    ``write`` is never called twice at once; ``get`` and ``scan`` may run beside it and beside each
+    ``write`` is never called twice at once. ``get`` and ``scan`` may run beside it and beside each
     other, in other threads. None of them is called before ``load`` or after ``close``.
 
-    ``__init__`` makes and locks ``path``/anchor and writes nothing else: open the driver in ``load``
-    and end that with ``return super().load()``. End ``close`` with ``super().close()``.
+    ``__init__`` makes and locks ``path``/anchor and writes nothing else. Open the driver in ``load``
+    and end that method with ``return super().load()``. End ``close`` with ``super().close()``.
+
+    Args:
+        snapshots: where to keep snapshots; by default under keys of the same database.
+
+    Raises:
+        LockedError: another handle has the store open.
+        ConfigError: the directory cannot be made or locked.
     """
 
-    _view: View
-
-    def __init__(self, path: str, *, snapshots: Snapshots | None = None) -> None:
-        self._snapshots: Snapshots = snapshots or KeySnapshots(self)
+    def __init__(self, path: str, *, snapshots: SnapshotStore | None = None) -> None:
+        self._snapshots: SnapshotStore = snapshots or KeySnapshots(self)
         self._writing = threading.Lock()
+        # What a new store holds, until ``load`` replaces it.
+        self._promised: Ballot | None = None
+        self._decided, self._first, self._last = 0, 1, 0
+        self._absent, self._faulty = SlotSet(), SlotSet()
+        self._snapshot: SnapshotMeta | None = None
+        self._meta: dict[str, bytes] = {}
+        self._replaced: dict[int, int] = {}
+        """Slots that were written more than once, with the checksum of the newest entry of each."""
+        self._meta_checksum = self._replaced_checksum = 0
+        self._view = ReadView(1, 0, (), (), {})
         self.open_anchor(os.path.join(path, "anchor"))
 
     @abstractmethod
     def get(self, key: bytes) -> bytes | None:
-        """The value of ``key``, or None if there is none.
+        """Return the value of ``key``, or None if the key does not exist.
 
         Raises:
-            CorruptedError: it cannot be read.
+            CorruptedError: the value cannot be read.
         """
 
     @abstractmethod
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values with ``start <= key < stop``, ascending, as they stood when the first was asked for.
+        """Yield the keys with ``start <= key < stop`` and their values, ascending.
+
+        All of them belong to one state of the database: the one at the moment when the first was requested.
 
         Raises:
-            CorruptedError: the next one cannot be read. Never ends early instead.
+            CorruptedError: the next pair cannot be read. Never end the iteration early instead.
         """
 
     @abstractmethod
     def write(
         self, delete_ranges: Sequence[tuple[bytes, bytes]], puts: Sequence[tuple[bytes, bytes]], sync: bool
     ) -> None:
-        """Delete the keys from ``start`` up to before ``stop``, range by range; then put keys and values.
+        """Delete the keys ``start <= key < stop`` of each range, then put keys and values: all of it or none.
 
-        All of it or none. With ``sync`` it returns when this write and every earlier one survive
-        power loss. Without, it may be lost with the next power cut, together with all later ones.
+        With ``sync``, return when this write and every earlier one survive power loss. Without it,
+        the next power cut may lose this write, but only together with every later one.
+
+        Raises:
+            Exception: any kind; the outcome is unknown and the handle takes no further batch.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Close the driver, then ``super().close()``; may come twice, and before ``load``."""
-        if not self._closed and not self.failed and self._pid == os.getpid():
+        """Close the driver, then call ``super().close()``. May be called twice, and before ``load``."""
+        if self.usable:
             self._snapshots.drop_staged()
         self.close_anchor()
 
     # Loading
 
     def load(self) -> DurableState:
-        """What the keys and the anchor say, written anew; see ``key_value_load``."""
+        """Read all keys, compare them with the anchor, and write everything again that may not be durable."""
         found = load_keys(self.get, self.scan, self.recover_anchor)
         orphans = self._snapshots.orphans(found.snapshot) if isinstance(self._snapshots, KeySnapshots) else []
         self._take_over(found)
         try:
             body = encode_body(self._record())
-            puts = [*found.anew, (RECORD_KEY, encode_record(found.stamp, body))]
+            puts = [*found.to_rewrite, (RECORD_KEY, encode_record(found.stamp, body))]
             self._write([(entry_key(0), entry_key(found.first)), *orphans], puts, sync=True)
             self.settle_anchor(found.stamp, found.promised)
         except BaseException as error:
@@ -136,7 +159,8 @@ class KeyValueStorage(Anchor, Storage):
             faulty=found.faulty.ranges,
         )
 
-    def _take_over(self, found: Loaded) -> None:
+    def _take_over(self, found: LoadedStore) -> None:
+        """Make the state that was found the current one."""
         self._promised = found.promised
         self._decided = found.decided
         self._first = found.first
@@ -160,7 +184,10 @@ class KeyValueStorage(Anchor, Storage):
             raise
 
     def _persist(self, batch: WriteBatch) -> None:
-        self._check(batch)
+        """Apply ``batch`` in memory, write all of it with one ``write``, and then show it to readers."""
+        if batch.snapshot is not None:
+            self._snapshots.check_snapshot(batch.snapshot)
+        check_batch(batch, snapshot=self._snapshot, first=self._first)
         former, replaced = self._view, self._replaced
         if batch.trim is not None and batch.trim > self._first:
             self._move_first(batch.trim)
@@ -177,7 +204,8 @@ class KeyValueStorage(Anchor, Storage):
         stamp = self.stamp_batch(batch, zlib.crc32(body, checksum))
         puts.append((RECORD_KEY, encode_record(stamp, body)))
         if hidden:
-            self._view = View(former.first, former.last, former.absent, former.faulty, hidden)
+            # Until the write returns, readers see what these slots held before it.
+            self._view = ReadView(former.first, former.last, former.absent, former.faulty, hidden)
         sync = batch.sync or batch.trim is not None or batch.snapshot is not None
         self._write(emptied, puts, sync=sync)
         if sync:
@@ -188,27 +216,15 @@ class KeyValueStorage(Anchor, Storage):
         if batch.snapshot is not None:
             self._snapshots.adopt_snapshot(batch.snapshot)
 
-    def _check(self, batch: WriteBatch) -> None:
-        snapshot = self._snapshot
-        if batch.snapshot is not None:
-            self._snapshots.check_snapshot(batch.snapshot)
-            if snapshot is not None and batch.snapshot.slot < snapshot.slot:
-                raise StorageError(
-                    f"a snapshot of slot {batch.snapshot.slot} is older than that of slot {snapshot.slot}"
-                )
-            snapshot = batch.snapshot
-        if batch.trim is not None and batch.trim > max(self._first, 1 if snapshot is None else snapshot.slot + 1):
-            covered = "there is no snapshot" if snapshot is None else f"the snapshot ends at slot {snapshot.slot}"
-            raise StorageError(f"cannot trim to slot {batch.trim}: {covered}")
-
     def _move_first(self, first: int) -> None:
+        """Trim the slots below ``first``."""
         self._first = first
         self._last = max(self._last, first - 1)
         self._absent.discard(range(first))
         self._faulty.discard(range(first))
 
     def _take_entries(self, batch: WriteBatch) -> tuple[list[tuple[bytes, bytes]], dict[int, bytes | None], int]:
-        """What to put, what the slots held before, and the running checksum."""
+        """Return what to put, what the slots held before (for readers), and the running checksum."""
         checksum = self.stamp.checksum
         puts: list[tuple[bytes, bytes]] = []
         hidden: dict[int, bytes | None] = {}
@@ -238,23 +254,25 @@ class KeyValueStorage(Anchor, Storage):
         return puts, hidden, checksum
 
     def _note_replaced(self, replaced: dict[int, int]) -> None:
-        """Remember the checksums of entries that took another one's place, the latest of them."""
+        """Add the checksums of rewritten entries, and keep the latest ``REPLACED_MAX``."""
         known = {slot: sum for slot, sum in self._replaced.items() if slot >= self._first and slot not in replaced}
         self._replaced = dict([*known.items(), *replaced.items()][-REPLACED_MAX:])
 
     def _former(self, key: bytes) -> bytes | None:
+        """Return the value that ``key`` has before the write."""
         try:
             return self.get(key)
         except CorruptedError:
-            return b""  # no reader takes these for an entry
+            return b""  # not an entry, so a reader reports damage
 
     def _take_values(self, batch: WriteBatch, puts: list[tuple[bytes, bytes]]) -> None:
+        """Apply everything in ``batch`` except entries and trim; add to ``puts`` what has a key of its own."""
         if batch.promised is not None and (self._promised is None or batch.promised > self._promised):
             self._promised = batch.promised
         if batch.decided is not None and batch.decided > self._decided:
             self._decided = batch.decided
             if self._absent or self._decided > self._last:
-                self._mark_undecided_holes()
+                self._mark_missing_decided()
         if batch.snapshot is not None:
             self._snapshot = batch.snapshot
         if batch.meta:
@@ -264,11 +282,11 @@ class KeyValueStorage(Anchor, Storage):
             puts.append((META_KEY, data))
 
     def _end_damage(self, start: int) -> Sequence[tuple[bytes, bytes]]:
-        """Make the faulty slots from ``start`` on empty; returns the ranges of keys that this deletes."""
+        """Make the faulty slots from ``start`` on empty; return the ranges of keys to delete."""
         ended = self._faulty.cut(start)
         for part in ended:
             self._absent.add(range(part.start, min(part.stop, self._last + 1)))
-        if self._last in self._absent:  # the highest slot that is held stands below
+        if self._last in self._absent:  # the highest slot that holds an entry is further down
             self._last = self._absent.ranges[-1].start - 1
             self._absent.discard(self._absent.ranges[-1])
         kept = {slot: sum for slot, sum in self._replaced.items() if not any(slot in part for part in ended)}
@@ -276,8 +294,8 @@ class KeyValueStorage(Anchor, Storage):
             self._replaced = kept
         return [(entry_key(part.start), entry_key(part.stop)) for part in ended]
 
-    def _mark_undecided_holes(self) -> None:
-        """A slot up to ``decided`` that holds nothing is faulty: something was decided there."""
+    def _mark_missing_decided(self) -> None:
+        """Mark the empty slots up to ``decided`` as faulty: a value was decided in each of them, and it is missing."""
         for slots in (*self._absent.ranges, range(self._last + 1, self._decided + 1)):
             self._faulty.add(range(slots.start, min(slots.stop, self._decided + 1)))
 
@@ -304,7 +322,7 @@ class KeyValueStorage(Anchor, Storage):
     def write_beside(
         self, delete_ranges: Sequence[tuple[bytes, bytes]], puts: Sequence[tuple[bytes, bytes]], *, sync: bool
     ) -> None:
-        """For ``KeySnapshots``: write what is no batch, from any thread."""
+        """Write something that is not a batch, from any thread; for ``KeySnapshots``."""
         self.check_usable()
         try:
             self._write(delete_ranges, puts, sync=sync)
@@ -315,11 +333,12 @@ class KeyValueStorage(Anchor, Storage):
     # Reading
 
     def _show(self) -> None:
-        self._view = View(self._first, self._last, self._absent.ranges, self._faulty.ranges, {})
+        """Let readers see the current state."""
+        self._view = ReadView(self._first, self._last, self._absent.ranges, self._faulty.ranges, {})
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
         while True:
-            self._check_readable()
+            self.check_readable()
             view = self._view
             if start < view.first:
                 raise TrimmedError(view.first)
@@ -330,12 +349,12 @@ class KeyValueStorage(Anchor, Storage):
                 rows = self.scan(entry_key(start), entry_key(end))
                 entries = read_entries(view, partial(self._is_shown, view), rows, start, end, max_bytes)
             if entries is None:
-                continue  # a batch came or went while the scan began: it may show half of each state
+                continue  # a batch began or ended while the scan began, so its rows may mix two states
             if not entries and faulty is not None and end < stop:
                 raise CorruptedError(f"slot {end} is faulty", [faulty])
             return entries
 
-    def _is_shown(self, view: View) -> bool:
+    def _is_shown(self, view: ReadView) -> bool:
         return self._view is view
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
@@ -343,12 +362,5 @@ class KeyValueStorage(Anchor, Storage):
         return self._snapshots.create_snapshot(meta)
 
     def open_snapshot(self) -> SnapshotReader | None:
-        self._check_readable()
+        self.check_readable()
         return self._snapshots.open_snapshot()
-
-    def _check_readable(self) -> None:
-        # A handle that failed may still be read: it shows what was there before.
-        if self._closed or self._stamp is None or self._pid != os.getpid():
-            raise StorageError(
-                "the storage is closed, was never loaded, or belongs to the process that forked this one"
-            )

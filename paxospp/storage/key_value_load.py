@@ -1,8 +1,8 @@
-"""What ``KeyValueStorage.load`` makes of the keys it finds: every slot is looked at once.
+"""Reads everything that a ``KeyValueStorage`` finds at start-up, and finds the faulty slots.
 
-A slot that the record says is held and that is not there, cannot be read, or is not what it says
-it is, becomes faulty, and so does one that the record knows nothing of. What stands above the
-anchor is handed back to be written anew. Nothing is written here.
+The record lists the slots that hold an entry. A listed slot is faulty if its entry is missing,
+unreadable or damaged; an entry in a slot that is not listed makes that slot faulty too. Entries that
+may not be durable yet are returned, so that the caller can write them again. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from paxospp.errors import CorruptedError
 from paxospp.model import Ballot, Slot, SnapshotMeta
-from paxospp.storage.anchor import Recovery, Stamp
+from paxospp.storage.anchor import Recovery
 from paxospp.storage.key_value_records import (
     ENTRIES_STOP,
     FORMAT,
@@ -31,16 +31,17 @@ from paxospp.storage.key_value_records import (
     slot_of,
 )
 from paxospp.storage.slot_set import SlotSet
+from paxospp.storage.stamp import Stamp
 
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
 PROBES_ONE_BY_ONE = 512
-"""How many slots after unreadable ones are tried singly before the steps grow."""
+"""The number of slots after an unreadable one that are probed one by one before the steps double."""
 
 
 @dataclass(slots=True, frozen=True)
-class Loaded:
-    """All that was found, and what is to be written anew."""
+class LoadedStore:
+    """The state that ``load_keys`` found, and what the caller has to write again."""
 
     stamp: Stamp
     promised: Ballot | None
@@ -54,11 +55,19 @@ class Loaded:
     meta_checksum: int
     replaced: dict[int, int]
     replaced_checksum: int
-    anew: list[tuple[bytes, bytes]]
+    to_rewrite: list[tuple[bytes, bytes]]
+    """Keys and values to write again, synced, before ``load`` returns."""
 
 
-def load_keys(get: Callable[[bytes], bytes | None], scan: Scan, recover: Callable[[Stamp | None], Recovery]) -> Loaded:
-    """Read everything; raises CorruptedError where a single value cannot be trusted."""
+def load_keys(
+    get: Callable[[bytes], bytes | None], scan: Scan, recover: Callable[[Stamp | None], Recovery]
+) -> LoadedStore:
+    """Read every key; ``recover`` compares the last batch with the anchor.
+
+    Raises:
+        CorruptedError: a record that is not an entry is damaged or missing.
+        StorageError: another version of paxospp wrote the store.
+    """
     check_format(get(FORMAT_KEY))
     data = get(RECORD_KEY)
     found, record = (None, Record()) if data is None else decode_record(data)
@@ -70,21 +79,21 @@ def load_keys(get: Callable[[bytes], bytes | None], scan: Scan, recover: Callabl
     if recovery.lost is not None:
         faulty.add(recovery.lost)
     absent = SlotSet(range(*slots) for slots in record.absent)
-    anew = [(FORMAT_KEY, FORMAT)]
+    to_rewrite = [(FORMAT_KEY, FORMAT)]
     if record.meta_checksum and meta_data is not None:
-        anew.append((META_KEY, meta_data))
+        to_rewrite.append((META_KEY, meta_data))
     replaced_data = get(REPLACED_KEY)
     try:
         replaced = decode_replaced(replaced_data, record.replaced_checksum)
         if replaced and replaced_data is not None:
-            anew.append((REPLACED_KEY, replaced_data))
-    except CorruptedError:  # any entry may be one that was written over
+            to_rewrite.append((REPLACED_KEY, replaced_data))
+    except CorruptedError:  # any entry may be an older one that was replaced
         replaced = {}
         faulty.add(range(record.first, record.last + 1))
-    _look_at_entries(scan, record, absent, faulty, replaced, recovery.stamp.lowest, anew)
+    _check_entries(scan, record, absent, faulty, replaced, recovery.stamp.lowest, to_rewrite)
 
     promises = [promise for promise in (record.promised, recovery.promised) if promise is not None]
-    return Loaded(
+    return LoadedStore(
         stamp=recovery.stamp,
         promised=max(promises, default=None),
         decided=record.decided,
@@ -97,19 +106,20 @@ def load_keys(get: Callable[[bytes], bytes | None], scan: Scan, recover: Callabl
         meta_checksum=record.meta_checksum,
         replaced=replaced,
         replaced_checksum=record.replaced_checksum if replaced else 0,
-        anew=anew,
+        to_rewrite=to_rewrite,
     )
 
 
-def _look_at_entries(
+def _check_entries(
     scan: Scan,
     record: Record,
     absent: SlotSet,
     faulty: SlotSet,
     replaced: dict[int, int],
     lowest: int,
-    anew: list[tuple[bytes, bytes]],
+    to_rewrite: list[tuple[bytes, bytes]],
 ) -> None:
+    """Add damaged and missing slots to ``faulty``, and entries from ``lowest`` on to ``to_rewrite``."""
     missing = SlotSet()
     next_slot, stop = record.first, max(record.last, record.decided) + 1
     for slots, data in _walk(scan, record.first, record.last):
@@ -120,9 +130,9 @@ def _look_at_entries(
         if data is None or slot > record.last or slot in absent or not _is_intact(slot, data):
             faulty.add(slots)
         elif slot in replaced and replaced[slot] != entry_checksum(data):
-            faulty.add(slots)  # an older one than was written last
+            faulty.add(slots)  # older than the entry that was written last
         elif slot >= lowest:
-            anew.append((entry_key(slot), data))
+            to_rewrite.append((entry_key(slot), data))
     missing.add(range(next_slot, stop))
     for slots in absent.ranges:
         missing.discard(range(max(slots.start, record.decided + 1), slots.stop))
@@ -139,7 +149,7 @@ def _is_intact(slot: Slot, data: bytes) -> bool:
 
 
 def _walk(scan: Scan, first: int, last: int) -> Iterator[tuple[range, bytes | None]]:
-    """Every entry from ``first`` on, as a range of one slot; None for slots that cannot be read."""
+    """Yield the slot of every entry from ``first`` on, as a range, with its bytes; None with an unreadable range."""
     at = first
     while True:
         try:
@@ -150,14 +160,14 @@ def _walk(scan: Scan, first: int, last: int) -> Iterator[tuple[range, bytes | No
             return
         except CorruptedError:
             if at > last:
-                return  # nothing that a batch wrote stands there
+                return  # no batch wrote anything above ``last``
             readable = _next_readable(scan, at, last)
             yield range(at, readable), None
             at = readable
 
 
 def _next_readable(scan: Scan, unreadable: int, last: int) -> int:
-    """The next slot from which a scan gives an entry or ends well; ``last + 1`` if there is none."""
+    """Return the next slot from which a scan succeeds; ``last + 1`` if every scan fails."""
     step, tried = 1, 0
     at = unreadable + 1
     while at <= last:

@@ -1,9 +1,9 @@
-"""What readers of a ``KeyValueStorage`` are shown, also while a write is under way (C5, C6).
+"""The state that readers of a ``KeyValueStorage`` see while a write is in progress (C5, C6).
 
-The store below may show a batch before it is durable. So ``persist`` puts what the slots held
-before into the *view*, swaps views whole, and a reader takes the view's word over the store's.
-A scan is one state of the store; it fits the view if that is still the same one when the scan's
-first row is there. If not, the reader begins again.
+The database may show a batch before it is durable. So before it writes, ``persist`` stores the
+former contents of the slots in a *view*, and a reader prefers the view to the database. Views are
+immutable and replaced as a whole. A scan sees one state of the database; it matches the view if the
+view is still the current one when the scan has produced its first row. If not, the reader retries.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from paxospp.storage.key_value_records import decode_entry, slot_of
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class View:
-    """One state of the log; replaced whole, never changed."""
+class ReadView:
+    """One immutable state of the log."""
 
     first: int
     last: int
     absent: tuple[range, ...]
     faulty: tuple[range, ...]
     hidden: Mapping[int, bytes | None]
-    """While a write is under way: the slots it writes, as they were before it."""
+    """During a write, the former contents of the slots that it writes; None for a slot that held nothing."""
 
     def faulty_from(self, slot: int) -> range | None:
-        """The faulty range that holds ``slot``, or else the next one above it."""
+        """Return the faulty range that contains ``slot``, or else the next one above it."""
         return next((slots for slots in self.faulty if slots.stop > slot), None)
 
     def check_gap(self, start: int, stop: int) -> None:
@@ -42,14 +42,20 @@ class View:
 
 
 def read_entries(
-    view: View,
+    view: ReadView,
     is_current: Callable[[], bool],
     rows: Iterator[tuple[bytes, bytes]],
     start: int,
     stop: int,
     max_bytes: int,
 ) -> list[Entry] | None:
-    """What ``rows``, a scan from ``start`` to before ``stop``, gives under ``view``; None: begin again."""
+    """Return the entries in ``rows``, a scan of ``start <= slot < stop``, as ``view`` shows them.
+
+    Returns None if the view was replaced before the first row arrived; the caller has to scan again.
+
+    Raises:
+        CorruptedError: the first entry is damaged or missing; the error names its slot.
+    """
     entries: list[Entry] = []
     size, next_slot = 0, start
     try:

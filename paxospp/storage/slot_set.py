@@ -1,6 +1,6 @@
-"""A set of slots, kept as disjoint ranges in order: what a store says is faulty.
+"""A set of slots, kept as sorted disjoint ranges; stores keep their faulty slots in one.
 
-Ranges may end open, at ``sys.maxsize``, so the slots are never counted out one by one.
+A range may be open-ended (it stops at ``sys.maxsize``), so no method iterates over single slots.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 
 class SlotSet:
-    """Slots to which ranges are added and from which they are taken; ranges that touch are joined."""
+    """A mutable set of slots. Adjacent ranges are joined."""
 
     def __init__(self, ranges: Iterable[range] = ()) -> None:
         self.ranges: tuple[range, ...] = ()
@@ -26,12 +26,12 @@ class SlotSet:
         return at is not None and slot in at
 
     def next_from(self, slot: int) -> range | None:
-        """The range that holds ``slot``, or else the next one above it."""
+        """Return the range that contains ``slot``, or else the next one above it, or None."""
         at = bisect_right(self.ranges, slot, key=_stop)
         return self.ranges[at] if at < len(self.ranges) else None
 
     def add(self, slots: range) -> None:
-        """Put ``slots`` in."""
+        """Add ``slots``."""
         if not slots:
             return
         start, stop, apart = slots.start, slots.stop, []
@@ -43,23 +43,23 @@ class SlotSet:
         self.ranges = tuple(sorted([*apart, range(start, stop)], key=_start))
 
     def discard(self, slots: range) -> None:
-        """Take ``slots`` out, as far as they are in."""
+        """Remove those of ``slots`` that are in the set."""
         if not slots:
-            return  # it may end before it begins, and would leave every range around it twice
+            return  # an empty range may stop before it starts, and would duplicate the ranges around it
         left = []
         for known in self.ranges:
             left += [range(known.start, min(known.stop, slots.start)), range(max(known.start, slots.stop), known.stop)]
         self.ranges = tuple(part for part in left if part)
 
     def cut(self, start: int) -> Sequence[range]:
-        """Take out every slot from ``start`` on; returns those that were in."""
+        """Remove every slot from ``start`` on, and return the removed ranges."""
         taken = [range(max(known.start, start), known.stop) for known in self.ranges if known.stop > start]
         self.discard(range(start, sys.maxsize))
         return taken
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Start and stop of each range, as they are stored."""
+        """The start and stop of each range, for encoding."""
         return tuple([(part.start, part.stop) for part in self.ranges]) if self.ranges else ()
 
 

@@ -1,11 +1,9 @@
-"""Tools to test state machines, storages and clusters; paxospp tests its own with the same tools.
+"""Tools to test state machines, storages and clusters: the same that test paxospp itself.
 
-- ``StorageSuite`` checks a storage against the contract, clause by clause.
-- ``check_machine`` checks whether a state machine can be replicated; ``Simulation`` runs it on simulated, faulty nodes.
-- ``check_linearizable`` checks a history of calls and their results.
-- ``Cluster`` runs real nodes, and ``Nemesis`` injects faults into them.
-
-Each name is loaded on first use: ``import paxospp.testing`` needs pytest only if ``StorageSuite`` is used.
+``StorageSuite`` tests a storage. ``check_machine`` checks that a state machine can be replicated, and ``Simulation``
+runs it on simulated nodes under faults. ``Cluster`` runs real nodes, and ``Nemesis`` injects faults into them.
+``check_linearizable`` checks the history of what callers saw. A name is imported when it is first used, so
+``import paxospp.testing`` needs pytest only for ``StorageSuite``.
 """
 
 from typing import TYPE_CHECKING
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from paxospp.testing.storage_suite.suite import StorageSuite
     from paxospp.testing.workload import draw_call, workload_of
 else:
-    # Hidden from type checkers: with a visible ``__getattr__`` every misspelled name would be Any.
+    # Hidden from type checkers: with a visible ``__getattr__``, every misspelled name would be Any.
     _HOMES = {
         "Cluster": "cluster",
         "DiskFaultsUnavailableError": "cluster",

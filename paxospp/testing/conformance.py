@@ -1,4 +1,4 @@
-"""The suite over a store that is named on the command line, for whoever has no test file yet::
+"""Run the storage suite on a storage that is named on the command line, without a test file of your own::
 
 pytest --pyargs paxospp.testing.conformance --paxospp-storage='scheme:{tmp}'
 """
@@ -7,4 +7,4 @@ from paxospp.testing.storage_suite import StorageSuite
 
 
 class TestStorage(StorageSuite):
-    """The store of ``--paxospp-storage``."""
+    """The suite for the storage of ``--paxospp-storage``."""

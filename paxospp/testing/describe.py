@@ -1,4 +1,4 @@
-"""Messages, writes and entries in a line each, as scenarios and failures print them."""
+"""Describe messages, writes and entries in one line each, for scenarios and failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from paxospp.storage.contract import WriteBatch
 
 
 def describe_value(kind: Kind, value: bytes) -> str:
-    """``noop``, ``{n1 n2 n3}`` for a membership, or the text of a short value."""
+    """Return ``noop``, ``{n1 n2 n3}`` for a membership, or the value as text if it is short."""
     match kind:
         case Kind.NOOP:
             return "noop"
@@ -40,12 +40,12 @@ def describe_value(kind: Kind, value: bytes) -> str:
 
 
 def describe_entry(entry: Entry) -> str:
-    """``slot:value@ballot``."""
+    """Return an entry as ``slot:value@ballot``."""
     return f"{entry.slot}:{describe_value(entry.kind, entry.value)}@{entry.ballot}"
 
 
 def describe_write(batch: WriteBatch) -> str:
-    """What a batch changes."""
+    """Return what ``batch`` writes, as ``field=value`` pairs."""
     parts: list[str] = []
     if batch.promised is not None:
         parts.append(f"promised={batch.promised}")
@@ -59,7 +59,7 @@ def describe_write(batch: WriteBatch) -> str:
         parts.append(f"faulty_until={batch.faulty_until}")
     if batch.snapshot is not None:
         parts.append(f"snapshot={batch.snapshot.slot}")
-    if batch.meta and batch.trim is None:  # what stands for a trimmed log goes without saying
+    if batch.meta and batch.trim is None:  # a batch that trims always writes meta
         parts.append(f"meta=[{' '.join(sorted(batch.meta))}]")
     if not batch.sync:
         parts.append("unsynced")
@@ -67,7 +67,7 @@ def describe_write(batch: WriteBatch) -> str:
 
 
 def describe_message(message: ProtocolMessage) -> str:
-    """The message's name and what matters of its fields."""
+    """Return the kind of ``message`` and its most important fields."""
     match message:
         case Prepare():
             return f"Prepare b={message.ballot} from={message.start}"
@@ -89,11 +89,12 @@ def describe_message(message: ProtocolMessage) -> str:
         case Heartbeat():
             if message.leading is None:
                 return f"Heartbeat round={message.round}"
-            served = "" if message.quorum_connected else " unserved"
-            return f"Heartbeat round={message.round} leading={message.leading} decided={message.decided_up_to}{served}"
+            unconnected = "" if message.quorum_connected else " unconnected"
+            leading = f"leading={message.leading} decided={message.decided_up_to}"
+            return f"Heartbeat round={message.round} {leading}{unconnected}"
         case HeartbeatAnswer():
             flags = [] if message.disk_answers else ["disk-hangs"]
-            flags.extend(["served"] if message.quorum_connected else [])
+            flags.extend(["connected"] if message.quorum_connected else [])
             flags.extend([f"lease={message.lease / 1_000_000:g}"] if message.lease else [])
             return " ".join(
                 [f"HeartbeatAnswer round={message.round} promised={message.promised} decided={message.decided}", *flags]

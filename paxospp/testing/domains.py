@@ -1,7 +1,7 @@
-"""Small domains: for every type that a state machine may be annotated with, a few values of it.
+"""Small domains: a few values of every type that a state machine may be annotated with.
 
-``draws_of`` turns annotations into functions that draw. Nothing here knows a machine. The values
-are chosen to meet: four texts, small numbers, short lists; what is drawn never nests deep.
+``draws_of`` turns annotations into functions that draw values. The domains are small, so that the same values are drawn
+again and again: four texts, small numbers, short lists, little nesting.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import msgspec
 from paxospp.state_machine.types import name_of
 
 Draw = Callable[[Random, int], Any]
-"""Draws a value; the number says how deep in the argument it will stand."""
+"""Draws a value; the number says how deep it is nested in the argument."""
 
 TEXTS = ("a", "b", "c", "d")
-"""What most texts are. Others come now and then, for sets of more than four and for what is not ASCII."""
+"""Most drawn texts. A few others are drawn too, for sets of more than four and for text that is not ASCII."""
 
 _RARE_TEXTS = ("", "e", "f", "g", "h", "ü", "a long text, longer than others are")
 _INTS = (0, 1, 2, 3, 4, 5, 10, -1)
@@ -35,7 +35,7 @@ _DAY = date(2024, 2, 28)
 _RARE = 0.15
 _ITEMS_MAX = 3
 _DEPTH_SHALLOW = 2
-"""Deeper down, what may be empty or None is."""
+"""Below this depth, containers are empty and optional values are None."""
 _DEPTH_MAX = 40
 
 _WRAPPERS = frozenset({typing.Required, typing.NotRequired, typing.Final})
@@ -44,17 +44,21 @@ _SEQUENCES: frozenset[Any] = frozenset({list, deque, set, frozenset})
 
 
 class NothingToDrawError(Exception):
-    """A type of which no value can be drawn; the text says why."""
+    """No value of a type can be drawn; the text says why."""
 
 
 def draws_of(annotations: Sequence[Any]) -> list[Draw]:
-    """For each annotation a function that draws; NothingToDrawError for one that has no domain."""
+    """Return a function for each annotation that draws a value of it.
+
+    Raises:
+        NothingToDrawError: a type has no domain.
+    """
     maker = _Maker()
     return [maker.make(annotation) for annotation in annotations]
 
 
 def draw_text(random: Random, depth: int = 0) -> str:
-    """One of four texts, now and then another."""
+    """Draw one of four texts, or occasionally another one."""
     return random.choice(_RARE_TEXTS if random.random() < _RARE else TEXTS)
 
 
@@ -108,7 +112,7 @@ _SCALARS: dict[Any, Draw] = {
 
 
 class _Maker:
-    """Makes draws; remembers those it made, so that a type may contain itself."""
+    """Makes functions that draw; remembers them by type, so that a type may contain itself."""
 
     def __init__(self) -> None:
         self._made: dict[Any, Draw] = {}
@@ -156,7 +160,7 @@ class _Maker:
 
     def _union(self, members: tuple[Any, ...]) -> Draw:
         draws = [self.make(member) for member in members]
-        # None is worth a try, and what is not None more of them.
+        # Draw None sometimes, but other members more often.
         weights = [1 if member in (None, NoneType) else 3 for member in members]
         simple = next((draw for draw, weight in zip(draws, weights, strict=True) if weight == 1), None)
         simple = simple or next((_SCALARS[member] for member in members if member in _SCALARS), None)
@@ -204,7 +208,7 @@ class _Maker:
         draw = self.make(annotation)
         bounds = [each for each in metadata if isinstance(each, msgspec.Meta)]
         if not bounds or annotation is not int:
-            return draw  # what does not fit is drawn again, by whoever checks the whole call
+            return draw  # a value outside the bounds is refused with the whole call, and drawn again
         low, high = -3, 1000
         for meta in bounds:
             low = _inner(meta.ge, meta.gt, 1, low)
@@ -252,19 +256,19 @@ def _items(item: Draw, random: Random, depth: int) -> list[Any]:
 
 def _deeper(depth: int) -> int:
     if depth >= _DEPTH_MAX:
-        raise NothingToDrawError("a type contains itself without an end")
+        raise NothingToDrawError("a type contains itself, so that no finite value exists")
     return depth + 1
 
 
 def _inner(inclusive: float | None, exclusive: float | None, step: int, otherwise: int) -> int:
-    """A bound as the last whole number inside it."""
+    """Return a bound as the last integer inside it; ``otherwise`` if there is none."""
     if inclusive is not None:
         return int(inclusive)
     return otherwise if exclusive is None else int(exclusive) + step
 
 
 def _field_names(plain: Any) -> list[str] | None:
-    """The fields to be given to the class, None when it has none that are known."""
+    """Return the fields to pass to the class; None if they are not known."""
     if issubclass(plain, msgspec.Struct):
         return list(plain.__struct_fields__)
     if dataclasses.is_dataclass(plain):
@@ -275,7 +279,7 @@ def _field_names(plain: Any) -> list[str] | None:
 
 
 def _substitute(hint: Any, bound: dict[Any, Any]) -> Any:
-    """The field of a generic class with its parameters filled in; left open, a parameter is Any."""
+    """Return the type of a field of a generic class with its parameters replaced; an unbound parameter is Any."""
     if isinstance(hint, TypeVar):
         return bound.get(hint, Any)
     parameters = getattr(hint, "__parameters__", ())

@@ -1,18 +1,16 @@
-"""A TCP proxy that misbehaves as told: one address that stands for another.
+"""A TCP proxy that injects faults: it listens on one address and forwards to another.
 
-It knows nothing of what it carries. Each direction of its connections is a ``Way`` that can be
-cut, delayed and slowed down; on top of that the proxy can reset what is connected, refuse whoever
-comes, or leave what is connected half-open. Bytes are never reordered, changed or lost within a
-connection that goes on: TCP sees to that in a real network too. What a network does to a
-connection is what is done here:
+The proxy does not interpret the bytes it carries. Each ``Direction`` of its connections can be cut, delayed and slowed
+down. The proxy can also reset its connections, refuse new ones, or leave connections half-open. Within a connection
+that stays open it never reorders, changes or loses bytes, just as TCP does not. Its faults are those of a network:
 
-* *cut*: packets are dropped. Nothing arrives, no end of a connection either, and nobody is told;
-  after ``heal`` everything held back arrives, as it does when TCP sends again;
-* *refuse*: a firewall that rejects. Whoever is connected or connects gets a reset;
-* *half-open*: what is connected now stays silent for ever, also after ``heal``; new connections
-  work. It is what a peer leaves that lost power and came back.
+* *cut*: packets are dropped. No data and no end of a connection arrives, and neither side is told. After ``heal``
+  everything held back arrives, as when TCP retransmits.
+* *refuse*: a firewall rejects connections. Both open and new connections get a reset.
+* *half-open*: connections that are open now stay silent for ever, even after ``heal``; new connections work. A peer
+  that lost power and came back leaves such connections.
 
-Faults of these kinds: FAULTS.md, N3 to N8; Jepsen's and Toxiproxy's are the models.
+These are the faults N3 to N8 of ``paxospp/testing/simulation/README.md``, modelled on Jepsen and Toxiproxy.
 """
 
 from __future__ import annotations
@@ -27,14 +25,14 @@ from collections.abc import Callable
 
 _READ_BYTES = 1 << 16
 _HELD_MAX = 64
-"""Reads that may wait in one direction of one connection; then the sender is held up, as by a full window."""
+"""How many reads may wait in one direction of one connection before its sender is blocked, as by a full window."""
 
 _End = bytes | None
-"""What was read: bytes, b"" for an orderly end, None for a reset."""
+"""The result of a read: bytes, b"" at the end of the stream, None for a reset."""
 
 
-class Way:
-    """One direction of everything a proxy carries."""
+class Direction:
+    """One direction of all connections of a proxy."""
 
     def __init__(self, random: random.Random) -> None:
         self._random = random
@@ -44,33 +42,31 @@ class Way:
         self.jitter_s = 0.0
         self.bytes_per_s: float | None = None
 
-    @property
-    def is_cut(self) -> bool:
-        return not self._open.is_set()
-
     def cut(self) -> None:
-        """Let nothing through until ``heal``."""
+        """Hold everything back until ``heal``."""
         self._open.clear()
 
     def heal(self) -> None:
-        """Let everything through, at once and as fast as it comes."""
+        """End the cut, the delay and the throttling."""
         self.delay_s = self.jitter_s = 0.0
         self.bytes_per_s = None
         self._open.set()
 
     def delay(self, seconds: float, jitter_s: float = 0.0) -> None:
-        """What comes from now on arrives so much later, and by chance up to ``jitter_s`` more; in order."""
+        """Delay bytes read from now on by ``seconds`` plus up to ``jitter_s`` drawn at random; their order stays."""
         self.delay_s, self.jitter_s = seconds, jitter_s
 
     def throttle(self, bytes_per_s: float | None) -> None:
+        """Limit each connection to ``bytes_per_s``; None: no limit."""
         self.bytes_per_s = bytes_per_s
 
     def due(self, now: float) -> float:
-        """When something that came ``now`` may arrive."""
+        """Return when bytes read at the time ``now`` may be forwarded."""
         jitter = self._random.uniform(0.0, self.jitter_s) if self.jitter_s else 0.0
         return now + self.delay_s + jitter
 
     async def let_through(self, size: int, due: float, now: Callable[[], float]) -> None:
+        """Wait until ``size`` bytes that are ``due`` may be forwarded; ``now`` returns the current time."""
         if (wait := due - now()) > 0:
             await asyncio.sleep(wait)
         if self.bytes_per_s:
@@ -79,41 +75,55 @@ class Way:
 
 
 class FaultProxy:
-    """Listens on a port of its own on loopback and forwards to ``target`` (host:port)."""
+    """A proxy to ``target`` (HOST:PORT), which listens on a free port of the loopback interface.
+
+    ::
+
+        proxy = FaultProxy("127.0.0.1:7001")
+        address = await proxy.start()
+        proxy.cut()
+        proxy.heal()
+        await proxy.close()
+    """
 
     def __init__(self, target: str, *, random: random.Random | None = None) -> None:
+        """Make a proxy that is not started; ``random`` draws the jitter."""
         self._target = target
         self._random = random or _unseeded()
-        self.forward = Way(self._random)
-        """From whoever connects to the target."""
-        self.backward = Way(self._random)
+        self.forward = Direction(self._random)
+        """The direction from clients to the target."""
+        self.backward = Direction(self._random)
+        """The direction from the target to clients."""
         self.counts: Counter[str] = Counter()
-        """What happened: accepted, refused, reset, bytes forward and backward."""
+        """How often each thing happened: accepted, refused, reset, bytes forward, bytes backward."""
         self._refuses = False
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
     @property
     def address(self) -> str:
+        """The address to connect to, as HOST:PORT; only after ``start``."""
         assert self._server is not None, "not started"
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"{host}:{port}"
 
     @property
-    def ways(self) -> tuple[Way, Way]:
+    def directions(self) -> tuple[Direction, Direction]:
+        """Both directions."""
         return self.forward, self.backward
 
     @property
     def connections(self) -> int:
+        """How many connections are open."""
         return len(self._connections)
 
     async def start(self) -> str:
-        """Open the port; its address."""
+        """Begin to listen, and return the address."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self.address
 
     async def close(self) -> None:
-        """End everything; may come twice."""
+        """Reset all connections and stop listening; calling it twice is fine."""
         if self._server is not None:
             self._server.close()
         connections = list(self._connections)
@@ -126,36 +136,37 @@ class FaultProxy:
     # Faults.
 
     def cut(self, *, refuse: bool = False) -> None:
-        """Drop everything, both ways; ``refuse`` resets connections instead of leaving them in the dark."""
-        for way in self.ways:
-            way.cut()
+        """Cut both directions until ``heal``; ``refuse`` also resets open connections and refuses new ones."""
+        for direction in self.directions:
+            direction.cut()
         if refuse:
             self._refuses = True
             self.reset()
 
     def heal(self) -> None:
-        """End every fault but those of connections that are half-open."""
+        """End all faults, except that half-open connections stay silent."""
         self._refuses = False
-        for way in self.ways:
-            way.heal()
+        for direction in self.directions:
+            direction.heal()
 
     def delay(self, seconds: float, jitter_s: float = 0.0) -> None:
-        """Each way takes so much longer."""
-        for way in self.ways:
-            way.delay(seconds, jitter_s)
+        """Delay each direction by ``seconds`` plus up to ``jitter_s`` drawn at random."""
+        for direction in self.directions:
+            direction.delay(seconds, jitter_s)
 
     def throttle(self, bytes_per_s: float | None) -> None:
-        for way in self.ways:
-            way.throttle(bytes_per_s)
+        """Limit each direction of each connection to ``bytes_per_s``; None: no limit."""
+        for direction in self.directions:
+            direction.throttle(bytes_per_s)
 
     def reset(self) -> None:
-        """A TCP reset to both ends of every connection; they may connect anew."""
+        """Reset both ends of every open connection; new connections work."""
         for connection in list(self._connections):
             connection.reset()
             self.counts["reset"] += 1
 
     def half_open(self) -> None:
-        """Whoever is connected now hears nothing more, for ever; new connections work."""
+        """Make every open connection silent for ever; new connections work."""
         for connection in self._connections:
             connection.silent = True
 
@@ -176,7 +187,7 @@ class FaultProxy:
 
 
 class _Connection:
-    """One connection and its twin to the target."""
+    """One connection from a client, and the connection to the target that belongs to it."""
 
     def __init__(self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.silent = False
@@ -197,7 +208,7 @@ class _Connection:
         await asyncio.wait([self._task])
 
     async def run(self, target: str) -> None:
-        """Carry bytes both ways until both ends are done, one resets, or the proxy says so."""
+        """Carry bytes in both directions until both ends are done, one end resets, or the proxy resets it."""
         carrying: list[asyncio.Task[None]] = []
         try:
             there = await self._connect(target)
@@ -224,7 +235,10 @@ class _Connection:
                 await asyncio.gather(*(writer.wait_closed() for writer in self._writers))
 
     async def _connect(self, target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """The way to the target, once there is one. A caller who was accepted in the dark waits for it."""
+        """Connect to the target, once the forward direction is not cut.
+
+        Return None, after a reset to the client, if the target does not accept.
+        """
         await self._proxy.forward.let_through(0, 0.0, self._loop.time)
         host, _, port = target.rpartition(":")
         try:
@@ -234,13 +248,15 @@ class _Connection:
             _reset(self._writers[0])
             return None
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way, counter: str) -> None:
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction, counter: str
+    ) -> None:
         held: asyncio.Queue[tuple[float, _End]] = asyncio.Queue(_HELD_MAX)
-        reading = self._loop.create_task(self._read(reader, way, held))
+        reading = self._loop.create_task(self._read(reader, direction, held))
         try:
             while True:
                 due, data = await held.get()
-                await way.let_through(len(data or b""), due, self._loop.time)
+                await direction.let_through(len(data or b""), due, self._loop.time)
                 if self.silent:
                     await self._loop.create_future()  # until the proxy closes
                 if data is None:
@@ -255,18 +271,20 @@ class _Connection:
         finally:
             reading.cancel()
 
-    async def _read(self, reader: asyncio.StreamReader, way: Way, held: asyncio.Queue[tuple[float, _End]]) -> None:
+    async def _read(
+        self, reader: asyncio.StreamReader, direction: Direction, held: asyncio.Queue[tuple[float, _End]]
+    ) -> None:
         data: _End = b" "
         while data:
             try:
                 data = await reader.read(_READ_BYTES)
             except OSError:
                 data = None
-            await held.put((way.due(self._loop.time()), data))
+            await held.put((direction.due(self._loop.time()), data))
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End it with a reset, not in good order."""
+    """Close the connection with a TCP reset instead of an orderly end."""
     found = writer.get_extra_info("socket")
     if found is not None:
         with contextlib.suppress(OSError):

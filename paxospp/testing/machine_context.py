@@ -10,14 +10,14 @@ from paxospp.state_machine import Context, StateMachine, set_context
 
 @contextmanager
 def context(machine: StateMachine, slot: int = 1, time: float = 0.0) -> Iterator[Context]:
-    """Let ``machine.context`` say ``slot`` and ``time`` within the block, as for the first command of a slot.
+    """Set ``machine.context`` within the block, as for the first command of ``slot``.
 
     ::
 
         with paxospp.testing.context(lottery, slot=7, time=1_700_000_000.0):
             lottery.draw()
 
-    ``random`` is seeded from the slot, so a test can rely on what it draws.
+    ``time`` is in seconds since the epoch. ``context.random`` is seeded from the slot, so every run draws the same.
     """
     try:
         before: Context | None = machine.context

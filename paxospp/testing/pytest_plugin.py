@@ -1,6 +1,6 @@
-"""What pytest learns by having paxospp installed: its options, and the verdict table of the storage kit.
+"""The pytest plug-in of paxospp: its options, the fixture ``paxospp_check_machine``, and the storage suite's verdicts.
 
-Loads nothing else of paxospp until a storage is named.
+It imports other modules of paxospp only when a test or an option needs them.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--paxospp-rewrite",
         action="store_true",
-        help="write what scenario files do now into them; commit only what you can explain line by line",
+        help="rewrite scenario files with what happens now; commit only changes that you can explain line by line",
     )
     group.addoption(
         "--paxospp-storage",
         metavar="URL",
-        help="the storage for paxospp.testing.conformance and for suites that name none, such as 'mystore:{tmp}'",
+        help="the storage to test with paxospp.testing.conformance and suites without a URL, such as 'mystore:{tmp}'",
     )
     group.addoption(
         "--paxospp-plugin",
         metavar="MODULE|FILE.py",
         action="append",
-        help="a plug-in to load for it beside the installed ones; may be given more than once",
+        help="load this plug-in for it, besides the installed ones; may be repeated",
     )
     group.addoption(
         "--paxospp-quick",
         action="store_true",
-        help="a tenth of the kills, power cuts and flips: to try while you write, not to prove",
+        help="do a tenth of the kills, power cuts and bit flips: for a quick try, not as proof",
     )
     group.addoption(
         "--paxospp-all-steps",
         action="store_true",
-        help="have a failing case of the storage kit tell every step, instead of the last ones",
+        help="let a failing case of the storage suite print every step, not only the last ones",
     )
     group.addoption(
         "--paxospp-seed",
         metavar="N",
         type=int,
-        help="check state machines with this seed alone, as a failure names it",
+        help="check state machines with this seed only, as a failure names it",
     )
 
 
 @pytest.fixture
 def paxospp_check_machine(request: pytest.FixtureRequest) -> Callable[..., MachineReport]:
-    """``paxospp.testing.check_machine``; ``-rP`` shows its report, ``--paxospp-seed N`` runs that seed alone."""
+    """``paxospp.testing.check_machine``; ``-rP`` shows its report, and ``--paxospp-seed N`` runs only that seed."""
     from paxospp.testing import check_machine
 
     def check(machine: Callable[[], StateMachine], **options: Any) -> MachineReport:
@@ -90,5 +90,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for row in rows:
         terminalreporter.write_line("  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip())
     for detail in collector.verdict.details():
-        if detail.startswith("not checked"):  # what is broken stands above, as pytest tells it
+        if detail.startswith("not checked"):  # pytest has already reported the failures
             terminalreporter.write_line(detail)

@@ -1,10 +1,9 @@
-"""Workloads: calls for a state machine, drawn from what its methods are annotated with.
+"""Workloads: random calls of a state machine, drawn from the annotations of its methods.
 
-The domain is small on purpose: a handful of keys and amounts meet each other again and again,
-which is where machines go wrong. Whatever is drawn travels: it has been encoded and decoded once.
-Everything follows from the ``random.Random`` that is handed in, in every interpreter alike. Where
-the domain does not fit a machine, its author writes a workload: a function of ``Random`` that
-returns a call.
+The domain is small on purpose: calls with the same few keys and amounts affect each other, and that is where machines
+go wrong. Every drawn call was encoded and decoded once, so it is valid. The calls depend only on the ``random.Random``
+that is passed in, and are the same in every interpreter. If the domain does not fit a machine, write a workload: a
+function of ``Random`` that returns a call.
 
 Idea: Claessen and Hughes, "QuickCheck" (2000), generators from types; Jackson, "Software
 Abstractions" (2006), the small-scope hypothesis.
@@ -18,15 +17,15 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from paxospp.errors import ConfigError, RejectedError
-from paxospp.state_machine import Command, Operation, Query, StateMachine, operations_of, pack_raw
-from paxospp.state_machine.annotations import shown
+from paxospp.state_machine import Command, MachineOperation, Query, StateMachine, operations_of, pack_raw
+from paxospp.state_machine.annotations import short_name
 from paxospp.testing.domains import Draw, NothingToDrawError, draws_of
 
 Call = tuple[Any, ...]
-"""``(Bank.transfer, "a", "b", 5)``: an operation and its arguments by position.
+"""An operation and its arguments by position: ``(Bank.transfer, "a", "b", 5)``.
 
-By name (``("transfer", "a", "b", 5)``) for a command of that name, or else a query. For a machine
-in full control ``("execute", b"…")`` and ``("query", b"…")``.
+The operation may be given by name (``("transfer", "a", "b", 5)``): a command of that name, or else a query. For a
+machine in full control a call is ``("execute", b"…")`` or ``("query", b"…")``.
 """
 
 Workload = Callable[[Random], Call]
@@ -38,28 +37,28 @@ _ATTEMPTS = 200
 
 
 class EncodedCall(NamedTuple):
-    """A call as it travels."""
+    """A call as it is sent."""
 
     payload: bytes
     is_query: bool
 
 
 def draw_call(machine_class: type[StateMachine], random: Random) -> Call:
-    """A call of one of the commands and queries of ``machine_class``, with arguments that fit.
+    """Draw a call of a command or query of ``machine_class``, with arguments that fit.
 
     Raises:
-        ConfigError: there is nothing to call, or no argument of some type can be drawn.
+        ConfigError: the machine has no commands or queries, or no value of an argument's type can be drawn.
     """
     return workload_of(machine_class)(random)
 
 
 def workload_of(machine_class: type[StateMachine]) -> Workload:
-    """The workload that ``check_machine`` and ``Simulation`` use when they are given none.
+    """Return the workload that ``check_machine`` and ``Simulation`` use by default.
 
-    One call in four is a query, where there are any.
+    One call in four is a query, if the machine has queries.
 
     Raises:
-        ConfigError: as ``draw_call``.
+        ConfigError: as for ``draw_call``.
     """
     drawn = _drawn.get(machine_class)
     if drawn is None:
@@ -68,33 +67,33 @@ def workload_of(machine_class: type[StateMachine]) -> Workload:
 
 
 def encode_call(machine_class: type[StateMachine], call: Call) -> EncodedCall:
-    """``call`` as it travels, and whether it is a query.
+    """Encode ``call``, and return whether it is a query.
 
     Raises:
         RejectedError: its arguments do not fit.
-        ConfigError: it is no call of this machine.
+        ConfigError: it is not a call of this machine.
     """
     if not isinstance(call, tuple) or not call:
-        raise ConfigError(f"the workload returned {call!r} and not a call, such as (Bank.transfer, 'a', 'b', 5)")
+        raise ConfigError(f"the workload returned {call!r}: return a call such as (Bank.transfer, 'a', 'b', 5)")
     operation, *arguments = call
     if machine_class.full_control:
         if operation in ("execute", "query") and [type(argument) for argument in arguments] == [bytes]:
             return EncodedCall(pack_raw(arguments[0]), operation == "query")
-        raise ConfigError(f"{shown(machine_class)} takes ('execute', b'…') and ('query', b'…'), not {call!r}")
+        raise ConfigError(f"{short_name(machine_class)} takes ('execute', b'…') and ('query', b'…'), not {call!r}")
     if isinstance(operation, str):
         operation = _named(machine_class, operation)
-    if not isinstance(operation, Operation):
-        raise ConfigError(f"the workload returned {call!r}, which begins with no command or query")
+    if not isinstance(operation, MachineOperation):
+        raise ConfigError(f"the workload returned {call!r}: a call begins with a command or a query")
     payload = operation.encode(arguments)
     operation.codec.check(payload[len(operation.codec.prefix) :])
     return EncodedCall(payload, isinstance(operation, Query))
 
 
-def _named(machine_class: type[StateMachine], name: str) -> Operation[..., Any]:
+def _named(machine_class: type[StateMachine], name: str) -> MachineOperation[..., Any]:
     found = [operation for operation in operations_of(machine_class).values() if operation.name == name]
     if not found:
         raise ConfigError(
-            f"the workload calls {name!r}, and {shown(machine_class)} has no command or query of that name"
+            f"the workload calls {name!r}, but {short_name(machine_class)} has no command or query of that name"
         )
     return min(found, key=lambda operation: isinstance(operation, Query))
 
@@ -104,12 +103,12 @@ class _Drawn:
 
     def __init__(self, machine_class: type[StateMachine]) -> None:
         if machine_class.full_control:
-            raise ConfigError(f"{shown(machine_class)} takes raw bytes: give a workload that knows what they mean")
+            raise ConfigError(f"{short_name(machine_class)} takes raw bytes: pass a workload that draws them")
         operations = list(operations_of(machine_class).values())
         self._commands = [_Calls(machine_class, each) for each in operations if isinstance(each, Command)]
         self._queries = [_Calls(machine_class, each) for each in operations if isinstance(each, Query)]
         if not operations:
-            raise ConfigError(f"{shown(machine_class)} has no commands and no queries: there is nothing to call")
+            raise ConfigError(f"{short_name(machine_class)} has no commands and no queries to call")
 
     def __call__(self, random: Random) -> Call:
         queries = bool(self._queries) and (not self._commands or random.random() < _QUERIES)
@@ -119,14 +118,14 @@ class _Drawn:
 class _Calls:
     """Draws calls of one operation."""
 
-    def __init__(self, machine_class: type[StateMachine], operation: Operation[..., Any]) -> None:
+    def __init__(self, machine_class: type[StateMachine], operation: MachineOperation[..., Any]) -> None:
         self._operation = operation
-        self._where = f"{shown(machine_class)}.{operation.function.__name__}"
+        self._where = f"{short_name(machine_class)}.{operation.function.__name__}"
         self._draws: Sequence[Draw] = []
         try:
             self._draws = draws_of([parameter.annotation for parameter in operation.codec.parameters])
         except NothingToDrawError as error:
-            raise ConfigError(f"{self._where}: {error}; give a workload") from error
+            raise ConfigError(f"{self._where}: {error}; pass a workload") from error
 
     def draw(self, random: Random) -> Call:
         reason: Exception | None = None
@@ -136,15 +135,17 @@ class _Calls:
                     parameter.default if parameter.has_default and random.random() < _DEFAULTS else draw(random, 0)
                     for parameter, draw in zip(self._operation.codec.parameters, self._draws, strict=True)
                 ]
-                # What a constraint or a __post_init__ refuses is refused here as it would be at a front door.
+                # A node would refuse what a constraint or a __post_init__ refuses; draw again instead.
                 self._operation.codec.check(self._operation.encode(arguments)[len(self._operation.codec.prefix) :])
             except NothingToDrawError as error:
-                raise ConfigError(f"{self._where}: {error}; give a workload") from error
+                raise ConfigError(f"{self._where}: {error}; pass a workload") from error
             except (RejectedError, ValueError, TypeError) as error:
                 reason = error
             else:
                 return (self._operation, *arguments)
-        raise ConfigError(f"{self._where}: no arguments that fit were drawn: {reason}; give a workload") from reason
+        raise ConfigError(
+            f"{self._where}: none of {_ATTEMPTS} drawn calls has arguments that fit: {reason}; pass a workload"
+        ) from reason
 
 
 _drawn: WeakKeyDictionary[type[StateMachine], _Drawn] = WeakKeyDictionary()

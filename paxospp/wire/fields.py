@@ -1,7 +1,9 @@
-"""The two rules of protobuf's encoding that we use by hand, where it saves copies of large values.
+"""Encodes protobuf fields by hand where that saves copying large values.
 
-Serialized fields may be put end to end, and a length is written seven bits a byte, the lowest
-first. Nothing is *decoded* by hand anywhere.
+It relies on two rules of the protobuf encoding: serialized fields may be concatenated, and a length is written seven
+bits per byte, the lowest first. Nothing is *decoded* by hand.
+
+Reference: https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ _TWO_BYTES = struct.Struct("BB")
 
 
 def varint(number: int) -> bytes:
-    """``number`` as protobuf writes lengths."""
+    """Return ``number`` (0 or more) as a protobuf varint, the encoding of lengths."""
     if number < 0x80:
         return _ONE_BYTE[number]
     if number < 0x4000:
@@ -28,7 +30,7 @@ def varint(number: int) -> bytes:
 
 
 def repeated(tag: bytes, bodies: Iterable[bytes]) -> bytes:
-    """A repeated length-delimited field: each body after ``tag`` and its length, with one copy in all."""
+    """Return a repeated length-delimited field: ``tag``, length and body for each of ``bodies``; copies each once."""
     pieces: list[bytes] = []
     for body in bodies:
         pieces += (tag, varint(len(body)), body)

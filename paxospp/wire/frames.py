@@ -1,12 +1,12 @@
-"""Frames: who speaks, to whom, and the messages that queued, under one checksum.
+"""Frames between nodes: sender, receiver and the queued messages, under one checksum.
 
-A frame is a serialized LinkRequest. Its CRC-32 covers every identity field and, for each
-message, its length and its own CRC-32; nothing of a message is decoded before it fits. What a
-message costs (encoding, checksum) is therefore independent of whom it goes to, and who speaks to
-whom is the same in every frame of a link: a ``FrameEncoder`` pays each once.
+A frame is a serialized LinkRequest. Its CRC-32 covers every identity field and, for each message, the length and the
+CRC-32 of that message; no message is decoded before the checksum matches. A message is therefore encoded and
+checksummed independently of its receiver, and the identity fields are the same in every frame of a link, so a
+``FrameEncoder`` does each of these once.
 
-Refuses: to judge the sender. Cluster id, group, incarnation and boot are the engine's to check
-(DESIGN section 5, rule 8); damage, form and the address are checked here.
+This module checks for damage, malformed fields and frames for another node. The engine checks cluster id, group,
+incarnation and boot of the sender (``paxospp/engine/README.md``, rule 8).
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _MESSAGE_TAG = b"\x4a"
 """The tag of LinkRequest.messages: field 9, length-delimited."""
 _CHECKSUM = struct.Struct("<BI")
 _CHECKSUM_TAG = 0x45
-"""LinkRequest.checksum: field 8, four bytes, the lowest first."""
+"""The tag of LinkRequest.checksum: field 8, four bytes, little-endian."""
 
 _IDENTITY = struct.Struct(">BIQQQBBB")
-"""Format, group, incarnation, boot, nonce, and the lengths of cluster id, node and to, which follow."""
+"""Format, group, incarnation, boot and nonce, then the lengths of cluster id, sender and receiver, which follow."""
 _PART = struct.Struct(">II")
 """Length and CRC-32 of one message."""
 
@@ -53,39 +53,39 @@ class _Encoded(NamedTuple):
     message: Message
     pieces: Sequence[bytes]
     length: int
-    """Of all pieces together."""
+    """The length of all pieces together."""
     checksum: int
 
 
 class _Address(NamedTuple):
-    """What is the same in every frame from one sender to one peer."""
+    """The part that is the same in every frame from one sender to one receiver."""
 
     sender: Sender
     head: bytes
-    """The fields of the frame that say it."""
+    """The serialized identity fields."""
     checksum: int
-    """Of these fields; that of the messages goes on from it."""
+    """The CRC-32 of these fields, from which the checksum of a frame continues with its messages."""
 
 
 def encode_frame(sender: Sender, to: NodeId, messages: Sequence[Message]) -> bytes:
-    """One frame from ``sender`` to ``to``."""
+    """Return one frame from ``sender`` to ``to``."""
     return FrameEncoder().encode(sender, to, messages)
 
 
 class FrameEncoder:
-    """``encode_frame`` that encodes an Accept once, however many peers it goes to, and an address once.
+    """Encodes frames, but each Accept once for all receivers and each address once for all frames.
 
-    Remembers the last few Accepts by identity, at most 4 MiB of them; use one per node.
+    Keeps the last few Accepts by identity, at most 4 MiB of them. Use one per node.
     """
 
     def __init__(self) -> None:
         self._messages = MessageEncoder()
         self._addresses: dict[NodeId, _Address] = {}
-        self._kept: dict[int, _Encoded] = {}  # by id(); holding the message keeps its id from being used anew
+        self._kept: dict[int, _Encoded] = {}  # by id(); holding the message keeps its id from being reused
         self._kept_bytes = 0
 
     def encode(self, sender: Sender, to: NodeId, messages: Sequence[Message]) -> bytes:
-        """One frame from ``sender`` to ``to``."""
+        """Return one frame from ``sender`` to ``to``."""
         address = self._addresses.get(to)
         if address is None or address.sender is not sender:
             address = self._addresses[to] = _address(sender, to)
@@ -116,10 +116,10 @@ class FrameEncoder:
 
 
 class FrameDecoder:
-    """Undoes ``FrameEncoder`` at the node named ``to``.
+    """Decodes the frames sent to the node named ``to``.
 
-    Frames of one sender begin with the same bytes, which say who speaks to whom; of a sender heard before
-    only what comes behind them is decoded, for that is half of the cost of a small frame.
+    All frames of one sender begin with the same bytes, the identity fields. For a known sender only the rest is
+    decoded: the identity fields are half of the cost of a small frame.
     """
 
     def __init__(self, to: NodeId) -> None:
@@ -127,17 +127,17 @@ class FrameDecoder:
         self._known: list[_Address] = []
 
     def decode(self, data: bytes) -> tuple[Sender, list[Message]]:
-        """Who speaks, and what is said.
+        """Return the sender and the messages of one frame.
 
         Raises:
-            MalformedFrameError: the bytes are damaged, for another node, or hold what cannot be;
-                nothing of the frame is to be used.
+            MalformedFrameError: the bytes are damaged, addressed to another node, or hold an invalid
+                value; no message of the frame may be used.
         """
         for address in self._known:
             if data.startswith(address.head):
                 frame = _parse(memoryview(data)[len(address.head) :])
                 if frame.to or frame.node:
-                    break  # it says again who speaks, perhaps otherwise
+                    break  # identity fields follow a second time and may differ: decode the whole frame
                 return address.sender, _messages(frame, address.checksum)
         frame = _parse(data)
         if len(frame.cluster_id) > _CLUSTER_ID_BYTES_MAX or frame.boot > _BOOT_MAX:
@@ -153,24 +153,24 @@ class FrameDecoder:
         return sender, messages
 
     def _remember(self, address: _Address) -> None:
-        """What was said was whole, and said to this node; each life of each peer begins otherwise."""
+        """Remember the identity fields of an intact frame to this node; they change with every start of the sender."""
         self._known = [address, *self._known[: _KNOWN_MAX - 1]]
 
 
 def decode_frame(data: bytes, to: NodeId) -> tuple[Sender, list[Message]]:
-    """Undo ``encode_frame`` at the node named ``to``; raises as ``FrameDecoder.decode`` does."""
+    """Return the sender and the messages of one frame to the node ``to``; raises as ``FrameDecoder.decode`` does."""
     return FrameDecoder(to).decode(data)
 
 
 def _parse(data: bytes | memoryview) -> pb.LinkRequest:
     try:
-        return pb.LinkRequest.FromString(data)  # type: ignore[arg-type]  # a memoryview will do
+        return pb.LinkRequest.FromString(data)  # type: ignore[arg-type]  # a memoryview works too
     except DecodeError as error:
         raise MalformedFrameError("not a frame") from error
 
 
 def _messages(frame: pb.LinkRequest, checksum: int) -> list[Message]:
-    """The messages, if the checksum that began with ``checksum`` is the frame's in the end."""
+    """Return the decoded messages; ``checksum`` is that of the identity fields, from which the frame's continues."""
     bodies = list(frame.messages)
     for body in bodies:
         checksum = zlib.crc32(_PART.pack(len(body), zlib.crc32(body)), checksum)
@@ -180,7 +180,7 @@ def _messages(frame: pb.LinkRequest, checksum: int) -> list[Message]:
 
 
 def size_of(message: Message) -> int:
-    """About how many bytes ``message`` adds to a frame, without encoding it."""
+    """Estimate how many bytes ``message`` adds to a frame, without encoding it."""
     match message:
         case Accept():
             return 128 + len(message.value)
@@ -211,7 +211,7 @@ def _address(sender: Sender, to: NodeId) -> _Address:
 
 @lru_cache(maxsize=64)
 def _checksum_of(sender: Sender, to: NodeId) -> int:
-    """Of who speaks to whom: what the checksum of each frame between them begins with."""
+    """Return the CRC-32 of the identity fields, from which the checksum of every frame continues."""
     cluster_id, group, node, incarnation, boot, nonce = sender
     names = (cluster_id, node.encode(), to.encode())
     identity = _IDENTITY.pack(_FORMAT, group, incarnation, boot, nonce, *map(len, names))

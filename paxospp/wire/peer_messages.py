@@ -1,10 +1,9 @@
-"""Each message between peers, to the bytes of one PeerMessage and back.
+"""Encodes each message between nodes as one PeerMessage, and decodes it.
 
-Owns the bounds of every field: what comes back from ``decode_message`` has known kinds, names
-that are names, slots that exist and parts that fit, so the engine asks none of that again. Who
-sent it, and whether the bytes are whole, is the frame's business (``wire.codec``).
+``decode_message`` checks the bounds of every field: kinds are known, node names are valid, slots are positive, parts
+are consistent. The engine does not check these again. ``wire.frames`` identifies the sender and detects damaged bytes.
 
-Bounds keep counters under 2**63: what is stored as 64 bits can still be added to.
+Numbers stay below 2**63, so that adding to one does not overflow 64 bits on disk.
 """
 
 from __future__ import annotations
@@ -43,14 +42,15 @@ _PARTS_MAX = 1 << 20
 _LARGE_BYTES = 4096
 _DIGEST_BYTES_MAX = 64
 _PEER_MESSAGE_ACCEPT_TAG = b"\x1a"
+"""The tag of PeerMessage.accept: field 3, length-delimited."""
 _ACCEPT_VALUE_TAG = b"\x22"
-"""Fields 3 of PeerMessage and 4 of Accept, both length-delimited."""
+"""The tag of Accept.value: field 4, length-delimited."""
 
 
 class MalformedFrameError(ValueError):
-    """Bytes from a peer that are damaged, not for this node, or say what no version ever said.
+    """Bytes from a peer are damaged, addressed to another node, or hold an invalid value.
 
-    ``reason`` is one of a few fixed phrases, so that it can be counted by.
+    ``reason`` is one of a few fixed phrases, so that frames can be counted by reason.
     """
 
     def __init__(self, reason: str) -> None:
@@ -59,15 +59,15 @@ class MalformedFrameError(ValueError):
 
 
 def encode_message(message: Message) -> bytes:
-    """The bytes of ``message``; a number that does not fit its field is a bug of ours and raises ValueError."""
+    """Return the bytes of ``message``; ValueError if a number does not fit its field, which is a bug in the engine."""
     return _wrap(message).SerializeToString()
 
 
 class MessageEncoder:
-    """``encode_message`` for one writer: an Accept or Accepted is encoded in place of the last one.
+    """Encodes messages for one writer, reusing one protobuf object for Accepts and one for Accepteds.
 
-    Under one ballot only slot and value change, and to fill in two fields takes a fifth of the time
-    of making a message.
+    Under one ballot only slot and value change, and setting two fields takes a fifth of the time of creating a
+    protobuf message.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class MessageEncoder:
         self._accepted_ballot: Ballot | None = None
 
     def encode(self, message: Message) -> bytes:
-        """The bytes of ``message``."""
+        """Return the bytes of ``message``."""
         if type(message) is not Accepted:
             return encode_message(message)
         if message.ballot != self._accepted_ballot:
@@ -87,9 +87,9 @@ class MessageEncoder:
         return self._accepted.SerializeToString()
 
     def encode_accept(self, accept: Accept) -> tuple[bytes, bytes]:
-        """The same in two pieces, of which the second is the value itself or empty: whoever joins them copies it once.
+        """Return the bytes of ``accept`` in two pieces; the second is ``accept.value`` if it is large, else empty.
 
-        Fields may be put end to end in any order.
+        Joining the pieces copies a large value once; protobuf fields may be concatenated in any order.
         """
         if accept.ballot != self._accept_ballot:
             self._accept = pb.PeerMessage(accept={"ballot": _fields(accept.ballot)})
@@ -107,7 +107,7 @@ class MessageEncoder:
 
 
 def _wrap(message: Message) -> pb.PeerMessage:
-    # Inner messages are given as dicts, which protobuf fills in place; objects it would copy, values and all.
+    # Inner messages are passed as dicts, which protobuf fills in place; it would copy objects with their values.
     match message:
         case Accept():
             return pb.PeerMessage(
@@ -128,7 +128,7 @@ def _wrap(message: Message) -> pb.PeerMessage:
                     "leading": _optional(message.leading),
                     "quorum_connected": message.quorum_connected,
                     "decided_up_to": message.decided_up_to,
-                    # Older versions take damage to end where the leader's `decided_up_to` reaches this.
+                    # For older versions: they consider damage to end where the leader's `decided_up_to` reaches this.
                     "recovered_up_to": 0 if message.vouched_up_to else _NUMBER_MAX,
                     "promised": _optional(message.promised),
                     "remembered": message.remembered,
@@ -213,7 +213,11 @@ def _wrap(message: Message) -> pb.PeerMessage:
 
 
 def decode_message(data: bytes) -> Message:
-    """Undo ``encode_message``; raises MalformedFrameError for whatever it cannot have written."""
+    """Return the message in ``data``, checked.
+
+    Raises:
+        MalformedFrameError: ``encode_message`` cannot have written these bytes.
+    """
     try:
         wrapped = pb.PeerMessage.FromString(data)
     except DecodeError as error:
@@ -245,19 +249,19 @@ def decode_message(data: bytes) -> Message:
                 vouched_up_to=_number(heartbeat.vouched_up_to),
             )
         case "heartbeat_answer":
-            beat = wrapped.heartbeat_answer
+            answer = wrapped.heartbeat_answer
             return HeartbeatAnswer(
-                nonce=beat.nonce,
-                round=_number(beat.round),
-                promised=_ballot(beat.promised) if beat.HasField("promised") else None,
-                decided=_number(beat.decided),
-                disk_answers=beat.disk_answers,
-                quorum_connected=beat.quorum_connected,
-                leader=node_name(beat.leader) if beat.leader else None,
-                remembered=_number(beat.remembered),
-                booted_with=_ballot(beat.booted_with) if beat.HasField("booted_with") else None,
-                lease=_number(beat.lease),
-                vouched_up_to=_number(beat.vouched_up_to),
+                nonce=answer.nonce,
+                round=_number(answer.round),
+                promised=_ballot(answer.promised) if answer.HasField("promised") else None,
+                decided=_number(answer.decided),
+                disk_answers=answer.disk_answers,
+                quorum_connected=answer.quorum_connected,
+                leader=node_name(answer.leader) if answer.leader else None,
+                remembered=_number(answer.remembered),
+                booted_with=_ballot(answer.booted_with) if answer.HasField("booted_with") else None,
+                lease=_number(answer.lease),
+                vouched_up_to=_number(answer.vouched_up_to),
             )
         case "forward_runs":
             return ForwardRuns(runs=tuple(wrapped.forward_runs.runs))
@@ -306,7 +310,11 @@ def decode_message(data: bytes) -> Message:
 
 @lru_cache(maxsize=1024)
 def node_name(name: str) -> NodeId:
-    """``name`` checked; names come with every message, so good ones are remembered."""
+    """Return ``name`` if it is a valid node name; valid names are cached because every message contains one.
+
+    Raises:
+        MalformedFrameError: it is not valid.
+    """
     try:
         return check_node_id(name)
     except ConfigError as error:
@@ -354,7 +362,7 @@ def _optional(ballot: Ballot | None) -> dict[str, Any] | None:
 
 
 def _ballot(ballot: pb.Ballot) -> Ballot:
-    # A ballot that is missing reads as one without a name.
+    # A missing ballot decodes to one with an empty node name, which node_name refuses.
     return Ballot(_number(ballot.round), node_name(ballot.node), ballot.incarnation)
 
 
@@ -386,7 +394,7 @@ def _kind(kind: int) -> Kind:
 
 
 def _number(number: int) -> Slot:
-    """A counter, a round or a slot that may be 0; Slot, so that one check serves them all."""
+    """Check a counter, a round or a slot that may be 0; the type Slot lets one function serve all three."""
     if number > _NUMBER_MAX:
         raise MalformedFrameError("number out of bounds")
     return Slot(number)

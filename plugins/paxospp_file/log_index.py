@@ -1,7 +1,8 @@
-"""Where each slot's entry stands: a page table from slots to places, eight bytes and four per slot.
+"""The index of the log: a page table from slots to the locations of their entries, 12 bytes per slot.
 
-A plain dict would do, at ten times the memory: a log may hold millions of slots between trims. It
-knows nothing of files; a place is a segment's number and an offset in it, packed into one integer.
+A dict would need ten times the memory, and a log may hold millions of slots between trims. The index
+knows nothing of files: a location is the number of a segment and an offset in it, packed into one
+integer.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import NamedTuple
 
 _PAGE_BITS = 10
 _PAGE = 1 << _PAGE_BITS
-_OFFSET_BITS = 40  # a segment is at most one batch (4 GiB) longer than its limit
+_OFFSET_BITS = 40  # a segment may exceed its limit (32 GiB at most) by one batch (4 GiB at most)
 _EMPTY = array("Q", [0]) * _PAGE
 _EMPTY_LENGTHS = array("I", [0]) * _PAGE
 
 
-class Place(NamedTuple):
-    """One entry in the log: its head is at ``offset``, its value behind it."""
+class EntryLocation(NamedTuple):
+    """The location of an entry: its head begins at ``offset`` of the segment, and its value follows the head."""
 
     slot: int
     segment: int
@@ -29,7 +30,7 @@ class Place(NamedTuple):
 
 
 class LogIndex:
-    """Which slots are held, and where. ``held`` counts the entries per segment."""
+    """The locations of all entries. ``held`` counts the entries of each segment."""
 
     def __init__(self) -> None:
         self._pages: dict[int, tuple[array[int], array[int]]] = {}
@@ -37,8 +38,8 @@ class LogIndex:
         self.held: Counter[int] = Counter()
         self._last = 0
 
-    def put(self, place: Place) -> None:
-        """``place`` is where its slot stands from now on."""
+    def put(self, place: EntryLocation) -> None:
+        """Set the location of a slot, and replace any former one."""
         slot, segment, offset, value_length = place
         page = self._pages.get(slot >> _PAGE_BITS)
         if page is None:
@@ -48,13 +49,13 @@ class LogIndex:
         if page[1][at]:
             self.held[page[0][at] >> _OFFSET_BITS] -= 1
         page[0][at] = segment << _OFFSET_BITS | offset
-        page[1][at] = value_length + 1  # 0: not held
+        page[1][at] = value_length + 1  # 0: empty
         self.held[segment] += 1
         if slot > self._last:
             self._last = slot
 
-    def places(self, slots: range) -> Iterator[Place]:
-        """The places of the slots held in ``slots``, ascending."""
+    def places(self, slots: range) -> Iterator[EntryLocation]:
+        """Yield the locations of the entries in ``slots``, ascending."""
         start, stop = slots.start, slots.stop
         for number in self._order[bisect_left(self._order, start >> _PAGE_BITS) :]:
             base = number << _PAGE_BITS
@@ -64,10 +65,12 @@ class LogIndex:
             for at in range(max(start - base, 0), min(stop - base, _PAGE)):
                 if lengths[at]:
                     code = codes[at]
-                    yield Place(base + at, code >> _OFFSET_BITS, code & ((1 << _OFFSET_BITS) - 1), lengths[at] - 1)
+                    yield EntryLocation(
+                        base + at, code >> _OFFSET_BITS, code & ((1 << _OFFSET_BITS) - 1), lengths[at] - 1
+                    )
 
     def discard(self, slots: range) -> None:
-        """Forget ``slots``."""
+        """Remove ``slots``."""
         start, stop = slots.start, slots.stop
         for number in [n for n in self._order if start < (n + 1) << _PAGE_BITS and n << _PAGE_BITS < stop]:
             base = number << _PAGE_BITS
@@ -84,7 +87,7 @@ class LogIndex:
 
     @property
     def last(self) -> int:
-        """The highest slot held, 0 when there is none."""
+        """The highest slot that holds an entry, 0 if none does."""
         return self._last
 
     def _highest(self) -> int:
@@ -94,7 +97,7 @@ class LogIndex:
         return 0
 
     def gaps(self, slots: range) -> Iterator[range]:
-        """The slots of ``slots`` that are not held."""
+        """Yield the ranges of ``slots`` that hold no entry."""
         expected = slots.start
         for place in self.places(slots):
             if place.slot > expected:

@@ -1,20 +1,21 @@
-"""One batch as one record: its form on disk, and what can be told of it when parts are damaged.
+"""The encoding of one batch as one record, and what can be read from a damaged record.
 
 Pure functions over bytes. A record is ::
 
-    head      fixed fields, then the promise's and the snapshot's names, then the state block if any
+    head      fixed fields, then the names of promise and snapshot, then the state block if any
     entry     head of the entry (slot, kind, ballot, length, CRC-32 of head and value), then its value
     entry     ...
 
-The record's own CRC covers the head and the heads of the entries, so that it vouches for everything
-but the values, and each entry's CRC vouches for its value: every byte is summed once, and when a
-value rots its slot can still be named. Both begin with the store's id, and the record's with its
-segment and offset too: a record of another store, or one written to another's place, does not
-verify. The record's CRC also covers its predecessor's, so it is the running checksum of the log.
+The record's CRC covers the head and the heads of the entries: everything except the values. Each
+entry's CRC covers its value, so every byte is summed once, and the slot of a damaged value is still
+known. Both CRCs start from the store's id, and the record's from its segment and offset too: a record
+of another store, or one written to the wrong place, does not verify. The record's CRC also covers the
+CRC of the record before, which makes it the running checksum of the log.
 
-Each head repeats the promise, decided, first and the snapshot's name as they are *after* the batch;
-the state block (meta and faulty slots) comes with each change and begins each segment, so that old
-segments can go. It also names the slots that are faulty no more although nothing was written there.
+Each head repeats promise, decided, first and the snapshot's name as they are *after* the batch. The
+state block holds meta and the faulty slots; it comes with each change of them and begins each
+segment, so that old segments can be deleted. It also lists slots that are no longer faulty although
+nothing was written there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import msgspec
 
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
 
-MAGIC = b"PxL\x01"  # the last byte is the version of this form
+MAGIC = b"PxL\x01"  # the last byte is the version of this encoding
 
 _HEAD = struct.Struct(
     ">4sI"  # magic, CRC-32
@@ -45,18 +46,18 @@ _ENTRY = struct.Struct(">QBQQBII")  # slot, kind, round, incarnation, node's len
 _ENTRY_CRC = struct.Struct(">I")
 _SEED = struct.Struct(">QQQ")
 ENTRY_HEAD_BYTES_MAX = _ENTRY.size + 255
-"""How far an entry's value is from its head at most; the name of a node is the rest."""
+"""The longest head of an entry: the fixed fields and the longest name of a node."""
 
-_BODY = len(MAGIC) + 4  # what the record's CRC covers begins here
+_BODY = len(MAGIC) + 4  # the record's CRC covers the bytes from here on
 
 
 class State(msgspec.Struct, array_like=True):
-    """The state block."""
+    """The state block of a record."""
 
     meta: dict[str, bytes]
     faulty: Sequence[tuple[int, int]]
     sound: Sequence[tuple[int, int]] = ()
-    """Slots that were faulty until this batch, and hold nothing."""
+    """Slots that were faulty until this batch, and are known to be empty now."""
 
 
 _encode_state = msgspec.msgpack.Encoder().encode
@@ -64,29 +65,34 @@ _decode_state = msgspec.msgpack.Decoder(State).decode
 
 
 @dataclass(slots=True, kw_only=True)
-class Head:
-    """What a record says besides its entries."""
+class RecordHead:
+    """The head of a record: all single values, as they are after its batch."""
 
     number: int = 0
     previous: int = 0
+    """The checksum of the record before."""
     synced: int = 0
-    """Every batch up to this one was synced before this record was written."""
+    """Every batch up to this number was synced before this record was written."""
     decided: int = 0
     first: int = 1
     highest: int = 0
-    """The highest slot that was ever written, as far as it is known; later lost batches are bounded by it."""
+    """The highest slot that was ever written, if it is known: the upper bound of slots in lost batches."""
     settled: int = 0
+    """Number of the last batch that changed ``trim``, ``snapshot`` or ``meta``."""
     meta_number: int = 0
+    """Number of the last batch that changed ``meta``."""
     oldest: int = 0
+    """The oldest segment that the log still needs."""
     previous_low: int = 1
     previous_high: int = 0
+    """Lowest and highest slot that the record before wrote; 1 and 0 if it wrote none."""
     promised: Ballot | None = None
     snapshot: SnapshotMeta | None = None
 
 
 @dataclass(slots=True)
 class FoundEntry:
-    """An entry as it stands in a record: where its head begins, and whether its value is what was written."""
+    """An entry of a record: the offset of its head, and whether its value is intact (``whole``)."""
 
     slot: int
     offset: int
@@ -96,9 +102,9 @@ class FoundEntry:
 
 @dataclass(slots=True)
 class FoundRecord:
-    """A record whose head verified."""
+    """A record whose CRC matched; the values of its entries may still be damaged."""
 
-    head: Head
+    head: RecordHead
     checksum: int
     state: State | None
     entries: list[FoundEntry]
@@ -114,9 +120,9 @@ class RecordForm:
         self._entry_seed = zlib.crc32(_SEED.pack(store, 0, 0))
 
     def encode(
-        self, head: Head, state: State | None, entries: Sequence[Entry], *, segment: int, offset: int
+        self, head: RecordHead, state: State | None, entries: Sequence[Entry], *, segment: int, offset: int
     ) -> tuple[list[bytes], int, list[tuple[int, int]]]:
-        """The record's pieces, its checksum, and for each entry the offset in the record and the value's length."""
+        """Return the record's pieces, its checksum, and each entry's offset in the record and length of value."""
         promised, snapshot = head.promised, head.snapshot
         node = promised.node.encode() if promised else b""
         id = snapshot.id.encode() if snapshot else b""
@@ -163,7 +169,7 @@ class RecordForm:
         return pieces, checksum, places
 
     def decode(self, data: memoryview, *, segment: int, offset: int) -> FoundRecord | None:
-        """The record at ``offset`` of a segment whose bytes are ``data``; None if none verifies there."""
+        """Return the record at ``offset`` of a segment whose bytes are ``data``; None if the bytes are not a record."""
         if data[offset : offset + len(MAGIC)] != MAGIC or len(data) - offset < _HEAD.size:
             return None
         (
@@ -211,7 +217,7 @@ class RecordForm:
         node, id = names[:node_length], names[node_length : node_length + id_length]
         block = names[node_length + id_length :]
         try:
-            head = Head(
+            head = RecordHead(
                 number=number,
                 previous=previous,
                 synced=synced,
@@ -236,7 +242,7 @@ class RecordForm:
         return FoundRecord(head, checksum, state, entries, offset, at - offset)
 
     def decode_entry(self, data: bytes, slot: int) -> Entry | None:
-        """The entry of ``slot`` at the beginning of ``data``; None unless it verifies as that slot's."""
+        """Return the entry of ``slot`` at the beginning of ``data``; None if it is damaged or another slot's."""
         if len(data) < _ENTRY.size:
             return None
         stored, kind, round, incarnation, node_length, value_length, _ = _ENTRY.unpack_from(data)

@@ -1,13 +1,14 @@
-"""What the records of a log amount to when some are damaged, missing or torn. Reads bytes, writes nothing.
+"""Replays the records of a log, some of which may be damaged, missing or torn. Writes nothing.
 
-Records up to the anchor must be there: a missing one is a loss, and its slots are faulty until later
-records wrote them. Above the anchor the log counts as far as it is unbroken, but a record also proves
-that what it calls synced was synced, so only the very last batch can pass for torn. What is torn, and
-all behind it, never counted (C3).
+Every record up to the anchor must be there. A missing one was lost, and its slots are faulty until
+later records write them. Above the anchor, records count as long as they are unbroken. Since each
+record says which batches were synced before it, only the last batch can be torn. A torn record and
+everything after it were never acknowledged (C3).
 
-The slots of a lost record are: those its successor says it wrote, if it is the only one; else all
-from the lowest undecided slot of its last intact predecessor up to the highest slot ever written. If it
-began a segment, all slots that nothing holds are faulty too: it may have been the only one to say so.
+If a single record is lost, the record after it names the slots that it wrote. If several are lost,
+they may have written any slot from the lowest undecided one of the last intact record before them up
+to the highest slot ever written. If a lost record began a segment, all empty slots are faulty too,
+because its state block may have been the only one that listed them as faulty.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from typing import NamedTuple
 
 from paxospp.errors import CorruptedError
 from paxospp.storage import SlotSet, Stamp
-from paxospp_file.log_index import LogIndex, Place
-from paxospp_file.record import MAGIC, FoundRecord, Head, RecordForm
+from paxospp_file.log_index import EntryLocation, LogIndex
+from paxospp_file.record import MAGIC, FoundRecord, RecordForm, RecordHead
 
 
-class Found(NamedTuple):
-    """A record and where it stands."""
+class LocatedRecord(NamedTuple):
+    """A record and the number of its segment."""
 
     segment: int
     record: FoundRecord
 
 
-def find_records(form: RecordForm, segment: int, data: bytes) -> Iterator[Found]:
-    """The records of one segment, also those behind damaged bytes."""
+def find_records(form: RecordForm, segment: int, data: bytes) -> Iterator[LocatedRecord]:
+    """Yield the records of one segment, including those after damaged bytes."""
     view = memoryview(data)
     at = 0
     while at >= 0:
@@ -38,43 +39,51 @@ def find_records(form: RecordForm, segment: int, data: bytes) -> Iterator[Found]
         if record is None:
             at = data.find(MAGIC, at + 1)
         else:
-            yield Found(segment, record)
+            yield LocatedRecord(segment, record)
             at += record.length
 
 
 class Replay:
-    """The state of a log, record by record; ``head`` and ``checksum`` are those of the last that counts.
+    """The state of a log after the records taken so far.
 
-    ``counted``: records up to this number are known to count, by a replay of more segments than these.
+    ``head`` and ``checksum`` are those of the last record that counts, None and 0 before the first.
+
+    Args:
+        anchor: the stamp in the anchor.
+        counted: records up to this number count, as a replay of more segments has shown.
     """
 
     def __init__(self, anchor: Stamp, counted: int = 0) -> None:
         self._anchor = anchor
         self._counted = counted
-        self._begin: Found | None = None
+        self._begin: LocatedRecord | None = None
         self._meta_seen = 0
         self.index = LogIndex()
         self.faulty = SlotSet()
         self._sound = SlotSet()
-        """Slots that were once faulty, and of which a record says that they hold nothing."""
-        self._unsaid = 0
-        """Slots up to this one may be faulty without a record that says so: the one that began a segment is lost."""
+        """Slots that were once faulty, and that a later record lists as empty."""
+        self._unlisted_to = 0
+        """Empty slots up to this one count as faulty, because the record that would have listed them is lost."""
         self.meta: Mapping[str, bytes] = {}
-        self.head: Head | None = None
+        self.head: RecordHead | None = None
         self.checksum = 0
         self.end = (0, 0)
-        """Segment and offset behind the last record that counts."""
-        self.above: list[Found] = []
-        """The records above the anchor that count; to be written anew."""
+        """Segment and offset of the end of the last record that counts."""
+        self.above: list[LocatedRecord] = []
+        """The records above the anchor that count; the store has to write them again."""
         self.last_slots = 1, 0
         """Lowest and highest slot of the last record that counts."""
         self._highest_number = 0
 
-    def take(self, found: Found) -> None:
-        """The next record in the order of the files; raises CorruptedError if the anchor knows another one."""
+    def take(self, found: LocatedRecord) -> None:
+        """Add the next record, in the order of the files.
+
+        Raises:
+            CorruptedError: the anchor holds another checksum for this record.
+        """
         number = found.record.head.number
         if number <= self._highest_number:
-            return  # of no history that this log could have; its place counts as damaged
+            return  # it cannot belong to the history of this log, so its bytes count as damaged
         self._highest_number = number
         if number > self._anchor.number:
             self.above.append(found)
@@ -84,7 +93,11 @@ class Replay:
         self._apply(found)
 
     def finish(self) -> None:
-        """All records are taken; raises CorruptedError when meta is lost."""
+        """Decide which records above the anchor count. Call this after the last ``take``.
+
+        Raises:
+            CorruptedError: the record that holds meta is lost.
+        """
         proven = max([self._anchor.number, self._counted, *(found.record.head.synced for found in self.above)])
         if self.head is None:
             proven = max(proven, _begun_by_a_trim(self.above))
@@ -101,34 +114,38 @@ class Replay:
         if self._meta_seen != head.meta_number:
             raise CorruptedError(f"batch {head.meta_number} is damaged, and with it the meta")
         assert self._begin is not None
-        if not _is_natural(self._begin, head):
-            self._unsaid = max(self._unsaid, self._begin.record.head.highest)
-        self._lose_gaps(range(head.first, self._unsaid + 1), but=self._sound)
+        if not _may_begin_log(self._begin, head):
+            self._unlisted_to = max(self._unlisted_to, self._begin.record.head.highest)
+        self._lose_gaps(range(head.first, self._unlisted_to + 1), but=self._sound)
         self._lose_gaps(range(head.first, head.decided + 1))
 
     def lose(self, slots: range) -> None:
-        """``slots`` may have been written by batches that are lost: faulty from now on."""
+        """Mark ``slots`` as faulty: lost batches may have written them."""
         self.index.discard(slots)
         self.faulty.add(slots)
 
     def _lose_gaps(self, slots: range, but: SlotSet | None = None) -> None:
+        """Mark the empty slots of ``slots`` as faulty, except those in ``but``."""
         gaps = SlotSet(self.index.gaps(slots))
         for part in () if but is None else but.ranges:
             gaps.discard(part)
         for gap in gaps.ranges:
             self.faulty.add(gap)
 
-    def _apply(self, found: Found) -> None:
+    def _apply(self, found: LocatedRecord) -> None:
+        """Add a record that counts, and mark as faulty the slots of records that are missing before it."""
         segment, record = found
         head, last = record.head, self.head
         if last is not None and segment != self.end[0] and record.offset:
-            self._unsaid = max(self._unsaid, last.highest, head.highest)
+            # The first record of this segment is lost, and with it a list of faulty slots.
+            self._unlisted_to = max(self._unlisted_to, last.highest, head.highest)
         if last is None:
             self._begin = found
         elif head.number > last.number + 2:
+            # Several records are lost, so any slot that was undecided before them may be.
             self.lose(range(last.decided + 1, min(head.highest + 1, sys.maxsize)))
         elif head.number > last.number + 1 or head.previous != self.checksum:
-            # With an unbroken number but another checksum the predecessor is a stale one: a lost write.
+            # The number follows but the checksum does not: a write was lost, and the record before is a stale one.
             self.lose(range(head.previous_low, min(head.previous_high + 1, sys.maxsize)))
         if last is None or head.first > last.first:
             self.index.discard(range(head.first))
@@ -137,7 +154,7 @@ class Replay:
             self.meta, self._meta_seen = record.state.meta, head.meta_number
             for start, stop in record.state.faulty:
                 self.lose(range(max(start, head.first), stop))
-            for start, stop in record.state.sound:  # still true, whatever was lost since
+            for start, stop in record.state.sound:  # still true, even if records were lost since
                 self.faulty.discard(range(start, stop))
                 self._sound.add(range(start, stop))
         for entry in record.entries:
@@ -145,7 +162,7 @@ class Replay:
             if not entry.whole:
                 self.lose(slot)
                 continue
-            self.index.put(Place(entry.slot, segment, entry.offset, entry.value_length))
+            self.index.put(EntryLocation(entry.slot, segment, entry.offset, entry.value_length))
             if self.faulty:
                 self.faulty.discard(slot)
         self.head, self.checksum = head, record.checksum
@@ -155,16 +172,16 @@ class Replay:
 
 
 def _continues(record: FoundRecord, number: int, checksum: int) -> bool:
-    """Whether ``record`` is whole and follows the one with this number and checksum."""
+    """Return whether ``record`` is intact and follows the record with this number and checksum."""
     head = record.head
     return head.number == number + 1 and head.previous == checksum and all(entry.whole for entry in record.entries)
 
 
-def _begun_by_a_trim(log: Sequence[Found]) -> int:
-    """The number of the last record that says that the log begins where it does; 0 if none does.
+def _begun_by_a_trim(log: Sequence[LocatedRecord]) -> int:
+    """Return the number of the last record that confirms where the log begins; 0 if none does.
 
-    A trim gives the segments before it back as soon as it is synced, and the anchor on disk may be
-    older than all that is left: then nothing that is there continues what the anchor knows.
+    A trim deletes older segments as soon as it is synced, and the anchor on disk may be older than
+    all remaining records. Then no remaining record follows the anchor's batch.
     """
     number, before = 0, None
     for found in log:
@@ -181,7 +198,7 @@ def _begun_by_a_trim(log: Sequence[Found]) -> int:
     return number
 
 
-def _is_natural(begin: Found, head: Head) -> bool:
-    """Whether the log may begin with ``begin``, by what its last record, with ``head``, says of it."""
+def _may_begin_log(begin: LocatedRecord, head: RecordHead) -> bool:
+    """Return whether the log may begin with ``begin``, according to ``head``, that of its last record."""
     segment, record = begin
     return record.head.number == 1 or (segment == head.oldest and record.offset == 0)

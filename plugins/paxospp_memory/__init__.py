@@ -1,11 +1,11 @@
-"""``memory:``, the shortest correct storage: read it first when you write your own.
+"""``memory:``, the shortest correct storage. Read it first if you write your own.
 
-It keeps what it is told in a few dicts, until ``close`` or the end of the process, and says so with
-``durable = False``: a voter of several nodes needs ``allow_volatile`` for it. What it cannot show is
-C1 to C3, C8 and the anchor, for nothing here survives a crash; ``paxospp_file`` shows those.
+It keeps everything in a few dicts until ``close`` or the end of the process, and says so with
+``durable = False``; a voter in a cluster of several nodes needs ``allow_volatile`` to use it. Nothing
+here survives a crash, so the code shows nothing of C1 to C3, C8 or the anchor; ``paxospp_file`` does.
 
-``memory:name`` is one place in this process, which one handle at a time may hold (C9);
-``memory:`` alone is a new place each time.
+``memory:name`` is one store in this process, and only one handle at a time may have it open (C9).
+``memory:`` alone is a new store each time.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from dataclasses import replace
 import paxospp
 from paxospp import DurableState, Entry, Slot, SnapshotMeta, SnapshotReader, SnapshotWriter, StorageBackend, WriteBatch
 from paxospp.errors import CorruptedError, LockedError, StorageError, TrimmedError
+from paxospp.storage import check_batch
 
-_held: set[str] = set()  # shared by the handles of this process, as a directory would be
+_held: set[str] = set()  # the open names; shared by all handles of this process, as a directory would be
 
 
 class MemoryStorage(paxospp.Storage):
-    """Everything in memory, one lock around it."""
+    """A storage that keeps everything in memory, guarded by one lock."""
 
     durable = False
 
@@ -43,7 +44,7 @@ class MemoryStorage(paxospp.Storage):
 
     def load(self) -> DurableState:
         if self._state is not None or self._closed:
-            raise StorageError("load() comes once, before close()")
+            raise StorageError("load() may be called once, before close()")
         self._state = DurableState()
         return self._state
 
@@ -51,18 +52,21 @@ class MemoryStorage(paxospp.Storage):
         with self._lock:
             state = self._usable()
             if self._failed:
-                raise StorageError("an earlier write failed")
-            self._failed = True  # until all of it went well: whatever is raised below is final (C4)
-            snapshot = self._check(state, batch)
+                raise StorageError("an earlier write failed, so the storage takes no more")
+            self._failed = True  # reset below; if anything raises first, the failure is final (C4)
+            if batch.snapshot is not None and batch.snapshot not in self._snapshots:
+                raise StorageError(f"snapshot {batch.snapshot.id} of slot {batch.snapshot.slot} was not committed")
+            check_batch(batch, snapshot=state.snapshot, first=state.first)
+            snapshot = batch.snapshot or state.snapshot
             first = max(state.first, batch.trim or state.first)
             entries = {entry.slot: entry for entry in batch.accepted if entry.slot >= first}
             if first > state.first:
                 self._entries = {slot: entry for slot, entry in self._entries.items() if slot >= first}
             self._entries.update(entries)
             if snapshot != state.snapshot and state.snapshot is not None:
-                del self._snapshots[state.snapshot]  # a reader opened before holds the bytes themselves
+                del self._snapshots[state.snapshot]  # an open reader keeps the bytes
             last = max(state.last, *entries, first - 1)
-            if last not in self._entries:  # the one there was has been trimmed
+            if last not in self._entries:  # the former last entry was trimmed
                 last = max(self._entries, default=first - 1)
             self._state = replace(
                 state,
@@ -74,18 +78,6 @@ class MemoryStorage(paxospp.Storage):
                 meta={**state.meta, **batch.meta},
             )
             self._failed = False
-
-    def _check(self, state: DurableState, batch: WriteBatch) -> SnapshotMeta | None:
-        """What the contract forbids is refused before anything changes."""
-        snapshot = batch.snapshot or state.snapshot
-        if batch.snapshot is not None:
-            if batch.snapshot not in self._snapshots:
-                raise StorageError(f"no snapshot {batch.snapshot.id} of slot {batch.snapshot.slot} was committed")
-            if state.snapshot is not None and batch.snapshot.slot < state.snapshot.slot:
-                raise StorageError(f"the snapshot of slot {state.snapshot.slot} is newer")
-        if batch.trim is not None and batch.trim > state.first and batch.trim > (snapshot.slot if snapshot else 0) + 1:
-            raise StorageError(f"the slots below {batch.trim} are in no snapshot")
-        return snapshot
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
         with self._lock:
@@ -101,30 +93,32 @@ class MemoryStorage(paxospp.Storage):
             expected = start
             for slot in slots:
                 if slot > expected <= state.decided:
-                    break  # decided and not here is faulty, not a gap
+                    break  # a decided slot without an entry is faulty, not a gap
                 max_bytes -= len(self._entries[slot].value)
                 if found and max_bytes < 0:
                     break
                 found.append(self._entries[slot])
                 expected = Slot(slot + 1)
             if not found and expected <= state.decided and expected < stop:
-                raise CorruptedError(f"slot {expected} is decided and not here", [range(expected, expected + 1)])
+                raise CorruptedError(
+                    f"slot {expected} is decided, but its entry is missing", [range(expected, expected + 1)]
+                )
             return found
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
         with self._lock:
             self._usable()
             if self._staging is not None:
-                raise StorageError(f"snapshot {self._staging.id} is being written; one at a time")
+                raise StorageError(f"snapshot {self._staging.id} is being written: commit or abort it first")
             if meta in self._snapshots:
-                raise StorageError(f"there is a snapshot {meta.id} of slot {meta.slot} already")
+                raise StorageError(f"snapshot {meta.id} of slot {meta.slot} exists already")
             self._staging = meta
-            return _Writer(self, meta)
+            return _MemorySnapshotWriter(self, meta)
 
     def open_snapshot(self) -> SnapshotReader | None:
         with self._lock:
             meta = self._usable().snapshot
-            return None if meta is None else _Reader(meta, self._snapshots[meta])
+            return None if meta is None else _MemorySnapshotReader(meta, self._snapshots[meta])
 
     def close(self) -> None:
         if not self._closed:
@@ -134,7 +128,7 @@ class MemoryStorage(paxospp.Storage):
 
     def _usable(self) -> DurableState:
         if self._state is None or self._closed or self._pid != os.getpid():
-            raise StorageError("the storage is closed, not loaded, or belongs to the process that forked this one")
+            raise StorageError("the storage is closed, was not loaded, or belongs to the parent process of this fork")
         return self._state
 
     def _on_committed(self, meta: SnapshotMeta, data: bytes) -> None:
@@ -151,7 +145,7 @@ class MemoryStorage(paxospp.Storage):
                 self._snapshots.pop(meta, None)
 
 
-class _Writer(SnapshotWriter):
+class _MemorySnapshotWriter(SnapshotWriter):
     def __init__(self, storage: MemoryStorage, meta: SnapshotMeta) -> None:
         self._storage = storage
         self._meta = meta
@@ -173,7 +167,7 @@ class _Writer(SnapshotWriter):
         self._storage._on_aborted(self._meta)
 
 
-class _Reader(SnapshotReader):
+class _MemorySnapshotReader(SnapshotReader):
     def __init__(self, meta: SnapshotMeta, data: bytes) -> None:
         self._meta = meta
         self._left: memoryview | None = memoryview(data)
@@ -194,4 +188,5 @@ class _Reader(SnapshotReader):
 
 @paxospp.hookimpl
 def paxospp_storages() -> Iterable[StorageBackend]:
+    """Offer the scheme ``memory``."""
     return [StorageBackend("memory", MemoryStorage, "in memory, gone when the process ends; for tests and trials")]

@@ -1,7 +1,7 @@
-"""``rocksdb:DIRECTORY``, a log in RocksDB: the hook, and what happens when the driver is missing.
+"""``rocksdb:DIRECTORY``, a log in RocksDB: the hook, and the error if the driver is missing.
 
-The store itself is in ``store``, the only module that imports rocksdict, and is imported when
-somebody asks for this scheme.
+The store is in ``store``, the only module that imports rocksdict. It is imported when a store of this
+scheme is opened.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ import paxospp
 def open_rocksdb(path: str, *, write_buffer_mib: str = "8") -> paxospp.Storage:
     """Open the store in the directory ``path``.
 
-    ``write_buffer_mib`` is how much is held in memory, and in the write-ahead log, before it is
-    sorted into a table; about four times that is what the directory takes at rest.
+    Args:
+        write_buffer_mib: how many MiB are held in memory, and in the write-ahead log, before they are
+            written to a sorted table. At rest the directory takes about four times as much.
+
+    Raises:
+        BackendUnavailableError: rocksdict is not installed.
+        ConfigError: an argument is not valid.
+        LockedError: another process or handle has the store open.
     """
     try:
         from paxospp_rocksdb.store import RocksdbStorage
@@ -28,6 +34,7 @@ def open_rocksdb(path: str, *, write_buffer_mib: str = "8") -> paxospp.Storage:
 
 @paxospp.hookimpl
 def paxospp_storages() -> Iterable[paxospp.StorageBackend]:
+    """Offer the scheme ``rocksdb``."""
     yield paxospp.StorageBackend(
         "rocksdb",
         open_rocksdb,

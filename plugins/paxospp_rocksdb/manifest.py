@@ -1,10 +1,10 @@
-"""A look at the MANIFEST before RocksDB sees it, for there is damage on which RocksDB never returns.
+"""Checks the MANIFEST before RocksDB reads it, because on some damage RocksDB never returns.
 
-A MANIFEST has the format of its write-ahead logs: blocks of 32 KiB, in them records with a head of a
-checksum (4 bytes), a length (2) and a type (1). The types above 4 belong to logs that are written over,
-which a MANIFEST never is. If one flipped bit makes such a type out of a common one, RocksDB's reader
-takes the rest for an old log's and goes round in a circle, holding the GIL. Everything else RocksDB
-checks by itself: this reads heads, no checksums.
+A MANIFEST has the format of RocksDB's write-ahead logs: blocks of 32 KiB that hold records, each with
+a head of a checksum (4 bytes), a length (2) and a type (1). Types above 4 occur only in logs that are
+recycled, which a MANIFEST never is. If a flipped bit turns a type into one of these, RocksDB takes
+the rest for an old log's and loops for ever, holding the GIL. RocksDB finds all other damage itself,
+so this module reads the heads of records and no checksums.
 
 Reference: https://github.com/facebook/rocksdb/wiki/Write-Ahead-Log-File-Format
 """
@@ -18,13 +18,13 @@ from paxospp import CorruptedError
 BLOCK_BYTES = 32 << 10
 HEAD_BYTES = 7
 LAST_TYPE = 4
-"""Zero (room for later), full, first, middle, last."""
+"""The types are zero (preallocated space), full, first, middle and last."""
 
 
 def check_manifest(directory: str) -> None:
-    """Raise CorruptedError if the MANIFEST that ``CURRENT`` names holds records that no MANIFEST holds.
+    """Raise CorruptedError if the MANIFEST that ``CURRENT`` names holds a record of an impossible type.
 
-    A file that is missing, empty, torn or cannot be read is for RocksDB to judge.
+    A file that is missing, empty, torn or unreadable is left to RocksDB.
     """
     try:
         with open(os.path.join(directory, "CURRENT"), "rb") as file:
@@ -38,18 +38,18 @@ def check_manifest(directory: str) -> None:
                         f"({block[found + HEAD_BYTES - 1]}) that no MANIFEST holds"
                     )
                 at += len(block)
-    except (OSError, ValueError):  # ValueError: CURRENT holds a zero byte, and names no file
+    except (OSError, ValueError):  # ValueError: CURRENT holds a zero byte, so it is not a file name
         return
 
 
 def _strange_record(block: bytes) -> int | None:
-    """Where a record of an unknown type begins, if there is one."""
+    """Return the offset of the first record of an unknown type, or None."""
     at = 0
     while at + HEAD_BYTES <= len(block):
         length, type = int.from_bytes(block[at + 4 : at + 6], "little"), block[at + HEAD_BYTES - 1]
         if type > LAST_TYPE:
             return at
-        if type == length == 0:  # room for later: nothing more stands in this block
+        if type == length == 0:  # preallocated space: the rest of the block is empty
             return None
         at += HEAD_BYTES + length
     return None

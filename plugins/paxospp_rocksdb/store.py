@@ -1,32 +1,31 @@
-"""A log in RocksDB: ordered keys for ``paxospp.KeyValueStorage``, which does the rest.
+"""A log in RocksDB: the ordered keys for ``paxospp.KeyValueStorage``, which implements the contract.
 
-What RocksDB does not do by itself, and what is done about it here:
+What RocksDB does not do by itself, and what this module does about it:
 
-* A write is in the operating system's hands, not on the disk: ``flush_wal(True)`` follows each
-  batch. It does the same as ``sync=True`` and lets other threads run meanwhile.
-* **No recovery mode notices every loss.** The default one opens without an error on a write-ahead
-  log with a flipped bit in its middle and drops what follows. This store opens with
-  ``tolerate_corrupted_tail_records``; where that refuses, it opens with ``point_in_time``, which keeps
-  the part before the damage, and the anchor, which stands outside the log, says whether that part
-  is all: whatever is missing below it is faulty, a torn tail above it is dropped in silence.
-  It then opens again to run with logs that are written over, which only ``point_in_time`` permits.
-* A directory whose ``CURRENT`` is gone would be taken for a new one: it is refused.
-* One flipped bit in its MANIFEST can keep it reading for ever: ``manifest`` looks at that file first.
-* Iterators end silently at a damaged block: their status is asked each time they end.
-* ``delete_range`` with its bounds exchanged breaks the database for good: refused before.
+* A write reaches the operating system, not the disk. ``flush_wal(True)`` follows each batch; it has
+  the effect of ``sync=True`` and lets other threads run in the meantime.
+* **No recovery mode notices every loss.** The default mode opens a write-ahead log with a flipped bit
+  in its middle without an error, and drops what follows. This store opens with
+  ``tolerate_corrupted_tail_records``. If that fails, it opens with ``point_in_time``, which keeps the
+  part before the damage. The anchor, which is outside the log, says whether that part is complete:
+  what is missing below the anchor is faulty, and a torn tail above it is dropped silently. Then the
+  store opens once more to run with recycled logs, which only ``point_in_time`` permits.
+* RocksDB takes a directory without ``CURRENT`` for a new one. Such a directory is refused.
+* One flipped bit in the MANIFEST can make RocksDB loop for ever. ``manifest`` checks that file first.
+* An iterator ends silently at a damaged block. Its status is checked each time it ends.
+* ``delete_range`` with exchanged bounds damages the database for good. The bounds are checked first.
 * A forked child could write to the same log without an error, and would hang in a destructor that
-  waits for threads it does not have: the process is checked, and a child never destroys its copy.
-* rocksdict unpickles values unless in raw mode: raw mode everywhere, for options and batches.
-* One open iterator or handle keeps the lock beyond ``close``: none outlives its call.
-* Its errors are bare ``Exception`` with a text that begins with the kind.
-* A damaged block can be neither overwritten nor compacted away; the first compaction that meets it
-  ends all writing. So entries have a column family of their own (a block that is damaged then costs
-  the slots in it, not the promise that happened to stand beside them), and when ``load`` finds
-  damage there, what is left of it moves to a new family and the old one is dropped. Until then
-  nothing is compacted.
+  waits for threads it does not have. The process id is checked, and a child never destroys its copy.
+* rocksdict unpickles values unless it is in raw mode. All options and batches use raw mode.
+* One open iterator or handle keeps the lock after ``close``. None of them outlives its call.
+* Errors are bare ``Exception`` with a text that begins with the kind.
+* A damaged block can be neither overwritten nor compacted away; the first compaction that reads it
+  stops all writing. So entries have a column family of their own: a damaged block then costs the
+  slots in it, and not the promise that was stored beside them. If ``load`` finds damage there, it
+  moves the readable entries to a new family and drops the old one. Until then nothing is compacted.
 
-Snapshots stand in files beside the database (``FileSnapshots``): megabytes that are written once
-and dropped whole have no business in a log-structured tree.
+Snapshots are files beside the database (``FileSnapshots``): a log-structured tree gains nothing from
+megabytes that are written once and deleted as a whole.
 """
 
 from __future__ import annotations
@@ -47,22 +46,23 @@ from paxospp_rocksdb.manifest import check_manifest
 _log = logging.getLogger("paxospp.rocksdb")
 
 ENTRY_BYTE = ord("e")
-"""What the keys of entries begin with, see ``paxospp.storage.key_value_records``."""
+"""First byte of the keys of entries; see ``paxospp.storage.key_value_records``."""
 FAMILY_KEY = b"!entries"
-"""Names the column family that holds the entries; everything else stands in the default one."""
+"""Key of the name of the column family that holds the entries; all other keys are in the default one."""
 FIRST_FAMILY = "entries-1"
 MOVE_BYTES = 4 << 20
-"""About how much is moved to a new family at once."""
+"""The approximate number of bytes that are moved to a new family at once."""
 
 WRITE_BUFFER_MIB_MAX = 1024
 OPEN_FILES_MAX = 64
 RECYCLED_LOGS = 2
-"""Log files that are written over instead of made anew, once the first ones are full. To sync a file
-that grows costs the file system a write more: a ``persist`` of 4 KiB took 191 µs, then 115 µs."""
+"""The number of full log files that are recycled instead of replaced by new ones. Syncing a file that has
+grown costs another write of the file system: a ``persist`` of 4 KiB took 191 µs without recycling and
+115 µs with it."""
 _GONE = ("No such file or directory", "Input/output error")
-"""A file that is missing and a sector that cannot be read are damage like a wrong checksum."""
+"""A missing file and an unreadable sector count as damage, like a wrong checksum."""
 LOG_FILES_KEPT = 3
-"""RocksDB's own text logs; without a bound each start leaves one more."""
+"""The number of RocksDB's own text logs that are kept; without a limit each start adds one."""
 LOG_FILE_BYTES_MAX = 1 << 20
 
 
@@ -80,14 +80,16 @@ class RocksdbStorage(paxospp.KeyValueStorage):
         self._db: Rdict | None = None
         self._entries: Rdict | None = None
         self._entries_handle: ColumnFamily | None = None
+        self._family_name = FIRST_FAMILY
         self._damaged = False
         self._owner = os.getpid()
         self._unsynced = False
         super().__init__(path, snapshots=FileSnapshots(os.path.join(path, "snapshots")))
 
     def load(self) -> paxospp.DurableState:
-        if self._db is not None or self._closed:
-            raise paxospp.StorageError("load() comes once, before close()")
+        if self._db is not None:
+            raise paxospp.StorageError("load() may be called only once")
+        self.check_unloaded()
         self._check_directory()
         check_manifest(self._path)
         make_directory(self._path)
@@ -120,7 +122,7 @@ class RocksdbStorage(paxospp.KeyValueStorage):
             while rows.valid():
                 yield rows.key(), rows.value()
                 rows.next()
-            rows.status()  # the only place where it tells that it ended at damage
+            rows.status()  # raises if the iterator ended at damage
         except Exception as error:
             damage = _translated(error)
             self._damaged |= isinstance(damage, paxospp.CorruptedError)
@@ -152,7 +154,7 @@ class RocksdbStorage(paxospp.KeyValueStorage):
         _open_ones.discard(self)
         db, self._db = self._db, None
         entries, self._entries = self._entries, None
-        self._entries_handle = None  # all handles must go, or the database stays locked
+        self._entries_handle = None  # an open handle keeps the database locked
         if self._owner == os.getpid():
             if db is not None and self._unsynced and not self.failed:
                 self._try(lambda: db.flush_wal(True))
@@ -162,11 +164,11 @@ class RocksdbStorage(paxospp.KeyValueStorage):
         super().close()
 
     def _try(self, call: Callable[[], None]) -> None:
-        """Call while closing: what has returned is in the log whether or not this succeeds."""
+        """Call while closing, and log any error: every batch that returned is durable even if this fails."""
         try:
             call()
         except Exception as error:
-            _log.warning("%s: closing: %s", self._path, error)
+            _log.warning("%s: error while closing: %s", self._path, error)
 
     def _usable(self) -> Rdict:
         if self._db is None:
@@ -182,10 +184,10 @@ class RocksdbStorage(paxospp.KeyValueStorage):
     # Opening
 
     def _check_directory(self) -> None:
-        """Refuse a damaged directory that RocksDB would take for a new one.
+        """Raise CorruptedError for a damaged directory that RocksDB would take for a new one.
 
-        The anchor's copies are made after the database and before its first write, tables and write-ahead
-        logs after ``CURRENT``: any of them without it is a loss.
+        The copies of the anchor are made after the database and before its first write, and tables and
+        write-ahead logs after ``CURRENT``. If any of these exists without ``CURRENT``, it was lost.
         """
         if os.path.exists(os.path.join(self._path, "CURRENT")):
             return
@@ -194,18 +196,18 @@ class RocksdbStorage(paxospp.KeyValueStorage):
             left += [name for name in os.listdir(self._path) if name.endswith((".log", ".sst"))]
         if left:
             raise paxospp.CorruptedError(
-                f"{os.path.join(self._path, 'CURRENT')} is missing, but {', '.join(sorted(left)[:3])} is there: "
-                "this is no new store, and RocksDB cannot open it"
+                f"{os.path.join(self._path, 'CURRENT')} is missing although {', '.join(sorted(left)[:3])} exists: "
+                "the store is damaged, and RocksDB cannot open it"
             )
 
     def _anchor_copies(self) -> list[str]:
         return [name for name in os.listdir(self._anchor_path) if name.startswith("anchor-")]
 
     def _open(self) -> Rdict:
-        """Recover what the write-ahead log holds, then open to run.
+        """Recover the write-ahead log, then open the database to run.
 
-        Two opens, because what reads a log most strictly cannot write over old ones, and the other
-        way round. The first one leaves everything in tables, synced, and nothing in the log.
+        This takes two opens, because the mode that reads a log most strictly cannot recycle logs, and
+        the reverse. The first one leaves everything in synced tables, and nothing in the log.
         """
         try:
             self._recover()
@@ -219,13 +221,13 @@ class RocksdbStorage(paxospp.KeyValueStorage):
         except Exception as error:
             if not isinstance(_translated(error), paxospp.CorruptedError):
                 raise
-            # What is lost by this stands at or below the anchor, or was never acknowledged.
-            _log.warning("%s: %s; opening what stands before the damage", self._path, error)
+            # What this drops is noticed by the anchor, or was never acknowledged.
+            _log.warning("%s: %s; opening the part before the damage", self._path, error)
             database = self._open_with(DBRecoveryMode.point_in_time())
         database.close()
 
     def _choose_family(self) -> None:
-        """Find the family that holds the entries; drop what a move that was cut short left."""
+        """Open the family that holds the entries; drop a family that an interrupted move left."""
         assert self._db is not None
         name = (self.get(FAMILY_KEY) or FIRST_FAMILY.encode()).decode()
         families = Rdict.list_cf(self._path, self._options())
@@ -243,12 +245,12 @@ class RocksdbStorage(paxospp.KeyValueStorage):
         self._entries_handle = self._db.get_column_family_handle(name)
 
     def _move_entries(self, state: paxospp.DurableState) -> None:
-        """Move the entries that can be read to a new family, and drop the one with the damage in it."""
+        """Move the readable entries to a new family, and drop the damaged one."""
         former, former_name = self._entries, self._family_name
         assert self._db is not None
         assert former is not None
         name = f"entries-{int(former_name.rpartition('-')[2]) + 1}"
-        _log.warning("%s: damaged entries; moving what is left of %s to %s", self._path, former_name, name)
+        _log.warning("%s: damaged entries; moving the readable ones from %s to %s", self._path, former_name, name)
         try:
             self._db.create_column_family(name, self._options()).close()
             handle = self._db.get_column_family_handle(name)
@@ -268,6 +270,7 @@ class RocksdbStorage(paxospp.KeyValueStorage):
             raise _translated(error) from error
 
     def _readable(self, state: paxospp.DurableState) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys and values of all entries except the faulty slots."""
         start = int(state.first)
         for slots in (*state.faulty, range(state.last + 1, state.last + 1)):
             with suppress(paxospp.CorruptedError):  # at the first damaged slot, if its block is read ahead
@@ -289,7 +292,7 @@ class RocksdbStorage(paxospp.KeyValueStorage):
         options.set_stats_persist_period_sec(0)
         families = {FIRST_FAMILY}
         if os.path.exists(os.path.join(self._path, "CURRENT")):
-            # RocksDB makes its families after itself: a first start cut short in between may leave none.
+            # RocksDB makes the families after the database, so a first start that was interrupted may leave none.
             never_used = not self._anchor_copies()
             families = set(Rdict.list_cf(self._path, options)) - {"default"} | (families if never_used else set())
         return Rdict(self._path, options=options, column_families={name: self._options() for name in families})
@@ -297,12 +300,12 @@ class RocksdbStorage(paxospp.KeyValueStorage):
     def _options(self) -> Options:
         options = Options(raw_mode=True)
         options.set_write_buffer_size(self._write_buffer_bytes)
-        # What was trimmed gives its space back when it is compacted: soon, for little of the log is alive.
+        # Compaction frees the space of trimmed entries. Do it early: most of the log is trimmed soon.
         options.set_level_zero_file_num_compaction_trigger(2)
         options.set_max_bytes_for_level_base(4 * self._write_buffer_bytes)
         options.set_target_file_size_base(self._write_buffer_bytes)
-        options.set_disable_auto_compactions(True)  # until load() has looked at everything
-        options.set_compression_type(DBCompressionType.none())  # written once, trimmed soon, seldom read
+        options.set_disable_auto_compactions(True)  # until load() has read everything
+        options.set_compression_type(DBCompressionType.none())  # written once, trimmed soon, rarely read
         return options
 
 
@@ -320,12 +323,12 @@ os.register_at_fork(after_in_child=_keep_alive_in_child)
 
 
 def _translated(error: Exception) -> paxospp.PaxosppError:
-    """RocksDB's error as one of ours, by the kind that its text begins with."""
+    """Return RocksDB's error as an error of paxospp, by the kind that its text begins with."""
     text = str(error)
     if isinstance(error, paxospp.PaxosppError):
         return error
     if text.startswith("Corruption:") or (text.startswith("IO error:") and any(word in text for word in _GONE)):
         return paxospp.CorruptedError(f"RocksDB: {text}")
     if text.startswith("IO error:") and ("lock hold by current process" in text or "While lock file:" in text):
-        return paxospp.LockedError(f"another opener of the database ({text})")
+        return paxospp.LockedError(f"another handle of the database ({text})")
     return paxospp.StorageError(f"RocksDB: {text}")

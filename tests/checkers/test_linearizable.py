@@ -1,4 +1,4 @@
-"""The checkers are tested red first: each history that could not have been is refused, by every layer that sees it."""
+"""Every checker that accepts a history refuses the impossible ones and explains the possible ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import paxospp
@@ -22,8 +22,9 @@ from paxospp.testing.checkers import (
     Raised,
     check_linearizable,
 )
-from paxospp.testing.checkers.search import search
+from paxospp.testing.checkers.wing_gong import search
 from paxospp.testing.checkers.zones import check_zones, fits_zones
+from tests.examples import examples
 
 
 def op(call: int, ret: int | None, kind: str, *arguments: Any, result: Any = None) -> Operation:
@@ -78,11 +79,11 @@ POSSIBLE = {
 }
 
 HARD = [*(put(call, call + 100, call % 15) for call in range(1, 17)), get(200, 201, 99)]
-"""Sixteen writes at once, two of one value, and a read that fits none: every order would have to be tried."""
+"""Sixteen concurrent writes, two of one value, and a read that fits none: the search would have to try every order."""
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
-def test_what_cannot_have_been_is_a_violation(name: str) -> None:
+def test_an_impossible_history_is_a_violation(name: str) -> None:
     verdict = check_linearizable(IMPOSSIBLE[name])
 
     assert verdict.judgement is Judgement.VIOLATION
@@ -92,13 +93,13 @@ def test_what_cannot_have_been_is_a_violation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
-def test_the_search_alone_finds_it_too_with_a_model_written_out_and_with_a_machine(name: str) -> None:
+def test_the_search_alone_finds_it_with_either_model(name: str) -> None:
     assert search(IMPOSSIBLE[name], KeyValueModel(), 1000).violated
     assert search(IMPOSSIBLE[name], MachineModel(KeyValue), 1000).violated
 
 
 @pytest.mark.parametrize("name", POSSIBLE)
-def test_what_can_have_been_is_none(name: str) -> None:
+def test_a_possible_history_is_no_violation(name: str) -> None:
     check_linearizable(POSSIBLE[name]).expect()
     search(POSSIBLE[name], KeyValueModel(), 1000).expect()
     check_linearizable(POSSIBLE[name], KeyValue).expect()
@@ -117,7 +118,7 @@ def test_keys_are_checked_one_by_one() -> None:
     assert all(operation.arguments[0] == "b" for operation in verdict.operations)
 
 
-def test_a_search_that_gives_up_has_found_nothing() -> None:
+def test_a_search_that_spends_its_budget_proves_nothing() -> None:
     verdict = check_linearizable(HARD, budget=50)
 
     assert verdict.judgement is Judgement.BUDGET_SPENT
@@ -136,7 +137,7 @@ def test_a_violation_of_one_key_counts_more_than_a_budget_spent_on_another() -> 
 
 
 def test_histories_of_the_size_that_clients_make_are_settled() -> None:
-    """200 operations of 8 clients on one key take thousands of steps, not millions."""
+    """A history of 200 operations of 8 clients on one key takes thousands of steps, not millions."""
     operations, state = [], None
     for round in range(25):
         start = round * 100
@@ -152,7 +153,7 @@ def test_histories_of_the_size_that_clients_make_are_settled() -> None:
 
 
 class Till(paxospp.StateMachine):
-    """A machine that is no register, and that raises."""
+    """A machine that is not a register, and that raises."""
 
     total: int
 
@@ -183,7 +184,7 @@ def test_any_machine_is_a_model_and_an_exception_is_an_answer() -> None:
     assert check_linearizable(history, Till).violated
 
 
-def test_a_history_keeps_what_may_have_happened_and_drops_what_says_nothing() -> None:
+def test_a_history_keeps_operations_that_may_have_happened_and_drops_unanswered_queries() -> None:
     history = History()
     asked, unanswered, lost, refused, under_way = (
         history.call("get", "x", query=True),
@@ -206,7 +207,7 @@ def test_a_history_keeps_what_may_have_happened_and_drops_what_says_nothing() ->
 
 @st.composite
 def register_histories(draw: st.DrawFn) -> Sequence[Operation]:
-    """Up to six puts and gets at arbitrary times with arbitrary answers: most are impossible."""
+    """Draw up to six puts and gets at arbitrary times with arbitrary answers; most histories are impossible."""
     count = draw(st.integers(1, 6))
     moments = draw(st.permutations(range(1, 2 * count + 1)))
     operations = []
@@ -220,7 +221,7 @@ def register_histories(draw: st.DrawFn) -> Sequence[Operation]:
 
 
 def by_definition(operations: Sequence[Operation]) -> bool:
-    """Some order of all that was answered and any of the unknown explains it: every one is tried."""
+    """Try every order of the answered operations and any unknown ones, and return whether one explains the history."""
     unknown = [o for o in operations if o.unknown]
     answered = [o for o in operations if not o.unknown]
     model = KeyValueModel()
@@ -240,7 +241,7 @@ def by_definition(operations: Sequence[Operation]) -> bool:
     return False
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(register_histories())
 def test_zones_and_search_agree_with_the_definition(operations: Sequence[Operation]) -> None:
     expected = by_definition(operations)
@@ -252,7 +253,7 @@ def test_zones_and_search_agree_with_the_definition(operations: Sequence[Operati
 
 @st.composite
 def larger_histories(draw: st.DrawFn) -> Sequence[Operation]:
-    """Made from a true order, then one answer perhaps changed: possible ones and nearly possible ones."""
+    """Draw histories from a true order, and change one answer in some: possible and nearly possible ones."""
     count = draw(st.integers(1, 24))
     value: int | None = None
     operations: list[tuple[int, int, bool, int | None]] = []
@@ -277,7 +278,7 @@ def larger_histories(draw: st.DrawFn) -> Sequence[Operation]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(larger_histories())
 def test_zones_and_search_agree_on_larger_histories(operations: Sequence[Operation]) -> None:
     verdict = search(operations, KeyValueModel(), 100_000)

@@ -1,4 +1,4 @@
-"""The witness check: the log is known, and explains the history or does not."""
+"""The witness check: a log explains a history, or it does not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_log_that_explains_the_history_proves_it() -> None:
     check([A, B, one, other, *reads], logged(2, A) + logged(3, B) + logged(4, one, other)).expect()
 
 
-def test_an_unknown_command_may_stand_in_the_log_or_not() -> None:
+def test_an_unknown_command_may_be_in_the_log_or_not() -> None:
     unknown = put("u", 5, None, 7)
 
     check([A, unknown, get(6, 7, 7, read_at=3)], logged(2, A) + logged(3, unknown)).expect()
@@ -54,9 +54,9 @@ def test_commands_of_others_count_in_the_log() -> None:
 UNKNOWN = put("u", 5, None, 7)
 STALE = get(5, 6, 1, read_at=2)
 WRONG = {
-    "answered, and not in the log": ([A, B], logged(2, A), [], [B]),
+    "answered, but not in the log": ([A, B], logged(2, A), [], [B]),
     "applied twice": ([A], logged(2, A) + logged(3, A), [], [A]),
-    "refused, and yet applied": ([A], logged(2, A, B), [B], [B]),
+    "refused, but applied": ([A], logged(2, A, B), [B], [B]),
     "where its result is": (
         [A, cas("c", 3, 4, 1, 2, True), cas("d", 5, 6, 1, 3, True)],
         logged(2, A, cas("c", 3, 4, 1, 2, True), cas("d", 5, 6, 1, 3, True)),
@@ -65,7 +65,7 @@ WRONG = {
     ),
     "after slot 3 the answer is 2": ([A, B, get(5, 6, 1, read_at=3)], logged(2, A) + logged(3, B), [], None),
     "one returned before the other was called": ([A, B, STALE], logged(2, A) + logged(3, B), [], [B, STALE]),
-    "and they stand at": ([A, B], logged(2, B) + logged(3, A), [], [A, B]),
+    "but their places are": ([A, B], logged(2, B) + logged(3, A), [], [A, B]),
     "the log has put": ([A], [Logged("a", 2, 0, "put", ("x", 9))], [], [A]),
     "after _Place": ([A, B], logged(3, A) + logged(2, B), [], []),
 }
@@ -94,7 +94,7 @@ def test_an_unknown_put_seen_and_then_unseen_is_a_violation() -> None:
     assert check([A, UNKNOWN, seen, unseen], logged(2, A) + logged(3, UNKNOWN)).violated
 
 
-def test_operations_that_overlap_may_stand_in_any_order() -> None:
+def test_operations_that_overlap_may_have_any_order() -> None:
     one, other = put("a", 1, 4, 1), put("b", 2, 3, 2)
 
     assert check_order([(one, (3, 0)), (other, (2, 0))]).ok

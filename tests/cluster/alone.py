@@ -1,7 +1,7 @@
-"""Nodes without consensus: the real gRPC server before a real executor, applying on the spot.
+"""Nodes without consensus: a real gRPC server that applies every run at once with a real executor.
 
-What a client does at a lost run, an expired session or a wrong hint is made to happen here by
-hand, where a cluster would do it once in a blue moon. Several nodes may share one ``Log``.
+Tests of the client use them to cause what rarely happens in a cluster: a lost run, an expired session, a wrong
+hint of the leader. Several nodes may share one ``Log``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXPIRY_S = 100
 
 
 class Log:
-    """What a cluster would agree on: an executor that applies each run as its own slot."""
+    """Stands in for the decided log: an executor that applies each run in a slot of its own."""
 
     def __init__(self) -> None:
         self.machine = Notes()
@@ -41,7 +41,7 @@ class Log:
         return self._append(Kind.COMMANDS, encode_commands(self.time, self.time, [run]))[0]
 
     def let_pass(self, seconds: float) -> None:
-        """The log's time goes on, and somebody else's command is applied."""
+        """Advance the log's time and apply an empty value at that time."""
         self.time += round(seconds * 1_000_000)
         self._append(Kind.COMMANDS, encode_commands(self.time, self.time, []))
 
@@ -51,7 +51,7 @@ class Log:
 
 
 class Alone:
-    """One node. ``on_run`` decides what becomes of a run; by default it is applied and answered."""
+    """One node. ``handle`` decides what happens to a run; by default it is applied and answered."""
 
     def __init__(self, name: str = "n1", log: Log | None = None) -> None:
         self.name = name
@@ -66,7 +66,7 @@ class Alone:
         self._took = asyncio.Event()
         self.handle: Callable[[ClientConnection, bytes], Any] = self.apply
         self.mute = False
-        """Take queries, and answer none."""
+        """Take queries without answering them."""
         self._server = Server(on_frame=lambda frame: None, calls=self, status=lambda: b"{}")
 
     async def __aenter__(self) -> Self:
@@ -83,7 +83,7 @@ class Alone:
         await self._server.close()
 
     def follow(self, other: Alone) -> None:
-        """Name another node as leader, and tell everybody who is connected."""
+        """Name another node as leader and tell all connected clients."""
         self.leader = wire.Leader(node=other.name, address=other.address)
         self.tell_leader()
 
@@ -92,12 +92,12 @@ class Alone:
             connection.answer(wire.CallResponse(leader=self.leader))
 
     async def took(self, count: int) -> None:
-        """Wait until that many runs came."""
+        """Wait until ``count`` runs have arrived."""
         while len(self.runs) < count:
             self._took.clear()
             await self._took.wait()
 
-    # What to do with a run.
+    # Ways to handle a run.
 
     def apply(self, connection: ClientConnection, run: bytes) -> None:
         refused = self.log.executor.check(decode_run(run))
@@ -117,9 +117,9 @@ class Alone:
         connection.answer(wire.CallResponse(run_answer=answer))
 
     def lose(self, connection: ClientConnection, run: bytes) -> None:
-        """As a leader does that dies with the run in its hand."""
+        """Drop the run without an answer, like a leader that dies before it proposes the run."""
 
-    # CallHandler.
+    # The interface CallHandler.
 
     def greeting(self) -> wire.Greeting:
         self.greeted += 1

@@ -14,7 +14,7 @@ STEPS = ("create", "write", "before commit", "after commit", "before publishing"
 
 
 class Dying(FileStorage):
-    """``at`` is one of STEPS; ``read`` is when the machine is to take in what was published."""
+    """``at`` is one of STEPS; ``read`` is the step at which the machine is restored from a published snapshot."""
 
     def __init__(self, path: str, at: str = "") -> None:
         super().__init__(path)

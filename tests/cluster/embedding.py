@@ -1,4 +1,4 @@
-"""Clusters inside the test's own process: real loopback, real files, a new directory per test."""
+"""Clusters inside the test's own process, on real loopback sockets and files, in a new directory per test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import paxospp
 from paxospp.config import NodeConfig
 from paxospp.model import NodeId
 from paxospp.node import Node
-from paxospp.testing.cluster.places import free_ports
+from paxospp.testing.cluster.provisioning import free_ports
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ READY_S = 15.0
 
 
 class Notes(paxospp.StateMachine):
-    """A small machine with one command for each thing a command may do to its caller."""
+    """A small machine with one command for each way in which a command can end."""
 
     data: dict[str, str]
     total: int
@@ -87,7 +87,7 @@ class Notes(paxospp.StateMachine):
 
 
 class Drifting(Notes):
-    """A machine that is not the same everywhere: its sums are off by one."""
+    """A faulty machine that returns sums one too high, so that its replica diverges from the others."""
 
     @paxospp.command
     def add(self, amount: int) -> int:
@@ -96,7 +96,7 @@ class Drifting(Notes):
 
 
 class Fragile(Notes):
-    """The same commands on a machine (a computer) where some of them fail for reasons of its own."""
+    """The same commands on a computer where some of them fail for local reasons."""
 
     @paxospp.command
     def raise_os_error(self) -> None:
@@ -111,7 +111,7 @@ _given: set[int] = set()
 
 
 def free_addresses(count: int) -> list[str]:
-    """Addresses on loopback that nobody listens on just now; each is given once."""
+    """Return loopback addresses on which nobody listens now; never the same address twice."""
     found: list[int] = []
     while len(found) < count:
         found += [port for port in free_ports(count - len(found)) if port not in _given]
@@ -124,7 +124,7 @@ def addresses(count: int = 3) -> dict[str, str]:
 
 
 class Embedded:
-    """Nodes of one cluster on files below ``path``."""
+    """The nodes of one cluster, with their files below ``path``."""
 
     def __init__(self, path: Path, *, count: int = 3, config: NodeConfig | None = None) -> None:
         self.path = path
@@ -152,7 +152,7 @@ class Embedded:
         await asyncio.gather(*(node.wait_ready(READY_S) for node in self.nodes.values()))
 
     async def leader(self) -> Node:
-        """The node that leads, once all that run agree on it."""
+        """Wait until all running nodes agree on a leader, and return it."""
         await self.until(lambda: len({node.status().leader for node in self.nodes.values()} - {None}) == 1)
         names = {node.status().leader for node in self.nodes.values()}
         name = names.pop()
@@ -171,13 +171,13 @@ class Embedded:
                 await asyncio.sleep(0.003)
 
     async def nothing_waits(self, name: str) -> None:
-        """Wait until nobody has anything in hand for ``name``: a link dialled just then would bring what it missed."""
+        """Wait until no node has queued messages for ``name``: a new link would deliver what it missed."""
         peer = NodeId(name)
-        links: list[Any] = [self.nodes[other]._parts.links._links[peer] for other in self.nodes if other != name]  # type: ignore[union-attr]
+        links: list[Any] = [self.nodes[other]._runtime.links._links[peer] for other in self.nodes if other != name]  # type: ignore[union-attr]
         await self.until(lambda: not any(len(link._outbox) for link in links))
 
     async def agree(self) -> None:
-        """Wait until every running node has applied the same slot; their digests are then equal."""
+        """Wait until all running nodes have applied the same slots."""
 
         def positions() -> set[tuple[int, int]]:
             found = [node.status() for node in self.nodes.values()]
@@ -192,7 +192,7 @@ class Embedded:
 async def embedded(
     path: Path, *, count: int = 3, config: NodeConfig | None = None, machines: Mapping[str, Any] | None = None
 ) -> AsyncIterator[Embedded]:
-    """A running, founded cluster."""
+    """Yield a cluster that runs and is founded."""
     cluster = Embedded(path, count=count, config=config)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(lambda: _close_all(cluster))
@@ -218,7 +218,7 @@ def _runs(task: asyncio.Task[Any]) -> str:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], *, debug: bool = False) -> T:
-    """Run ``main`` in a loop of its own; no task and no thread of ours is left afterwards."""
+    """Run ``main`` in an event loop of its own, and check that it leaves no task and no thread of paxospp behind."""
     left: set[str] = set()
 
     async def checked() -> T:
@@ -226,7 +226,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, debug: bool = False) -> T
             return await main()
         finally:
             tasks = {task: _runs(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-            # gRPC hears of a call's end in a task of its own, on a busy machine a moment late.
+            # gRPC finishes a call in a task of its own, which may end a moment later on a busy machine.
             of_grpc = [task for task, runs in tasks.items() if runs.startswith("_AioCall.")]
             if of_grpc:
                 await asyncio.wait(of_grpc, timeout=5)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from paxospp.testing.cluster.places import free_ports
+from paxospp.testing.cluster.provisioning import free_ports
 
 START_S = 30.0
 
@@ -20,7 +20,7 @@ START_S = 30.0
 def paxospp(
     *arguments: str, cwd: Path | None = None, input: str | None = None, timeout: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command line to its end."""
+    """Run a command line and return its output and exit code."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "paxospp", *arguments],
         capture_output=True,
@@ -32,7 +32,7 @@ def paxospp(
 
 
 class Serving:
-    """A cluster of ``serve`` processes on files below ``path``; leave it and all of them are gone."""
+    """A cluster of ``serve`` processes with files below ``path``; leaving the context kills the processes."""
 
     def __init__(self, path: Path, *, count: int = 3, machine: str = "kv") -> None:
         self.path = path
@@ -54,7 +54,7 @@ class Serving:
         return ["--name", name, "--cluster", self.cluster, "--storage", storage, "--machine", self.machine]
 
     def start(self, *names: str) -> None:
-        """Start these, or all, and wait until each listens."""
+        """Start the nodes ``names``, or all nodes, and wait until each listens."""
         for name in names or self.nodes:
             self.spawn(name, self.arguments(name))
         for name in names or self.nodes:
@@ -70,7 +70,7 @@ class Serving:
         return (self.path / f"{name}.log").read_text()
 
     def wait_for(self, name: str, text: str) -> None:
-        """Wait until the process of ``name`` said ``text``."""
+        """Wait until the process of ``name`` has printed ``text``."""
         self.until(lambda: text in self.said(name) or self.processes[name].poll() is not None)
         assert text in self.said(name), self.said(name)
 
@@ -85,7 +85,7 @@ class Serving:
             time.sleep(0.02)
 
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
-        """End one process by a signal; its exit code."""
+        """End one process by a signal and return its exit code."""
         process = self.processes.pop(name)
         process.send_signal(number)
         return process.wait(10)

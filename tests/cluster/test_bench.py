@@ -1,4 +1,4 @@
-"""``paxospp bench`` measures what it says, finds what was lost, and leaves nothing behind."""
+"""``paxospp bench`` measures, finds lost writes, and leaves no process and no file behind."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from typing import Any, cast
 
 import pytest
 
+from paxospp import process_setup
+from paxospp.bench import measuring, readback
+from paxospp.bench.child_process import ChildEndedError, started
+from paxospp.bench.histogram import Histogram
+from paxospp.bench.kv_calls import GET
+from paxospp.bench.load_generator import LoadResult, LoadSpec
+from paxospp.bench.readback import differences, digest_differences
 from paxospp.calls import Calls
-from paxospp.cli import loop, main
-from paxospp.cli.bench import checking, measuring
-from paxospp.cli.bench.checking import differences, digest_differences
-from paxospp.cli.bench.child import ChildEndedError, started
-from paxospp.cli.bench.histogram import Histogram
-from paxospp.cli.bench.load import Tally, Work
-from paxospp.cli.bench.machine import GET
+from paxospp.cli import main
 from paxospp.client import Client
 from tests.cluster.serving import Serving, paxospp
 from tests.cluster.test_demo import processes_below
@@ -33,12 +34,12 @@ FIELDS = {
     "storage", "nodes", "floor",
 }  # fmt: skip
 
-WORK = Work(in_flight=2, value_bytes=8, reads=False, prefix="b0.", keys_per_worker=2)
+SPEC = LoadSpec(in_flight=2, value_bytes=8, reads=False, prefix="b0.", keys_per_worker=2)
 
 
 @pytest.fixture
 def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the benches of this test put what they write."""
+    """The temporary directory of the benchmarks in this test."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
 
@@ -61,7 +62,7 @@ def bench(*arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.long  # a plain run has README's block
-def test_remote_each_acknowledged_write_is_read_back(tmp: Path) -> None:
+def test_a_remote_benchmark_reads_back_each_acknowledged_write(tmp: Path) -> None:
     found = bench("--in-flight", "64", "--storage", "file")
 
     told = [found[key] for key in ("mode", "in_flight", "clients", "value_bytes", "storage", "nodes")]
@@ -73,7 +74,7 @@ def test_remote_each_acknowledged_write_is_read_back(tmp: Path) -> None:
 
 
 @pytest.mark.long
-def test_embedded_the_load_runs_in_the_leader(tmp: Path) -> None:
+def test_an_embedded_benchmark_makes_its_calls_in_the_leader(tmp: Path) -> None:
     found = bench("--embedded", "--in-flight", "64", "--value-bytes", "100")
 
     assert [found[key] for key in ("mode", "in_flight", "value_bytes", "nodes")] == ["embedded", 64, 100, 3]
@@ -84,7 +85,7 @@ def test_embedded_the_load_runs_in_the_leader(tmp: Path) -> None:
 
 
 @pytest.mark.long
-def test_several_clients_read_from_a_cluster_that_was_there_before_and_leave_no_key_in_it(tmp: Path) -> None:
+def test_several_clients_read_from_a_running_cluster_and_leave_no_key_in_it(tmp: Path) -> None:
     with Serving(tmp, count=1) as serving:
         serving.start()
         found = bench("--reads", "--clients", "2", "--in-flight", "8", "--cluster", serving.cluster)
@@ -96,7 +97,7 @@ def test_several_clients_read_from_a_cluster_that_was_there_before_and_leave_no_
 
 
 @pytest.mark.long
-def test_an_interrupted_bench_takes_its_processes_and_files_along(tmp: Path) -> None:
+def test_an_interrupted_benchmark_leaves_no_process_and_no_file(tmp: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "paxospp", "bench", "--seconds", "60", "--storage", "memory"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -111,8 +112,9 @@ def test_an_interrupted_bench_takes_its_processes_and_files_along(tmp: Path) -> 
     assert not processes_below(tmp)
 
 
+@pytest.mark.long
 def test_starting_a_process_while_grpc_is_busy_does_not_kill_it(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """uvloop's own subprocesses die of gRPC's fork handlers, every tenth by SIGSEGV before its exec."""
+    """With uvloop's own subprocesses one in ten dies by SIGSEGV before its exec, in gRPC's fork handlers."""
     codes: Counter[str] = Counter()
 
     async def main() -> None:
@@ -130,15 +132,15 @@ def test_starting_a_process_while_grpc_is_busy_does_not_kill_it(tmp: Path, monke
                 for _ in range(100):
                     async with started("echo") as process:
                         with pytest.raises(ChildEndedError) as told:
-                            await process.hear()
+                            await process.receive()
                         codes[str(told.value)] += 1
             ended.set()
             await asyncio.gather(*asking)
 
     with Serving(tmp, count=1) as serving:
         serving.start()
-        loop.run(main())
-    assert codes == {"the bench's echo process ended with 0: -": 100}
+        process_setup.run(main())
+    assert codes == {"the echo process of the benchmark ended with exit code 0: -": 100}
 
 
 @pytest.mark.parametrize(
@@ -148,18 +150,20 @@ def test_starting_a_process_while_grpc_is_busy_does_not_kill_it(tmp: Path, monke
         (["--value-bytes", "7"], "'7' is not a number from 8 to 1,000,000"),
         (["--seconds", "soon"], "'soon' is not a number of seconds above 0"),
         (["--storage", "sqlite:x"], "unknown storage scheme 'sqlite'"),
-        (["--storage", "file:data"], "'file:data' is one place for 2 nodes: write {name}"),
-        (["--storage", "file:data/{name}"], "'file:data/{name}' names a place of its own"),
-        (["--embedded", "--clients", "2"], "--clients 2 with --embedded"),
-        (["--cluster", "127.0.0.1:1", "--embedded"], "--embedded with --cluster"),
-        (["--value-bytes", "500000"], "--value-bytes 500000 with so many in flight are 512,000,000 bytes under way"),
+        (["--storage", "file:data"], "2 nodes cannot share the storage 'file:data': put {name}"),
+        (["--storage", "file:data/{name}"], "'file:data/{name}' is outside the temporary directory"),
+        (["--embedded", "--clients", "2"], "--clients 2 cannot be combined with --embedded"),
+        (["--cluster", "127.0.0.1:1", "--embedded"], "--embedded cannot be combined with --cluster"),
+        (
+            ["--value-bytes", "500000"],
+            "1,024 calls in flight with --value-bytes 500000 are 512,000,000 bytes in flight",
+        ),
         (["--repeats", "2"], "--repeats 2 without --sweep"),
-        (["--sweep", "--in-flight", "2"], "--in-flight with --sweep"),
-        (["--etcd", "--reads"], "--reads with --etcd"),
+        (["--sweep", "--in-flight", "2"], "--in-flight cannot be combined with --sweep"),
         (["--cluster", "nowhere"], "'nowhere'"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(
+def test_a_bad_value_or_combination_of_flags_is_refused_in_one_line(
     arguments: list[str], says: str, tmp: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp))
@@ -174,12 +178,12 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert not list(tmp.iterdir())
 
 
-def test_a_lost_write_ends_a_bench_with_exit_code_1_and_its_name(
+def test_a_lost_write_is_named_and_exits_with_1(
     tmp: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def lose_one(calls: Calls, work: Work) -> list[object]:
-        values = await checking.read_back(calls, work)
-        values[1] = work.value(1)
+    async def lose_one(calls: Calls, spec: LoadSpec) -> list[object]:
+        values = await readback.read_back(calls, spec)
+        values[1] = spec.value(1)
         return values
 
     monkeypatch.setattr(measuring, "read_back", lose_one)
@@ -189,63 +193,67 @@ def test_a_lost_write_ends_a_bench_with_exit_code_1_and_its_name(
 
     out, err = capfd.readouterr()
     assert (code, err) == (1, "")
-    assert re.search(r"DIFFERENT: 'b0\.0\.1' holds '0000000000000001', but number \d+ was acknowledged last", out)
+    assert re.search(
+        r"DIFFERENT: 'b0\.0\.1' holds '0000000000000001', but the last write acknowledged was number \d+", out
+    )
     assert "every acknowledged write" not in out
     for figure in ("ops/s", "p50", "p99", "errors", "floor", "p50 / floor", "ms up to │ calls"):
         assert f"\n{figure}" in out
 
 
-def test_a_cluster_that_does_not_answer_is_told(tmp: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported(tmp: Path) -> None:
     ended = paxospp("bench", "--cluster", "127.0.0.1:1")
     assert ended.returncode == 3
-    assert "127.0.0.1:1 does not answer" in ended.stderr
+    assert "no answer from 127.0.0.1:1" in ended.stderr
 
 
-# What was acknowledged, and what is there.
+# Comparing what was acknowledged with what is read back.
 
 
-def tally(sent: list[int], acknowledged: list[int]) -> Tally:
-    return Tally(sent=sent, acknowledged=acknowledged)
+def result(sent: list[int], acknowledged: list[int]) -> LoadResult:
+    return LoadResult(sent=sent, acknowledged=acknowledged)
 
 
-def test_what_was_acknowledged_last_or_sent_after_it_is_as_it_should_be() -> None:
-    # Number 5 of the first worker was not answered, so key 0.1 may hold it or what was there before.
+def test_a_key_may_hold_the_last_acknowledged_write_or_one_sent_after_it() -> None:
+    # Write number 5 of the first worker was not answered, so key 0.1 may hold it or the value before.
     for last in (3, 5):
-        values = [WORK.value(4), WORK.value(last), WORK.value(2), None]
-        assert differences(WORK, tally([4, 5, 2, 0], [4, 3, 2, 0]), values) == []
+        values = [SPEC.value(4), SPEC.value(last), SPEC.value(2), None]
+        assert differences(SPEC, result([4, 5, 2, 0], [4, 3, 2, 0]), values) == []
 
 
 @pytest.mark.parametrize(
     "value",
-    [None, WORK.value(2), WORK.value(6), WORK.value(3), "4", 4, "00000004 ", b"00000004"],
+    [None, SPEC.value(2), SPEC.value(6), SPEC.value(3), "4", 4, "00000004 ", b"00000004"],
     ids=["nothing", "older", "never sent", "of another key", "too short", "a number", "longer", "bytes"],
 )
-def test_a_lost_or_altered_write_is_told_by_its_key(value: object) -> None:
-    found = differences(WORK, tally([4, 3, 2, 1], [4, 3, 2, 1]), [value, WORK.value(3), WORK.value(2), WORK.value(1)])
+def test_a_lost_or_altered_write_is_reported_with_its_key(value: object) -> None:
+    found = differences(SPEC, result([4, 3, 2, 1], [4, 3, 2, 1]), [value, SPEC.value(3), SPEC.value(2), SPEC.value(1)])
 
     assert len(found) == 1
     assert found[0].startswith("'b0.0.0' holds ")
-    assert "4 was acknowledged last" in found[0]
+    assert "the last write acknowledged was number 4" in found[0]
 
 
-def test_a_value_may_have_more_digits_than_python_takes_for_a_number() -> None:
-    work = Work(in_flight=1, value_bytes=100_000, reads=False, prefix="b0.", keys_per_worker=1)
-    assert differences(work, tally([7], [7]), [work.value(7)]) == []
-    assert differences(work, tally([7], [7]), ["9" * 100_000])
+def test_a_value_may_have_more_digits_than_int_accepts() -> None:
+    spec = LoadSpec(in_flight=1, value_bytes=100_000, reads=False, prefix="b0.", keys_per_worker=1)
+    assert differences(spec, result([7], [7]), [spec.value(7)]) == []
+    assert differences(spec, result([7], [7]), ["9" * 100_000])
 
 
 def test_many_lost_writes_are_counted() -> None:
-    work = Work(in_flight=100, value_bytes=8, reads=False, prefix="b0.", keys_per_worker=1)
-    found = differences(work, tally([1] * 100, [1] * 100), [None] * 100)
+    spec = LoadSpec(in_flight=100, value_bytes=8, reads=False, prefix="b0.", keys_per_worker=1)
+    found = differences(spec, result([1] * 100, [1] * 100), [None] * 100)
     assert found[-1] == "and 95 more"
 
 
-def test_a_read_that_gave_something_else_is_told() -> None:
-    wrong = Tally(sent=[1] * 4, acknowledged=[1] * 4, wrong=["b0.0.1", "b0.0.1"])
-    assert differences(WORK, wrong, [WORK.value(1)] * 4) == ["'b0.0.1' was read with another value than was put"]
+def test_a_read_that_returned_another_value_is_reported() -> None:
+    wrong = LoadResult(sent=[1] * 4, acknowledged=[1] * 4, wrong=["b0.0.1", "b0.0.1"])
+    assert differences(SPEC, wrong, [SPEC.value(1)] * 4) == [
+        "a read of 'b0.0.1' returned another value than was written"
+    ]
 
 
-def test_nodes_that_differ_are_told() -> None:
+def test_nodes_that_differ_are_reported() -> None:
     rows = [{"name": "n1", "applied": 7, "digest": "aa"}, {"name": "n2", "applied": 7, "digest": "ab"}]
     assert digest_differences([rows[0], rows[0]]) == []
     assert digest_differences(rows) == ["the digests of the nodes at slot 7: n1 aa, n2 ab"]
@@ -254,7 +262,7 @@ def test_nodes_that_differ_are_told() -> None:
 # Latencies.
 
 
-def test_percentiles_are_within_one_in_a_hundred_of_those_of_the_sorted_list() -> None:
+def test_percentiles_differ_from_those_of_the_sorted_list_by_one_per_cent_at_most() -> None:
     draw = random.Random(1)
     samples = [draw.lognormvariate(-6, 1.5) for _ in range(20_000)]
     histogram = Histogram()
@@ -268,7 +276,7 @@ def test_percentiles_are_within_one_in_a_hundred_of_those_of_the_sorted_list() -
         assert histogram.percentile(fraction) == pytest.approx(exact, rel=0.01, abs=1e-6)
 
 
-def test_two_halves_add_up_to_the_whole() -> None:
+def test_merged_histograms_are_exact() -> None:
     whole, half = Histogram(), Histogram()
     for us in (3, 128, 129, 5_000_000, 86_400_000_000):
         whole.add(us / 1e6)

@@ -1,7 +1,7 @@
-"""Real clusters under faults, with clients at work, and the history checked.
+"""Real clusters under faults, with clients that call, and a check of the history.
 
-Short versions run with every pytest; the long ones, 200 SIGKILLs and more, with ``-m long``.
-The seed of a run is printed when it fails; it repeats the faults, not the timing.
+Short versions run in every test run; the long ones, with 200 SIGKILLs and more, with ``-m long``. A failure prints the
+seed of its run, which repeats the faults but not the timing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LIVE_S = 20.0
 LEASE_S = 0.3
 
 SHORT_LOGS = NodeConfig(snapshot_log_slots_max=200, kept_log_slots_max=50, tail_bytes_max=64 << 10)
-"""Snapshots twice a second, and a log so short that who was away for a second has to fetch one."""
+"""Snapshots twice a second, and a log so short that a node that was away for a second has to fetch one."""
 
 
 class Writes:
-    """A workload on ``kv`` that every layer of the checkers can judge.
+    """A workload on ``kv`` that every checker can judge.
 
     Registers with values written once; keys written once, which must all be there in the end;
     and counters moved by ``cas``, each of which is left for the next one before its history grows
@@ -61,14 +61,14 @@ class Writes:
 
 
 async def read_all(cluster: Cluster, history: History) -> None:
-    """Read every key that the history names, one after another: what was acknowledged has to be seen."""
+    """Read every key in the history, so that lost acknowledged writes show."""
     reader = Recorded(cluster.client(timeout=20.0), history, "reader")
     for key in sorted({operation.arguments[0] for operation in history}):
         await reader.query(KeyValue.get, key)
 
 
 def lost(history: History, data: dict[str, Any]) -> list[str]:
-    """Acknowledged writes of keys written once that are not in ``data``."""
+    """Return the acknowledged writes of keys written once that are not in ``data``."""
     return [
         operation.arguments[0]
         for operation in history
@@ -78,7 +78,7 @@ def lost(history: History, data: dict[str, Any]) -> list[str]:
 
 
 async def judge(cluster: Cluster, history: History) -> None:
-    """Quiet: everybody comes to the same state, nothing acknowledged is missing, and some order explains it all."""
+    """Check that all nodes reach the same state, no acknowledged write is lost, and the history is linearizable."""
     for name in cluster.names:
         if name not in cluster.running:
             await cluster.start(name)
@@ -93,7 +93,7 @@ async def judge(cluster: Cluster, history: History) -> None:
 
 
 async def chaos(cluster: Cluster, seed: int, families: Sequence[str], seconds: float, *, clients: int = 6) -> Nemesis:
-    """A third of the clients read under leases, a third ask one node alone, which follows more often than it leads."""
+    """A third of the clients read with leases, and a third call only one node, which is usually a follower."""
     random = Random(seed)
     history = History()
     nemesis = Nemesis(cluster, random, families, hold_s=0.6)
@@ -112,7 +112,7 @@ async def chaos(cluster: Cluster, seed: int, families: Sequence[str], seconds: f
 
 
 async def more_is_answered(history: History, count: int) -> None:
-    """Live: once all is healed, the clients get on."""
+    """Check that calls succeed again after the faults have ended."""
     wanted = history.answered + count
     async with asyncio.timeout(LIVE_S):
         while history.answered < wanted:  # noqa: ASYNC110 - they are many, and none of them knows
@@ -141,7 +141,7 @@ def test_a_history_under_sigkill_and_pauses_is_linearizable(seconds: float) -> N
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("storage", ["file:{tmp}/{name}", "rocksdb:{tmp}/{name}"])
 def test_no_acknowledged_write_is_lost_in_a_hundred_sigkills(storage: str) -> None:
-    """Of whole processes: one, two or all three at a time, whatever they were just doing, snapshots included."""
+    """Kill one, two or all three processes at a time, also while they take snapshots."""
     if storage.startswith("rocksdb"):
         pytest.importorskip("rocksdict")
     seed = SystemRandom().getrandbits(32)
@@ -170,7 +170,7 @@ def test_no_acknowledged_write_is_lost_in_a_hundred_sigkills(storage: str) -> No
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("size", [3, 5])
-def test_half_a_minute_of_every_fault_there_is(size: int) -> None:
+def test_half_a_minute_of_every_kind_of_fault(size: int) -> None:
     async def main() -> None:
         families = [*Nemesis.KILLS, *Nemesis.NETWORK, *Nemesis.PROCESSES]
         async with Cluster(size, machine=KeyValue, processes=True, config=SHORT_LOGS) as cluster:

@@ -1,4 +1,4 @@
-"""What bad input gets from ``serve``: one line that names the value and the way out, exit code 2, nothing written."""
+"""Bad input to ``serve``: one line that names the value and what to do, exit code 2, and nothing written to disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THREE = "n1=127.0.0.1:17991,n2=127.0.0.1:17992,n3=127.0.0.1:17993"
 
 
 class Ended(NamedTuple):
-    """What a command line came to."""
+    """Exit code and output of a command line."""
 
     code: int
     out: str
@@ -38,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def paxospp(here: Path, capfd: pytest.CaptureFixture[str]) -> Paxospp:
-    """Run one command line in this process, which spares half a second each; streams as the system sees them."""
+    """Run a command line in this process, which saves half a second; output is captured at the file descriptors."""
 
     def run(*arguments: str) -> Ended:
         capfd.readouterr()
@@ -52,7 +52,7 @@ def paxospp(here: Path, capfd: pytest.CaptureFixture[str]) -> Paxospp:
 
 
 def flags(**changes: str) -> list[str]:
-    """The flags of a ``serve`` that is right but for ``changes``."""
+    """Return correct flags of ``serve``, except for ``changes``."""
     given = {"name": "n1", "cluster": THREE, "storage": "file:data", "machine": "kv"} | changes
     return [text for flag, value in given.items() for text in (f"--{flag}", value)]
 
@@ -88,18 +88,16 @@ def assert_refused(ended: Ended, *says: str) -> None:
         ({"config": "nothing.toml"}, ["nothing.toml"]),
     ],
 )
-def test_a_value_that_cannot_be_is_named(
-    here: Path, paxospp: Paxospp, changes: dict[str, str], says: list[str]
-) -> None:
+def test_a_bad_value_is_named(here: Path, paxospp: Paxospp, changes: dict[str, str], says: list[str]) -> None:
     assert_refused(paxospp("serve", *flags(**changes)), *says)
     assert not list(here.iterdir())
 
 
-def test_flags_that_are_missing_are_named(paxospp: Paxospp) -> None:
+def test_missing_flags_are_named(paxospp: Paxospp) -> None:
     assert_refused(paxospp("serve", "--name", "n1"), "--cluster, --storage, --machine")
 
 
-def test_a_mistyped_command_line_is_one_line(paxospp: Paxospp) -> None:
+def test_a_mistyped_command_line_is_reported_in_one_line(paxospp: Paxospp) -> None:
     assert_refused(paxospp("sreve"), "sreve")
     assert_refused(paxospp("status"), "--cluster")
     assert_refused(paxospp("status", "--cluster", "nowhere"), "nowhere")
@@ -108,7 +106,7 @@ def test_a_mistyped_command_line_is_one_line(paxospp: Paxospp) -> None:
     assert_refused(paxospp("plugins", "--plugin", "nothing.py"), "nothing.py")
 
 
-def test_a_port_in_use(here: Path, paxospp: Paxospp) -> None:
+def test_a_port_in_use_is_reported_with_its_address(here: Path, paxospp: Paxospp) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -117,7 +115,9 @@ def test_a_port_in_use(here: Path, paxospp: Paxospp) -> None:
     assert not list(here.iterdir())
 
 
-def test_a_data_directory_that_is_locked_or_of_another_node_or_cluster(here: Path, paxospp: Paxospp) -> None:
+def test_a_data_directory_that_is_locked_or_belongs_to_another_node_or_cluster_is_refused(
+    here: Path, paxospp: Paxospp
+) -> None:
     with Serving(here, count=1) as serving:
         serving.start()
         serving.wait_founded()
@@ -129,7 +129,9 @@ def test_a_data_directory_that_is_locked_or_of_another_node_or_cluster(here: Pat
         serving.start()
 
 
-def test_a_configuration_file_takes_flags_and_settings_and_flags_win(here: Path, paxospp: Paxospp) -> None:
+def test_a_configuration_file_may_hold_flags_and_settings_and_the_command_line_wins(
+    here: Path, paxospp: Paxospp
+) -> None:
     config = here / "node.toml"
     with Serving(here, count=1) as serving:
         config.write_text(
@@ -166,7 +168,7 @@ def test_a_configuration_file_takes_flags_and_settings_and_flags_win(here: Path,
         ("name = ", ["node.toml", "TOML"]),
     ],
 )
-def test_what_cannot_be_in_a_configuration_file_is_named(
+def test_a_bad_key_or_value_in_a_configuration_file_is_named(
     here: Path, paxospp: Paxospp, text: str, says: list[str]
 ) -> None:
     (here / "node.toml").write_text(text)

@@ -1,4 +1,4 @@
-"""The client before a real cluster: calls, fail-over, life, and what it refuses."""
+"""The client with a real cluster: calls, fail-over, start and close, and misuse that it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conversation by itself: what it says when, told the time; no stream, no waiting."""
+"""The client's conversation alone: what it sends when. Time is an argument; there is no stream and no waiting."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import math
 import pytest
 
 from paxospp.client.conversation import (
-    ASK_AGAIN_S,
-    PATIENCE_MAX_S,
-    PATIENCE_MIN_S,
-    RENEW_AFTER_S,
+    ANSWER_TIMEOUT_MAX_S,
+    ANSWER_TIMEOUT_MIN_S,
+    QUERY_RETRY_S,
+    SESSION_IDLE_MAX_S,
     Call,
     Conversation,
 )
@@ -103,10 +103,10 @@ def test_what_was_sent_and_given_up_is_said_on_the_next_stream_with_its_number_u
         for each in made:
             conversation.give_up(each)
         assert conversation.requests(0.1) == []
-        assert conversation.loses_patience_at() == math.inf
+        assert conversation.answer_due_at() == math.inf
         conversation.on_stream(greeting(log_time=99), 0.2)
         assert runs(conversation.requests(0.2)) == [sent]
-        assert conversation.loses_patience_at() == math.inf
+        assert conversation.answer_due_at() == math.inf
         assert conversation.held_bytes == 2
         conversation.on_response(applied(sent), 0.3)
         assert conversation.held_bytes == 0
@@ -124,18 +124,18 @@ def test_silence_about_what_nobody_waits_for_counts_once_the_room_it_takes_is_wa
         conversation.give_up(made)
         conversation.on_stream(greeting(), 1.0)
         conversation.requests(1.0)
-        conversation.want_room(5.0)
-        conversation.want_room(5.5)
+        conversation.reclaim_space(5.0)
+        conversation.reclaim_space(5.5)
         assert conversation.requests(5.5) == []
-        assert conversation.loses_patience_at() == 5.0 + PATIENCE_MIN_S
-        conversation.lost_patience()
+        assert conversation.answer_due_at() == 5.0 + ANSWER_TIMEOUT_MIN_S
+        conversation.on_answer_overdue()
         conversation.on_stream(greeting(), 6.0)
         assert runs(conversation.requests(6.0)) == [sent]
-        assert conversation.loses_patience_at() == math.inf
-        conversation.want_room(7.0)
+        assert conversation.answer_due_at() == math.inf
+        conversation.reclaim_space(7.0)
         conversation.on_response(applied(sent), 7.1)
-        conversation.want_room(7.2)
-        assert conversation.loses_patience_at() == math.inf
+        conversation.reclaim_space(7.2)
+        assert conversation.answer_due_at() == math.inf
 
     run(main)
 
@@ -146,9 +146,9 @@ def test_a_session_silent_for_long_is_given_up_with_what_it_holds_when_room_is_w
         made = call(conversation, b"a")
         conversation.requests(0.0)
         conversation.give_up(made)
-        conversation.want_room(RENEW_AFTER_S - 1)
+        conversation.reclaim_space(SESSION_IDLE_MAX_S - 1)
         assert conversation.held_bytes == 1
-        conversation.want_room(RENEW_AFTER_S + 1)
+        conversation.reclaim_space(SESSION_IDLE_MAX_S + 1)
         assert conversation.held_bytes == 0
 
     run(main)
@@ -161,7 +161,7 @@ def test_a_run_refused_when_nobody_waits_is_said_again_at_once_if_room_is_wanted
         (sent,) = runs(conversation.requests(0.0))
         for each in made:
             conversation.give_up(each)
-        conversation.want_room(0.1)
+        conversation.reclaim_space(0.1)
         refused = wire.RunRefused(session=sent.random, requests=[wire.RefusedRequest(number=1, reason="because")])
         conversation.on_response(wire.CallResponse(run_refused=refused), 0.2)
         (again,) = runs(conversation.requests(0.2))
@@ -176,7 +176,7 @@ def test_a_node_that_knows_no_leader_is_told_no_command_and_opens_no_session() -
         conversation.on_stream(greeting(log_time=1, leader=wire.Leader()), 0.0)
         made = call(conversation, b"a")
         assert conversation.requests(0.0) == []
-        assert conversation.loses_patience_at() == PATIENCE_MIN_S
+        assert conversation.answer_due_at() == ANSWER_TIMEOUT_MIN_S
         conversation.on_leader(LEADS)
         (request,) = conversation.requests(0.5)
         assert request.HasField("open_session")
@@ -191,20 +191,20 @@ def test_a_node_that_knows_no_leader_is_told_no_command_and_opens_no_session() -
 def test_silence_is_borne_longer_each_time_and_an_answer_makes_up_for_it() -> None:
     async def main() -> None:
         conversation = greeted()
-        assert conversation.loses_patience_at() == math.inf
+        assert conversation.answer_due_at() == math.inf
         call(conversation, b"a")
         conversation.requests(10.0)
-        assert conversation.loses_patience_at() == 10.0 + PATIENCE_MIN_S
+        assert conversation.answer_due_at() == 10.0 + ANSWER_TIMEOUT_MIN_S
         for _ in range(10):
-            conversation.lost_patience()
+            conversation.on_answer_overdue()
             conversation.on_stream(greeting(), 20.0)
             (sent,) = runs(conversation.requests(20.0))
-        assert conversation.loses_patience_at() == 20.0 + PATIENCE_MAX_S
+        assert conversation.answer_due_at() == 20.0 + ANSWER_TIMEOUT_MAX_S
         conversation.on_response(applied(sent), 21.0)
-        assert conversation.loses_patience_at() == math.inf
+        assert conversation.answer_due_at() == math.inf
         call(conversation, b"b", 30.0)
         conversation.requests(30.0)
-        assert conversation.loses_patience_at() == 30.0 + PATIENCE_MIN_S
+        assert conversation.answer_due_at() == 30.0 + ANSWER_TIMEOUT_MIN_S
 
     run(main)
 
@@ -215,14 +215,14 @@ def test_a_session_silent_for_long_is_not_used_again() -> None:
         call(conversation, b"a")
         (first,) = runs(conversation.requests(0.0))
         conversation.on_response(applied(first), 0.0)
-        made = call(conversation, b"b", RENEW_AFTER_S + 1)
-        (request,) = conversation.requests(RENEW_AFTER_S + 1)
+        made = call(conversation, b"b", SESSION_IDLE_MAX_S + 1)
+        (request,) = conversation.requests(SESSION_IDLE_MAX_S + 1)
         assert request.HasField("open_session")
-        conversation.on_response(wire.CallResponse(greeting=greeting(log_time=99)), RENEW_AFTER_S + 1)
-        (second,) = runs(conversation.requests(RENEW_AFTER_S + 1))
+        conversation.on_response(wire.CallResponse(greeting=greeting(log_time=99)), SESSION_IDLE_MAX_S + 1)
+        (second,) = runs(conversation.requests(SESSION_IDLE_MAX_S + 1))
         assert (second.opened, second.first) == (99, 1)
         assert second.random != first.random
-        conversation.on_response(applied(first), RENEW_AFTER_S + 1)  # a late answer to the old session
+        conversation.on_response(applied(first), SESSION_IDLE_MAX_S + 1)  # a late answer to the old session
         assert not made.done()
 
     run(main)
@@ -236,15 +236,15 @@ def test_a_query_that_a_node_cannot_answer_now_is_asked_again() -> None:
         assert request.queries.timeout_s == 4.0
         conversation.on_response(failed(request.queries.first_id, wire.FAILURE_KIND_UNAVAILABLE), 2.0)
         assert conversation.requests(2.0) == []
-        assert conversation.ask_again_at == 2.0 + ASK_AGAIN_S
-        conversation.ask_again()
+        assert conversation.retry_queries_at == 2.0 + QUERY_RETRY_S
+        conversation.resend_queries()
         (again,) = conversation.requests(3.0)
         assert again.queries.first_id == request.queries.first_id
         assert again.queries.timeout_s == 2.0
         answers = wire.QueryAnswers(first_id=again.queries.first_id, results=[b"\xc0"])
         conversation.on_response(wire.CallResponse(query_answers=answers), 4.0)
         assert made.result() == b"\xc0"
-        assert conversation.loses_patience_at() == math.inf
+        assert conversation.answer_due_at() == math.inf
 
     run(main)
 
@@ -298,7 +298,7 @@ def test_what_is_given_up_is_not_said_if_it_was_not_yet() -> None:
         assert isinstance(conversation.give_up(command), UnavailableError)
         assert isinstance(conversation.give_up(query), UnavailableError)
         assert conversation.requests(0.0) == []
-        assert conversation.loses_patience_at() == math.inf
+        assert conversation.answer_due_at() == math.inf
 
     run(main)
 

@@ -1,4 +1,4 @@
-"""What a client does with its one stream: runs, hints, silence, lost sessions; node by node, by hand."""
+"""What a client sends on its one stream: runs, hints, silence, lost sessions, against nodes that the test controls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from paxospp.client import Client
-from paxospp.client import client as client_module
+from paxospp.client import started as started_module
 from paxospp.client.addresses import AddressBook, parse_address
 from paxospp.errors import (
     CommandError,
@@ -26,8 +26,8 @@ from tests.cluster.embedding import Notes, free_addresses, run
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is borne for a fifth of a second."""
-    monkeypatch.setattr("paxospp.client.conversation.PATIENCE_MIN_S", 0.2)
+    """A client waits 0.2 s for an answer before it tries another node."""
+    monkeypatch.setattr("paxospp.client.conversation.ANSWER_TIMEOUT_MIN_S", 0.2)
 
 
 def test_calls_made_in_one_turn_of_the_loop_travel_as_one_run() -> None:
@@ -94,8 +94,8 @@ def test_a_call_too_large_for_any_stream_is_refused_before_there_is_one() -> Non
 
 
 def let_deadlines_come(client: Client) -> None:
-    """Now, however long it took here to come so far."""
-    deadlines = client._deadlines
+    """Have all open calls of ``client`` reach their deadline now."""
+    deadlines = client._started._deadlines
     deadlines.open.update(dict.fromkeys(deadlines.open, 0.0))
     deadlines.arm(0.0)
 
@@ -298,7 +298,7 @@ def test_a_command_refused_after_others_were_sent_leaves_no_gap() -> None:
 
 
 def test_a_node_that_reads_no_further_leaves_calls_unsent() -> None:
-    """What an overloaded node does: it stops reading; the client numbers no more than it could write."""
+    """An overloaded node stops reading; the client gives numbers only to calls that it could write."""
 
     async def main() -> None:
         async with Alone() as node:
@@ -321,7 +321,7 @@ def test_a_node_that_reads_no_further_leaves_calls_unsent() -> None:
 
 
 def test_more_calls_than_the_bound_are_refused_and_may_be_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "CALLS_MAX", 5)
+    monkeypatch.setattr(started_module, "CALLS_MAX", 5)
 
     async def main() -> None:
         async with Alone() as node, Client([node.address]) as client:
@@ -336,7 +336,7 @@ def test_more_calls_than_the_bound_are_refused_and_may_be_made_later(monkeypatch
 
 
 async def fill(client: Client, node: Alone) -> None:
-    """Three calls that the node loses and nobody waits for any more."""
+    """Make three calls that ``node`` loses and whose callers give up."""
     node.handle = node.lose
     lost = [asyncio.ensure_future(client.execute(Notes.put, key, "x" * 3_000)) for key in "abc"]
     await node.took(1)
@@ -347,7 +347,7 @@ async def fill(client: Client, node: Alone) -> None:
 
 async def is_answered(client: Client) -> None:
     async with asyncio.timeout(10):
-        while client._conversation.held_bytes:  # noqa: ASYNC110 - there is no event for it
+        while client._started._conversation.held_bytes:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
 
 
@@ -371,7 +371,7 @@ def test_what_was_given_up_is_answered_by_the_node_that_comes_back_and_takes_no_
 
 @pytest.mark.usefixtures("impatient")
 def test_a_call_that_finds_no_room_has_what_was_given_up_said_to_another_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "BYTES_MAX", 10_000)
+    monkeypatch.setattr(started_module, "BYTES_MAX", 10_000)
 
     async def main() -> None:
         log = Log()
@@ -409,7 +409,7 @@ def test_a_client_needs_a_list_of_addresses() -> None:
 
 
 def test_what_failed_while_nobody_could_be_reached_is_not_shunned_afterwards() -> None:
-    """A client that was there before the cluster would otherwise talk to a follower for a minute."""
+    """Otherwise a client that was started before the cluster would talk to a follower for a minute."""
     book = AddressBook(["a:1", "b:1"], Random(1))
     for round in range(8):
         book.not_reached("a:1", float(round))
@@ -425,9 +425,9 @@ def test_the_book_rests_only_after_every_address_failed_and_shuns_hints_that_fai
     book = AddressBook(["a:1", "b:1"], Random(1))
     assert [book.next(), book.next(), book.next()] == ["a:1", "b:1", "a:1"]
     book.not_reached("a:1", 10.0)
-    assert book.rest_s() == 0.0
+    assert book.pause_s() == 0.0
     book.not_reached("b:1", 10.0)
-    assert 0.0 < book.rest_s() <= 0.04
+    assert 0.0 < book.pause_s() <= 0.04
     assert book.may_follow_at("a:1") == 10.25
     book.not_reached("a:1", 11.0)
     assert book.may_follow_at("a:1") == 11.5
@@ -441,7 +441,7 @@ def test_the_book_rests_only_after_every_address_failed_and_shuns_hints_that_fai
 
 @pytest.mark.usefixtures("impatient")
 def test_a_client_leaves_a_node_that_knows_no_leader_once_its_patience_ends() -> None:
-    """It may have nothing to say there at all: the watch has to be set all the same."""
+    """It must recheck in time even if it has nothing to send there."""
 
     async def main() -> None:
         log = Log()
@@ -457,13 +457,13 @@ def test_a_client_leaves_a_node_that_knows_no_leader_once_its_patience_ends() ->
 def test_a_name_given_with_an_address_counts_more_than_what_nodes_say() -> None:
     book = AddressBook(["n1=a:1", "b:1"], Random(1))
 
-    assert book.of_node("n1", "elsewhere:1") == "a:1"
-    assert book.of_node("n2", "elsewhere:2") == "elsewhere:2"
-    assert book.of_node("", "") == ""
+    assert book.address_of("n1", "elsewhere:1") == "a:1"
+    assert book.address_of("n2", "elsewhere:2") == "elsewhere:2"
+    assert book.address_of("", "") == ""
 
 
 def test_a_leader_is_followed_to_the_address_it_was_given_under() -> None:
-    """Nodes may know each other by addresses that lead nowhere from here."""
+    """Nodes may know each other by addresses that cannot be reached from here."""
 
     async def main() -> None:
         log = Log()
@@ -505,7 +505,7 @@ OURS, THEIRS = b"a" * 16, b"b" * 16
 
 @pytest.mark.parametrize("blank", [False, True], ids=["founded", "not founded yet"])
 def test_a_node_that_is_not_of_this_cluster_is_left_alone_for_one_that_is(blank: bool) -> None:
-    """One that forgot everything is about to found another cluster: it must not answer for the lost one."""
+    """A node that lost its data is about to found another cluster: it must not answer for the former one."""
 
     async def main() -> None:
         async with Alone("n1") as node, Alone("n2") as other:
@@ -568,7 +568,7 @@ def test_a_client_that_is_closed_while_it_lets_go_of_a_stream_leaves_nothing_beh
             node.cluster_id = THEIRS
             for turns in range(40):
                 async with Client([node.address]) as client:
-                    client._conversation._cluster_id = OURS
+                    client._started._conversation._cluster_id = OURS
                     greeted = node.greeted
                     while node.greeted == greeted:  # noqa: ASYNC110
                         await asyncio.sleep(0)

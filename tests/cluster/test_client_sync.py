@@ -1,4 +1,4 @@
-"""The blocking twins: shared by threads, refused in a loop, gone when closed."""
+"""The blocking Client and Node: shared by threads, refused in an event loop, no thread left after close."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_closing_ends_the_calls_of_other_threads(tmp_path: Path) -> None:
     client.start()
     with nothing_left(), ThreadPoolExecutor(1) as threads:
         call = threads.submit(client.execute, Notes.add, 1)
-        while not client._twin._deadlines.open:  # type: ignore[union-attr]  # there is no other way to see it wait
+        while not client._wrapped._started._deadlines.open:  # type: ignore[union-attr]  # there is no other way to see it wait
             time.sleep(0.001)
         client.close()
         with pytest.raises((UnavailableError, OutcomeUnknownError), match="closed"):

@@ -1,4 +1,4 @@
-"""``decide``, ``decided`` and ``forget``: what a caller may rely on, embedded, by a client and blocking."""
+"""``decide``, ``decided`` and ``forget`` as a caller uses them: embedded, from a client, and blocking."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_value_that_cannot_be_stored_is_rejected(tmp_path: Path) -> None:
                     await node.decide("a", value)
             with pytest.raises(RejectedError, match="value_bytes_max"):
                 await node.decide("a", "x" * (1 << 20))
-            with pytest.raises(RejectedError, match="is a str"):
+            with pytest.raises(RejectedError, match="must be a str"):
                 await node.decide(1, "x")
             assert await node.decided("a") is None
 
@@ -103,7 +103,7 @@ def test_it_stands_beside_the_users_machine_and_takes_part_in_no_ones_names(tmp_
                 node.execute("paxospp.set_lease", 1),
                 node.query("paxospp.decided", "a"),
             ):
-                with pytest.raises(RejectedError, match="kept for paxospp itself"):
+                with pytest.raises(RejectedError, match="are reserved for paxospp"):
                     await call
             await cluster.agree()
 

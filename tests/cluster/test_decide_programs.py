@@ -1,4 +1,4 @@
-"""The five test programs of the C++ library Paxospp, written anew: bare Paxos instances on real nodes.
+"""The five test programs of the C++ library Paxospp, rewritten: bare Paxos instances on real nodes.
 
 There an instance was ``Start``ed with a value at some node and its ``Status`` asked at all of them;
 here it is ``decide`` and ``decided``. What they check is what Paxos promises: one value per instance,
@@ -23,7 +23,7 @@ from tests.cluster.weather import Weather
 
 
 async def agreed(cluster: Embedded, name: str) -> Any:
-    """The value that every node says was decided."""
+    """Return the decided value, which every node has to agree on."""
     answers = await asyncio.gather(*(node.decided(name) for node in cluster.nodes.values()))
     assert answers[0] is not None, name
     assert all(answer == answers[0] for answer in answers), (name, answers)
@@ -35,7 +35,7 @@ async def all_agreed(cluster: Embedded, names: Iterable[str]) -> list[Any]:
 
 
 def test_basic_put(tmp_path: Path) -> None:
-    """One proposer; many with one value; many with different ones; instances out of their order."""
+    """One proposer; many with the same value; many with different values; instances in any order."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -92,7 +92,7 @@ def test_heavy_put(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.parametrize("count", [60, pytest.param(1_000, marks=pytest.mark.long)])
 def test_unreliable(tmp_path: Path, count: int) -> None:
-    """A fifth of all messages between nodes is lost, the answers to them included."""
+    """A fifth of all messages between nodes is lost, answers included."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -118,7 +118,7 @@ def test_unreliable(tmp_path: Path, count: int) -> None:
 
 
 def test_minority(tmp_path: Path) -> None:
-    """A minority decides nothing, a majority does, and who was away learns what was decided."""
+    """A minority decides nothing, a majority does, and a node that was away learns the decisions."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -126,13 +126,13 @@ def test_minority(tmp_path: Path) -> None:
             leader = await cluster.leader()
             others = {name for name in cluster.nodes if name != leader.name}
             weather.isolate(leader.name, others=others)
-            alone = asyncio.ensure_future(leader.decide("a", "of the minority", timeout=1.0))
+            alone = asyncio.ensure_future(leader.decide("a", "of the minority", timeout=0.5))
             majority = cluster.nodes[sorted(others)[0]]
             assert await majority.decide("b", "of the majority", timeout=30.0) == "of the majority"
             with pytest.raises((UnavailableError, OutcomeUnknownError)):
                 await alone
             with pytest.raises(CallError):
-                await leader.decided("b", timeout=0.5)
+                await leader.decided("b", timeout=0.2)
             assert await leader.decided("b", consistency="local") is None
 
             weather.clear()
@@ -149,7 +149,7 @@ def test_minority(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [100, pytest.param(5_000, marks=pytest.mark.long)])
 def test_concurrent(tmp_path: Path, count: int) -> None:
-    """Every node and a client propose for every instance at once; each has one value, and some proposer's."""
+    """Every node and a client propose for every instance at once; each instance gets one value that was proposed."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:

@@ -1,4 +1,4 @@
-"""A cluster inside one program: calls from every node, life cycle, what is left behind."""
+"""A cluster inside one program: calls on every node, starting, closing, and what is left behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_three_nodes_entered_one_after_another_answer_calls_made_on_any_of_them(
     run(main, debug=True)
 
 
-def test_a_call_made_before_anybody_leads_waits_for_a_leader(tmp_path: Path) -> None:
+def test_a_call_made_before_an_election_waits_for_a_leader(tmp_path: Path) -> None:
     async def main() -> None:
         cluster = Embedded(tmp_path)
         async with AsyncExitStack() as stack:
@@ -52,7 +52,7 @@ def test_a_call_made_before_anybody_leads_waits_for_a_leader(tmp_path: Path) -> 
     run(main)
 
 
-def test_calls_take_keywords_defaults_names_options_and_bytes(tmp_path: Path) -> None:
+def test_calls_accept_keywords_defaults_names_options_and_bytes(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1) as cluster:
             node = cluster.nodes["n1"]
@@ -66,7 +66,7 @@ def test_calls_take_keywords_defaults_names_options_and_bytes(tmp_path: Path) ->
     run(main)
 
 
-def test_a_machine_in_full_control_takes_bytes_and_gives_bytes(tmp_path: Path) -> None:
+def test_a_machine_in_full_control_takes_and_returns_bytes(tmp_path: Path) -> None:
     class Tape(paxospp.StateMachine):
         tape: bytes
 
@@ -119,11 +119,11 @@ def test_closing_with_calls_in_flight_ends_them_within_two_seconds(tmp_path: Pat
     run(main)
 
 
-def test_nothing_is_left_behind_by_nodes_that_come_and_go(tmp_path: Path) -> None:
+def test_nodes_that_start_and_close_leave_nothing_behind(tmp_path: Path) -> None:
     before = {thread.name for thread in threading.enumerate()}
 
     async def main() -> None:
-        for _ in range(3):
+        for _ in range(2):
             async with embedded(tmp_path) as cluster:
                 await cluster.nodes["n2"].execute(Notes.add, 1)
 
@@ -153,7 +153,7 @@ def test_a_node_may_be_built_outside_the_loop_and_starts_once(tmp_path: Path) ->
     run(main)
 
 
-def test_a_node_used_from_another_thread_or_loop_names_the_way_to_do_that(tmp_path: Path) -> None:
+def test_using_a_node_from_another_thread_or_loop_raises_an_error_that_says_how_to(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1) as cluster:
             node = cluster.nodes["n1"]
@@ -188,7 +188,7 @@ def test_writes_go_on_when_the_leader_is_closed_and_it_catches_up_from_its_disk(
     run(main)
 
 
-def test_everything_acknowledged_is_there_after_all_nodes_stopped_and_started(tmp_path: Path) -> None:
+def test_all_acknowledged_writes_survive_a_restart_of_all_nodes(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             node = cluster.nodes["n2"]
@@ -204,7 +204,7 @@ def test_everything_acknowledged_is_there_after_all_nodes_stopped_and_started(tm
     run(main)
 
 
-def test_every_call_in_flight_is_applied_once_when_the_leader_goes(tmp_path: Path) -> None:
+def test_every_call_in_flight_is_applied_once_when_the_leader_closes(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             leader = await cluster.leader()
@@ -223,7 +223,7 @@ def test_every_call_in_flight_is_applied_once_when_the_leader_goes(tmp_path: Pat
     run(main)
 
 
-def test_events_reach_the_observer_and_what_it_raises_goes_no_further(tmp_path: Path) -> None:
+def test_the_observer_receives_events_and_its_exceptions_do_no_harm(tmp_path: Path) -> None:
     heard: list[type] = []
 
     def observe(event: object) -> None:
@@ -241,7 +241,7 @@ def test_events_reach_the_observer_and_what_it_raises_goes_no_further(tmp_path: 
     assert {MembershipChanged, LeaderChanged} <= set(heard)
 
 
-def test_port_0_serves_a_one_node_cluster_and_address_tells_the_port(tmp_path: Path) -> None:
+def test_a_cluster_of_one_may_listen_on_port_0_and_its_address_tells_the_port(tmp_path: Path) -> None:
     async def main() -> None:
         node = Node("n1", cluster={"n1": "127.0.0.1:0"}, storage=f"file:{tmp_path / 'n1'}", machine=Notes)
         async with node:
@@ -252,7 +252,7 @@ def test_port_0_serves_a_one_node_cluster_and_address_tells_the_port(tmp_path: P
     run(main)
 
 
-def test_listen_is_bound_in_place_of_the_advertised_address(tmp_path: Path) -> None:
+def test_a_node_listens_on_its_listen_address_instead_of_the_advertised_one(tmp_path: Path) -> None:
     async def main() -> None:
         advertised, bound = free_addresses(2)
         node = Node("n1", cluster={"n1": advertised}, listen=bound, storage=f"file:{tmp_path / 'n1'}", machine=Notes)

@@ -1,4 +1,4 @@
-"""Calls that must not hurt: whatever a caller does, the cluster answers the next one."""
+"""Wrong, cancelled, lost and too many calls: whatever a caller does, the cluster answers the next one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def answers_a_put(cluster: Embedded) -> None:
         ("", ()),
     ],
 )
-def test_a_call_that_does_not_fit_is_rejected_before_it_is_proposed(
+def test_a_call_with_a_wrong_name_or_wrong_arguments_is_rejected_before_it_is_proposed(
     tmp_path: Path, name: str, arguments: tuple[object, ...]
 ) -> None:
     async def main() -> None:
@@ -76,7 +76,7 @@ def test_wrong_arguments_of_a_typed_call_are_rejected(tmp_path: Path) -> None:
     run(main)
 
 
-def test_what_a_command_raises_reaches_the_caller_and_is_alike_everywhere(tmp_path: Path) -> None:
+def test_an_exception_of_a_command_reaches_the_caller_and_leaves_replicas_equal(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             node = await cluster.follower()
@@ -97,9 +97,7 @@ def test_what_a_command_raises_reaches_the_caller_and_is_alike_everywhere(tmp_pa
 
 
 @pytest.mark.parametrize("command", [Notes.interrupt, Notes.raise_os_error])
-def test_what_only_one_machine_suffers_stops_that_replica_at_the_slot_and_the_others_answer(
-    tmp_path: Path, command: object
-) -> None:
+def test_an_error_of_one_machine_alone_stops_its_replica_and_the_others_answer(tmp_path: Path, command: object) -> None:
     async def main() -> None:
         async with embedded(tmp_path, machines={"n2": Fragile}) as cluster:
             fragile = cluster.nodes.pop("n2")
@@ -122,7 +120,7 @@ def test_what_only_one_machine_suffers_stops_that_replica_at_the_slot_and_the_ot
     run(main)
 
 
-def test_editing_what_was_passed_or_returned_changes_nothing_inside(tmp_path: Path) -> None:
+def test_changing_an_argument_or_a_result_afterwards_does_not_change_the_state(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1) as cluster:
             node = cluster.nodes["n1"]
@@ -164,7 +162,7 @@ def test_after_a_thousand_calls_cancelled_at_random_moments_calls_are_answered_a
     run(main)
 
 
-def test_at_the_deadline_a_call_that_was_never_sent_is_unavailable_and_has_no_effect(tmp_path: Path) -> None:
+def test_a_call_that_times_out_before_it_was_sent_is_unavailable_and_has_no_effect(tmp_path: Path) -> None:
     async def main() -> None:
         cluster = Embedded(tmp_path)
         async with cluster.make("n1") as lonely:
@@ -181,7 +179,7 @@ def test_at_the_deadline_a_call_that_was_never_sent_is_unavailable_and_has_no_ef
     run(main)
 
 
-def test_at_the_deadline_a_call_that_was_sent_is_unknown_and_still_applied_once_later(tmp_path: Path) -> None:
+def test_a_call_that_times_out_after_it_was_sent_has_an_unknown_outcome_and_is_applied_once(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             leader = await cluster.leader()
@@ -198,7 +196,7 @@ def test_at_the_deadline_a_call_that_was_sent_is_unknown_and_still_applied_once_
     run(main)
 
 
-def test_a_value_over_the_limit_is_rejected_and_one_at_the_limit_is_not(tmp_path: Path) -> None:
+def test_a_value_above_the_size_limit_is_rejected_and_one_at_the_limit_is_not(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(value_bytes_max=64 * 1024)
         async with embedded(tmp_path, count=1, config=config) as cluster:
@@ -213,7 +211,7 @@ def test_a_value_over_the_limit_is_rejected_and_one_at_the_limit_is_not(tmp_path
     run(main)
 
 
-def test_too_many_calls_are_refused_at_once_and_the_rest_is_answered(tmp_path: Path) -> None:
+def test_too_many_calls_are_refused_at_once_and_the_others_are_answered(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(inbox_calls_max=100)
         async with embedded(tmp_path, count=1, config=config) as cluster:
@@ -245,18 +243,18 @@ def test_values_larger_than_a_batch_and_many_at_once_all_arrive(tmp_path: Path) 
 
 
 class OneWay:
-    """A follower that hears its leader, and whose runs get lost on their way there while ``cut``."""
+    """A follower that receives from its leader, but whose runs are lost on the way there while ``cut``."""
 
     def __init__(self, node: Node) -> None:
-        assert node._parts is not None
-        self.local: Any = node._parts.local
+        assert node._runtime is not None
+        self.local: Any = node._runtime.local
         self.node = node
         self.cut = False
         self.lost = 0
         self.narrow = False
-        """Whether one run of each message gets through, as at a leader that has no room for more."""
-        self._send: Callable[..., None] = node._parts.links.send
-        node._parts.links.send = self._sent  # type: ignore[method-assign]
+        """Whether one run of each message arrives, as if the leader's queue were full after it."""
+        self._send: Callable[..., None] = node._runtime.links.send
+        node._runtime.links.send = self._sent  # type: ignore[method-assign]
 
     def _sent(self, to: Any, message: Any) -> None:
         if self.cut and isinstance(message, ForwardRuns):
@@ -267,33 +265,33 @@ class OneWay:
             self._send(to, message)
 
     async def lose(self, cluster: Embedded, *arguments: Any, count: int) -> None:
-        """So many calls of ``Notes.put`` are sent, lost and given up, until nothing looks after them."""
+        """Send ``count`` calls of ``Notes.put``, which are lost and time out, and wait until no timer watches them."""
         await self.node.execute(Notes.add, 0)
         self.cut = True
         calls: list[Any] = [self.node.execute(Notes.put, *arguments, timeout=0.05) for _ in range(count)]
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(end) for end in ends} == {OutcomeUnknownError}
-        await cluster.until(lambda: self.local._watch is None)
+        await cluster.until(lambda: self.local._silence_timer is None)
         assert self.local._caller.outstanding
 
 
 SMALL = NodeConfig(value_bytes_max=4 << 10, inbox_bytes_max=10 << 10)
 
 
-def test_bytes_of_calls_that_were_lost_and_given_up_do_not_keep_others_out_for_ever(tmp_path: Path) -> None:
+def test_lost_calls_that_timed_out_do_not_use_up_the_byte_limit_for_ever(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=SMALL) as cluster:
             way = OneWay(await cluster.follower())
             await way.lose(cluster, "k", "x" * 3_000, count=3)
             lost = way.lost
             await asyncio.sleep(0.3)
-            assert way.lost == lost, "nobody wants it, and it is sent again all the same"
+            assert way.lost == lost, "no call needs its place, and yet it was sent again"
             ends = asyncio.get_running_loop().time() + 0.5
             while asyncio.get_running_loop().time() < ends:
                 with pytest.raises(OverloadedError):
                     await way.node.execute(Notes.put, "k", "y" * 3_000)
                 await asyncio.sleep(0.01)
-            assert lost < way.lost <= lost + 3, "it is sent again at once, and then after silences that double"
+            assert lost < way.lost <= lost + 3, "it is sent again at once, and then at doubling intervals"
             assert way.local._silence_s > SMALL.resend_interval_s
             way.cut = False
             with pytest.raises(OverloadedError):
@@ -303,12 +301,12 @@ def test_bytes_of_calls_that_were_lost_and_given_up_do_not_keep_others_out_for_e
             assert way.local._silence_s == SMALL.resend_interval_s
             assert await way.node.execute(Notes.put, "k", "y" * 3_000) == "x" * 3_000
             await answers_a_put(cluster)
-            await cluster.until(lambda: way.local._watch is None)
+            await cluster.until(lambda: way.local._silence_timer is None)
 
     run(main)
 
 
-def test_what_was_given_up_is_sent_again_only_while_calls_want_its_room(tmp_path: Path) -> None:
+def test_timed_out_calls_are_sent_again_only_while_other_calls_need_their_place(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=replace(SMALL, resend_interval_s=0.05)) as cluster:
             way = OneWay(await cluster.follower())
@@ -316,16 +314,16 @@ def test_what_was_given_up_is_sent_again_only_while_calls_want_its_room(tmp_path
             lost = way.lost
             with pytest.raises(OverloadedError):
                 await way.node.execute(Notes.put, "k", "y" * 3_000)
-            await cluster.until(lambda: way.local._watch is None, timeout=5)
+            await cluster.until(lambda: way.local._silence_timer is None, timeout=5)
             assert lost < way.lost <= lost + 2
 
     run(main)
 
 
-def test_once_some_of_what_was_given_up_is_answered_the_rest_is_sent_until_it_is(
+def test_once_some_timed_out_calls_are_answered_the_others_are_sent_until_they_are_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paxospp.node.local.RUN_BYTES_MAX", 3_500)
+    monkeypatch.setattr("paxospp.node.environment.RUN_BYTES_MAX", 3_500)
 
     async def main() -> None:
         async with embedded(tmp_path, config=replace(SMALL, resend_interval_s=0.05)) as cluster:
@@ -335,13 +333,13 @@ def test_once_some_of_what_was_given_up_is_answered_the_rest_is_sent_until_it_is
             with pytest.raises(OverloadedError):
                 await way.node.execute(Notes.put, "k", "y" * 2_000)
             await cluster.until(lambda: not way.local._caller.outstanding, timeout=5)
-            await cluster.until(lambda: way.local._watch is None, timeout=5)
+            await cluster.until(lambda: way.local._silence_timer is None, timeout=5)
 
     run(main)
 
 
 @pytest.mark.parametrize("timeout", [None, 5.0])
-def test_numbers_of_calls_that_were_lost_and_given_up_do_not_hold_others_up_for_ever(
+def test_lost_calls_that_timed_out_do_not_use_up_the_window_of_numbers_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float | None
 ) -> None:
     monkeypatch.setattr("paxospp.sessions.caller.UNACKNOWLEDGED_MAX", 8)
@@ -352,7 +350,7 @@ def test_numbers_of_calls_that_were_lost_and_given_up_do_not_hold_others_up_for_
             await way.lose(cluster, "k", "lost", count=8)
             with pytest.raises(UnavailableError, match="not sent in time"):
                 await way.node.execute(Notes.add, 1, timeout=0.05)
-            assert way.local._watch is not None
+            assert way.local._silence_timer is not None
             way.cut = False
             async with asyncio.timeout(5):
                 assert await way.node.execute(Notes.add, 1, timeout=timeout) == 1
@@ -361,7 +359,7 @@ def test_numbers_of_calls_that_were_lost_and_given_up_do_not_hold_others_up_for_
     run(main)
 
 
-def test_calls_that_were_lost_and_given_up_are_sent_again_under_another_leader(tmp_path: Path) -> None:
+def test_lost_calls_that_timed_out_are_sent_again_to_a_new_leader(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             way = OneWay(await cluster.follower())
@@ -374,7 +372,7 @@ def test_calls_that_were_lost_and_given_up_are_sent_again_under_another_leader(t
     run(main)
 
 
-def test_a_session_silent_for_long_holds_no_room_that_a_call_wants(tmp_path: Path) -> None:
+def test_a_session_that_was_silent_for_long_releases_its_place_to_new_calls(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=SMALL) as cluster:
             way = OneWay(await cluster.follower())

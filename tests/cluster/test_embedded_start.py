@@ -1,4 +1,4 @@
-"""What bad input gets at start: one line that names the value and the way out, and nothing written."""
+"""Bad input at the start of a node: an error of one line that names the value and the remedy, and nothing written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paxospp_file import FileStorage
 from paxospp_memory import MemoryStorage
 
 import paxospp
@@ -23,12 +24,11 @@ from paxospp.errors import (
     UnknownBackendError,
 )
 from paxospp.node import Node
-from paxospp.plugins import PluginRegistry
 from tests.cluster.embedding import Embedded, Notes, addresses, embedded, run
 
 
 def refused(node: Node) -> PaxosppError:
-    """The error that starting ``node`` gives; it has one line."""
+    """Start ``node``, which must fail, and return the error, which must have one line."""
 
     async def main() -> PaxosppError:
         with pytest.raises(PaxosppError) as raised:
@@ -50,13 +50,13 @@ ONE = {"n1": "127.0.0.1:7001"}
         ("n4", {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"}, "'n4' is not in the cluster n1, n2"),
         ("n1", {}, r"'n1' is not in the cluster \(empty\)"),
         ("n1", {"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7001"}, "n1 and n2 have the same address 127.0.0.1:7001"),
-        ("a b", ONE, "'a b' is no name for a node"),
-        ("n1", {"n1": "127.0.0.1"}, "'127.0.0.1' is no address"),
-        ("n1", {"n1": "127.0.0.1:70000"}, "is no address"),
+        ("a b", ONE, "'a b' is not a valid node name"),
+        ("n1", {"n1": "127.0.0.1"}, "'127.0.0.1' is not a valid address"),
+        ("n1", {"n1": "127.0.0.1:70000"}, "is not a valid address"),
         ("n1", {"n1": "127.0.0.1:0", "n2": "127.0.0.1:7002"}, "port 0 is for one-node clusters"),
     ],
 )
-def test_a_cluster_that_cannot_be_is_refused_when_the_node_is_made(
+def test_an_invalid_cluster_is_refused_when_the_node_is_made(
     tmp_path: Path, name: str, cluster: Mapping[str, str], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says) as raised:
@@ -64,7 +64,7 @@ def test_a_cluster_that_cannot_be_is_refused_when_the_node_is_made(
     assert "\n" not in str(raised.value)
 
 
-def test_an_unknown_scheme_lists_those_there_are_and_nothing_is_written(tmp_path: Path) -> None:
+def test_an_unknown_scheme_is_refused_with_a_list_of_the_known_ones(tmp_path: Path) -> None:
     error = refused(Embedded(tmp_path, count=1).make("n1", storage=f"flie:{tmp_path / 'n1'}"))
     assert isinstance(error, UnknownBackendError)
     assert "file" in str(error)
@@ -73,12 +73,12 @@ def test_an_unknown_scheme_lists_those_there_are_and_nothing_is_written(tmp_path
 
 
 @pytest.mark.parametrize("machine", ["no_such_machine", "no_such_module:Class", Path, dict, lambda: 3])
-def test_a_machine_that_is_none_is_refused_and_nothing_is_written(tmp_path: Path, machine: Any) -> None:
+def test_something_that_is_not_a_machine_is_refused_and_nothing_is_written(tmp_path: Path, machine: Any) -> None:
     refused(Embedded(tmp_path, count=1).make("n1", machine=machine))
     assert not list(tmp_path.iterdir())
 
 
-def test_an_instance_that_another_node_has_run_is_refused(tmp_path: Path) -> None:
+def test_a_machine_instance_that_another_node_has_run_is_refused(tmp_path: Path) -> None:
     machine = Notes()
 
     async def main() -> None:
@@ -91,7 +91,7 @@ def test_an_instance_that_another_node_has_run_is_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "second").exists()
 
 
-def test_what_opens_no_storage_is_refused(tmp_path: Path) -> None:
+def test_a_function_that_does_not_return_a_storage_is_refused(tmp_path: Path) -> None:
     assert "dict, which is not a paxospp.Storage" in str(refused(Embedded(tmp_path, count=1).make("n1", storage=dict)))
 
 
@@ -127,7 +127,7 @@ def test_a_start_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -> None
     run(main)
 
 
-def test_a_machine_with_an_attribute_that_no_snapshot_would_hold_is_refused(tmp_path: Path) -> None:
+def test_a_machine_with_an_attribute_that_a_snapshot_would_miss_is_refused(tmp_path: Path) -> None:
     class Forgetful(paxospp.StateMachine):
         def __init__(self) -> None:
             self.count = 0
@@ -148,7 +148,7 @@ def test_a_port_in_use_is_refused_and_nothing_is_written(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-def test_memory_is_refused_for_a_voter_of_several_unless_it_is_asked_for(tmp_path: Path) -> None:
+def test_memory_storage_is_refused_in_a_cluster_of_several_unless_it_is_allowed(tmp_path: Path) -> None:
     error = refused(Embedded(tmp_path).make("n1", storage="memory:"))
     assert isinstance(error, ConfigError)
     assert "allow_volatile=True" in str(error)
@@ -172,7 +172,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def test_a_directory_of_another_node_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_directory_of_another_node_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     async def main() -> Embedded:
         async with embedded(tmp_path) as cluster:
             await cluster.nodes["n1"].execute(Notes.add, 1)
@@ -222,7 +222,7 @@ def test_a_founded_node_may_move_to_another_address(tmp_path: Path) -> None:
     run(main)
 
 
-def test_a_locked_directory_is_refused_with_who_holds_it(tmp_path: Path) -> None:
+def test_a_locked_directory_is_refused_with_the_process_that_holds_it(tmp_path: Path) -> None:
     async def main() -> None:
         cluster = Embedded(tmp_path, count=1)
         async with cluster.make("n1"):
@@ -235,7 +235,7 @@ def test_a_locked_directory_is_refused_with_who_holds_it(tmp_path: Path) -> None
     run(main)
 
 
-def test_a_node_that_could_not_start_left_its_place_to_the_next_one(tmp_path: Path) -> None:
+def test_a_node_that_failed_to_start_releases_its_port_and_storage(tmp_path: Path) -> None:
     class Damaged(paxospp.Storage):
         closed = 0
 
@@ -254,7 +254,7 @@ def test_a_node_that_could_not_start_left_its_place_to_the_next_one(tmp_path: Pa
     assert Damaged.closed == 1
 
 
-def test_a_wiped_node_that_comes_back_learns_and_does_not_vote_and_says_why(tmp_path: Path) -> None:
+def test_a_wiped_node_that_restarts_learns_without_a_vote_and_says_why(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             follower = await cluster.follower()
@@ -278,7 +278,7 @@ def test_a_wiped_node_that_comes_back_learns_and_does_not_vote_and_says_why(tmp_
     run(main)
 
 
-def test_a_volatile_node_that_restarts_among_founded_ones_learns_and_does_not_vote(tmp_path: Path) -> None:
+def test_a_node_with_memory_storage_that_restarts_learns_without_a_vote(tmp_path: Path) -> None:
     async def main() -> None:
         cluster = Embedded(tmp_path)
         options: dict[str, dict[str, Any]] = {"n3": {"storage": "memory:", "allow_volatile": True}}
@@ -297,44 +297,28 @@ def test_a_volatile_node_that_restarts_among_founded_ones_learns_and_does_not_vo
     run(main)
 
 
-class Failing(paxospp.Storage):
-    """Passes everything on to another storage until it is told to fail."""
+class FailingStorage(FileStorage):
+    """A file storage whose writes raise ``fail_with`` once the test has set it."""
 
-    def __init__(self, inner: paxospp.Storage) -> None:
-        self.inner = inner
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
         self.fail_with: Exception | None = None
-
-    def load(self) -> paxospp.DurableState:
-        return self.inner.load()
 
     def persist(self, batch: paxospp.WriteBatch) -> None:
         if self.fail_with is not None:
             raise self.fail_with
-        self.inner.persist(batch)
-
-    def read(self, start: paxospp.Slot, stop: paxospp.Slot, max_bytes: int) -> Any:
-        return self.inner.read(start, stop, max_bytes)
-
-    def create_snapshot(self, meta: paxospp.SnapshotMeta) -> paxospp.SnapshotWriter:
-        return self.inner.create_snapshot(meta)
-
-    def open_snapshot(self) -> paxospp.SnapshotReader | None:
-        return self.inner.open_snapshot()
-
-    def close(self) -> None:
-        self.inner.close()
+        super().persist(batch)
 
 
 @pytest.mark.parametrize("error", [StorageError("input/output error"), OSError(28, "No space left on device")])
-def test_a_storage_that_fails_ends_its_node_with_the_cause_and_the_others_go_on(
+def test_a_storage_that_fails_stops_its_node_with_the_cause_and_the_others_continue(
     tmp_path: Path, error: Exception
 ) -> None:
     async def main() -> None:
-        registry = PluginRegistry()
-        storages: list[Failing] = []
+        storages: list[FailingStorage] = []
 
-        def failing() -> Failing:
-            storages.append(Failing(registry.storage(f"file:{tmp_path / 'n1'}", paxospp.NodeId("n1"))()))
+        def failing() -> FailingStorage:
+            storages.append(FailingStorage(tmp_path / "n1"))
             return storages[-1]
 
         cluster = Embedded(tmp_path)

@@ -1,4 +1,4 @@
-"""The examples run as they stand, each as a reader would start it."""
+"""The examples run unchanged, started as a reader would start them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from paxospp.testing.cluster.places import free_ports
+from paxospp.testing.cluster.provisioning import free_ports
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 KV_STORE = EXAMPLES / "kv_store"
@@ -26,7 +26,7 @@ def python(script: Path, *arguments: str, cwd: Path, input: str | None = None) -
 
 @pytest.fixture
 def kv_store(tmp_path: Path) -> Iterator[str]:
-    """Three servers of the key-value store; their addresses as ``--cluster`` takes them."""
+    """Start three servers of the key-value store, and yield their addresses in the form of ``--cluster``."""
     cluster = ",".join(f"n{number}=127.0.0.1:{port}" for number, port in enumerate(free_ports(3), 1))
     with ExitStack() as stack:
         servers = []
@@ -51,7 +51,8 @@ def kv_store(tmp_path: Path) -> Iterator[str]:
             assert time.monotonic() - begun < 2.5
 
 
-def test_the_key_value_store_of_the_tutorial(kv_store: str, tmp_path: Path) -> None:
+@pytest.mark.long
+def test_the_key_value_store_of_the_tutorial_works(kv_store: str, tmp_path: Path) -> None:
     addresses = ",".join(part.partition("=")[2] for part in kv_store.split(","))
 
     def client(*words: str, input: str | None = None) -> str:
@@ -66,7 +67,7 @@ def test_the_key_value_store_of_the_tutorial(kv_store: str, tmp_path: Path) -> N
     assert client(input="put a b\nget a\nwhat\n") == "> ok\n> b\n> put KEY VALUE | get KEY | delete KEY\n> "
 
 
-def test_the_embedded_counter_counts_on_when_it_is_run_again(tmp_path: Path) -> None:
+def test_the_embedded_counter_continues_when_it_is_run_again(tmp_path: Path) -> None:
     source = (EXAMPLES / "embedded_counter.py").read_text()
     script = tmp_path / "embedded_counter.py"
     script.write_text(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{free_ports(1)[0]}", source))

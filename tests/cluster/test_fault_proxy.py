@@ -1,4 +1,4 @@
-"""The fault proxy does to a connection what a network does, and can be trusted to have done it."""
+"""The fault proxy does to connections what a network does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.cluster.embedding import run
 
 
 class Echo:
-    """A server that says back what it hears, and the proxy in front of it."""
+    """An echo server with a proxy in front of it."""
 
     def __init__(self) -> None:
         self.heard = b""
@@ -75,7 +75,7 @@ async def echo_behind_a_proxy() -> AsyncIterator[tuple[FaultProxy, Echo]]:
         await server.wait_closed()
 
 
-def test_without_faults_everything_passes_and_ends_pass_too() -> None:
+def test_without_faults_bytes_and_the_end_of_a_stream_pass() -> None:
     async def main() -> None:
         async with echo_behind_a_proxy() as (proxy, _):
             caller = await call(proxy)
@@ -89,7 +89,7 @@ def test_without_faults_everything_passes_and_ends_pass_too() -> None:
     run(main)
 
 
-def test_a_cut_holds_everything_back_and_tells_nobody_until_it_heals() -> None:
+def test_a_cut_holds_everything_back_until_it_heals() -> None:
     async def main() -> None:
         async with echo_behind_a_proxy() as (proxy, echo):
             caller = await call(proxy)
@@ -110,7 +110,7 @@ def test_a_cut_holds_everything_back_and_tells_nobody_until_it_heals() -> None:
     run(main)
 
 
-def test_the_end_of_a_peer_behind_a_cut_is_not_heard_either() -> None:
+def test_a_cut_holds_back_the_end_of_a_peer_too() -> None:
     async def main() -> None:
         async with echo_behind_a_proxy() as (proxy, echo):
             caller = await call(proxy)
@@ -127,7 +127,7 @@ def test_the_end_of_a_peer_behind_a_cut_is_not_heard_either() -> None:
     run(main)
 
 
-def test_one_way_alone_can_be_cut() -> None:
+def test_one_direction_alone_can_be_cut() -> None:
     async def main() -> None:
         async with echo_behind_a_proxy() as (proxy, echo):
             caller = await call(proxy)
@@ -143,7 +143,7 @@ def test_one_way_alone_can_be_cut() -> None:
     run(main)
 
 
-def test_refusing_resets_who_is_there_and_who_comes() -> None:
+def test_refusing_resets_open_and_new_connections() -> None:
     async def main() -> None:
         async with echo_behind_a_proxy() as (proxy, _):
             caller = await call(proxy)
@@ -163,7 +163,7 @@ def test_refusing_resets_who_is_there_and_who_comes() -> None:
     run(main)
 
 
-def test_a_reset_is_a_reset_and_connecting_anew_works() -> None:
+def test_after_a_reset_a_new_connection_works() -> None:
     async def main() -> None:
         async with echo_behind_a_proxy() as (proxy, _):
             caller = await call(proxy)
@@ -179,7 +179,7 @@ def test_a_reset_is_a_reset_and_connecting_anew_works() -> None:
     run(main)
 
 
-def test_what_is_half_open_stays_silent_and_new_connections_work() -> None:
+def test_a_half_open_connection_stays_silent_and_new_connections_work() -> None:
     async def main() -> None:
         async with echo_behind_a_proxy() as (proxy, echo):
             caller = await call(proxy)
@@ -221,7 +221,7 @@ def test_delay_and_bandwidth_take_the_time_they_say_and_keep_the_order() -> None
     run(main)
 
 
-def test_a_proxy_whose_target_is_gone_resets_who_comes() -> None:
+def test_a_proxy_whose_target_is_gone_resets_connections() -> None:
     async def main() -> None:
         proxy = FaultProxy("127.0.0.1:1")
         await proxy.start()

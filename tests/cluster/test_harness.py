@@ -1,4 +1,4 @@
-"""The test cluster itself: it does what it says, with any machine and any storage, in one process or several."""
+"""``Cluster`` does what it says, with any machine and any storage, in one process or several."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LONG = pytest.mark.long
 
 
 class Bank(paxospp.StateMachine):
-    """Accounts that hold 100 together, whatever happens."""
+    """Accounts whose sum is always 100."""
 
     accounts: dict[str, int]
 
@@ -64,7 +64,7 @@ def transfers(random: Random) -> tuple[Any, ...]:
 
 
 class Drifting(paxospp.StateMachine):
-    """A machine that is not the same everywhere: it says which one it is."""
+    """A machine that differs between nodes: it returns the number of its instance."""
 
     number: int
     made: ClassVar[int] = 0
@@ -79,7 +79,7 @@ class Drifting(paxospp.StateMachine):
 
 
 class Raw(paxospp.StateMachine):
-    """A machine in full control: what it was sent, one after another."""
+    """A machine in full control that appends every command to its state."""
 
     def __init__(self) -> None:
         self.log = b""
@@ -110,8 +110,8 @@ class Raw(paxospp.StateMachine):
         pytest.param(SQLITE, True, marks=LONG),
     ],
 )
-def test_any_machine_on_any_storage_keeps_its_word_when_its_leader_is_killed(storage: str, processes: bool) -> None:
-    """The history is held against the machine itself, by search."""
+def test_any_machine_on_any_storage_stays_linearizable_when_its_leader_is_killed(storage: str, processes: bool) -> None:
+    """The search checks the history against the machine itself."""
     if storage == "rocksdb":
         pytest.importorskip("rocksdict")
 
@@ -167,13 +167,13 @@ def test_verbs_act_at_once_and_can_be_awaited(processes: bool) -> None:
             await cluster.agree()
             await cluster.stop(other)
             assert await client.query(KeyValue.get, "boo") == "foo"
-            with pytest.raises(ConfigError, match="no node 'n9'"):
+            with pytest.raises(ConfigError, match="'n9' is not a node"):
                 cluster.kill("n9")
 
     run(main)
 
 
-def test_a_client_of_the_cluster_is_a_client_and_may_speak_to_one_node_alone() -> None:
+def test_a_client_of_the_cluster_may_call_one_node_only() -> None:
     async def main() -> None:
         async with Cluster(3, machine=KeyValue) as cluster:
             async with cluster.client() as client:
@@ -190,9 +190,9 @@ def test_a_client_of_the_cluster_is_a_client_and_may_speak_to_one_node_alone() -
     run(main)
 
 
-def test_what_cannot_be_is_refused_before_anything_starts() -> None:
+def test_invalid_arguments_are_refused_before_anything_starts() -> None:
     class Inside(KeyValue):
-        """No other process could make it."""
+        """A machine that another process cannot load."""
 
     async def refused(match: str, *sizes: int, **options: Any) -> None:
         with pytest.raises(ConfigError, match=match):
@@ -200,22 +200,22 @@ def test_what_cannot_be_is_refused_before_anything_starts() -> None:
                 pass
 
     async def main() -> None:
-        await refused("give 1 or more", 0)
-        await refused("one place for 3 nodes", storage="file:{tmp}/same")
-        await refused("cannot be made in a process", machine=Inside, processes=True)
-        await refused("opens its storage by URL", storage=lambda name: None, processes=True)
+        await refused("use 1 or more", 0)
+        await refused("3 nodes cannot share the storage", storage="file:{tmp}/same")
+        await refused("another process cannot load machine=", machine=Inside, processes=True)
+        await refused("needs a storage URL", storage=lambda name: None, processes=True)
         async with Cluster(1, machine=KeyValue) as cluster:
             assert await cluster.node("n1").execute(KeyValue.delete, "x") is False
             for verb in (cluster.pause, cluster.resume, cluster.fail_disk, cluster.process):
                 with pytest.raises(ConfigError, match="processes=True"):
                     verb("n1")
-            with pytest.raises(ConfigError, match="no link"):
+            with pytest.raises(ConfigError, match="have no link"):
                 cluster.cut("n1", "n2")
 
     run(main)
 
 
-def test_a_node_that_ends_by_itself_is_told_with_its_last_words() -> None:
+def test_a_node_that_ends_by_itself_is_reported_with_its_last_output() -> None:
     async def main() -> None:
         async with Cluster(1, machine=KeyValue, processes=True) as cluster:
             node = cluster.process("n1")
@@ -223,7 +223,7 @@ def test_a_node_that_ends_by_itself_is_told_with_its_last_words() -> None:
             await node.ended()
             with pytest.raises(NodeEndedError, match="n1 ended with exit code"):
                 await cluster.leader()
-            with pytest.raises(ConfigError, match="process of its own"):
+            with pytest.raises(ConfigError, match="runs in its own process"):
                 cluster.node("n1")
 
     run(main)
@@ -243,7 +243,7 @@ def test_replicas_that_differ_are_found() -> None:
 
 
 def test_a_stale_read_of_a_real_cluster_is_found() -> None:
-    """A ``local`` query is allowed to be stale: held against what is not, it is a violation."""
+    """A ``local`` query may be stale, which is a violation of linearizability."""
 
     async def main() -> None:
         history = History()
@@ -266,7 +266,7 @@ def test_a_stale_read_of_a_real_cluster_is_found() -> None:
 
 
 def test_writes_lost_by_a_real_cluster_are_found() -> None:
-    """Nodes that forget at their end found a new cluster when all of them were gone."""
+    """Nodes with volatile storage bootstrap a new cluster after all of them have ended."""
 
     async def main() -> None:
         history = History()

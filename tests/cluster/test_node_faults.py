@@ -1,4 +1,4 @@
-"""Whole nodes under what FAULTS.md calls W: hung disks, strangers, clones, overload."""
+"""Whole nodes with hung disks, unknown peers, clones and overload: bugs of ``tests/BUGS.md``, and faults."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import grpc.aio
 import pytest
+from paxospp_file import FileStorage
 
 import paxospp
-from paxospp import DurableState, Entry, NodeId, Slot, SnapshotMeta, SnapshotReader, SnapshotWriter, WriteBatch
+from paxospp import NodeId, WriteBatch
 from paxospp.config import NodeConfig
 from paxospp.errors import OutcomeUnknownError, RejectedError, ReplicaStoppedError, UnavailableError
 from paxospp.events import Diverged, FaultFound, LeaderChanged
 from paxospp.messages import ForwardRuns, Sender
 from paxospp.node import Node
-from paxospp.plugins import PluginRegistry
 from paxospp.rpc.channel import LINK
 from paxospp.sessions.runs import Run, encode_run
 from paxospp.state_machine import pack_call
@@ -27,36 +26,21 @@ from paxospp.wire.frames import encode_frame
 from tests.cluster.embedding import Drifting, Embedded, Notes, addresses, embedded, run, threads_end
 
 
-class HangingStorage(paxospp.Storage):
+class HangingStorage(FileStorage):
     """A file storage whose disk can be made to hang."""
 
     def __init__(self, path: Path) -> None:
-        self.inner = PluginRegistry().storage(f"file:{path}", NodeId("n1"))()
+        super().__init__(str(path))
         self.works = threading.Event()
         self.works.set()
 
-    def load(self) -> DurableState:
-        return self.inner.load()
-
     def persist(self, batch: WriteBatch) -> None:
         self.works.wait()
-        self.inner.persist(batch)
-
-    def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
-        return self.inner.read(start, stop, max_bytes)
-
-    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
-        return self.inner.create_snapshot(meta)
-
-    def open_snapshot(self) -> SnapshotReader | None:
-        return self.inner.open_snapshot()
-
-    def close(self) -> None:
-        self.inner.close()
+        super().persist(batch)
 
 
-def test_a_leader_whose_disk_hangs_steps_down_and_writes_resume_elsewhere(tmp_path: Path) -> None:
-    """FAULTS B47, D16."""
+def test_a_leader_whose_disk_hangs_steps_down_and_writes_continue_at_another(tmp_path: Path) -> None:
+    """Bug B47, fault D16."""
 
     async def main() -> None:
         storages: dict[str, HangingStorage] = {}
@@ -85,7 +69,7 @@ def test_a_leader_whose_disk_hangs_steps_down_and_writes_resume_elsewhere(tmp_pa
     run(main)
 
 
-def test_a_node_whose_disk_hangs_closes_within_two_seconds_all_the_same(tmp_path: Path) -> None:
+def test_a_node_whose_disk_hangs_still_closes_within_two_seconds(tmp_path: Path) -> None:
     async def main() -> None:
         storage: list[HangingStorage] = []
 
@@ -110,8 +94,8 @@ def test_a_node_whose_disk_hangs_closes_within_two_seconds_all_the_same(tmp_path
     run(main)
 
 
-def test_a_node_of_another_cluster_at_our_addresses_is_dropped_and_both_say_so(tmp_path: Path) -> None:
-    """FAULTS B19."""
+def test_messages_of_another_cluster_at_the_same_addresses_are_dropped_and_counted(tmp_path: Path) -> None:
+    """Bug B19."""
 
     async def main() -> None:
         async with embedded(tmp_path / "theirs") as theirs:
@@ -119,7 +103,7 @@ def test_a_node_of_another_cluster_at_our_addresses_is_dropped_and_both_say_so(t
         async with embedded(tmp_path / "ours") as ours:
             await ours.nodes["n1"].execute(Notes.add, 1)
             await ours.stop("n3")
-            # Their n3 comes up where ours was.
+            # The other cluster's n3 starts at the address of this cluster's n3.
             heard: list[object] = []
             stranger = Node(
                 "n3",
@@ -140,8 +124,8 @@ def test_a_node_of_another_cluster_at_our_addresses_is_dropped_and_both_say_so(t
     run(main)
 
 
-def test_a_clone_of_a_running_node_is_noticed_and_undoes_nothing(tmp_path: Path) -> None:
-    """FAULTS B18: the lock keeps the directory itself; a copy is noticed by those who met the original."""
+def test_a_clone_of_a_running_node_is_noticed_and_does_no_harm(tmp_path: Path) -> None:
+    """Bug B18: a lock protects the directory itself; peers that have met the original notice a copy."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -164,8 +148,9 @@ def test_a_clone_of_a_running_node_is_noticed_and_undoes_nothing(tmp_path: Path)
     run(main)
 
 
-def test_ten_times_more_than_it_can_take_changes_no_leader(ram: Path) -> None:
-    """FAULTS B55."""
+@pytest.mark.long
+def test_ten_times_the_load_that_it_can_take_does_not_change_the_leader(ram: Path) -> None:
+    """Bug B55."""
 
     async def main() -> None:
         config = NodeConfig(inbox_calls_max=2000)
@@ -190,8 +175,8 @@ def test_ten_times_more_than_it_can_take_changes_no_leader(ram: Path) -> None:
             await asyncio.gather(*(caller(node, until) for node in cluster.nodes.values() for _ in range(4000)))
             assert refused > 0
             assert answered > 1000
-            # Twelve thousand callers share the loop with the nodes: where its turns take long enough, a follower loses
-            # sight of the leader between two of them. It asks before it campaigns, so nobody else ever leads.
+            # Twelve thousand callers share the event loop with the nodes. If one turn of the loop takes long enough,
+            # a follower misses the leader's heartbeats. It probes before it campaigns, so no other node ever leads.
             led = {event.ballot for event in cluster.events if isinstance(event, LeaderChanged)} - {None}
             assert led <= {ballot}
             assert (await cluster.leader()).status().ballot == ballot
@@ -200,7 +185,7 @@ def test_ten_times_more_than_it_can_take_changes_no_leader(ram: Path) -> None:
     run(main)
 
 
-def test_a_client_speaks_with_embedded_nodes_by_name_and_type(tmp_path: Path) -> None:
+def test_a_client_calls_embedded_nodes_by_name_and_by_type(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             for address in cluster.cluster.values():
@@ -221,7 +206,7 @@ def test_a_client_speaks_with_embedded_nodes_by_name_and_type(tmp_path: Path) ->
     run(main)
 
 
-def test_a_clients_calls_are_applied_once_while_leaders_go_and_come(tmp_path: Path) -> None:
+def test_a_clients_calls_are_applied_once_while_leaders_stop_and_start(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             async with paxospp.Client(list(cluster.cluster.values()), timeout=30.0) as client:
@@ -244,7 +229,7 @@ def test_a_clients_calls_are_applied_once_while_leaders_go_and_come(tmp_path: Pa
 
 
 async def say(address: str, frame: bytes) -> None:
-    """Send ``frame`` as a peer would, on a link of its own."""
+    """Send ``frame`` like a peer, on a link of its own."""
     async with grpc.aio.insecure_channel(address) as channel:
         call: grpc.aio.StreamUnaryCall[bytes, bytes] = channel.stream_unary(LINK)()
         await call.write(frame)
@@ -252,8 +237,8 @@ async def say(address: str, frame: bytes) -> None:
         await call
 
 
-def test_frames_that_are_damaged_or_come_from_strangers_are_counted_and_dropped(tmp_path: Path) -> None:
-    """FAULTS N9, B19."""
+def test_damaged_frames_and_those_of_unknown_senders_are_counted_and_dropped(tmp_path: Path) -> None:
+    """Fault N9, bug B19."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -276,8 +261,8 @@ def test_frames_that_are_damaged_or_come_from_strangers_are_counted_and_dropped(
     run(main)
 
 
-def test_a_forwarded_run_goes_no_further_than_one_hop_and_only_if_it_fits(tmp_path: Path) -> None:
-    """FAULTS B50; and what a peer of another version forwards must not stop this one."""
+def test_a_run_is_forwarded_one_hop_at_most_and_only_if_it_is_valid(tmp_path: Path) -> None:
+    """Bug B50. Also, an invalid run that a peer of another version forwards must not stop this node."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -300,13 +285,15 @@ def test_a_forwarded_run_goes_no_further_than_one_hop_and_only_if_it_fits(tmp_pa
 
 @pytest.fixture
 def checkpoint(monkeypatch: pytest.MonkeyPatch) -> int:
-    """The slot at which replicas compare digests for the first time; earlier than in production."""
+    """Make replicas compare digests at an early slot, and return that slot."""
     monkeypatch.setattr("paxospp.node.driver.CHECKPOINT_SLOTS", 64)
     return 64
 
 
-def test_a_replica_whose_digest_a_majority_does_not_share_stops_and_says_where(tmp_path: Path, checkpoint: int) -> None:
-    """FAULTS B44."""
+def test_a_replica_whose_digest_differs_from_a_majoritys_stops_and_names_the_slot(
+    tmp_path: Path, checkpoint: int
+) -> None:
+    """Bug B44."""
 
     async def main() -> None:
         async with embedded(tmp_path, machines={"n2": Drifting}) as cluster:
@@ -334,7 +321,7 @@ def test_a_replica_whose_digest_a_majority_does_not_share_stops_and_says_where(t
 
 
 class DriftingFurther(Notes):
-    """Not the same as any other."""
+    """A faulty machine whose sums differ from those of ``Notes`` and of ``Drifting``."""
 
     @paxospp.command
     def add(self, amount: int) -> int:
@@ -342,8 +329,8 @@ class DriftingFurther(Notes):
         return self.total + 2
 
 
-def test_where_no_majority_agrees_on_a_digest_all_say_so_and_nobody_stops(tmp_path: Path, checkpoint: int) -> None:
-    """Three replicas, three digests: nobody can say who is right."""
+def test_without_a_majority_for_a_digest_all_replicas_report_it_and_none_stops(tmp_path: Path, checkpoint: int) -> None:
+    """With three replicas and three digests, nobody can say which one is right."""
 
     async def main() -> None:
         async with embedded(tmp_path, machines={"n2": Drifting, "n3": DriftingFurther}) as cluster:

@@ -1,4 +1,4 @@
-"""The storage's threads: what queues becomes one write, reads go beside it, a failure is final."""
+"""The threads of a storage: queued batches become one write, reads run beside writes, and a failure is final."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from paxospp_memory import MemoryStorage
 from paxospp import Ballot, Entry, Kind, NodeId, Slot, WriteBatch
 from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.errors import CorruptedError, StorageError, TrimmedError
-from paxospp.node.in_place import RECENT, SLOW_MAX, SMALL_BYTES, SWIFT_S, InPlace
-from paxospp.node.writer import WRITE_BYTES_MAX, Writer
+from paxospp.node.loading import load_storage
+from paxospp.node.worker import ThreadWorker
+from paxospp.node.writer import FAST_S, RECENT, SLOW_MAX, SMALL_BYTES, WRITE_BYTES_MAX, InlineWrites, Writer
 from tests.cluster.embedding import run, threads_end
+from tests.cluster.writing import open_writer
 
 BALLOT = Ballot(1, NodeId("n1"), 7)
+
+
+def unexpected(report: object) -> None:
+    pytest.fail(f"the writer reported {report!r}")
 
 
 def entry(slot: int, value: bytes = b"value") -> Entry:
@@ -26,7 +32,7 @@ def entry(slot: int, value: bytes = b"value") -> Entry:
 
 
 class HeldStorage(MemoryStorage):
-    """Keeps each ``persist`` waiting until it is let go, and remembers what came."""
+    """A storage that blocks each ``persist`` until the test releases it, and records the batches."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -45,17 +51,19 @@ class HeldStorage(MemoryStorage):
 
 
 class Opened:
-    """A writer over a held storage, and what it reported."""
+    """A writer on a ``HeldStorage``, and what the writer reported."""
 
     def __init__(self) -> None:
         self.storage = HeldStorage()
         self.persisted: asyncio.Queue[int] = asyncio.Queue()
         self.failures: list[Exception] = []
         self.failed = asyncio.Event()
-        self.writer = Writer("n1", on_persisted=self.persisted.put_nowait, on_failed=self._on_failed)
+        self.writer: Writer
 
     async def open(self) -> Opened:
-        await self.writer.open(lambda: self.storage)
+        self.writer = await open_writer(
+            lambda: self.storage, on_persisted=self.persisted.put_nowait, on_failed=self._on_failed
+        )
         return self
 
     def _on_failed(self, error: Exception) -> None:
@@ -71,7 +79,7 @@ class Opened:
         assert await self.writer.close(5.0)
 
 
-def test_what_queues_while_a_write_is_under_way_becomes_one_write() -> None:
+def test_batches_queued_during_a_write_become_one_write() -> None:
     async def main() -> None:
         opened = await Opened().open()
         opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
@@ -92,8 +100,8 @@ def test_what_queues_while_a_write_is_under_way_becomes_one_write() -> None:
     run(main)
 
 
-def test_no_write_takes_much_more_than_its_bound_however_much_has_queued() -> None:
-    """A disk that hung answers again: one record of all that waited may be more than a storage takes."""
+def test_a_merged_write_stays_near_its_size_limit_however_much_is_queued() -> None:
+    """After a disk has hung, one record of everything that waited could be larger than a storage accepts."""
     part = WRITE_BYTES_MAX // 4
 
     async def main() -> None:
@@ -111,8 +119,8 @@ def test_no_write_takes_much_more_than_its_bound_however_much_has_queued() -> No
     run(main)
 
 
-def test_a_read_waits_for_the_writes_before_it_and_goes_beside_those_behind_it() -> None:
-    """Simulator, seed 501955: else a decided slot is read as it was accepted under an older ballot."""
+def test_a_read_waits_for_earlier_writes_and_runs_beside_later_ones() -> None:
+    """Simulator, seed 501955: otherwise a decided slot is read as it was accepted under an older ballot."""
 
     async def main() -> None:
         opened = await Opened().open()
@@ -137,14 +145,13 @@ def test_a_read_waits_for_the_writes_before_it_and_goes_beside_those_behind_it()
 
 
 @pytest.mark.parametrize("error", [TrimmedError(5), CorruptedError("slot 1", [range(1, 2)]), OSError(5, "EIO")])
-def test_a_read_that_fails_answers_with_nothing_and_the_reason(error: Exception) -> None:
+def test_a_read_that_fails_returns_no_entries_and_the_error(error: Exception) -> None:
     class Unreadable(MemoryStorage):
         def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
             raise error
 
     async def main() -> None:
-        writer = Writer("n1", on_persisted=lambda token: None, on_failed=lambda error: None)
-        await writer.open(Unreadable)
+        writer = await open_writer(lambda: Unreadable(""))
         answers: asyncio.Queue[tuple[ReadRange, Sequence[Entry], Exception | None]] = asyncio.Queue()
         wanted = ReadRange(token=1, start=Slot(1), stop=Slot(2), max_bytes=1000)
         writer.read(wanted, lambda *answer: answers.put_nowait(answer))
@@ -154,7 +161,7 @@ def test_a_read_that_fails_answers_with_nothing_and_the_reason(error: Exception)
     run(main)
 
 
-def test_a_write_that_raised_is_reported_once_and_nothing_is_written_after_it() -> None:
+def test_a_failed_write_is_reported_once_and_nothing_is_written_after_it() -> None:
     async def main() -> None:
         opened = await Opened().open()
         opened.storage.error = StorageError("fsync failed")
@@ -172,15 +179,14 @@ def test_a_write_that_raised_is_reported_once_and_nothing_is_written_after_it() 
     run(main)
 
 
-def test_what_is_no_exception_of_the_storage_ends_it_all_the_same() -> None:
+def test_an_unexpected_exception_of_a_storage_is_final_too() -> None:
     class Interrupted(MemoryStorage):
         def persist(self, batch: WriteBatch) -> None:
             raise KeyboardInterrupt
 
     async def main() -> None:
         failed: asyncio.Queue[Exception] = asyncio.Queue()
-        writer = Writer("n1", on_persisted=lambda token: None, on_failed=failed.put_nowait)
-        await writer.open(Interrupted)
+        writer = await open_writer(lambda: Interrupted(""), on_failed=failed.put_nowait)
         writer.submit(1, WriteBatch())
         error = await failed.get()
         assert isinstance(error, StorageError)
@@ -190,7 +196,7 @@ def test_what_is_no_exception_of_the_storage_ends_it_all_the_same() -> None:
     run(main)
 
 
-def test_a_disk_that_hangs_holds_up_nobody_who_closes() -> None:
+def test_closing_does_not_wait_for_a_hung_disk() -> None:
     async def main() -> None:
         opened = await Opened().open()
         opened.writer.submit(1, WriteBatch(accepted=[entry(1)]))
@@ -204,7 +210,7 @@ def test_a_disk_that_hangs_holds_up_nobody_who_closes() -> None:
     run(main)
 
 
-def test_a_storage_whose_opening_was_cancelled_is_closed_all_the_same(tmp_path: Path) -> None:
+def test_a_storage_whose_opening_was_cancelled_is_still_closed(tmp_path: Path) -> None:
     class Slow(MemoryStorage):
         def __init__(self) -> None:
             opening.set()
@@ -214,19 +220,20 @@ def test_a_storage_whose_opening_was_cancelled_is_closed_all_the_same(tmp_path: 
     opening, go = threading.Event(), threading.Event()
 
     async def main() -> None:
-        writer = Writer("n1", on_persisted=lambda token: None, on_failed=lambda error: None)
-        task = asyncio.create_task(writer.open(Slow))
+        worker = ThreadWorker("opening", asyncio.get_running_loop())
+        task = asyncio.create_task(load_storage(NodeId("n1"), Slow, worker, close_timeout_s=5.0))
         await asyncio.to_thread(opening.wait)
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.sleep(0)
         go.set()
-        assert await writer.close(5.0)
+        await asyncio.wait([task])
+        assert task.cancelled()
         MemoryStorage(str(tmp_path)).close()  # LockedError if the first one were still open
 
     run(main)
 
 
-def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was_swift_for_a_while() -> None:
+def test_a_server_makes_small_writes_on_its_event_loop_once_the_disk_has_been_fast() -> None:
     async def main() -> None:
         threads: list[str] = []
         persisted: asyncio.Queue[int] = asyncio.Queue()
@@ -236,23 +243,24 @@ def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was
                 threads.append(threading.current_thread().name)
                 super().persist(batch)
 
-        in_place = InPlace()
-        writer = Writer("n1", on_persisted=persisted.put_nowait, on_failed=pytest.fail, in_place=in_place)
-        await writer.open(lambda: Swift(""))
+        inline = InlineWrites()
+        writer = await open_writer(
+            lambda: Swift(""), on_persisted=persisted.put_nowait, on_failed=unexpected, inline=inline
+        )
         writer.submit(1, WriteBatch(accepted=[entry(1)]))
         assert await persisted.get() == 1
         assert threads.pop() != threading.current_thread().name
 
         for _ in range(RECENT):
-            in_place.took_beside(0.0001)
+            inline.on_thread_write(0.0001)
         writer.submit(2, WriteBatch(accepted=[entry(2)]))
         writer.submit(3, WriteBatch(accepted=[entry(3)]))
         assert writer.busy
-        assert threads == []  # what was said in the same breath leaves first
+        assert threads == []  # messages of the same turn of the loop leave first
         assert [await persisted.get(), await persisted.get()] == [2, 3]
         assert set(threads) == {threading.current_thread().name}
 
-        in_place.took_here(SWIFT_S)
+        inline.on_inline_write(FAST_S)
         writer.submit(4, WriteBatch(accepted=[entry(4)]))
         assert await persisted.get() == 4
         assert threads.pop() != threading.current_thread().name
@@ -268,27 +276,28 @@ def test_where_the_loop_is_its_own_small_writes_are_made_in_it_once_the_disk_was
         WriteBatch(accepted=[entry(1, bytes(SMALL_BYTES + 1))]),
     ],
 )
-def test_writes_that_may_take_long_are_never_made_in_the_loop(batch: WriteBatch) -> None:
-    in_place = InPlace()
+def test_writes_that_may_take_long_are_never_made_on_the_event_loop(batch: WriteBatch) -> None:
+    inline = InlineWrites()
     for _ in range(RECENT):
-        in_place.took_beside(0.0)
+        inline.on_thread_write(0.0)
 
-    assert in_place.allows(WriteBatch(accepted=[entry(1)]))
-    assert not in_place.allows(batch)
+    assert inline.allows(WriteBatch(accepted=[entry(1)]))
+    assert not inline.allows(batch)
 
 
-def test_a_write_in_the_loop_that_fails_is_the_end_as_anywhere() -> None:
+def test_a_failed_write_on_the_event_loop_is_final_too() -> None:
     async def main() -> None:
         class Failing(MemoryStorage):
             def persist(self, batch: WriteBatch) -> None:
                 raise OSError("EIO")
 
         failures: asyncio.Queue[Exception] = asyncio.Queue()
-        in_place = InPlace()
+        inline = InlineWrites()
         for _ in range(RECENT):
-            in_place.took_beside(0.0)
-        writer = Writer("n1", on_persisted=pytest.fail, on_failed=failures.put_nowait, in_place=in_place)
-        await writer.open(lambda: Failing(""))
+            inline.on_thread_write(0.0)
+        writer = await open_writer(
+            lambda: Failing(""), on_persisted=unexpected, on_failed=failures.put_nowait, inline=inline
+        )
         writer.submit(1, WriteBatch(accepted=[entry(1)]))
         assert "EIO" in str(await failures.get())
         writer.submit(2, WriteBatch(accepted=[entry(2)]))
@@ -298,16 +307,16 @@ def test_a_write_in_the_loop_that_fails_is_the_end_as_anywhere() -> None:
     run(main)
 
 
-def test_a_write_in_the_thread_that_waited_for_the_interpreter_does_not_make_a_disk_slow_but_many_do() -> None:
-    in_place = InPlace()
+def test_one_write_delayed_by_the_interpreter_does_not_count_as_a_slow_disk_but_many_do() -> None:
+    inline = InlineWrites()
     for number in range(RECENT):
-        in_place.took_beside(SWIFT_S if number < SLOW_MAX else 0.0)
-    assert in_place.allows(WriteBatch(accepted=[entry(1)]))
+        inline.on_thread_write(FAST_S if number < SLOW_MAX else 0.0)
+    assert inline.allows(WriteBatch(accepted=[entry(1)]))
 
     for _ in range(SLOW_MAX + 1):
-        in_place.took_beside(SWIFT_S)
-    assert not in_place.allows(WriteBatch(accepted=[entry(1)]))
+        inline.on_thread_write(FAST_S)
+    assert not inline.allows(WriteBatch(accepted=[entry(1)]))
 
     for _ in range(RECENT):
-        in_place.took_beside(0.0)
-    assert in_place.allows(WriteBatch(accepted=[entry(1)]))
+        inline.on_thread_write(0.0)
+    assert inline.allows(WriteBatch(accepted=[entry(1)]))

@@ -1,4 +1,4 @@
-"""Ten times the load that a cluster takes: refused at once, no leader lost, no memory taken (K3, B55)."""
+"""Ten times the load that a cluster can take: calls are refused at once, and leader and memory stay (K3, B55)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ WRITE_S = 0.03
 
 
 class SlowFile(paxospp_file.FileStorage):
-    """A disk that takes its time, so that ten times what it takes can be offered by the same process."""
+    """A slow disk, so that one process can offer ten times the load that the disk can take."""
 
     slowest_s: ClassVar[float] = 0.0
-    """How long a write took at most: one that takes an election time-out rightly unseats its leader."""
+    """The longest write, in seconds; a leader whose write takes two election time-outs rightly steps down."""
 
     def persist(self, batch: paxospp.WriteBatch) -> None:
         began = time.monotonic()
@@ -52,8 +52,8 @@ async def slow_cluster(path: Path) -> AsyncIterator[Embedded]:
         await asyncio.gather(*(node.close() for node in cluster.nodes.values()))
 
 
-def parts(node: Any) -> Any:
-    return node._parts
+def runtime(node: Any) -> Any:
+    return node._runtime
 
 
 def resident_bytes() -> int:
@@ -62,18 +62,18 @@ def resident_bytes() -> int:
 
 
 def held(cluster: Embedded) -> int:
-    """What the nodes hold of calls, values and messages that are under way, in bytes."""
+    """Return the bytes of calls, values and messages in flight that the nodes hold."""
     found = 0
     for node in cluster.nodes.values():
-        its = parts(node)
-        found += its.local._queued_bytes + its.local._sent_bytes + its.front._own.bytes + its.front._forwarded.bytes
+        its = runtime(node)
+        found += its.local._queued_bytes + its.local._sent_bytes + its.inbox._own.bytes + its.inbox._forwarded.bytes
         found += sum(link._outbox.bytes for link in its.links._links.values())
         found += sum(len(entry.value) for entry in its.driver._decided) + its.replica.protocol.log.bytes
     return found
 
 
 class Load:
-    """Callers that never wait: each tick as many calls as are wanted, whatever became of the last ones."""
+    """Callers that make calls at a given rate without waiting for the answers."""
 
     def __init__(self, callers: list[Any], payload: str) -> None:
         self.callers = callers
@@ -112,7 +112,7 @@ class Load:
 
 
 async def capacity(callers: list[Any], payload: str, seconds: float) -> float:
-    """Calls per second when everybody waits for his answers."""
+    """Return the calls per second of callers that wait for each answer."""
     end = time.monotonic() + seconds
     done = 0
 
@@ -130,7 +130,7 @@ async def capacity(callers: list[Any], payload: str, seconds: float) -> float:
     "seconds",
     [pytest.param(1.5, marks=pytest.mark.long), pytest.param(20.0, marks=[pytest.mark.long, pytest.mark.timeout(240)])],
 )
-def test_ten_times_the_load_unseats_no_leader_and_takes_no_memory(ram: Path, seconds: float) -> None:
+def test_ten_times_the_load_changes_neither_leader_nor_memory(ram: Path, seconds: float) -> None:
     async def main() -> None:
         async with slow_cluster(ram) as cluster:
             ballot = (await cluster.leader()).status().ballot
@@ -160,13 +160,13 @@ def test_ten_times_the_load_unseats_no_leader_and_takes_no_memory(ram: Path, sec
                 f"{load.refused} refused, the slowest after {load.slowest_refusal_s * 1e3:.1f} ms; "
                 f"{most / 1e6:.0f} MB held at most; {(resident_bytes() - before) / 1e6:.0f} MB grown"
             )
-            # A follower may lose sight of the leader between two long turns of the loop it shares with the callers.
+            # The callers share the event loop: between two long turns, a follower may miss the leader's heartbeats.
             led = {event.ballot for event in cluster.events[events:] if isinstance(event, LeaderChanged)} - {None}
             slowest = f"a write took up to {SlowFile.slowest_s:.3f} s, a turn of the loop {slowest_turn_s:.3f} s"
             assert led <= {ballot}, slowest
             assert load.refused > load.answered > 0
             assert min(load.hints) > 0
-            # Three nodes, each with its bounds, and the tails of their logs.
+            # The limits of three nodes, and the tails of their logs in memory.
             assert most < 3 * (2 * CONFIG.inbox_bytes_max + CONFIG.tail_bytes_max)
             assert resident_bytes() - before < 48 << 20
             for caller in callers:
@@ -177,7 +177,7 @@ def test_ten_times_the_load_unseats_no_leader_and_takes_no_memory(ram: Path, sec
     run(main)
 
 
-def test_a_node_over_its_bounds_refuses_at_once_and_takes_calls_again_when_there_is_room(tmp_path: Path) -> None:
+def test_a_node_at_its_limits_refuses_calls_at_once_and_accepts_them_again_later(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(inbox_calls_max=100)
         async with embedded(tmp_path, config=config) as cluster:
@@ -192,9 +192,9 @@ def test_a_node_over_its_bounds_refuses_at_once_and_takes_calls_again_when_there
     run(main)
 
 
-def test_a_client_that_reaches_nobody_is_bounded_and_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paxospp.client.client.CALLS_MAX", 50)
-    monkeypatch.setattr("paxospp.client.client.BYTES_MAX", 100_000)
+def test_a_client_without_a_node_refuses_calls_at_once_beyond_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paxospp.client.started.CALLS_MAX", 50)
+    monkeypatch.setattr("paxospp.client.started.BYTES_MAX", 100_000)
 
     async def main() -> None:
         async with paxospp.Client(free_addresses(1), timeout=0.3) as client:
@@ -208,8 +208,8 @@ def test_a_client_that_reaches_nobody_is_bounded_and_says_so_at_once(monkeypatch
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_clients_with_ten_times_the_load_of_a_cluster_of_processes(ram: Path) -> None:
-    """The same over the wire: what a node does not read stays with its client, which refuses when it is full."""
+def test_a_cluster_of_processes_withstands_clients_with_ten_times_its_load(ram: Path) -> None:
+    """What a node does not read stays queued in its client, which refuses calls when its queue is full."""
 
     def sizes(serving: Serving) -> list[int]:
         return [
@@ -250,7 +250,7 @@ def test_clients_with_ten_times_the_load_of_a_cluster_of_processes(ram: Path) ->
 
 
 async def client_status(serving: Serving) -> dict[str, Any]:
-    from paxospp.rpc.status import fetch_status
+    from paxospp.rpc.unary_calls import fetch_status
 
     status = await fetch_status(serving.addresses[0], timeout_s=5.0)
     assert status is not None
@@ -258,7 +258,7 @@ async def client_status(serving: Serving) -> dict[str, Any]:
 
 
 class Slow(Notes):
-    """A machine that takes its time over every command."""
+    """A machine that is slow at every command."""
 
     @paxospp.command
     def put(self, key: str, value: str = "nothing") -> str | None:
@@ -266,10 +266,11 @@ class Slow(Notes):
         return super().put(key, value[:1])
 
 
+@pytest.mark.long
 def test_a_replica_whose_machine_is_slow_does_not_hold_the_log_of_the_others_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paxospp.node.node.PACING", Pacing(backlog_bytes_max=1 << 20))
+    monkeypatch.setattr("paxospp.node.environment.PACING", Pacing(backlog_bytes_max=1 << 20))
 
     async def main() -> None:
         config = NodeConfig(tail_bytes_max=1 << 20, batch_bytes_max=100_000, snapshot_log_bytes_max=1 << 30)
@@ -282,9 +283,9 @@ def test_a_replica_whose_machine_is_slow_does_not_hold_the_log_of_the_others_in_
             slow = await cluster.start(slow.name, machine=Slow)
             most = 0
             while slow.status().applied < fast.status().decided:
-                most = max(most, parts(slow).driver._backlog_bytes)
+                most = max(most, runtime(slow).driver._backlog_bytes)
                 await asyncio.sleep(0.001)
-            assert 1 << 19 < most < 4 << 20, "of twelve megabytes, the bound and what comes in one go"
+            assert 1 << 19 < most < 4 << 20, "the limit and one delivery, out of twelve megabytes"
             await fast.execute(Notes.put, "after", "all")
             await cluster.until(lambda: slow.status().applied == fast.status().applied)
 

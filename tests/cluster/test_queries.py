@@ -1,4 +1,4 @@
-"""The room of queries: who is counted as open is held in it, and nobody else is."""
+"""The queries of a node: exactly those that are counted as open are held."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paxospp.errors import OverloadedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import Slot
 from paxospp.node.pacing import Pacing
-from paxospp.node.queries import OPEN_MAX, Queries
+from paxospp.node.queries import Queries
 from tests.cluster.alone import Log
 from tests.cluster.embedding import Notes, embedded, run
 from tests.cluster.weather import Weather
@@ -23,11 +23,11 @@ from tests.cluster.weather import Weather
 REQUEST = Notes.sum.encode(())
 MODES: list[Consistency] = ["linearizable", "lease"]
 UNCUT = Pacing(apply_slice_s=60.0)
-"""All that may be served is served in one turn, however slow the machine is."""
+"""Serve all queries that are ready in one turn of the event loop, however slow the machine is."""
 
 
 class Asked:
-    """Somebody whose stream stays open: hears what comes, and waits until told to ``stop``."""
+    """A caller that records its answers and waits until ``waits`` is set to False."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -40,27 +40,30 @@ class Asked:
         self.told.append(str(error))
 
 
-class Room:
-    """Queries before an executor, with a replica that does what the test says."""
+class Bench:
+    """Queries over an executor; stands in for the driver, and does what the test says."""
 
     def __init__(self, executor: Executor, pacing: Pacing) -> None:
         self.loop = asyncio.get_running_loop()
         self.tickets: list[tuple[int, bool]] = []
-        self.turns_wanted = 0
+        self.advances_wanted = 0
         self.queries = Queries(
             executor,
+            self,
             bytes_max=1 << 26,
             loop=self.loop,
             boot_time=self.loop.time,
-            decided=lambda: Slot(1),
-            read=lambda ticket, lease: self.tickets.append((ticket, lease)),
-            want_turn=self._want_turn,
-            why_not=lambda: "nobody leads",
+            why_unavailable=lambda: "nobody leads",
             pacing=pacing,
         )
 
-    def _want_turn(self) -> None:
-        self.turns_wanted += 1
+    decided = Slot(1)
+
+    def read(self, ticket: int, lease: bool) -> None:
+        self.tickets.append((ticket, lease))
+
+    def advance_soon(self) -> None:
+        self.advances_wanted += 1
 
     def ask(self, count: int, timeout_s: float | None, consistency: Consistency = "linearizable") -> list[Asked]:
         askers = [Asked() for _ in range(count)]
@@ -69,7 +72,7 @@ class Room:
         return askers
 
     def hear(self, slot: Slot | None) -> None:
-        """The tickets that are out come back."""
+        """Answer all outstanding tickets with ``slot``."""
         tickets, self.tickets = self.tickets, []
         for ticket, _ in tickets:
             self.queries.on_readable(ReadReady(ticket=ticket, slot=slot))
@@ -77,164 +80,166 @@ class Room:
     def check(self, count: int) -> None:
         queries = self.queries
         assert (queries.counted, queries.held, queries._bytes) == (count, count, count * len(REQUEST))
-        assert sum(len(questions.requests) for questions in queries._deadlines.open) == count
+        assert sum(len(batch.requests) for batch in queries._deadlines.open) == count
 
 
-def in_room(main: Callable[[Room], Coroutine[None, None, None]], pacing: Pacing = UNCUT) -> None:
+def on_bench(main: Callable[[Bench], Coroutine[None, None, None]], pacing: Pacing = UNCUT) -> None:
     async def enter() -> None:
-        await main(Room(Log().executor, pacing))
+        await main(Bench(Log().executor, pacing))
 
     run(enter)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("ticket", ["none", "out", "put back", "confirmed"])
-def test_whoever_is_cancelled_leaves_at_once_and_once_wherever_it_waits(mode: Consistency, ticket: str) -> None:
-    async def main(room: Room) -> None:
-        queries = room.queries
+def test_a_cancelled_query_is_removed_at_once_and_once_wherever_it_waits(mode: Consistency, ticket: str) -> None:
+    async def main(bench: Bench) -> None:
+        queries = bench.queries
         futures = [queries.ask(REQUEST, None, mode) for _ in range(5)]
         if ticket != "none":
-            queries.on_turn()
-            room.check(5)
+            queries.advance()
+            bench.check(5)
         if ticket == "put back":
-            room.hear(None)
+            bench.hear(None)
         elif ticket == "confirmed":
-            room.hear(Slot(2))  # not applied yet
-            queries.on_turn()
-        room.check(5)
+            bench.hear(Slot(2))  # not applied yet
+            queries.advance()
+        bench.check(5)
         for future in futures[1:4]:
             future.cancel()
         await asyncio.sleep(0)
-        room.check(2)
+        bench.check(2)
         late = queries.ask(REQUEST, None, mode)
         if ticket == "confirmed":
             queries._confirmed = [unserved._replace(slot=Slot(1)) for unserved in queries._confirmed]
         elif ticket == "out":
-            room.hear(Slot(1))
+            bench.hear(Slot(1))
         else:
             await asyncio.sleep(0.03)
-        queries.on_turn()
-        room.hear(Slot(1))
-        queries.on_turn()
-        room.check(0)
+        queries.advance()
+        bench.hear(Slot(1))
+        queries.advance()
+        bench.check(0)
         assert all(future.done() for future in (*futures, late))
         assert [future.cancelled() for future in futures] == [False, True, True, True, False]
         await asyncio.sleep(0)
-        room.check(0)
+        bench.check(0)
 
-    in_room(main)
+    on_bench(main)
 
 
-def test_those_who_wait_no_more_are_off_the_count_when_a_ticket_is_drawn() -> None:
-    async def main(room: Room) -> None:
-        askers = room.ask(10, None)
-        room.check(20)
+def test_queries_that_no_longer_wait_are_not_counted_when_a_ticket_is_drawn() -> None:
+    async def main(bench: Bench) -> None:
+        askers = bench.ask(10, None)
+        bench.check(20)
         for asker in askers[:7]:
             asker.waits = False
-        room.queries.on_turn()
-        room.check(6)
-        room.hear(Slot(1))
-        room.queries.on_turn()
-        room.check(0)
+        bench.queries.advance()
+        bench.check(6)
+        bench.hear(Slot(1))
+        bench.queries.advance()
+        bench.check(0)
         assert [asker.told for asker in askers] == [[]] * 7 + [["answered"]] * 3
 
-    in_room(main)
+    on_bench(main)
 
 
-def test_those_who_go_away_take_up_no_room() -> None:
-    async def main(room: Room) -> None:
+def test_cancelled_queries_do_not_count_towards_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paxospp.node.queries.OPEN_MAX", few := 1_000)
+
+    async def main(bench: Bench) -> None:
         for _ in range(3):
-            futures = [room.queries.ask(REQUEST, None) for _ in range(OPEN_MAX // 2)]
+            futures = [bench.queries.ask(REQUEST, None) for _ in range(few // 2)]
             for future in futures:
                 future.cancel()
-            room.queries.on_turn()
+            bench.queries.advance()
             await asyncio.sleep(0)
-            room.check(0)
-            room.hear(None)
+            bench.check(0)
+            bench.hear(None)
             await asyncio.sleep(0.03)
-        assert not room.queries.ask(REQUEST, None).done()
+        assert not bench.queries.ask(REQUEST, None).done()
 
-    in_room(main)
+    on_bench(main)
 
 
-def test_what_timed_out_is_held_nowhere_and_never_run() -> None:
-    async def main(room: Room) -> None:
+def test_a_query_that_timed_out_is_never_run_and_held_nowhere() -> None:
+    async def main(bench: Bench) -> None:
         waiting: list[Asked] = []
-        for consistency in (*MODES, *MODES):  # the first of a mode share a ticket that is not answered
-            waiting += room.ask(100, 0.01, consistency)
-            room.queries.on_turn()
-        kept = room.ask(1, None)
+        for consistency in (*MODES, *MODES):  # the first queries of a mode share a ticket that is never answered
+            waiting += bench.ask(100, 0.01, consistency)
+            bench.queries.advance()
+        kept = bench.ask(1, None)
         await asyncio.sleep(0.06)
-        room.check(2)
+        bench.check(2)
         assert all(asker.told == ["no answer in time: nobody leads"] for asker in waiting)
-        room.hear(Slot(1))
+        bench.hear(Slot(1))
         for _ in range(2):
-            room.queries.on_turn()
-            room.hear(Slot(1))
-        room.queries.on_turn()
-        room.check(0)
+            bench.queries.advance()
+            bench.hear(Slot(1))
+        bench.queries.advance()
+        bench.check(0)
         assert kept[0].told == ["answered"]
         assert all(len(asker.told) == 1 for asker in waiting)
 
-    in_room(main)
+    on_bench(main)
 
 
-def test_those_who_share_a_ticket_that_is_given_up_share_the_next_with_later_ones() -> None:
-    async def main(room: Room) -> None:
+def test_queries_whose_shared_ticket_is_abandoned_share_the_next_one_with_later_queries() -> None:
+    async def main(bench: Bench) -> None:
         for early, late in ((3, 2), (2, 3)):
-            askers = room.ask(early, None)
-            room.queries.on_turn()
-            askers += room.ask(late, None)
+            askers = bench.ask(early, None)
+            bench.queries.advance()
+            askers += bench.ask(late, None)
             askers[1].waits = False
             await asyncio.sleep(0.03)
-            room.check(10)
-            room.tickets.clear()
-            room.queries.on_turn()  # another ticket for all
-            room.check(8)
-            room.hear(Slot(1))
-            room.queries.on_turn()
-            room.check(0)
+            bench.check(10)
+            bench.tickets.clear()
+            bench.queries.advance()  # another ticket for all
+            bench.check(8)
+            bench.hear(Slot(1))
+            bench.queries.advance()
+            bench.check(0)
             assert [len(asker.told) for asker in askers] == [1, 0, 1, 1, 1]
 
-    in_room(main, Pacing(apply_slice_s=60.0, ticket_age_max_s=0.02))
+    on_bench(main, Pacing(apply_slice_s=60.0, ticket_age_max_s=0.02))
 
 
-def test_confirmed_queries_are_served_in_slices() -> None:
-    async def main(room: Room) -> None:
-        askers = room.ask(3, None)
-        room.queries.on_turn()
-        room.hear(Slot(1))
+def test_confirmed_queries_are_answered_in_slices() -> None:
+    async def main(bench: Bench) -> None:
+        askers = bench.ask(3, None)
+        bench.queries.advance()
+        bench.hear(Slot(1))
         for served in range(1, 4):
-            room.turns_wanted = 0
-            room.queries.on_turn()
+            bench.advances_wanted = 0
+            bench.queries.advance()
             assert [len(asker.told) for asker in askers] == [1] * served + [0] * (3 - served)
-            assert room.turns_wanted == (served < 3)
-            room.check(6 - 2 * served)
+            assert bench.advances_wanted == (served < 3)
+            bench.check(6 - 2 * served)
 
-    in_room(main, Pacing(apply_slice_s=0.0))
+    on_bench(main, Pacing(apply_slice_s=0.0))
 
 
-def test_the_end_fails_whoever_waits_once() -> None:
-    async def main(room: Room) -> None:
-        askers = room.ask(3, None)
-        room.queries.on_turn()
-        askers += room.ask(3, 5.0)
-        future = room.queries.ask(REQUEST, None)
-        room.queries.end(lambda: UnavailableError("ended"))
-        room.check(0)
+def test_closing_fails_each_waiting_query_once() -> None:
+    async def main(bench: Bench) -> None:
+        askers = bench.ask(3, None)
+        bench.queries.advance()
+        askers += bench.ask(3, 5.0)
+        future = bench.queries.ask(REQUEST, None)
+        bench.queries.end(lambda: UnavailableError("ended"))
+        bench.check(0)
         assert all(asker.told == ["ended"] for asker in askers)
         with pytest.raises(UnavailableError, match="ended"):
             await future
 
-    in_room(main)
+    on_bench(main)
 
 
-def test_clients_that_time_out_or_go_away_leave_a_node_without_a_quorum(tmp_path: Path) -> None:
+def test_clients_that_time_out_or_disconnect_leave_nothing_at_a_node_without_a_quorum(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             leader = await cluster.leader()
-            assert leader._parts is not None
-            queries, remote = leader._parts.queries, leader._parts.remote
+            assert leader._runtime is not None
+            queries, remote = leader._runtime.queries, leader._runtime.remote
             weather = Weather(cluster)
             weather.isolate(leader.name, others=set(cluster.nodes) - {leader.name})
             async with paxospp.Client([cluster.cluster[leader.name]], follow_leader=False) as client:
@@ -243,7 +248,7 @@ def test_clients_that_time_out_or_go_away_leave_a_node_without_a_quorum(tmp_path
                         await client.query(Notes.sum, timeout=0.1, consistency=consistency)
                 await cluster.until(lambda: queries.counted == queries.held == 0)
                 assert not any(remote._asking.values())
-                leader._parts.driver.hold()  # as while a snapshot is installed: no ticket is drawn
+                leader._runtime.driver.hold()  # no ticket is drawn, as while a snapshot is installed
                 waiting = [asyncio.ensure_future(client.query(Notes.sum, timeout=None)) for _ in range(100)]
                 await cluster.until(lambda: queries.counted == queries.held == 100)
             await asyncio.gather(*waiting, return_exceptions=True)

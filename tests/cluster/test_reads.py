@@ -1,4 +1,4 @@
-"""What a query may see: linearizable, by lease, bounded and local, from leader and followers alike."""
+"""The state that a query may see: linearizable, lease, bounded and local queries, at leaders and followers."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from tests.cluster.weather import Weather
 ALL: list[Consistency] = ["linearizable", "lease", bounded(0), bounded(5), "local"]
 
 
-def parts(node: Node) -> Any:
-    assert node._parts is not None
-    return node._parts
+def runtime(node: Node) -> Any:
+    assert node._runtime is not None
+    return node._runtime
 
 
 class Counted:
-    """Counts what a node sends to its peers, by kind."""
+    """Records the types of the messages that a node sends to its peers."""
 
     def __init__(self, node: Node) -> None:
         self.kinds: list[type] = []
-        self._send: Callable[..., None] = parts(node).links.send
-        parts(node).links.send = self._sent
+        self._send: Callable[..., None] = runtime(node).links.send
+        runtime(node).links.send = self._sent
 
     def _sent(self, to: Any, message: Any) -> None:
-        # An announcement says what is decided and asks for nothing.
+        # An announcement says what is decided and asks for no answer.
         if not isinstance(message, Heartbeat) or message.round:
             self.kinds.append(type(message))
         self._send(to, message)
 
 
 async def with_leases(cluster: Embedded, duration_s: float) -> None:
-    """Switch them on, and wait until the leader holds one."""
+    """Enable leases and wait until the leader holds one."""
     await cluster.nodes["n1"].enable_leases(duration_s)
     leader = await cluster.leader()
-    replica = parts(leader).replica
+    replica = runtime(leader).replica
 
     def held() -> bool:
         protocol = replica.protocol
-        now = parts(leader).queries._boot_time()
+        now = runtime(leader).queries._boot_time()
         return bool(protocol.lease.is_held(leader.name, replica.protocol.cluster.voters, now))
 
     await cluster.until(held)
@@ -76,6 +76,7 @@ def test_every_mode_answers_from_every_node_and_from_a_client(tmp_path: Path) ->
     run(main)
 
 
+@pytest.mark.long
 def test_a_query_sees_every_call_that_ended_before_it_whichever_nodes_are_asked(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -91,24 +92,24 @@ def test_a_query_sees_every_call_that_ended_before_it_whichever_nodes_are_asked(
     run(main)
 
 
-def test_queries_that_wait_share_one_round_and_write_nothing_to_the_log(tmp_path: Path) -> None:
+def test_waiting_queries_share_one_round_and_write_nothing_to_the_log(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             leader, follower = await cluster.leader(), await cluster.follower()
             await leader.execute(Notes.put, "a", "1")
             await cluster.agree()
-            writes = [parts(node).executor.applied for node in cluster.nodes.values()]
+            writes = [runtime(node).executor.applied for node in cluster.nodes.values()]
             counted = Counted(follower)
             for _ in range(5):
                 answers = await asyncio.gather(*(follower.query(Notes.get, "a") for _ in range(500)))
                 assert set(answers) == {"1"}
             assert counted.kinds.count(ReadRequest) <= 10
-            assert [parts(node).executor.applied for node in cluster.nodes.values()] == writes
+            assert [runtime(node).executor.applied for node in cluster.nodes.values()] == writes
 
     run(main)
 
 
-def test_with_leases_the_leader_asks_nobody(tmp_path: Path) -> None:
+def test_a_leader_with_a_lease_answers_reads_without_a_round(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=NodeConfig(heartbeat_interval_s=0.5, election_timeout_s=3.0)) as cluster:
             leader = await cluster.leader()
@@ -117,7 +118,7 @@ def test_with_leases_the_leader_asks_nobody(tmp_path: Path) -> None:
             async with asyncio.timeout(5):
                 for _ in range(100):
                     await leader.query(Notes.sum, consistency="lease")
-            assert counted.kinds.count(Heartbeat) <= 10, "besides its regular ones"
+            assert counted.kinds.count(Heartbeat) <= 10, "only the regular heartbeats, no round for reads"
             counted.kinds.clear()
             for _ in range(20):
                 await leader.query(Notes.sum)
@@ -126,10 +127,10 @@ def test_with_leases_the_leader_asks_nobody(tmp_path: Path) -> None:
     run(main)
 
 
-def test_leases_are_off_until_the_log_says_otherwise_and_after_it_says_so_again(tmp_path: Path) -> None:
+def test_leases_are_off_until_they_are_enabled_and_after_they_are_disabled(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
-            leases = [parts(node).replica.protocol.lease for node in cluster.nodes.values()]
+            leases = [runtime(node).replica.protocol.lease for node in cluster.nodes.values()]
             await asyncio.sleep(0.3)
             assert not any(lease._granted for lease in leases)
             await with_leases(cluster, 0.5)
@@ -145,8 +146,8 @@ def test_leases_are_off_until_the_log_says_otherwise_and_after_it_says_so_again(
 
 
 @pytest.mark.long
-def test_a_cut_off_leader_with_a_lease_never_tells_what_is_older_than_a_write(tmp_path: Path) -> None:
-    """B30, B33: reads at the old leader go on while its lease lasts; until then nobody else writes."""
+def test_a_cut_off_leader_with_a_lease_never_returns_state_older_than_an_acknowledged_write(tmp_path: Path) -> None:
+    """Bugs B30, B33: the old leader answers reads while its lease lasts; no other node decides a write until then."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -169,7 +170,7 @@ def test_a_cut_off_leader_with_a_lease_never_tells_what_is_older_than_a_write(tm
                 assert answer == "old"
                 assert not before, "the write ended before this read began"
                 await asyncio.sleep(0.002)
-            assert served > 20, "the lease outlived the cut for a while"
+            assert served > 20, "reads were answered by lease for a while after the cut"
             with pytest.raises(UnavailableError):
                 await leader.query(Notes.get, "a", timeout=0.1, consistency="lease")
             weather.clear()
@@ -178,8 +179,8 @@ def test_a_cut_off_leader_with_a_lease_never_tells_what_is_older_than_a_write(tm
     run(main)
 
 
-def test_a_cut_off_leader_answers_nothing_that_may_be_old(tmp_path: Path) -> None:
-    """B30."""
+def test_a_cut_off_leader_answers_no_linearizable_read(tmp_path: Path) -> None:
+    """Bug B30."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -201,12 +202,12 @@ def test_a_cut_off_leader_answers_nothing_that_may_be_old(tmp_path: Path) -> Non
     run(main)
 
 
-def test_a_bounded_query_is_as_old_as_it_may_be_and_no_older(tmp_path: Path) -> None:
+def test_a_bounded_query_is_never_older_than_its_bound(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             follower = await cluster.follower()
             weather = Weather(cluster)
-            clock = parts(follower).queries
+            clock = runtime(follower).queries
             now = clock._boot_time()
             clock._boot_time = lambda: now
             assert await follower.query(Notes.get, "a", consistency=bounded(5)) is None
@@ -239,7 +240,7 @@ def test_bounded_queries_ask_the_leader_once_per_bound(tmp_path: Path) -> None:
     run(main)
 
 
-def test_the_command_line_says_how_fresh_an_answer_has_to_be(tmp_path: Path) -> None:
+def test_the_consistency_of_a_query_can_be_chosen_on_the_command_line(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1) as cluster:
             await cluster.nodes["n1"].execute(Notes.put, "a", "1")
@@ -257,7 +258,7 @@ def test_the_command_line_says_how_fresh_an_answer_has_to_be(tmp_path: Path) -> 
             parser().parse_args([*query, wrong])
 
 
-def test_queries_are_bounded_in_bytes_and_refused_at_once(tmp_path: Path) -> None:
+def test_queries_beyond_the_byte_limit_are_refused_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(inbox_bytes_max=1 << 20, value_bytes_max=1 << 20)
         async with embedded(tmp_path, config=config) as cluster:
@@ -276,6 +277,6 @@ def test_queries_are_bounded_in_bytes_and_refused_at_once(tmp_path: Path) -> Non
                     await call
             weather.clear()
             assert await leader.query(Notes.get, large, timeout=10.0) is None
-            assert parts(leader).queries._bytes == 0
+            assert runtime(leader).queries._bytes == 0
 
     run(main)

@@ -1,4 +1,4 @@
-"""Exactly once on real nodes: expiry, clocks that jump, full tables, nodes that are not current."""
+"""Exactly once on real nodes: expiry, clocks that jump, full session tables, nodes that lag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paxospp.config import NodeConfig
 from paxospp.errors import OutcomeUnknownError, OverloadedError, UnavailableError
 from paxospp.messages import Heartbeat, HeartbeatAnswer
 from paxospp.node import Node
-from paxospp.rpc.calling import CallStream
+from paxospp.rpc.call_stream import CallStream
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Notes, embedded, run
 from tests.cluster.weather import Weather
@@ -24,7 +24,7 @@ HOUR_US = 3_600_000_000
 
 
 class Tally(Notes):
-    """Remembers every number it was given, so that a repetition shows."""
+    """A machine that records every number it was given, so that a repetition shows."""
 
     seen: list[int]
 
@@ -42,9 +42,9 @@ class Tally(Notes):
         return self.seen
 
 
-def parts(node: Node) -> Any:
-    assert node._parts is not None
-    return node._parts
+def runtime(node: Node) -> Any:
+    assert node._runtime is not None
+    return node._runtime
 
 
 async def greeting_of(address: str) -> wire.Greeting:
@@ -85,15 +85,15 @@ def test_a_leader_whose_clock_jumps_an_hour_ahead_loses_nothing_acknowledged_and
                 calls = [asyncio.create_task(call(caller)) for caller in callers for _ in range(5)]
                 for jump in range(4):
                     for node in cluster.nodes.values():
-                        parts(node).local.on_leader_changed()  # everything in flight is sent once more
+                        runtime(node).local.on_leader_changed()  # everything in flight is sent once more
                     await asyncio.sleep(0.1)
-                    clock = parts(leader).front._clock
+                    clock = runtime(leader).inbox._clock
                     clock._stamp += 2 * HOUR_US
-                    assert parts(leader).executor.log_time < (jump + 2) * 2 * HOUR_US
+                    assert runtime(leader).executor.log_time < (jump + 2) * 2 * HOUR_US
                     await asyncio.sleep(0.1)
                 stop.set()
                 await asyncio.gather(*calls)
-                assert parts(leader).executor.log_time > 8 * HOUR_US
+                assert runtime(leader).executor.log_time > 8 * HOUR_US
                 for caller in callers:
                     count += 1
                     await caller.execute(Tally.take, count)
@@ -117,7 +117,7 @@ def test_what_an_expired_session_had_unanswered_is_unknown_and_a_new_one_follows
             weather.isolate(follower.name, others=set(cluster.nodes) - {follower.name})
             lost = asyncio.ensure_future(follower.execute(Notes.add, 10, timeout=30.0))
             for _ in range(5):
-                parts(leader).front._clock._stamp += 500_000
+                runtime(leader).inbox._clock._stamp += 500_000
                 await leader.execute(Notes.add, 10)
             assert not lost.done()
             weather.clear()
@@ -130,7 +130,7 @@ def test_what_an_expired_session_had_unanswered_is_unknown_and_a_new_one_follows
 
 
 def test_the_first_call_after_a_long_silence_is_answered(tmp_path: Path) -> None:
-    """The log's time stood still meanwhile, and a session opened at it must not be behind the horizon at once."""
+    """The log's time stood still in the meantime; a session opened at that time must not expire at once."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -138,10 +138,10 @@ def test_the_first_call_after_a_long_silence_is_answered(tmp_path: Path) -> None
             await leader.execute(Notes.add, 1)
             await cluster.agree()
             for node in cluster.nodes.values():
-                parts(node).front._clock._at -= 7 * 3600.0
+                runtime(node).inbox._clock._at -= 7 * 3600.0
             assert await follower.execute(Notes.add, 1) == 2
             async with paxospp.Client(list(cluster.cluster.values())) as client:
-                parts(leader).front._clock._at -= 7 * 3600.0
+                runtime(leader).inbox._clock._at -= 7 * 3600.0
                 assert await client.execute(Notes.add, 1) == 3
             assert await leader.execute(Notes.add, 1) == 4
 
@@ -158,21 +158,21 @@ def test_a_greeting_says_which_cluster_and_when_sessions_expire(tmp_path: Path) 
                 greeting = await greeting_of(address)
                 assert greeting.session_expiry_s == 77
                 assert greeting.leader.node == cluster.nodes["n1"].status().leader
-                assert greeting.log_time > 0 or parts(cluster.nodes["n1"]).executor.log_time == 0
+                assert greeting.log_time > 0 or runtime(cluster.nodes["n1"]).executor.log_time == 0
                 ids.add(greeting.cluster_id)
-            assert ids == {parts(cluster.nodes["n1"]).replica.cluster_id}
+            assert ids == {runtime(cluster.nodes["n1"]).replica.cluster_id}
 
     run(main)
 
 
 class OnlyHeartbeats:
-    """A link over which a node hears that somebody leads, and nothing else."""
+    """Lets only heartbeats through the link from ``node`` to ``deaf``."""
 
     def __init__(self, node: Node, deaf: str) -> None:
         self.on = True
         self._deaf = deaf
-        self._send: Callable[..., None] = parts(node).links.send
-        parts(node).links.send = self._sent
+        self._send: Callable[..., None] = runtime(node).links.send
+        runtime(node).links.send = self._sent
 
     def _sent(self, to: Any, message: Any) -> None:
         if not self.on or to != self._deaf or isinstance(message, (Heartbeat, HeartbeatAnswer)):
@@ -187,7 +187,7 @@ def test_a_node_that_is_behind_tells_nobody_the_log_time_until_it_is_current(tmp
             filters = [OnlyHeartbeats(node, follower.name) for node in cluster.nodes.values()]
             for number in range(300):
                 await leader.execute(Notes.add, number)
-            await cluster.until(lambda: parts(follower).replica.wanted >= 300)
+            await cluster.until(lambda: runtime(follower).replica.wanted >= 300)
             assert follower.status().leader == leader.name
             assert not (await greeting_of(address)).leader.node
             async with paxospp.Client([address], timeout=20.0, follow_leader=False) as client:
@@ -206,7 +206,7 @@ def test_where_no_session_finds_room_calls_are_refused_at_once_and_none_is_lost(
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             for node in cluster.nodes.values():
-                parts(node).executor._sessions._sessions_max = 2
+                runtime(node).executor._sessions._sessions_max = 2
             await cluster.nodes["n1"].execute(Notes.add, 1)
             addresses = list(cluster.cluster.values())
             async with contextlib.AsyncExitStack() as stack:
@@ -222,7 +222,7 @@ def test_where_no_session_finds_room_calls_are_refused_at_once_and_none_is_lost(
                 assert await first.execute(Notes.add, 1) == 3
                 assert await cluster.nodes["n1"].execute(Notes.add, 1) == 4
                 for node in cluster.nodes.values():
-                    parts(node).executor._sessions._sessions_max = 10
+                    runtime(node).executor._sessions._sessions_max = 10
                 assert await second.execute(Notes.add, 1) == 5
                 assert await cluster.nodes["n2"].execute(Notes.add, 1) == 6
 
@@ -245,7 +245,7 @@ def test_a_client_leaves_nodes_of_another_cluster_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_that_reaches_a_node_which_does_not_lead_goes_no_further(tmp_path: Path) -> None:
-    """B50: two nodes that name each other do not play ball with it."""
+    """B50: two nodes that name each other do not send it back and forth."""
 
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
@@ -253,12 +253,12 @@ def test_a_run_that_reaches_a_node_which_does_not_lead_goes_no_further(tmp_path:
             one, other = (node for node in cluster.nodes.values() if node is not leader)
             await one.execute(Notes.add, 1)
             await cluster.agree()
-            run_of_one = parts(one).local._caller
+            run_of_one = runtime(one).local._caller
             call = asyncio.get_running_loop().create_future()
             run_of_one.add(b"\x03sum\x90", call)
-            parts(other).front.on_forwarded(parts(one).replica.sender, run_of_one.next_runs())
+            runtime(other).inbox.on_forwarded(runtime(one).replica.sender, run_of_one.next_runs())
             assert other.status().dropped["forwarded to a node that does not lead"] == 1
-            assert len(parts(other).front._forwarded) == 0
+            assert len(runtime(other).inbox._forwarded) == 0
             await cluster.agree()
 
     run(main)

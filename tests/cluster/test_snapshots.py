@@ -1,28 +1,28 @@
-"""Snapshots of real nodes: taken beside the commands, trimmed behind, started from."""
+"""Snapshots of real nodes: taking one while commands are applied, trimming the log, starting from one."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import msgspec
 import pytest
+from paxospp_file import FileStorage
 
 import paxospp
 import paxospp.sync
-from paxospp import DurableState, Entry, NodeId, Slot, SnapshotMeta, SnapshotReader, SnapshotWriter, WriteBatch
+from paxospp import Slot, SnapshotMeta, SnapshotWriter
 from paxospp.config import NodeConfig
 from paxospp.errors import CorruptedError, ReplicaStoppedError, StorageError, UnavailableError
 from paxospp.events import FaultFound, SnapshotInstalled, SnapshotTaken
 from paxospp.node import Node
-from paxospp.plugins import PluginRegistry
 from paxospp.rpc.channel import CALL
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from paxospp.sessions.runs import Run, encode_run
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Drifting, Embedded, Notes, embedded, run
@@ -33,7 +33,7 @@ OFTEN = NodeConfig(snapshot_log_slots_max=40, kept_log_slots_max=8)
 
 
 async def write(node: Node, count: int, *, value: str = "value") -> None:
-    """Every command in a slot of its own."""
+    """Write ``count`` commands, each in a slot of its own."""
     for number in range(count):
         await node.execute(Notes.put, f"key{number % 50}", f"{value}{number}", timeout=20.0)
 
@@ -46,7 +46,7 @@ def snapshot_files(path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("scheme", ["file", "rocksdb"])
-def test_a_log_is_trimmed_behind_snapshots_and_a_tail_stays(tmp_path: Path, scheme: str) -> None:
+def test_the_log_is_trimmed_below_snapshots_except_for_a_tail(tmp_path: Path, scheme: str) -> None:
     async def main() -> None:
         cluster = Embedded(tmp_path, count=1, config=OFTEN)
         node = await cluster.start("n1", storage=f"{scheme}:{tmp_path / 'n1'}")
@@ -66,12 +66,12 @@ def test_a_log_is_trimmed_behind_snapshots_and_a_tail_stays(tmp_path: Path, sche
 
 
 def node_snapshot_size(node: Node) -> int:
-    parts: Any = node._parts
-    with parts._writer.storage.open_snapshot() as reader:
+    runtime: Any = node._runtime
+    with runtime._writer.storage.open_snapshot() as reader:
         return sum(map(len, iter(lambda: reader.read(1 << 16), b"")))
 
 
-def test_nothing_is_taken_while_nothing_changes_and_a_change_is_in_a_snapshot_after_the_interval(
+def test_a_snapshot_is_taken_after_the_interval_only_if_something_changed(
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
@@ -93,7 +93,7 @@ def test_nothing_is_taken_while_nothing_changes_and_a_change_is_in_a_snapshot_af
 
 
 class Viewed(Notes):
-    """Gives a view of its state that takes as long to read as a test wants."""
+    """A machine whose snapshot takes as long to read as the test wants."""
 
     def snapshot(self) -> Iterable[bytes]:
         total = self.total
@@ -111,7 +111,7 @@ class Viewed(Notes):
 LET_GO = threading.Event()
 
 
-def test_commands_are_applied_while_a_snapshot_is_written_and_are_not_in_it(tmp_path: Path) -> None:
+def test_commands_applied_while_a_snapshot_is_written_are_not_in_it(tmp_path: Path) -> None:
     async def main() -> None:
         LET_GO.clear()
         async with embedded(tmp_path, count=1, machines={"n1": Viewed}) as cluster:
@@ -144,7 +144,7 @@ class SlowToView(Notes):
         list(chunks)
 
 
-def test_a_machine_whose_snapshot_takes_longer_than_a_heartbeat_is_told_so_in_the_log(
+def test_a_machine_whose_snapshot_takes_longer_than_a_heartbeat_is_reported_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
@@ -154,10 +154,10 @@ def test_a_machine_whose_snapshot_takes_longer_than_a_heartbeat_is_told_so_in_th
 
     with caplog.at_level(logging.WARNING, "paxospp"):
         run(main)
-    assert "longer than a heartbeat" in caplog.text
+    assert "longer than the heartbeat interval" in caplog.text
 
 
-def test_a_snapshot_on_demand_is_of_what_is_applied_now_and_free_when_nothing_changed(tmp_path: Path) -> None:
+def test_a_snapshot_on_demand_holds_the_current_state_and_is_reused_if_nothing_changed(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             node = await cluster.follower()
@@ -173,7 +173,7 @@ def test_a_snapshot_on_demand_is_of_what_is_applied_now_and_free_when_nothing_ch
     run(main)
 
 
-def test_a_blocking_node_takes_one_too(tmp_path: Path) -> None:
+def test_a_blocking_node_takes_a_snapshot_on_demand(tmp_path: Path) -> None:
     with paxospp.sync.Node(
         "n1", cluster={"n1": "127.0.0.1:0"}, storage=f"file:{tmp_path / 'n1'}", machine=Notes
     ) as node:
@@ -216,12 +216,11 @@ def test_a_cluster_starts_from_its_snapshots_and_the_tails_of_its_logs(tmp_path:
     run(main)
 
 
-def test_a_start_that_takes_long_says_how_far_it_is(
+def test_a_slow_start_reports_its_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A second is long; here, anything is."""
-    monkeypatch.setattr("paxospp.node.snapshots.restoring.FIRST_S", 0.0)
-    monkeypatch.setattr("paxospp.node.node.FIRST_S", 0.0)
+    """Progress is reported after a second; this test shortens that to nothing."""
+    monkeypatch.setattr("paxospp.node.progress.FIRST_S", 0.0)
 
     async def main() -> None:
         cluster = Embedded(tmp_path, count=1)
@@ -236,7 +235,7 @@ def test_a_start_that_takes_long_says_how_far_it_is(
         await cluster.until(lambda: node.status().applied >= slot)
         await cluster.stop("n1")
         said = " / ".join(record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
-        assert "node n1: loading the storage: still at it" in said
+        assert "node n1: loading the storage: still running" in said
         assert f"node n1: restoring the snapshot of slot {taken.slot}: 0 MB read" in said
         assert f"node n1: applying the log: slot {taken.slot}" in said
 
@@ -268,8 +267,8 @@ def damage(path: Path) -> None:
     file.write_bytes(data)
 
 
-def test_a_lone_node_whose_snapshot_is_damaged_does_not_start_and_says_so_in_a_line(tmp_path: Path) -> None:
-    """FAULTS D14: nobody else has another."""
+def test_a_lone_node_whose_snapshot_is_damaged_refuses_to_start_with_one_line(tmp_path: Path) -> None:
+    """Fault D14, where no peer has another snapshot."""
 
     async def main() -> None:
         async with embedded(tmp_path, count=1, config=OFTEN) as cluster:
@@ -285,7 +284,7 @@ def test_a_lone_node_whose_snapshot_is_damaged_does_not_start_and_says_so_in_a_l
     run(main)
 
 
-def test_a_lone_node_whose_snapshot_is_damaged_needs_none_while_its_log_is_whole(tmp_path: Path) -> None:
+def test_a_lone_node_whose_snapshot_is_damaged_starts_from_a_complete_log(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1) as cluster:
             await write(cluster.nodes["n1"], 60)
@@ -301,10 +300,10 @@ def test_a_lone_node_whose_snapshot_is_damaged_needs_none_while_its_log_is_whole
 
 
 @pytest.mark.parametrize("scheme", ["file", "rocksdb"])
-def test_a_node_that_starts_from_its_log_takes_no_snapshot_older_than_the_damaged_one(
+def test_a_node_that_starts_from_its_log_takes_no_snapshot_older_than_its_damaged_one(
     tmp_path: Path, scheme: str
 ) -> None:
-    """A storage refuses it, and the node would stop, again at every start."""
+    """A storage refuses an older snapshot, so the node would stop at every start."""
     config = NodeConfig(snapshot_log_slots_max=20, chunk_bytes_max=4096)
 
     async def main() -> None:
@@ -334,10 +333,8 @@ def test_a_node_that_starts_from_its_log_takes_no_snapshot_older_than_the_damage
         pytest.param(lambda path: snapshot_files(path)[0].unlink(), id="missing", marks=pytest.mark.long),
     ],
 )
-def test_a_node_whose_snapshot_is_damaged_gets_another_from_a_peer_and_votes_meanwhile(
-    tmp_path: Path, harm: Any
-) -> None:
-    """FAULTS D14."""
+def test_a_node_whose_snapshot_is_damaged_votes_while_it_fetches_one_from_a_peer(tmp_path: Path, harm: Any) -> None:
+    """Fault D14."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -354,7 +351,7 @@ def test_a_node_whose_snapshot_is_damaged_gets_another_from_a_peer_and_votes_mea
             await cluster.ready()
             await cluster.agree()
             assert any(isinstance(event, SnapshotInstalled) and event.node == name for event in cluster.events)
-            # The two that were whole go one after another: the one that was not has a vote and the state.
+            # Stop the two undamaged nodes one after the other: the repaired one has a vote and the state.
             for gone in [other for other in cluster.nodes if other != name][:1]:
                 await cluster.stop(gone)
             assert await node.execute(Notes.add, 1, timeout=20.0) == 4
@@ -362,7 +359,7 @@ def test_a_node_whose_snapshot_is_damaged_gets_another_from_a_peer_and_votes_mea
     run(main)
 
 
-def test_a_snapshot_that_came_from_a_peer_and_rots_comes_from_it_again(tmp_path: Path) -> None:
+def test_a_fetched_snapshot_that_is_damaged_later_is_fetched_again(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(kept_log_slots_max=1)
         async with embedded(tmp_path, config=config) as cluster:
@@ -370,7 +367,7 @@ def test_a_snapshot_that_came_from_a_peer_and_rots_comes_from_it_again(tmp_path:
             await cluster.stop(name)
             node = await cluster.leader()
             await write(node, 20)
-            await cluster.agree()  # whom it asks may differ from time to time; what they have must not
+            await cluster.agree()  # it may ask either peer, so both must have the same slots
             for other in cluster.nodes.values():
                 await other.take_snapshot()
             await cluster.nothing_waits(name)
@@ -388,7 +385,7 @@ def test_a_snapshot_that_came_from_a_peer_and_rots_comes_from_it_again(tmp_path:
     run(main)
 
 
-def test_a_damaged_snapshot_newer_than_those_of_the_peers_has_one_of_them_take_a_new_one(tmp_path: Path) -> None:
+def test_if_a_damaged_snapshot_is_newer_than_the_peers_one_of_them_takes_a_new_one(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=NodeConfig(kept_log_slots_max=1)) as cluster:
             node = await cluster.follower()
@@ -409,8 +406,9 @@ def test_a_damaged_snapshot_newer_than_those_of_the_peers_has_one_of_them_take_a
     run(main)
 
 
-def test_three_nodes_whose_snapshot_is_damaged_at_one_of_them_start_together(tmp_path: Path) -> None:
-    """The one without state may be elected; it serves nothing before it has one."""
+@pytest.mark.long
+def test_three_nodes_start_together_although_one_of_them_has_a_damaged_snapshot(tmp_path: Path) -> None:
+    """The damaged node may be elected; it answers no query before it has a snapshot."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -429,43 +427,28 @@ def test_three_nodes_whose_snapshot_is_damaged_at_one_of_them_start_together(tmp
     run(main)
 
 
-# When it cannot be taken.
+# Snapshots that cannot be taken.
 
 
-class NoRoom(paxospp.Storage):
-    """A file storage on which snapshots find no room while a test says so."""
+class FullStorage(FileStorage):
+    """A file storage whose disk is full for snapshots while the test says so."""
 
     def __init__(self, path: Path) -> None:
-        self.inner = PluginRegistry().storage(f"file:{path}", NodeId("n1"))()
+        super().__init__(str(path))
         self.full = True
-
-    def load(self) -> DurableState:
-        return self.inner.load()
-
-    def persist(self, batch: WriteBatch) -> None:
-        self.inner.persist(batch)
-
-    def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
-        return self.inner.read(start, stop, max_bytes)
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
         if self.full:
             raise OSError(28, "No space left on device")
-        return self.inner.create_snapshot(meta)
-
-    def open_snapshot(self) -> SnapshotReader | None:
-        return self.inner.open_snapshot()
-
-    def close(self) -> None:
-        self.inner.close()
+        return super().create_snapshot(meta)
 
 
-def test_a_node_goes_on_when_a_snapshot_cannot_be_written_and_says_so_until_one_is(tmp_path: Path) -> None:
+def test_a_node_continues_without_a_snapshot_and_reports_the_failure_until_one_is_written(tmp_path: Path) -> None:
     async def main() -> None:
-        storages: list[NoRoom] = []
+        storages: list[FullStorage] = []
 
-        def open_storage() -> NoRoom:
-            storages.append(NoRoom(tmp_path / "n1"))
+        def open_storage() -> FullStorage:
+            storages.append(FullStorage(tmp_path / "n1"))
             return storages[-1]
 
         cluster = Embedded(tmp_path, count=1, config=OFTEN)
@@ -486,7 +469,7 @@ def test_a_node_goes_on_when_a_snapshot_cannot_be_written_and_says_so_until_one_
 
 
 class Unready(Notes):
-    """Has an attribute that no snapshot can hold, from some command on."""
+    """A machine whose command sets an attribute that a snapshot cannot hold."""
 
     @paxospp.command
     def add(self, amount: int) -> int:
@@ -494,7 +477,7 @@ class Unready(Notes):
         return super().add(amount)
 
 
-def test_a_machine_that_cannot_be_encoded_goes_on_and_the_reason_is_told(tmp_path: Path) -> None:
+def test_a_node_whose_machine_cannot_be_encoded_continues_and_reports_the_reason(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1, machines={"n1": Unready}) as cluster:
             node = cluster.nodes["n1"]
@@ -507,7 +490,7 @@ def test_a_machine_that_cannot_be_encoded_goes_on_and_the_reason_is_told(tmp_pat
     run(main)
 
 
-def test_a_node_that_is_closed_while_a_snapshot_is_taken_closes_in_time(tmp_path: Path) -> None:
+def test_a_node_closes_in_time_while_a_snapshot_is_taken(tmp_path: Path) -> None:
     async def main() -> None:
         LET_GO.clear()
         async with embedded(tmp_path, count=1, machines={"n1": Viewed}) as cluster:
@@ -534,11 +517,11 @@ def run_and_wait_for_threads(main: Any) -> None:
     run(waited)
 
 
-# What a snapshot carries beside the machine's state.
+# Sessions and digests in snapshots.
 
 
 async def answers(address: str, *runs: bytes) -> list[wire.RunAnswer]:
-    """Send runs as a client does, on a stream of their own; what the node answers."""
+    """Send runs on a stream of their own, as a client does, and return the node's answers."""
     async with grpc.aio.insecure_channel(address) as channel:
         call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(CALL)()
         requests = [wire.CallRequest(run=run) for run in runs]
@@ -555,8 +538,8 @@ async def answers(address: str, *runs: bytes) -> list[wire.RunAnswer]:
 
 
 @pytest.mark.parametrize("way", ["restart", "install"])
-def test_a_command_that_is_sent_again_after_a_snapshot_gets_the_kept_reply(tmp_path: Path, way: str) -> None:
-    """FAULTS B28: sessions, their replies and how far they were acknowledged are in the snapshot."""
+def test_a_command_resent_after_a_snapshot_gets_its_first_reply(tmp_path: Path, way: str) -> None:
+    """Bug B28: sessions, their replies and how far they were acknowledged are in the snapshot."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -590,13 +573,13 @@ def test_a_command_that_is_sent_again_after_a_snapshot_gets_the_kept_reply(tmp_p
             await cluster.ready()
             await cluster.agree()
             node = cluster.nodes[name]
-            assert await node.query(Notes.sum) == 15  # whoever leads has recovered what was open
+            assert await node.query(Notes.sum) == 15  # a linearizable read: the leader has recovered all open slots
             await cluster.agree()
             decided = node.status().decided
             (again,) = await answers(node.address, seven)
-            # What was acknowledged, 1 and 2, is passed over; the others come as they were.
+            # The replies to 1 and 2 were acknowledged and are left out; the others are the first replies.
             assert (again.first, list(again.outcomes)) == (3, list(before.outcomes)[2:])
-            assert node.status().decided == decided, "it was answered from the table"
+            assert node.status().decided == decided, "the answer came from the session table, without a new slot"
             gap, on = await answers(node.address, run_of(7, 5, 1), run_of(6, 5, 100))
             assert (gap.status, gap.expected) == (wire.RUN_STATUS_GAP, 6)
             assert msgspec.msgpack.decode(on.outcomes[0][1:]) == 115
@@ -606,10 +589,11 @@ def test_a_command_that_is_sent_again_after_a_snapshot_gets_the_kept_reply(tmp_p
     run(main)
 
 
-def test_digests_go_on_after_an_installation_and_a_difference_is_found_and_named(
+@pytest.mark.long
+def test_after_an_installed_snapshot_a_diverging_replica_is_still_found_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAULTS B44, invariant 14: a node that drifts after it came back is outvoted, and status names node and slot."""
+    """Bug B44, invariant 14: a node that diverges after its return is outvoted; status names the node and the slot."""
     monkeypatch.setattr("paxospp.node.driver.CHECKPOINT_SLOTS", 256)
 
     async def main() -> None:
@@ -646,7 +630,8 @@ def test_digests_go_on_after_an_installation_and_a_difference_is_found_and_named
 # The command line.
 
 
-def test_paxospp_snapshot_has_every_node_given_take_one(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_the_snapshot_command_makes_every_given_node_take_a_snapshot(tmp_path: Path) -> None:
     with Serving(tmp_path) as serving:
         serving.start()
         serving.wait_founded()

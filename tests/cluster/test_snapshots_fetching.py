@@ -1,4 +1,4 @@
-"""The room that fetches snapshots, its peers played by hand: who is asked for what, and what counts."""
+"""Fetching a snapshot, with peers played by hand: which peer is asked for what, and which answers count."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from paxospp_memory import MemoryStorage
 from paxospp import NodeId, Slot, SnapshotMeta
 from paxospp.engine.rules.covered import Covered
 from paxospp.errors import CorruptedError
-from paxospp.execution.snapshot import Head, write_snapshot
+from paxospp.execution.snapshot import SnapshotHead, write_snapshot
 from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
 from paxospp.model import Ballot, Member, Membership
 from paxospp.node.snapshots.fetching import SAME_PEER_TRIES, Fetcher
 from paxospp.node.snapshots.sending import GONE
+from paxospp.node.worker import run_in
 from paxospp.node.writer import Writer
 from tests.cluster.embedding import run
+from tests.cluster.writing import open_writer
 
 N2, N3, N4 = NodeId("n2"), NodeId("n3"), NodeId("n4")
 CLUSTER = bytes(16)
@@ -33,12 +35,12 @@ def snapshot(slot: int, filling: bytes, ballot: Ballot | None = LOW) -> bytes:
     membership = Membership(
         cluster_id=CLUSTER, group=0, alpha=8, session_expiry_s=60, replaces=Slot(0), members=members
     )
-    head = Head(Slot(slot), 0, 0, -1, b"d" * 16, ((Slot(1), membership.to_bytes()),), 0, ballot=ballot)
+    head = SnapshotHead(Slot(slot), 0, 0, -1, b"d" * 16, ((Slot(1), membership.to_bytes()),), 0, ballot=ballot)
     return b"".join(write_snapshot(head, [], [filling * 1000]))
 
 
 class Peers:
-    """What the fetcher asks of its peers, and what they answer, when the test says so."""
+    """Records the fetcher's requests and answers them when the test says so."""
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[tuple[NodeId, SnapshotRequest]] = asyncio.Queue()
@@ -47,9 +49,9 @@ class Peers:
         self.covered: list[Covered] = []
         self.met: list[Ballot] = []
         self.ballot: Ballot | None = None
-        """What every chunk says."""
+        """The ballot that every chunk names."""
         self.gives_up = False
-        """Whether the log has caught up by the time the first chunk is here."""
+        """Whether the log has caught up when the first chunk arrives."""
         self.failed: list[Exception] = []
         self.fetcher: Fetcher
         self.writer: Writer
@@ -58,7 +60,7 @@ class Peers:
         self.asked.put_nowait((peer, request))
 
     def answer(self, peer: NodeId, request: SnapshotRequest) -> None:
-        """As ``peer`` would that holds this snapshot and no other."""
+        """Answer ``request`` like a peer that holds only this snapshot."""
         id, slot, data = self.holds[peer]
         chunk = GONE
         if request.id in ("", id):
@@ -79,7 +81,7 @@ class Peers:
         self.covered.append(covered)
 
     async def answered(self, count: int) -> list[tuple[NodeId, SnapshotRequest]]:
-        """Answer so many requests; they."""
+        """Answer ``count`` requests and return them."""
         requests = []
         for _ in range(count):
             peer, request = await self.asked.get()
@@ -88,7 +90,7 @@ class Peers:
         return requests
 
     async def serve(self) -> None:
-        """Answer everything until the snapshot is whole, or came to nothing."""
+        """Answer all requests until the snapshot is complete or the fetch has failed."""
         async with asyncio.timeout(10):
             while not self.whole and not self.failed:
                 if self.asked.empty():
@@ -100,14 +102,13 @@ class Peers:
 @asynccontextmanager
 async def fetching(*, resend_interval_s: float = 5.0) -> AsyncIterator[Peers]:
     peers = Peers()
-    writer = peers.writer = Writer("n1", on_persisted=lambda token: None, on_failed=peers.failed.append)
-    await writer.open(lambda: MemoryStorage(""))
+    writer = peers.writer = await open_writer(lambda: MemoryStorage(""), on_failed=peers.failed.append)
     peers.fetcher = Fetcher(
         writer,
         loop=asyncio.get_running_loop(),
         resend_interval_s=resend_interval_s,
         keep_asking_s=5.0,
-        peers=lambda: [N2, N3, N4],
+        peers=[N2, N3, N4],
         send=peers.send,
         name=lambda meta: meta,
         on_ballot=peers.on_ballot,
@@ -121,7 +122,7 @@ async def fetching(*, resend_interval_s: float = 5.0) -> AsyncIterator[Peers]:
         assert await writer.close(5.0)
 
 
-def test_after_its_source_fell_silent_it_goes_on_where_it_stopped_at_a_peer_that_holds_the_same_one() -> None:
+def test_when_its_source_falls_silent_a_fetch_continues_at_a_peer_with_the_same_snapshot() -> None:
     async def main() -> None:
         async with fetching(resend_interval_s=RESEND_S) as peers:
             peers.holds = dict.fromkeys((N2, N3, N4), ("same", 7, snapshot(7, b"x")))
@@ -138,7 +139,7 @@ def test_after_its_source_fell_silent_it_goes_on_where_it_stopped_at_a_peer_that
     run(main)
 
 
-def test_a_peer_that_holds_another_one_is_passed_over_and_where_nobody_holds_it_any_more_it_begins_anew() -> None:
+def test_a_fetch_starts_over_only_if_no_peer_has_the_same_snapshot_any_more() -> None:
     async def main() -> None:
         async with fetching() as peers:
             peers.holds = dict.fromkeys((N2, N3, N4), ("other", 9, snapshot(9, b"y")))
@@ -150,15 +151,15 @@ def test_a_peer_that_holds_another_one_is_passed_over_and_where_nobody_holds_it_
             stopped = SnapshotRequest(id="first", offset=3 * CHUNK)
             assert asked[:3] == [(N2, stopped), (N3, stopped), (N4, stopped)]
             peer, request = asked[3]
-            assert request == SnapshotRequest(id="", offset=0, covers=Slot(1)), "not a byte of the former one counts"
+            assert request == SnapshotRequest(id="", offset=0, covers=Slot(1)), "nothing of the former snapshot is kept"
             await peers.serve()
             assert peers.whole == [SnapshotMeta(Slot(peers.holds[peer][1]), peers.holds[peer][0])]
 
     run(main)
 
 
-def test_a_peer_that_has_none_yet_is_asked_again_and_given_up_after_a_while() -> None:
-    """It takes one because it was asked: who asked the next peer instead came round to it after all the others."""
+def test_a_peer_that_has_no_snapshot_yet_is_asked_again_for_some_time() -> None:
+    """The request makes the peer take one. A fetcher that moved on at once would return to it last of all."""
 
     async def main() -> None:
         async with fetching(resend_interval_s=RESEND_S) as peers:
@@ -180,7 +181,7 @@ def test_a_peer_that_has_none_yet_is_asked_again_and_given_up_after_a_while() ->
     run(main)
 
 
-def test_what_is_given_up_while_a_chunk_is_staged_is_told_until_the_storage_is_free_for_another() -> None:
+def test_a_fetch_abandoned_while_a_chunk_is_written_counts_as_active_until_the_storage_is_free() -> None:
     async def main() -> None:
         async with fetching() as peers:
             peers.holds = {N2: ("gone", 7, snapshot(7, b"x"))}
@@ -190,17 +191,17 @@ def test_what_is_given_up_while_a_chunk_is_staged_is_told_until_the_storage_is_f
             assert peers.fetcher.source is None
             assert peers.fetcher.is_staging
 
-            worker = peers.writer.beside("snapshots")
+            worker = peers.writer.worker_for("snapshots")
             create = peers.writer.storage.create_snapshot
-            await worker.run(lambda: None)  # behind the chunk
+            await run_in(worker, lambda: None)  # runs after the chunk is written
             assert not peers.fetcher.is_staging
-            (await worker.run(lambda: create(SnapshotMeta(Slot(8), "own")))).abort()
+            (await run_in(worker, lambda: create(SnapshotMeta(Slot(8), "own")))).abort()
 
     run(main)
 
 
-def test_it_gives_up_where_who_answers_has_another_one_and_the_others_are_silent() -> None:
-    """Simulator, seed 1001375: it asked a lost peer for ever; now the replica asks again, whoever answers."""
+def test_a_fetch_ends_if_the_peers_that_answer_have_another_snapshot_and_the_others_are_silent() -> None:
+    """Simulator, seed 1001375: it asked an unreachable peer for ever; now the replica starts another fetch."""
 
     async def main() -> None:
         async with fetching(resend_interval_s=RESEND_S) as peers:
@@ -216,7 +217,7 @@ def test_it_gives_up_where_who_answers_has_another_one_and_the_others_are_silent
                         await asyncio.sleep(0.001)
                     else:
                         asked.append((await peers.asked.get())[0])
-            assert set(asked) == {N3, N4}, "each of those that might have it"
+            assert set(asked) == {N3, N4}, "each peer that might have it"
             assert not peers.failed
 
             peers.fetcher.begin(N2, covers=Slot(1))
@@ -226,14 +227,14 @@ def test_it_gives_up_where_who_answers_has_another_one_and_the_others_are_silent
     run(main)
 
 
-def test_what_comes_twice_or_was_not_asked_for_is_passed_over() -> None:
+def test_repeated_chunks_and_chunks_that_were_not_requested_are_ignored() -> None:
     async def main() -> None:
         async with fetching() as peers:
             peers.holds = dict.fromkeys((N2, N3), ("same", 7, snapshot(7, b"x")))
             peers.holds[N4] = ("other", 9, snapshot(9, b"y"))
             peers.fetcher.begin(N2, covers=Slot(1))
             peers.answer(N4, SnapshotRequest(id="", offset=0))
-            assert peers.fetcher.slot is None, "that one was not asked"
+            assert peers.fetcher.slot is None, "that peer was not asked"
             await peers.answered(1)
             (peer, request) = await peers.asked.get()
             peers.answer(N2, SnapshotRequest(id="same", offset=0))
@@ -247,7 +248,7 @@ def test_what_comes_twice_or_was_not_asked_for_is_passed_over() -> None:
     run(main)
 
 
-def test_one_that_is_damaged_or_not_what_it_was_called_never_counts() -> None:
+def test_a_snapshot_that_is_damaged_or_differs_from_its_description_is_refused() -> None:
     async def main() -> None:
         for data in (snapshot(7, b"x")[:-30] + bytes(30), snapshot(8, b"x")):
             async with fetching() as peers:
@@ -261,7 +262,7 @@ def test_one_that_is_damaged_or_not_what_it_was_called_never_counts() -> None:
     run(main)
 
 
-def test_the_highest_ballot_that_its_bytes_or_its_chunks_name_is_met_and_comes_with_it() -> None:
+def test_the_highest_ballot_named_by_the_chunks_or_the_snapshot_is_adopted() -> None:
     async def main() -> None:
         for in_bytes, in_chunks, highest in ((LOW, LOW, LOW), (LOW, HIGH, HIGH), (HIGH, None, HIGH), (None, LOW, LOW)):
             async with fetching() as peers:
@@ -270,13 +271,15 @@ def test_the_highest_ballot_that_its_bytes_or_its_chunks_name_is_met_and_comes_w
                 peers.fetcher.begin(N2, covers=Slot(1))
                 await peers.serve()
                 assert [covered.ballot for covered in peers.covered] == [highest]
-                assert peers.met == ([] if in_chunks is None else [in_chunks]), "with the first chunk"
+                assert peers.met == ([] if in_chunks is None else [in_chunks]), (
+                    "the ballot is adopted with the first chunk"
+                )
 
     run(main)
 
 
-def test_one_that_names_no_ballot_never_counts() -> None:
-    """A version of paxospp wrote it that did not say under which ballots its slots were decided."""
+def test_a_snapshot_that_names_no_ballot_is_refused() -> None:
+    """Such a snapshot was written by a version of paxospp that did not record the ballots of decisions."""
 
     async def main() -> None:
         async with fetching() as peers:
@@ -289,8 +292,8 @@ def test_one_that_names_no_ballot_never_counts() -> None:
     run(main)
 
 
-def test_where_the_log_has_caught_up_when_the_first_chunk_comes_nothing_is_fetched_and_the_next_one_can_be() -> None:
-    """Else the node neither takes nor fetches a snapshot until it is started again."""
+def test_a_fetch_that_the_log_overtakes_at_the_first_chunk_ends_and_another_can_start() -> None:
+    """Otherwise the node neither takes nor fetches a snapshot until it is restarted."""
 
     async def main() -> None:
         async with fetching() as peers:

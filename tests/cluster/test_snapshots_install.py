@@ -1,4 +1,4 @@
-"""A node that was away for longer than the log goes back: it fetches a snapshot, and goes on above it."""
+"""A node that was away for longer than its peers' logs go back fetches a snapshot and continues above it."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def installed(cluster: Embedded, name: str) -> list[SnapshotInstalled]:
 
 
 def snapshot_is_ahead(cluster: Embedded, slot: int) -> bool:
-    """Whether every running node has forgotten what comes after ``slot``."""
+    """Return whether every running node has trimmed the slot after ``slot``."""
     return all(node.status().first > slot + 1 for node in cluster.nodes.values())
 
 
 async def fill(cluster: Embedded, value: str) -> None:
-    """A state of a hundred such values."""
+    """Write a hundred values."""
     node = cluster.nodes["n1"]
     await asyncio.gather(*(node.execute(Notes.put, f"large{number}", value) for number in range(100)))
 
 
 async def fall_behind(cluster: Embedded) -> str:
-    """Stop a follower, and write until the others forgot what it needs; its name."""
+    """Stop a follower, write until the others have trimmed what it needs, and return its name."""
     name = (await cluster.follower()).name
     slot = cluster.nodes[name].status().applied
     await cluster.stop(name)
@@ -59,7 +59,7 @@ async def fall_behind(cluster: Embedded) -> str:
 
 @asynccontextmanager
 async def proxied(path: Path, config: NodeConfig, machines: Mapping[str, Any] | None = None) -> AsyncIterator[Any]:
-    """A cluster in which every node is reached through a proxy of its own."""
+    """Yield a cluster in which every node is reached through a proxy of its own."""
     cluster = Embedded(path, config=config)
     real = dict(zip(cluster.cluster, free_addresses(3), strict=True))
     proxies = {name: FaultProxy(address) for name, address in real.items()}
@@ -75,7 +75,7 @@ async def proxied(path: Path, config: NodeConfig, machines: Mapping[str, Any] | 
 
 
 @pytest.mark.parametrize("restarts", [False, pytest.param(True, marks=pytest.mark.long)], ids=["running", "restarted"])
-def test_a_node_that_was_away_for_longer_than_the_log_goes_back_is_brought_up_by_a_snapshot(
+def test_a_node_that_was_away_for_longer_than_the_log_goes_back_catches_up_by_a_snapshot(
     tmp_path: Path, restarts: bool
 ) -> None:
     async def main() -> None:
@@ -93,14 +93,14 @@ def test_a_node_that_was_away_for_longer_than_the_log_goes_back_is_brought_up_by
                 await cluster.stop(name)
                 node = await cluster.start(name)
                 await cluster.ready()
-            # It is a member like any other: with one of the others gone, it is needed for every write.
+            # It votes like any other member: without one of the others, every write needs it.
             await cluster.stop(event.source)
             assert await node.execute(Notes.add, 1, timeout=20.0) == 8
 
     run(main)
 
 
-def test_writes_and_reads_go_on_at_the_node_itself_while_it_installs(tmp_path: Path) -> None:
+def test_a_node_accepts_writes_and_reads_while_it_installs_a_snapshot(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=PIECEMEAL) as cluster:
             await fill(cluster, "x" * 2000)
@@ -115,10 +115,10 @@ def test_writes_and_reads_go_on_at_the_node_itself_while_it_installs(tmp_path: P
     run(main)
 
 
-def test_a_caller_whose_answer_was_decided_while_its_node_heard_nothing_is_answered_from_the_table(
+def test_a_call_decided_while_its_node_was_cut_off_is_answered_from_the_session_table(
     tmp_path: Path,
 ) -> None:
-    """The slot of its command is in no log any more when the node comes back. FAULTS B28."""
+    """Bug B28: when the node is connected again, the slot of the call has been trimmed everywhere."""
 
     async def main() -> None:
         async with proxied(tmp_path, OFTEN) as (cluster, proxies):
@@ -145,7 +145,7 @@ def test_a_caller_whose_answer_was_decided_while_its_node_heard_nothing_is_answe
     run(main)
 
 
-def test_a_fetch_that_was_cut_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_fetch_that_was_interrupted_continues_where_it_stopped(tmp_path: Path) -> None:
     async def main() -> None:
         async with proxied(tmp_path, NodeConfig(chunk_bytes_max=4096, kept_log_slots_max=1)) as (cluster, proxies):
             await fill(cluster, "x" * 10_000)
@@ -155,7 +155,7 @@ def test_a_fetch_that_was_cut_goes_on_where_it_stopped(tmp_path: Path) -> None:
             leader = next(other for other in others if other.status().role == "leader")
             await write(leader, 10)
             taken = await asyncio.gather(*(other.take_snapshot() for other in others))
-            fetcher = node._parts.snapshots._fetcher
+            fetcher = node._runtime.snapshots._fetcher
             await cluster.nothing_waits(node.name)
             proxies[node.name].heal()
             await cluster.until(lambda: fetcher.received_bytes > 200_000)
@@ -173,14 +173,15 @@ def test_a_fetch_that_was_cut_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
             proxies[node.name].heal()
             await cluster.until(watched)
-            assert min(least) == at, "it began anew"
+            assert min(least) == at, "the fetch started over"
             assert installed(cluster, node.name)[0].source == source
             await cluster.agree()
 
     run(main)
 
 
-def test_a_fetch_whose_snapshot_was_replaced_at_its_source_begins_anew(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_fetch_whose_snapshot_was_replaced_at_its_source_starts_over(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(chunk_bytes_max=1 << 10, kept_log_slots_max=1)
         async with embedded(tmp_path, config=config) as cluster:
@@ -194,11 +195,11 @@ def test_a_fetch_whose_snapshot_was_replaced_at_its_source_begins_anew(tmp_path:
                 await cluster.nodes[other].take_snapshot()
             await cluster.nothing_waits(name)
             node = await cluster.start(name)
-            fetcher = node._parts.snapshots._fetcher  # type: ignore[union-attr]
+            fetcher = node._runtime.snapshots._fetcher  # type: ignore[union-attr]
             await cluster.until(lambda: fetcher.received_bytes > 20_000 or bool(installed(cluster, name)))
             assert not installed(cluster, name), "the fetch was too fast for this test"
             first = fetcher.slot
-            # Both others stop, so that no stream remembers what it was sending, and come back with newer ones.
+            # Restart both others with newer snapshots, so that no stream continues to send the old one.
             await write(await cluster.leader(), 10)
             for other in others:
                 await cluster.nodes[other].take_snapshot()
@@ -213,8 +214,9 @@ def test_a_fetch_whose_snapshot_was_replaced_at_its_source_begins_anew(tmp_path:
     run(main)
 
 
-def test_a_snapshot_that_rots_at_its_source_is_noticed_there_and_taken_anew(tmp_path: Path) -> None:
-    """FAULTS D14, at the peer."""
+@pytest.mark.long
+def test_a_snapshot_that_is_damaged_at_its_source_is_noticed_there_and_taken_again(tmp_path: Path) -> None:
+    """Fault D14, at the peer that sends the snapshot."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -232,7 +234,7 @@ def test_a_snapshot_that_rots_at_its_source_is_noticed_there_and_taken_anew(tmp_
 
 
 class Stubborn(Notes):
-    """Does not take back what it gave."""
+    """A machine that refuses to restore its own snapshots."""
 
     def snapshot(self) -> Iterable[bytes]:
         return [b"state"]
@@ -241,7 +243,8 @@ class Stubborn(Notes):
         raise RuntimeError("this version cannot read that")
 
 
-def test_a_machine_that_cannot_restore_a_peers_snapshot_stops_its_node_which_names_why(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_machine_that_cannot_restore_a_peers_snapshot_stops_its_node_with_the_reason(tmp_path: Path) -> None:
     async def main() -> None:
         machines = dict.fromkeys(("n1", "n2", "n3"), Stubborn)
         async with embedded(tmp_path, config=OFTEN, machines=machines) as cluster:
@@ -251,7 +254,7 @@ def test_a_machine_that_cannot_restore_a_peers_snapshot_stops_its_node_which_nam
                 async with asyncio.timeout(10):
                     await node.wait_stopped()
             cluster.nodes.pop(name)
-            # And so it is at a start from what it has installed on disk.
+            # A start from the installed snapshot fails in the same way.
             again = cluster.make(name, machine=Stubborn)
             with pytest.raises(ReplicaStoppedError, match="this version cannot read that"):
                 await again.start()
@@ -260,7 +263,7 @@ def test_a_machine_that_cannot_restore_a_peers_snapshot_stops_its_node_which_nam
 
 
 class Patient(Notes):
-    """Takes as long to restore as a test wants."""
+    """A machine that takes as long to restore as the test wants."""
 
     def snapshot(self) -> Iterable[bytes]:
         return [msgspec.msgpack.encode((self.total, self.data))]
@@ -275,7 +278,7 @@ class Patient(Notes):
 BEGUN, LET_GO = threading.Event(), threading.Event()
 
 
-def test_a_node_answers_heartbeats_and_no_queries_while_its_machine_restores(tmp_path: Path) -> None:
+def test_a_node_answers_heartbeats_but_no_queries_while_its_machine_restores(tmp_path: Path) -> None:
     async def main() -> None:
         BEGUN.clear()
         LET_GO.set()
@@ -300,7 +303,7 @@ def test_a_node_answers_heartbeats_and_no_queries_while_its_machine_restores(tmp
             assert any("installing a snapshot" in note for note in node.status().notes)
             LET_GO.set()
             assert await asked == 5
-            # It may have lost sight of the leader while it was cut off; nobody campaigned because of it.
+            # It may have missed heartbeats while it was cut off, but nobody campaigned.
             ballots = {event.ballot for event in cluster.events if isinstance(event, LeaderChanged)} - {None}
             assert len(ballots) == 1
             await cluster.agree()
@@ -308,10 +311,11 @@ def test_a_node_answers_heartbeats_and_no_queries_while_its_machine_restores(tmp
     run(main)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "source_ends", [False, pytest.param(True, marks=pytest.mark.long)], ids=["forgotten", "source gone"]
 )
-def test_a_node_whose_sources_forgot_it_while_its_machine_restored_fetches_another(
+def test_a_node_whose_peers_trimmed_their_logs_while_it_restored_fetches_another_snapshot(
     tmp_path: Path, source_ends: bool
 ) -> None:
     async def main() -> None:
@@ -333,18 +337,18 @@ def test_a_node_whose_sources_forgot_it_while_its_machine_restored_fetches_anoth
             LET_GO.clear()
             proxies[node.name].heal()
             await cluster.until(BEGUN.is_set)
-            source = cluster.nodes[node._parts.snapshots._fetcher.source]
+            source = cluster.nodes[node._runtime.snapshots._fetcher.source]
             for other in others:
                 if not source_ends or other is not source:
-                    # As if it had been started anew: it does not remember whom it was sending to.
-                    other._parts.snapshots._sender._streams.clear()
+                    # Let it forget the peers it was sending to, as after a restart.
+                    other._runtime.snapshots._sender._transfers.clear()
             proxies[node.name].cut(refuse=True)
             await trim(*(other for other in others if not source_ends or other is not source))
             if source_ends:
                 await cluster.stop(source.name)
             proxies[node.name].heal()
             decided = max(other.status().decided for other in cluster.nodes.values())
-            await cluster.until(lambda: node._parts.replica.wanted >= decided)
+            await cluster.until(lambda: node._runtime.replica.wanted >= decided)
             LET_GO.set()
             await cluster.until(lambda: len(installed(cluster, node.name)) == 2)
             await cluster.agree()
@@ -352,7 +356,8 @@ def test_a_node_whose_sources_forgot_it_while_its_machine_restored_fetches_anoth
     run(main)
 
 
-def test_a_sender_keeps_its_log_behind_the_snapshot_while_it_is_being_fetched(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_sender_keeps_the_log_above_a_snapshot_while_the_snapshot_is_fetched(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(snapshot_log_slots_max=40, kept_log_slots_max=1, chunk_bytes_max=1 << 10)
         async with proxied(tmp_path, config) as (cluster, proxies):
@@ -364,7 +369,7 @@ def test_a_sender_keeps_its_log_behind_the_snapshot_while_it_is_being_fetched(tm
             leader = next(other for other in others if other.status().role == "leader")
             while not all(other.status().first > slot + 1 for other in others):
                 await write(leader, 20)
-            fetcher = node._parts.snapshots._fetcher
+            fetcher = node._runtime.snapshots._fetcher
             await cluster.nothing_waits(node.name)
             proxies[node.name].throttle(100_000)
             proxies[node.name].heal()
@@ -384,8 +389,8 @@ def test_a_sender_keeps_its_log_behind_the_snapshot_while_it_is_being_fetched(tm
     run(main)
 
 
-def test_a_wiped_node_learns_from_a_snapshot_and_does_not_vote(tmp_path: Path) -> None:
-    """FAULTS B16, once slot 1 is trimmed."""
+def test_a_wiped_node_installs_a_snapshot_and_does_not_vote(tmp_path: Path) -> None:
+    """Bug B16, after slot 1 has been trimmed."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -406,7 +411,7 @@ def test_a_wiped_node_learns_from_a_snapshot_and_does_not_vote(tmp_path: Path) -
     run(main)
 
 
-def test_what_is_fetched_leaves_one_snapshot_on_disk(tmp_path: Path) -> None:
+def test_after_a_fetch_one_snapshot_is_on_disk(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
             name = await fall_behind(cluster)
@@ -419,7 +424,7 @@ def test_what_is_fetched_leaves_one_snapshot_on_disk(tmp_path: Path) -> None:
     run(main)
 
 
-def test_a_peer_of_another_cluster_gets_no_snapshot_and_gives_none(tmp_path: Path) -> None:
+def test_no_snapshot_is_sent_to_or_taken_from_a_peer_of_another_cluster(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             node = cluster.nodes["n1"]
@@ -442,7 +447,7 @@ def test_a_peer_of_another_cluster_gets_no_snapshot_and_gives_none(tmp_path: Pat
 
 
 class Rotting(FileStorage):
-    """A file storage in which some slots turn out damaged when they are read."""
+    """A file storage that reports some slots as damaged when they are read."""
 
     rotten: ClassVar[set[int]] = set()
 
@@ -456,7 +461,7 @@ class Rotting(FileStorage):
         return entries
 
 
-def test_a_slot_that_rotted_everywhere_after_it_was_applied_is_made_up_for_by_a_snapshot_taken_on_demand(
+def test_a_slot_damaged_at_all_peers_is_replaced_by_a_snapshot_taken_on_demand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No snapshot is due for an hour; the peer that needs the slot gets one within seconds."""
@@ -473,7 +478,7 @@ def test_a_slot_that_rotted_everywhere_after_it_was_applied_is_made_up_for_by_a_
             missed = cluster.nodes[name].status().applied + 1
             await cluster.stop(name)
             node = await cluster.leader()
-            for number in range(10):  # memory lets go of the first of them
+            for number in range(10):  # so many that the first are evicted from memory
                 await node.execute(Notes.put, f"large{number}", "x" * 1000)
             await cluster.nothing_waits(name)
             monkeypatch.setattr(Rotting, "rotten", {missed, missed + 1})

@@ -1,6 +1,6 @@
-"""A process killed at every step of taking, fetching and installing a snapshot: harmless, each of them.
+"""Processes killed at each step of taking, fetching and installing a snapshot: none of the kills does harm.
 
-FAULTS D17, B27, P4. Two nodes live in the test's process, the third is a process that ends itself.
+Faults D17 and P4, bug B27. Two nodes run in the process of the test; the third runs in a process that kills itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from paxospp.config import NodeConfig
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from tests.cluster import dying_storage
 from tests.cluster.embedding import READY_S, Embedded, Notes, run
 from tests.cluster.test_snapshots import write
@@ -30,7 +30,7 @@ STEPS = [
 
 
 class Third:
-    """n3, in a process of its own."""
+    """n3, which runs in a process of its own."""
 
     def __init__(self, path: Path, cluster: dict[str, str]) -> None:
         self._path = path
@@ -88,7 +88,7 @@ async def two_and_one(path: Path) -> AsyncIterator[tuple[Embedded, Third]]:
 
 
 async def same_everywhere(cluster: Embedded, third: Third) -> None:
-    """The third has what the others have, and its vote counts."""
+    """Check that n3 has the same state as the others and that its vote counts."""
     await cluster.agree()
     slot = cluster.nodes["n1"].status().applied
     await third.applied(slot)
@@ -119,6 +119,7 @@ def test_a_node_killed_while_it_takes_a_snapshot_starts_again(tmp_path: Path, st
     run(main)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_node_killed_while_it_fetches_or_installs_a_snapshot_starts_again(tmp_path: Path, step: str) -> None:
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""What a cluster can go on with for years: bounded disks and memory, quick starts, quick returns. Takes minutes."""
+"""Long runs: disk and memory stay bounded, and nodes start and catch up quickly. These tests take minutes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paxospp_file import FileStorage
 
 from paxospp import Client, Entry, Kind, Slot, WriteBatch
 from paxospp.machines import KeyValue
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from paxospp.sessions.runs import Run, encode_commands, encode_run
 from tests.cluster.embedding import run
 from tests.cluster.serving import Serving
@@ -28,7 +28,7 @@ SLOTS = 1_000_000
 
 
 class Stored(Serving):
-    """Serving on another kind of storage."""
+    """A cluster of ``serve`` processes on a given kind of storage."""
 
     scheme = "file"
 
@@ -38,7 +38,7 @@ class Stored(Serving):
 
 
 def directory_bytes(path: Path) -> int:
-    """What it takes on the disk; files that go meanwhile do not count."""
+    """Return the disk space that a directory takes, ignoring files that are deleted meanwhile."""
     size = 0
     for root, _, files in os.walk(path):
         for file in files:
@@ -50,14 +50,14 @@ def directory_bytes(path: Path) -> int:
 
 
 def memory_bytes(process_id: int) -> int:
-    """The most that the process ever had."""
+    """Return the largest amount of memory that the process has had."""
     lines = Path(f"/proc/{process_id}/status").read_text().splitlines()
     (peak,) = [line.split() for line in lines if line.startswith("VmHWM:")]
     return int(peak[1]) * 1024
 
 
 async def wait_for(address: str, slot: int, within_s: float) -> float:
-    """Seconds until the node there has a leader and applied ``slot``."""
+    """Wait until the node at ``address`` has a leader and has applied ``slot``; return the seconds it took."""
     began = time.monotonic()
     async with asyncio.timeout(within_s):
         while True:
@@ -68,7 +68,7 @@ async def wait_for(address: str, slot: int, within_s: float) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["file", "rocksdb"])
-def test_after_two_million_writes_disk_and_memory_are_small_and_a_start_is_quick(tmp_path: Path, scheme: str) -> None:
+def test_after_two_million_writes_disk_and_memory_are_small_and_a_start_is_fast(tmp_path: Path, scheme: str) -> None:
     async def write(serving: Stored) -> int:
         left = iter(range(WRITES))
         value = "x" * 100
@@ -107,11 +107,11 @@ def test_after_two_million_writes_disk_and_memory_are_small_and_a_start_is_quick
         print(f"{scheme}: {sizes} MiB, at most {peak / MIB:.0f}; memory {memory} MiB; all started in {seconds:.1f} s")
         assert max(sizes.values()) < 64
         assert max(memory.values()) < 200
-        assert seconds < 10  # three processes at once, their imports included
+        assert seconds < 10  # three processes at once, including their imports
 
 
 def fill(path: Path) -> None:
-    """Continue a log that one slot began, as if there had been writes of one command each."""
+    """Extend a log that holds one slot, as if many writes of one command each had followed."""
     storage = FileStorage(str(path))
     state = storage.load()
     (last,) = storage.read(state.last, Slot(state.last + 1), MIB)
@@ -131,7 +131,7 @@ def fill(path: Path) -> None:
 
 @asynccontextmanager
 async def writing(addresses: list[str]) -> AsyncIterator[list[float]]:
-    """Writes that go on; when each was answered."""
+    """Make writes continually; yield the list of the times at which they were answered."""
     answered: list[float] = []
     async with Client(addresses, timeout=30.0) as client:
 
@@ -149,7 +149,7 @@ async def writing(addresses: list[str]) -> AsyncIterator[list[float]]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_a_node_away_for_a_million_slots_is_back_in_a_minute_and_starts_in_three_seconds(tmp_path: Path) -> None:
+def test_a_node_that_missed_a_million_slots_catches_up_in_a_minute_and_starts_in_seconds(tmp_path: Path) -> None:
     async def main() -> None:
         with Serving(tmp_path) as serving:
             serving.start()
@@ -180,6 +180,6 @@ def test_a_node_away_for_a_million_slots_is_back_in_a_minute_and_starts_in_three
             seconds = time.monotonic() - started
             print(f"back in {back:.1f} s, writes stood still for {max(gaps):.2f} s at most, started in {seconds:.1f} s")
             assert max(gaps) < 5
-            assert seconds < 3 + 2  # its process and imports included, on a machine that others use too
+            assert seconds < 3 + 2  # including its process and imports, on a shared machine
 
     run(main)

@@ -1,4 +1,4 @@
-"""The change feed: every command that took effect, once, in order, from any slot the log holds, and on."""
+"""The change feed: every command that took effect, once and in order, from any slot that the log holds."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from paxospp.state_machine import decode_untyped
 from tests.cluster.embedding import Notes, embedded, free_addresses, run
 
 SMALL = NodeConfig(tail_bytes_max=4096, kept_log_slots_max=20)
-"""Memory holds next to nothing of the log, so that a feed reads the storage."""
+"""Keep almost none of the log in memory, so that a feed reads the storage."""
 
 
-def parts(node: Any) -> Any:
-    return node._parts
+def runtime(node: Any) -> Any:
+    return node._runtime
 
 
 async def take(feed: AsyncGenerator[Change, None], count: int, timeout: float = 15.0) -> list[Change]:
-    """The next changes of a feed, which stays open."""
+    """Return the next ``count`` changes of a feed, and leave the feed open."""
     async with asyncio.timeout(timeout):
         return [await anext(feed) for _ in range(count)]
 
@@ -43,7 +43,7 @@ def check_order(changes: list[Change]) -> None:
 
 
 def damage_log(path: Path) -> None:
-    """Overwrite some records of the largest file there, under a node that is running."""
+    """Overwrite some records of the largest file below ``path`` while its node runs."""
     log = max((file for file in path.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
     with log.open("r+b") as file:
         file.seek(log.stat().st_size // 8)
@@ -51,7 +51,7 @@ def damage_log(path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", [None, SMALL])
-def test_a_feed_goes_from_the_past_into_what_happens_now(tmp_path: Path, config: NodeConfig | None) -> None:
+def test_a_feed_continues_from_past_changes_to_new_ones(tmp_path: Path, config: NodeConfig | None) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=config) as cluster:
             nodes = list(cluster.nodes.values())
@@ -81,7 +81,7 @@ def test_a_feed_goes_from_the_past_into_what_happens_now(tmp_path: Path, config:
     run(main)
 
 
-def test_a_feed_may_begin_anywhere_and_ahead(tmp_path: Path) -> None:
+def test_a_feed_may_start_at_any_slot_even_one_in_the_future(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1) as cluster:
             node = cluster.nodes["n1"]
@@ -95,13 +95,13 @@ def test_a_feed_may_begin_anywhere_and_ahead(tmp_path: Path) -> None:
             for number in (10, 11):
                 await node.execute(Notes.add, number)
             assert [amounts(await task) for task in waiting] == [[10], [11]]
-            with pytest.raises(ValueError, match="slots begin with 1"):
+            with pytest.raises(ValueError, match="the first slot is 1"):
                 node.watch(-1)
 
     run(main)
 
 
-def test_commands_that_were_sent_twice_are_told_once(tmp_path: Path) -> None:
+def test_a_command_that_was_sent_twice_appears_once(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=SMALL) as cluster:
             follower = await cluster.follower()
@@ -109,19 +109,19 @@ def test_commands_that_were_sent_twice_are_told_once(tmp_path: Path) -> None:
                 call = asyncio.ensure_future(follower.execute(Notes.add, number))
                 await asyncio.sleep(0)
                 for _ in range(3):
-                    parts(follower).local.on_leader_changed()
+                    runtime(follower).local.on_leader_changed()
                     await asyncio.sleep(0)
                 await call
             await cluster.agree()
-            copies = sum(map(len, parts(follower).executor._effects._passed_over.values()))
-            assert copies > 0, "nothing stood in the log twice"
+            copies = sum(map(len, runtime(follower).executor._effects._passed_over.values()))
+            assert copies > 0, "the log holds no command twice, so this test shows nothing"
             for node in cluster.nodes.values():
                 assert amounts(await take(node.watch(1), 30)) == list(range(30))
 
     run(main)
 
 
-def test_below_the_first_slot_the_error_says_where_the_log_begins_and_the_state_is_what_to_start_from(
+def test_a_feed_below_the_first_slot_fails_with_the_slot_to_start_from_after_a_snapshot(
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
@@ -158,14 +158,14 @@ def test_below_the_first_slot_the_error_says_where_the_log_begins_and_the_state_
     run(main)
 
 
-def test_after_a_restart_entries_before_the_snapshot_are_told_as_before(tmp_path: Path) -> None:
+def test_after_a_restart_the_feed_still_shows_changes_from_before_the_snapshot(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, config=NodeConfig(tail_bytes_max=4096)) as cluster:
             leader = await cluster.leader()
             for number in range(50):
                 call = asyncio.ensure_future(leader.execute(Notes.add, number))
                 await asyncio.sleep(0)
-                parts(leader).local.on_leader_changed()
+                runtime(leader).local.on_leader_changed()
                 await call
             await cluster.agree()
             told = await take(leader.watch(1), 50)
@@ -182,8 +182,8 @@ def test_after_a_restart_entries_before_the_snapshot_are_told_as_before(tmp_path
     run(main)
 
 
-def test_a_feed_that_meets_damage_under_the_snapshot_hears_where_the_log_begins(tmp_path: Path) -> None:
-    """The first reader is told of the damage; nobody comes to a halt there for good."""
+def test_a_feed_that_meets_damage_below_the_snapshot_fails_with_the_first_slot_of_the_log(tmp_path: Path) -> None:
+    """The first reader gets the damage as an error; later readers do not get stuck at it."""
 
     async def main() -> None:
         async with embedded(tmp_path, count=1, config=NodeConfig(tail_bytes_max=4096)) as cluster:
@@ -203,7 +203,7 @@ def test_a_feed_that_meets_damage_under_the_snapshot_hears_where_the_log_begins(
     run(main)
 
 
-def test_a_clients_feed_goes_on_at_another_node_without_gaps_or_repetitions(tmp_path: Path) -> None:
+def test_a_clients_feed_continues_at_another_node_without_gaps_or_repetitions(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path) as cluster:
             told: list[Change] = []
@@ -232,7 +232,8 @@ def test_a_clients_feed_goes_on_at_another_node_without_gaps_or_repetitions(tmp_
     run(main)
 
 
-def test_a_watcher_that_does_not_read_holds_nothing_and_holds_up_nobody(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_watcher_that_does_not_read_takes_no_memory_and_delays_nobody(tmp_path: Path) -> None:
     async def main() -> None:
         config = NodeConfig(snapshot_log_bytes_max=1 << 30)
         async with embedded(tmp_path, count=1, config=config) as cluster:
@@ -245,7 +246,7 @@ def test_a_watcher_that_does_not_read_holds_nothing_and_holds_up_nobody(tmp_path
                 large = "x" * 900_000
                 for _ in range(60):
                     await node.execute(Notes.put, "a", large)
-                waiting = [c._outbox.bytes for c in parts(node).server._connections]
+                waiting = [c._outbox.bytes for c in runtime(node).server._connections]
                 assert sum(waiting) == 0
                 for feed in feeds:
                     told = await take(feed, 60)
@@ -255,7 +256,7 @@ def test_a_watcher_that_does_not_read_holds_nothing_and_holds_up_nobody(tmp_path
     run(main)
 
 
-def test_the_feeds_of_a_node_end_with_it(tmp_path: Path) -> None:
+def test_closing_a_node_ends_its_feeds(tmp_path: Path) -> None:
     async def main() -> None:
         async with embedded(tmp_path, count=1) as cluster:
             node = cluster.nodes["n1"]
@@ -270,7 +271,7 @@ def test_the_feeds_of_a_node_end_with_it(tmp_path: Path) -> None:
     run(main)
 
 
-def test_blocking_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_feeds_of_blocking_nodes_and_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paxospp.sync.END_TIMEOUT_S", 60.0)
     (address,) = free_addresses(1)
     storage = f"file:{tmp_path / 'n1'}"
@@ -289,4 +290,4 @@ def test_blocking_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         feeds = [source.watch(1) for source in (node, client)]
         assert [next(feed).slot for feed in feeds] == [2, 2]
         began = time.monotonic()
-    assert time.monotonic() - began < 30.0, "a feed that nobody read to its end was waited for"
+    assert time.monotonic() - began < 30.0, "closing waited for a feed that nobody reads"

@@ -1,4 +1,4 @@
-"""The bugs of others (FAULTS.md, part c) that show in whole systems, by their numbers; and some of its faults."""
+"""The bugs of ``tests/BUGS.md`` that show in whole systems, by their numbers; and some faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = LONG  # real faults, and seconds of real waiting each
 
 @pytest.mark.parametrize("processes", [False, pytest.param(True, marks=LONG)], ids=["embedded", "processes"])
 def test_b30_a_deposed_leader_answers_no_stale_read(processes: bool) -> None:
-    """B30: {n1 + its caller} | {the others + theirs}; they write 2; who reads at n1 gets an error, never 1."""
+    """B30: n1 and a caller are cut off from the others, which write 2; a read at n1 gets an error, never 1."""
 
     async def main() -> None:
         async with Cluster(3, machine=KeyValue, processes=processes) as cluster:
@@ -39,7 +39,7 @@ def test_b30_a_deposed_leader_answers_no_stale_read(processes: bool) -> None:
             with pytest.raises((OutcomeUnknownError, UnavailableError)):
                 await here.execute(KeyValue.put, "x", 3, timeout=0.5)
             await cluster.heal()
-            # Begun before the write, it may be answered with either; after the others wrote, with theirs.
+            # A read begun before the write may have either value; one begun after it must have the new one.
             await asyncio.gather(*stale[:1], return_exceptions=True)
             await cluster.agree()
             assert await here.query(KeyValue.get, "x") in (2, 3)
@@ -57,7 +57,7 @@ def test_b30_a_deposed_leader_answers_no_stale_read(processes: bool) -> None:
     ],
 )
 def test_b45_partial_connectivity_is_live(links: str) -> None:
-    """B45: an operation is done within 10 election time-outs."""
+    """B45: an operation completes within 10 election time-outs."""
 
     async def main() -> None:
         async with Cluster(3 if "chain" in links else 5, machine=KeyValue) as cluster:
@@ -87,7 +87,7 @@ def test_b45_partial_connectivity_is_live(links: str) -> None:
 
 @pytest.mark.long
 def test_b47_writes_go_on_when_the_leaders_disk_hangs() -> None:
-    """B47, D16: fsync hangs in a real process; writes resume elsewhere within 5 time-outs."""
+    """B47: fsync hangs in a real process; another leader takes over writes within 5 time-outs."""
     if (why := why_no_disk_faults()) is not None:
         pytest.skip(why)
 
@@ -100,7 +100,7 @@ def test_b47_writes_go_on_when_the_leaders_disk_hangs() -> None:
             began = time.monotonic()
             await client.execute(KeyValue.put, "x", 2)
             assert time.monotonic() - began < 5 * WINDOW_S
-            async with asyncio.timeout(10):  # the others accept for it as long as it leads
+            async with asyncio.timeout(10):  # the others accept its values as long as it leads
                 while await cluster.leader() == leader:
                     await client.execute(KeyValue.put, "x", 3)
             await cluster.kill(leader)
@@ -113,7 +113,7 @@ def test_b47_writes_go_on_when_the_leaders_disk_hangs() -> None:
 
 @pytest.mark.parametrize("error", ["EIO", pytest.param("ENOSPC", marks=LONG)])
 def test_a_node_whose_disk_fails_ends_and_what_was_acknowledged_stays(error: str) -> None:
-    """D3, D4, B22: it says nothing more, exits with 1, and is whole again when it is started anew."""
+    """B22: it sends nothing more, exits with 1, and works again after a restart."""
     if (why := why_no_disk_faults()) is not None:
         pytest.skip(why)
 
@@ -140,14 +140,14 @@ def test_a_node_whose_disk_fails_ends_and_what_was_acknowledged_stays(error: str
 
 
 def test_b50_nodes_that_take_each_other_for_the_leader_do_not_pass_a_command_to_and_fro() -> None:
-    """B50: two followers who lost their leader may still name it, or each other; a command ends all the same."""
+    """B50: two followers that lost their leader may still name it, or each other; a command ends all the same."""
 
     async def main() -> None:
         async with Cluster(3, machine=KeyValue) as cluster:
             await cluster.client().execute(KeyValue.put, "x", 1)
             leader = await cluster.leader()
             others = [name for name in cluster.names if name != leader]
-            await cluster.partition()  # everybody is alone
+            await cluster.partition()  # every node is alone
             calls = [cluster.client(name, timeout=0.5).execute(KeyValue.put, "x", name) for name in others]
             for end in await asyncio.gather(*calls, return_exceptions=True):
                 assert isinstance(end, (OutcomeUnknownError, UnavailableError)), end
@@ -163,7 +163,7 @@ def test_b50_nodes_that_take_each_other_for_the_leader_do_not_pass_a_command_to_
 
 @LONG
 def test_b52_traffic_goes_on_within_ten_seconds_after_a_peer_came_back_behind_a_half_open_link() -> None:
-    """B52, N8: kill -9, the reset is dropped on the way, the peer restarts behind the same address."""
+    """B52: a peer is killed, its reset is lost, and it restarts behind the same address."""
 
     async def main() -> None:
         async with Cluster(3, machine=KeyValue, processes=True) as cluster:
@@ -178,7 +178,7 @@ def test_b52_traffic_goes_on_within_ten_seconds_after_a_peer_came_back_behind_a_
             await cluster.start(lost)
             began = time.monotonic()
             await cluster.agree(timeout=10.0)
-            # The one that came back is needed now.
+            # Now the node that came back is needed for a quorum.
             await cluster.kill(kept)
             await client.execute(KeyValue.put, "x", 3, timeout=10.0)
             assert time.monotonic() - began < 10.0
@@ -187,7 +187,7 @@ def test_b52_traffic_goes_on_within_ten_seconds_after_a_peer_came_back_behind_a_
 
 
 def test_b53_a_peer_that_cannot_be_reached_is_to_be_seen() -> None:
-    """B53: nobody has to wait for the day when one more fails."""
+    """B53: an operator can see it before one more node fails."""
 
     async def main() -> None:
         async with Cluster(3, machine=KeyValue) as cluster:
@@ -204,7 +204,7 @@ def test_b53_a_peer_that_cannot_be_reached_is_to_be_seen() -> None:
 
 
 def test_a_paused_leader_wakes_up_as_nobody() -> None:
-    """P3, B32: it was stopped while another one was elected; what it hears first is a read."""
+    """B32: it was paused while another leader was elected, and the first message it receives is a read."""
 
     async def main() -> None:
         async with Cluster(3, machine=KeyValue, processes=True) as cluster:

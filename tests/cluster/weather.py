@@ -1,4 +1,4 @@
-"""Bad weather between nodes of one process: loss and cuts where a node hands a message to its links."""
+"""Lossy and cut links between nodes of one process: messages are dropped where a node gives them to its links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cluster.embedding import Embedded
 
 
 class Weather:
-    """Over every link between the running nodes of ``cluster``."""
+    """Controls every link between the running nodes of ``cluster``."""
 
     def __init__(self, cluster: Embedded, seed: int = 0) -> None:
         self.loss = 0.0
@@ -19,8 +19,8 @@ class Weather:
         self.lost = 0
         self._random = Random(seed)
         for name, node in cluster.nodes.items():
-            assert node._parts is not None
-            node._parts.links.send = self._over(name, node._parts.links.send)  # type: ignore[method-assign]
+            assert node._runtime is not None
+            node._runtime.links.send = self._over(name, node._runtime.links.send)  # type: ignore[assignment]
 
     def _over(self, name: str, send: Callable[[NodeId, Message], None]) -> Callable[[NodeId, Message], None]:
         def sent(to: NodeId, message: Message) -> None:

@@ -1,7 +1,8 @@
-"""A small virtual world of replicas alone, with clocks of their own: who leads beside whom, seen from outside.
+"""A small virtual world of replicas without nodes, each with its own clock, to see who leads at the same time.
 
-Only what leases need: links that lose and delay, disks that keep what was synced (meta too), cuts,
-crashes, and per replica a clock of another rate. The simulator of ``paxospp.testing`` does the rest.
+It has only what leases need: links that lose and delay messages, disks that keep what was synced (meta
+included), cut links, crashes, and clocks that run at different rates. Everything else is tested with the
+simulator in ``paxospp.testing``.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from typing import Any
 
 from paxospp.engine.output import Output, Send, merge
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Identity, Settings
+from paxospp.engine.settings import Identity
 from paxospp.messages import Sender
 from paxospp.model import Ballot, Entry, NodeId, Slot
 from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.engine_settings import engine_settings
 
 
 @dataclass
 class Host:
-    """One replica, and its disk, which outlives it."""
+    """One replica and its disk; the disk survives a crash of the replica."""
 
     name: NodeId
     rate: float
@@ -37,7 +39,7 @@ class Host:
     held: list[tuple[int, list[Send]]] = field(default_factory=list)
     persisted: int = 0
     writing: bool = False
-    life: int = 0
+    starts: int = 0
     wake_at: float = float("inf")
 
     def clock(self, now: float) -> float:
@@ -77,19 +79,19 @@ class LeaseWorld:
         self.now = end
 
     def _after(self, host: Host, delay: float, event: Callable[[Replica], None]) -> None:
-        life = host.life
+        starts = host.starts
 
         def due() -> None:
-            if host.life == life and host.replica is not None:
+            if host.starts == starts and host.replica is not None:
                 event(host.replica)
 
         self._count += 1
         heapq.heappush(self._events, (self.now + delay, self._count, due))
 
-    # Lives.
+    # Starting and crashing.
 
     def start(self, host: Host) -> None:
-        host.life += 1
+        host.starts += 1
         host.boot += 1
         host.queue, host.held, host.persisted, host.writing = [], [], 0, False
         host.wake_at = float("inf")
@@ -103,12 +105,13 @@ class LeaseWorld:
         )
         last = Slot(max(host.entries, default=0))
         state = DurableState(promised=host.promised, decided=host.decided, last=last, meta=dict(host.meta))
-        host.replica = Replica(identity, state, Settings(), Random(self.random.getrandbits(60)), boot_time=host.clock)
+        random = Random(self.random.getrandbits(60))
+        host.replica = Replica(identity, state, engine_settings(), random, boot_time=host.clock)
         self.honour(host, host.replica.start(self.now))
 
     def crash(self, host: Host) -> None:
-        """Any prefix of what was not written yet may have reached the disk."""
-        host.life += 1
+        """Stop the replica; a random prefix of its outstanding writes reaches the disk."""
+        host.starts += 1
         host.replica = None
         for _, batch in host.queue[: self.random.randint(0, len(host.queue))]:
             host.store(batch)
@@ -116,7 +119,7 @@ class LeaseWorld:
     def leaders(self) -> list[Replica]:
         return [host.replica for host in self.hosts.values() if host.replica is not None and host.replica.leading]
 
-    # Honouring an output.
+    # Carrying out an output.
 
     def honour(self, host: Host, output: Output) -> None:
         for send in output.send_now:

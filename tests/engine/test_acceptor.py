@@ -1,4 +1,4 @@
-"""The acceptor, in the words of "Paxos Made Simple", 2.2."""
+"""The acceptor: phases 1b and 2b of "Paxos Made Simple", section 2.2, and rules 1, 2 and 4."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def prepare(of: Ballot) -> Prepare:
     return Prepare(ballot=of, start=Slot(1))
 
 
-def test_it_promises_a_ballot_greater_than_any_it_has_answered_and_writes_that_down() -> None:
-    """Phase 1b: if n is greater than that of any prepare request to which it has already responded."""
+def test_it_promises_a_ballot_greater_than_any_it_has_answered_and_persists_the_promise() -> None:
+    """Phase 1b: "if n is greater than that of any prepare request to which it has already responded"."""
     reply, batch = acceptor(ballot(3)).on_prepare(prepare(ballot(4, N2)), Slot(0))
 
     assert isinstance(reply, tuple)
@@ -32,7 +32,7 @@ def test_it_promises_a_ballot_greater_than_any_it_has_answered_and_writes_that_d
     assert batch == WriteBatch(promised=ballot(4, N2))
 
 
-def test_it_refuses_a_prepare_below_its_promise_and_names_it() -> None:
+def test_it_refuses_a_prepare_below_its_promise_and_names_the_promise() -> None:
     reply, batch = acceptor(ballot(3, N3)).on_prepare(prepare(ballot(3, N2)), Slot(0))
 
     assert reply == Nack(refused=ballot(3, N2), promised=ballot(3, N3))
@@ -40,7 +40,7 @@ def test_it_refuses_a_prepare_below_its_promise_and_names_it() -> None:
 
 
 def test_it_answers_an_equal_prepare_again_without_another_write() -> None:
-    """Our first Promise may have been lost."""
+    """The first Promise may have been lost."""
     reply, batch = acceptor(ballot(3)).on_prepare(prepare(ballot(3)), Slot(0))
 
     assert not isinstance(reply, Nack)
@@ -61,7 +61,7 @@ def test_a_promise_reports_the_highest_numbered_proposal_it_has_accepted_per_slo
     assert part.decided == 1
 
 
-def test_a_promise_leaves_out_what_it_knows_decided_and_says_so() -> None:
+def test_a_promise_leaves_out_decided_slots_and_says_up_to_where_they_go() -> None:
     it = acceptor()
     it.on_accept(accept(1, ballot(1), b"one"))
     it.on_accept(accept(2, ballot(1), b"two"))
@@ -101,7 +101,7 @@ def test_it_refuses_an_older_ballot_and_names_the_one_it_promised() -> None:
 
 
 def test_accepting_above_the_promise_raises_it_in_the_same_batch() -> None:
-    """B3: accepted is never above promised on disk, whatever crashes in between."""
+    """On disk, no entry is ever accepted under a ballot above the promise, wherever a crash falls."""
     _, batch = acceptor(ballot(1)).on_accept(accept(1, ballot(2, N2), b"v"))
 
     assert batch == WriteBatch(promised=ballot(2, N2), accepted=(entry(1, ballot(2, N2), b"v"),))
@@ -117,7 +117,7 @@ def test_the_same_accept_twice_is_answered_twice_and_written_once() -> None:
     assert batch is NOTHING
 
 
-def test_two_values_under_one_ballot_in_one_slot_are_a_bug_and_stop_the_node() -> None:
+def test_two_values_under_one_ballot_in_one_slot_violate_an_invariant() -> None:
     it = acceptor()
     it.on_accept(accept(1, ballot(2), b"v"))
 
@@ -125,11 +125,11 @@ def test_two_values_under_one_ballot_in_one_slot_are_a_bug_and_stop_the_node() -
         it.on_accept(accept(1, ballot(2), b"w"))
 
 
-def test_a_slot_that_was_given_back_to_the_disk_is_not_accepted_again() -> None:
+def test_an_accept_for_a_trimmed_slot_is_ignored() -> None:
     assert acceptor(log=empty_log(first=10)).on_accept(accept(9, ballot(2))) == (None, NOTHING)
 
 
-def test_it_accepts_no_more_than_it_can_hold_until_it_has_caught_up() -> None:
+def test_it_stops_accepting_when_undecided_entries_fill_its_memory() -> None:
     log = empty_log()
     it = acceptor(log=log)
     large = b"x" * (1 << 20)
@@ -139,13 +139,13 @@ def test_it_accepts_no_more_than_it_can_hold_until_it_has_caught_up() -> None:
     assert replies[-1] is None
 
 
-def test_the_promise_never_drops() -> None:
+def test_lowering_the_promise_violates_an_invariant() -> None:
     with pytest.raises(InvariantViolatedError, match="would drop"):
         acceptor(ballot(3)).promise(ballot(2))
 
 
 class TestLearning:
-    """DESIGN rule 4: a learned entry is stored so that later prepares are told the truth."""
+    """Rule 4: a learned entry is stored so that answers to later Prepares report it."""
 
     def test_it_is_stored_under_the_ballot_it_came_with_and_raises_the_promise_to_it(self) -> None:
         it = acceptor(ballot(1))
@@ -155,13 +155,13 @@ class TestLearning:
         )
         assert it.promised == ballot(4, N2)
 
-    def test_it_leaves_a_higher_promise_alone(self) -> None:
+    def test_it_does_not_lower_a_higher_promise(self) -> None:
         it = acceptor(ballot(9))
 
         assert it.learn(entry(1, ballot(4), b"v")) == WriteBatch(accepted=(entry(1, ballot(4), b"v"),))
         assert it.promised == ballot(9)
 
-    def test_what_was_accepted_at_a_higher_ballot_keeps_that_ballot(self) -> None:
+    def test_an_entry_accepted_at_a_higher_ballot_keeps_that_ballot(self) -> None:
         it = acceptor()
         it.on_accept(accept(1, ballot(5), b"v"))
 
@@ -170,21 +170,21 @@ class TestLearning:
         assert held is not None
         assert held.ballot == ballot(5)
 
-    def test_a_different_value_at_or_above_the_deciding_ballot_is_a_bug(self) -> None:
+    def test_a_different_value_at_or_above_the_deciding_ballot_violates_an_invariant(self) -> None:
         it = acceptor()
         it.on_accept(accept(1, ballot(5), b"w"))
 
         with pytest.raises(InvariantViolatedError, match="different values"):
             it.learn(entry(1, ballot(4), b"v"))
 
-    def test_an_older_acceptance_gives_way(self) -> None:
+    def test_it_replaces_what_was_accepted_under_an_older_ballot(self) -> None:
         it = acceptor()
         it.on_accept(accept(1, ballot(2), b"old"))
 
         assert it.learn(entry(1, ballot(4), b"new")).accepted == (entry(1, ballot(4), b"new"),)
 
 
-def test_faulty_slots_stand_in_the_promise_until_a_value_heals_them() -> None:
+def test_a_promise_reports_faulty_slots_until_a_value_replaces_them() -> None:
     it = acceptor(log=empty_log(last=5, faulty=(range(2, 5),)))
     it.on_accept(accept(3, ballot(1)))
 
@@ -195,7 +195,7 @@ def test_faulty_slots_stand_in_the_promise_until_a_value_heals_them() -> None:
     assert part.faulty == (range(2, 3), range(4, 5))
 
 
-def test_a_full_log_takes_no_more_from_others_and_whatever_this_replica_proposes_itself() -> None:
+def test_a_full_log_refuses_the_accepts_of_others_but_takes_its_own_proposals() -> None:
     log = Log(first=Slot(1), last=Slot(0), memory_from=Slot(1), faulty=(), bytes_max=10)
     acceptor = Acceptor(ballot(1), log, Writes(10), chunk_bytes_max=1 << 20)
     acceptor.on_accept(accept(1, ballot(1), bytes(21)))

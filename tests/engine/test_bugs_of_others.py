@@ -1,6 +1,6 @@
-"""Bugs seen in the wild, FAULTS (c), that need no story of several replicas; the others are scenarios.
+"""Known bugs of other consensus implementations that one replica is enough to show; the others are scenarios.
 
-Where each number is tested stands in ``tests/test_faults_index.py``.
+``tests/BUGS.md`` describes each bug under its number (B3, B18, …) and says where it is tested.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import pytest
 
 from paxospp.engine.output import Output, merge
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.errors import InvariantViolatedError
 from paxospp.messages import Accept, Accepted, Decided, Heartbeat, Nack, Prepare, Promise, ProtocolMessage
 from paxospp.model import Ballot, Slot
 from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.engine_settings import engine_settings
 
-from .words import CLUSTER_ID, N1, N2, N3, accept, ballot, entry, founded, identity, membership, promise, sender
+from .words import CLUSTER_ID, N1, N2, N3, accept, ballot, entry, founded, heartbeat, identity, lead, membership, sender
 
 
 def restarted(state: DurableState) -> Replica:
-    """n2, founded, coming up from ``state``, of which slots above 1 are handed to it as if read."""
+    """Start n2 from ``state`` in a cluster that is founded; the test answers its reads of the log."""
     replica = Replica(
-        identity(N2, boot=2), state, Settings(), Random(1), memberships=[(Slot(1), membership())], applied=1
+        identity(N2, boot=2), state, engine_settings(), Random(1), memberships=[(Slot(1), membership())], applied=1
     )
     replica.start(0.0)
     return replica
@@ -34,19 +34,12 @@ def said(output: Output) -> list[ProtocolMessage]:
 
 
 def hello(*, booted_with: Ballot, remembered: int = 1) -> Heartbeat:
-    return Heartbeat(
-        round=1,
-        leading=None,
-        quorum_connected=False,
-        decided_up_to=Slot(1),
-        promised=booted_with,
-        remembered=Slot(remembered),
-        booted_with=booted_with,
-    )
+    """Return the first heartbeat of a boot that promised ``booted_with`` before it started."""
+    return heartbeat(decided_up_to=1, promised=booted_with, remembered=remembered, booted_with=booted_with)
 
 
-def test_B3_whatever_raises_both_writes_both_in_one_batch() -> None:
-    """For every message that may change promise and log: after any prefix of the writes accepted <= promised."""
+def test_B3_a_message_that_raises_promise_and_log_writes_both_in_one_batch() -> None:
+    """After any prefix of the writes, no accepted ballot is above the promise, whichever messages caused them."""
     replica = founded(N2)
     newer, newest = ballot(5, N3), ballot(7, N1)
     batches = [WriteBatch(promised=ballot(1))]
@@ -81,7 +74,7 @@ def test_B18_the_same_boot_of_a_disk_under_another_nonce_is_a_clone_and_dropped(
         output = replica.on_message(clone, message, 0.0)
         assert (output.persist, said(output)) == (None, [])
     assert sum(count for reason, count in replica.dropped.items() if reason.startswith("a clone")) == 3
-    # The original goes on.
+    # The original is still heard.
     (answer,) = said(replica.on_message(original, Prepare(ballot=ballot(2, N3), start=Slot(2)), 0.0))
     assert isinstance(answer, Promise)
 
@@ -103,13 +96,13 @@ def test_B19_a_message_of_another_cluster_changes_nothing_and_is_counted(message
 
     assert (output.persist, said(output), output.decided) == (None, [], [])
     assert sum(count for reason, count in replica.dropped.items() if reason.startswith("another cluster")) == 1
-    # And it left no trace in memory: a ballot far below is promised.
+    # The message left no trace in memory either: a much lower ballot is promised.
     (answer,) = said(replica.on_message(sender(N3), Prepare(ballot=ballot(2, N3), start=Slot(2)), 0.0))
     assert isinstance(answer, Promise)
 
 
-def test_B22_what_a_write_that_never_returned_was_to_allow_is_never_said() -> None:
-    """The node that drives the replica says nothing more; nothing of what came later waits for less."""
+def test_B22_messages_that_wait_for_a_failed_write_are_never_sent() -> None:
+    """A node whose write failed sends nothing more, so it is enough that every later answer waits as well."""
     replica = founded(N2)
     failed = replica.on_message(sender(N1), accept(2, ballot(2)), 0.0)
     later = [
@@ -125,7 +118,7 @@ def test_B22_what_a_write_that_never_returned_was_to_allow_is_never_said() -> No
 
 @pytest.mark.parametrize("written", [False, True])
 def test_B23_after_a_failed_write_a_restart_reports_what_is_on_disk_and_nothing_else(written: bool) -> None:
-    """The write of the acceptance failed with its outcome unknown; either way the next life goes by the disk."""
+    """The write of the acceptance failed and its outcome is unknown; the restarted node reports what it reads."""
     before = founded(N2)
     batch = before.on_message(sender(N1), accept(2, ballot(2), b"v"), 0.0).persist
     assert batch is not None
@@ -144,8 +137,8 @@ def test_B23_after_a_failed_write_a_restart_reports_what_is_on_disk_and_nothing_
     assert answer.entries == held
 
 
-def test_B24_an_acceptance_that_is_written_without_the_promise_before_it_brings_its_own() -> None:
-    """Two writes are out. Should the second reach the disk alone, it is no less than what it was said under."""
+def test_B24_an_acceptance_above_the_promise_writes_the_promise_too() -> None:
+    """Two writes are outstanding. Even if a later one reached the disk alone, it would carry its own promise."""
     replica = founded(N2)
     first = replica.on_message(sender(N3), Prepare(ballot=ballot(5, N3), start=Slot(2)), 0.0)
     second = replica.on_message(sender(N3), accept(2, ballot(5, N3)), 0.0)
@@ -155,7 +148,7 @@ def test_B24_an_acceptance_that_is_written_without_the_promise_before_it_brings_
     assert third.persist is not None
     assert first.token < second.token < third.token
 
-    # A write counts as returned with all before it, so nothing of the second may leave before the first returned.
+    # A write counts as returned only with all earlier ones, so answers of the second write wait for the first.
     assert [type(send.message) for send in second.send_after_persist] == [Accepted]
     assert third.persist.promised == ballot(6, N1)
     state = merge([first.persist, second.persist, third.persist])
@@ -171,15 +164,10 @@ def test_B24_a_ballot_that_proposes_two_values_in_one_slot_stops_the_replica() -
         replica.on_message(sender(N1), accept(2, ballot(2), b"other"), 0.0)
 
 
-def test_B41_answers_of_one_who_lost_its_vote_do_not_keep_a_ballot_from_leading() -> None:
-    """n3 has another life now; whatever it promised under its own rising ballots is no concern of a leader."""
+def test_B41_messages_of_an_incarnation_without_a_vote_do_not_depose_a_leader() -> None:
+    """n3 has a new incarnation without a vote; its rising ballots do not make the leader step down."""
     leader = founded()
-    output = leader.campaign(0.0)
-    mine = leader.ballot
-    assert mine is not None
-    leader.on_persisted(output.token, 0.0)
-    leader.on_message(sender(N2), promise(mine, decided=1), 0.0)
-    assert leader.leading
+    lead(leader)
 
     for round in range(3, 9):
         successor = sender(N3, incarnation=103)

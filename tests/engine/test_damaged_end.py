@@ -1,6 +1,7 @@
-"""Up to where damage to the end of the log may have hidden what was accepted: premise 3, at the damaged acceptor.
+"""How a damaged acceptor learns up to where the damaged end of its log may hide acceptances.
 
-What a leader may vouch for (premises 1, 2 and 6) is tested in ``test_leader.py``.
+This is premise 3 in ``paxospp/engine/rules/damaged_end.py``. What a leader may vouch for (premises 1, 2 and 6)
+is tested in ``test_leader.py``.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def answer(promised: Ballot | None, vouched_up_to: int, leader: NodeId | None = 
     )
 
 
-def test_a_leader_elected_since_says_it_with_any_heartbeat() -> None:
+def test_any_heartbeat_of_a_leader_elected_since_this_boot_ends_the_damage() -> None:
     log = damaged()
     DamagedEnd(log, BOOTED_WITH).on_leader(SINCE, heartbeat(SINCE, 24))
     assert log.faulty == [range(10, 25)]
@@ -68,13 +69,13 @@ def test_a_heartbeat_of_the_leader_it_accepted_from_may_be_older_than_what_it_ac
     assert log.is_faulty(Slot(1_000))
 
 
-def test_that_leader_is_believed_when_it_answers_a_round_of_this_boot() -> None:
+def test_the_leader_it_accepted_from_is_believed_when_it_answers_a_round_of_this_boot() -> None:
     log = damaged()
     DamagedEnd(log, BOOTED_WITH).on_answer(LEADER, answer(BOOTED_WITH, 34))
     assert log.faulty == [range(10, 35)]
 
 
-def test_nobody_else_is_believed_nor_a_leader_of_an_older_ballot() -> None:
+def test_followers_and_leaders_of_older_ballots_are_not_believed() -> None:
     log = damaged()
     end = DamagedEnd(log, BOOTED_WITH)
     end.on_answer(OTHER, answer(BOOTED_WITH, 34))
@@ -84,7 +85,7 @@ def test_nobody_else_is_believed_nor_a_leader_of_an_older_ballot() -> None:
     assert log.is_faulty(Slot(1_000))
 
 
-def test_damage_that_has_an_end_below_stays_as_it_is() -> None:
+def test_damage_in_the_middle_of_the_log_is_left_alone() -> None:
     log = Log(first=Slot(1), last=Slot(9), memory_from=Slot(10), faulty=[range(3, 5)], bytes_max=1 << 20)
     DamagedEnd(log, BOOTED_WITH).on_leader(SINCE, heartbeat(SINCE, 24))
     assert log.faulty == [range(3, 5)]

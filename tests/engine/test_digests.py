@@ -1,26 +1,20 @@
-"""Digests at one slot: who differs is told once, and only a majority with one other digest outvotes a replica."""
+"""Digests of replicas at one slot: a difference is reported once, and only a majority outvotes a replica."""
 
 from __future__ import annotations
 
 import pytest
 
 from paxospp.engine.rules.digests import Digests
-from paxospp.engine.rules.voters import Majority
 from paxospp.messages import Checkpoint
-from paxospp.model import Member, Membership, NodeId, Slot
+from paxospp.model import NodeId, Slot
+
+from .words import majority
 
 SLOT = Slot(256)
 
 
-def voters(count: int) -> Majority:
-    members = tuple(Member(NodeId(f"n{number}"), f"h{number}:1", number) for number in range(1, count + 1))
-    return Majority(
-        Membership(cluster_id=b"c" * 16, group=0, alpha=8, session_expiry_s=60, replaces=Slot(0), members=members)
-    )
-
-
 def compared(*digests: bytes) -> Digests:
-    """What n1 knows once n1, n2, … told these digests; each in the incarnation that votes."""
+    """Return what n1 knows after n1, n2, … reported these digests, each in the incarnation that votes."""
     known = Digests(NodeId("n1"))
     for number, digest in enumerate(digests, 1):
         known.add(NodeId(f"n{number}"), number, Checkpoint(SLOT, digest))
@@ -36,17 +30,17 @@ def compared(*digests: bytes) -> Digests:
         ((b"x", b"x", b"y"), False),
     ],
 )
-def test_a_majority_with_one_other_digest_outvotes(digests: tuple[bytes, ...], outvoted: bool) -> None:
-    assert compared(*digests).is_outvoted(SLOT, voters(3)) is outvoted
+def test_only_a_majority_that_shares_another_digest_outvotes(digests: tuple[bytes, ...], outvoted: bool) -> None:
+    assert compared(*digests).is_outvoted(SLOT, majority()) is outvoted
 
 
-def test_an_incarnation_without_a_vote_outvotes_nobody() -> None:
+def test_the_digest_of_an_incarnation_without_a_vote_does_not_count() -> None:
     known = compared(b"x", b"y")
     known.add(NodeId("n3"), 33, Checkpoint(SLOT, b"y"))
-    assert not known.is_outvoted(SLOT, voters(3))
+    assert not known.is_outvoted(SLOT, majority())
 
 
-def test_a_difference_is_told_once_and_names_everybody() -> None:
+def test_a_difference_is_reported_once_with_the_digests_of_all_nodes() -> None:
     known = compared(b"x", b"y")
     assert known.difference(SLOT) == {"n1": b"x", "n2": b"y"}
     assert known.difference(SLOT) is None

@@ -1,22 +1,17 @@
-"""Faults of ours that came to light while mutants were hunted; each stays here as a test."""
+"""Regression tests for faults of the engine that were found while its mutants were written."""
 
 from __future__ import annotations
 
 from paxospp.messages import Decided
 from paxospp.model import Slot
 
-from .words import N2, ballot, covered, entry, founded, promise, sender
+from .words import N2, ballot, covered, entry, founded, lead, sender
 
 
-def test_a_leader_that_catches_up_by_more_than_alpha_at_once_proposes_again() -> None:
-    """It was ten slots behind, alpha is four, and one message brought them all: there was never room again."""
+def test_a_leader_that_learns_more_than_alpha_slots_at_once_can_propose_again() -> None:
+    """It was ten slots behind with alpha = 4, and one message brought all ten; afterwards it never proposed again."""
     leader = founded()
-    output = leader.campaign(0.0)
-    mine = leader.ballot
-    assert mine is not None
-    leader.on_persisted(output.token, 0.0)
-    leader.on_message(sender(N2), promise(mine, decided=10), 0.0)
-    assert leader.leading
+    lead(leader, decided=10)
     assert leader.proposable == 0
 
     missed = tuple(entry(slot, ballot(1)) for slot in range(2, 11))
@@ -27,13 +22,9 @@ def test_a_leader_that_catches_up_by_more_than_alpha_at_once_proposes_again() ->
 
 
 def test_a_leader_that_installs_a_snapshot_beyond_all_it_recovered_proposes_above_it() -> None:
-    """Its predecessor decided them; proposing in a slot that its log has forgotten ended the node."""
+    """A previous leader decided these slots; proposing in a trimmed slot used to stop the node."""
     leader = founded()
-    output = leader.campaign(0.0)
-    mine = leader.ballot
-    assert mine is not None
-    leader.on_persisted(output.token, 0.0)
-    leader.on_message(sender(N2), promise(mine, decided=10), 0.0)
+    mine = lead(leader, decided=10)
 
     leader.install_snapshot(covered(20, ballot(1)), 0.0)
     assert leader.decided == 20

@@ -1,6 +1,6 @@
-"""The layers of the engine: rules know nothing of the output, handlers compose it, the replica is the face.
+"""The layers of the engine: rules do not know the output, handlers compose it, the replica is the interface.
 
-The order is the one that ``paxospp/engine/README.md`` states. Imports under ``TYPE_CHECKING`` count.
+``paxospp/engine/README.md`` states the order. Imports under ``TYPE_CHECKING`` count too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def test_every_module_belongs_to_a_layer_and_imports_no_higher_one() -> None:
 
 
 @pytest.mark.parametrize("start", modules())
-def test_no_module_imports_itself_through_others(start: str) -> None:
+def test_no_module_takes_part_in_an_import_cycle(start: str) -> None:
     known = modules()
     reached: set[str] = set()
     waiting = list(known[start])
@@ -60,7 +60,7 @@ def test_no_module_imports_itself_through_others(start: str) -> None:
     assert start not in reached
 
 
-def test_a_rule_knows_no_output() -> None:
+def test_no_rule_names_the_output() -> None:
     """A rule returns values; only handlers and the protocol write into an output under construction."""
     names = [
         f"{file.name}: {node.id}"

@@ -1,4 +1,4 @@
-"""Phase 2 at the leader: "Paxos Made Moderately Complex", commanders and WINDOW."""
+"""Phase 2 at the leader (rule 3): "Paxos Made Moderately Complex", commanders and WINDOW."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.promises import Promises
-from paxospp.engine.settings import Settings
 from paxospp.messages import Promise
 from paxospp.model import Kind, NodeId, Slot
+from paxospp.testing.engine_settings import engine_settings
 
 from .words import N1, N2, N3, ballot, entry, majority, promise, sender
 
@@ -23,13 +23,13 @@ def leading(*reports: Promise, decided: int = 0, alpha: int = 4) -> Leading:
     return Leading(
         promises,
         Slot(decided),
-        Settings(tail_bytes_max=1 << 20, resend_interval_s=1.0, resend_interval_max_s=4.0),
+        engine_settings(tail_bytes_max=1 << 20, resend_interval_s=1.0, resend_interval_max_s=4.0),
         since=0.0,
         alpha=alpha,
     )
 
 
-def test_it_proposes_again_what_it_found_and_noops_only_in_the_gaps() -> None:
+def test_it_proposes_recovered_values_again_and_noops_only_in_the_gaps() -> None:
     it = leading(promise(MINE, entry(1, ballot(2), b"a"), entry(3, ballot(2), b"c")), promise(MINE))
 
     assert list(it.recover(Slot(0), majority())) == [
@@ -47,7 +47,7 @@ def test_each_recovered_slot_is_proposed_once() -> None:
     assert list(it.recover(Slot(0), majority())) == []
 
 
-def test_a_slot_without_clean_answers_is_held_back_and_tried_again_with_the_next_promise() -> None:
+def test_a_slot_without_clean_answers_of_a_quorum_is_proposed_only_after_another_promise() -> None:
     it = leading(promise(MINE, faulty=(range(1, 2),)), promise(MINE, entry(2, ballot(1), b"b")))
 
     assert [held.slot for held in it.recover(Slot(0), majority())] == [2]
@@ -57,7 +57,7 @@ def test_a_slot_without_clean_answers_is_held_back_and_tried_again_with_the_next
     assert not it.is_waiting(Slot(0), None, majority())
 
 
-def test_a_value_learned_decided_ends_the_wait() -> None:
+def test_a_slot_learned_as_decided_is_no_longer_waited_for() -> None:
     it = leading(promise(MINE), promise(MINE, decided=1))
     assert list(it.recover(Slot(0), majority())) == []
 
@@ -75,7 +75,7 @@ def test_nothing_is_proposed_above_decided_plus_alpha() -> None:
     assert it.room(Slot(1), majority()) == 1
 
 
-def test_recovered_slots_keep_to_the_window_too() -> None:
+def test_recovered_slots_respect_the_window_too() -> None:
     far = tuple(entry(slot, ballot(1)) for slot in range(1, 8))
     it = leading(promise(MINE, *far), promise(MINE))
 
@@ -104,7 +104,7 @@ def test_slots_are_decided_each_on_its_own() -> None:
     assert set(it.proposals) == {1}
 
 
-def test_an_unanswered_accept_is_sent_again_with_back_off_to_those_who_are_silent() -> None:
+def test_an_unanswered_accept_is_sent_again_with_back_off_to_silent_nodes() -> None:
     it = leading(promise(MINE), promise(MINE))
     it.open(it.next_entry(Kind.COMMANDS, b"v"), now=0.0)
     it.on_accepted(Slot(1), N1, majority())
@@ -116,7 +116,7 @@ def test_an_unanswered_accept_is_sent_again_with_back_off_to_those_who_are_silen
     assert len(list(it.resend(3.0, Slot(0), 100))) == 1
 
 
-def test_sending_again_is_bounded_in_bytes() -> None:
+def test_resending_is_bounded_in_bytes() -> None:
     it = leading(promise(MINE), promise(MINE))
     for _ in range(4):
         it.open(it.next_entry(Kind.COMMANDS, b"x" * 60), now=0.0)
@@ -125,7 +125,7 @@ def test_sending_again_is_bounded_in_bytes() -> None:
     assert [accept.slot for accept, _ in it.resend(1.0, Slot(0), 100)] == [3, 4]
 
 
-def test_what_turns_out_decided_is_asked_for_no_more() -> None:
+def test_a_slot_that_turns_out_decided_is_no_longer_proposed() -> None:
     it = leading(promise(MINE), promise(MINE))
     it.open(it.next_entry(Kind.COMMANDS, b"v"), now=0.0)
     it.settle(Slot(1), 0.0)
@@ -133,8 +133,8 @@ def test_what_turns_out_decided_is_asked_for_no_more() -> None:
     assert it.proposals == {}
 
 
-def test_the_window_is_bounded_in_bytes_and_a_hole_below_keeps_what_was_chosen_counted() -> None:
-    """Issue 4, back-pressure: 256 slots of megabytes are too much to hold."""
+def test_the_window_is_bounded_in_bytes_and_chosen_values_above_a_hole_still_count() -> None:
+    """Back-pressure: 256 slots of a megabyte each are too much to hold in memory."""
     it = leading(promise(MINE), promise(MINE), alpha=8)
     for slot in (1, 2, 3):
         it.open(it.next_entry(Kind.COMMANDS, bytes(512 << 10)), 0.0)
@@ -144,7 +144,7 @@ def test_the_window_is_bounded_in_bytes_and_a_hole_below_keeps_what_was_chosen_c
         it.on_accepted(Slot(3), node, majority())
         it.on_accepted(Slot(2), node, majority())
     it.settle(Slot(0), 0.0)
-    assert it.room(Slot(0), majority()) == 0, "slot 1 is a hole, so nothing of it can be let go"
+    assert it.room(Slot(0), majority()) == 0, "slot 1 is a hole, so slots 2 and 3 stay in memory"
 
     it.on_accepted(Slot(1), N1, majority())
     it.on_accepted(Slot(1), N2, majority())
@@ -157,7 +157,7 @@ def test_the_window_is_bounded_in_bytes_and_a_hole_below_keeps_what_was_chosen_c
 NO_END = (range(3, sys.maxsize),)
 
 
-def test_with_clean_promises_of_a_quorum_to_the_end_it_vouches_for_alpha_slots_above_what_it_decided() -> None:
+def test_with_clean_promises_of_a_quorum_to_the_end_it_vouches_up_to_alpha_above_decided() -> None:
     it = leading(promise(MINE, entry(2, ballot(1))), promise(MINE))
 
     assert it.vouched_up_to(Slot(1), majority()) == 0, "slot 2 was reported, and is not decided yet (premise 1)"
@@ -166,7 +166,7 @@ def test_with_clean_promises_of_a_quorum_to_the_end_it_vouches_for_alpha_slots_a
 
 
 def test_without_clean_promises_of_a_quorum_to_the_end_it_vouches_for_nothing() -> None:
-    """Premise 2. It may have caught up with all it was told, and not have seen where the log ends."""
+    """Premise 2: even a leader that decided every slot it was told of may not have seen where the log ends."""
     it = leading(promise(MINE, faulty=NO_END), promise(MINE))
 
     assert it.sees_the_end(majority()), "the next slot is clean"
@@ -175,7 +175,7 @@ def test_without_clean_promises_of_a_quorum_to_the_end_it_vouches_for_nothing() 
     assert it.vouched_up_to(Slot(5), majority()) == 9
 
 
-def test_a_late_promise_that_reports_more_takes_the_word_back_until_that_is_decided() -> None:
+def test_after_a_late_promise_that_reports_more_it_vouches_only_once_that_is_decided() -> None:
     it = leading(promise(MINE, faulty=NO_END), promise(MINE))
     it.promises.add(sender(N3), promise(MINE, entry(7, ballot(1))))
     it.on_late_promise(N3, majority())
@@ -184,18 +184,18 @@ def test_a_late_promise_that_reports_more_takes_the_word_back_until_that_is_deci
     assert it.vouched_up_to(Slot(7), majority()) == 11
 
 
-def test_where_only_the_next_slot_is_clean_there_is_room_for_one_value() -> None:
-    """Premise 6: it proposes above what it recovered only where a quorum said none, slot by slot."""
+def test_if_only_the_next_slot_is_clean_it_may_propose_one_value() -> None:
+    """Premise 6: above what it recovered, it proposes only in slots for which a quorum answered *none*."""
     it = leading(promise(MINE, faulty=NO_END), promise(MINE))
 
     for slot in (1, 2):
         assert it.room(Slot(0), majority()) == 1, slot
         assert it.next_entry(Kind.COMMANDS, b"").slot == slot
-    assert it.room(Slot(0), majority()) == 0, "slot 3 may hold what was chosen"
+    assert it.room(Slot(0), majority()) == 0, "a value may have been chosen in slot 3"
 
 
-def test_what_is_decided_and_lost_here_is_accepted_again_where_a_quorum_does_not_know_it_decided() -> None:
-    """A snapshot up to slot 5 is lost here; n1 knows 2 decided, n3 knows 3, and both hold what was accepted above."""
+def test_a_leader_that_lost_decided_slots_has_its_peers_accept_them_again() -> None:
+    """The leader lost a snapshot up to slot 5. n1 knows slot 2 decided, n3 slot 3; both hold acceptances above."""
     held = [entry(slot, ballot(2), f"{slot}".encode()) for slot in (3, 4, 5)]
     it = leading(promise(MINE, *held, decided=2), promise(MINE, decided=5), promise(MINE, *held[1:], decided=3))
 
@@ -205,7 +205,7 @@ def test_what_is_decided_and_lost_here_is_accepted_again_where_a_quorum_does_not
     assert it.is_waiting(Slot(5), range(1, 6), majority())
 
 
-def test_what_is_accepted_again_is_bounded_in_slots_and_in_bytes() -> None:
+def test_restoring_lost_slots_is_bounded_in_slots_and_in_bytes() -> None:
     held = [entry(slot, ballot(2), b"12345") for slot in range(1, 9)]
     it = leading(promise(MINE, *held), promise(MINE, decided=8), promise(MINE, *held), alpha=4)
 
@@ -213,7 +213,7 @@ def test_what_is_accepted_again_is_bounded_in_slots_and_in_bytes() -> None:
     assert [accept.slot for accept in it.restore(lambda slot: slot > 2, Slot(8), majority(), 8)] == [3, 4]
 
 
-def test_the_next_slots_are_soon_asked_for_when_the_others_know_what_they_accepted_again() -> None:
+def test_a_restore_that_makes_progress_asks_for_the_next_slots_soon_and_one_that_does_not_backs_off() -> None:
     held = [entry(slot, ballot(2), b"a") for slot in range(1, 9)]
     it = leading(promise(MINE, *held), promise(MINE, decided=8), promise(MINE, *held), alpha=2)
 
@@ -226,7 +226,7 @@ def test_the_next_slots_are_soon_asked_for_when_the_others_know_what_they_accept
         if it.prepare_is_due(now):
             asked.append(now)
         now += 0.01
-    assert asked[-1] - asked[-2] > 1.9 * (asked[1] - asked[0]), "nothing comes of it, so it asks more and more rarely"
+    assert asked[-1] - asked[-2] > 1.9 * (asked[1] - asked[0]), "without progress it asks less and less often"
 
     for node in (N1, N3):
         it.promises.add(sender(node), replace(promise(MINE, *held[2:], decided=2), answer=2))
@@ -235,13 +235,13 @@ def test_the_next_slots_are_soon_asked_for_when_the_others_know_what_they_accept
     assert it.prepare_is_due(now + asked[0] + 0.01)
 
 
-def test_what_too_few_have_answered_for_is_not_accepted_again() -> None:
+def test_a_lost_slot_is_not_restored_without_answers_of_a_quorum() -> None:
     it = leading(promise(MINE, decided=8), promise(MINE, entry(8, ballot(2), b"a")))
 
     assert [*it.restore(lambda slot: True, Slot(8), majority(), 1 << 20)] == []
 
 
-def test_the_alpha_of_the_founding_value_holds_and_not_the_founders_own() -> None:
+def test_the_alpha_of_the_founding_value_overrides_the_founders_setting() -> None:
     it = leading(promise(MINE), promise(MINE), alpha=256)
     it.found(Slot(1), alpha=2)
 

@@ -1,4 +1,4 @@
-"""Rule 5, the other half: who keeps the lead, and who gives it up."""
+"""Rule 5, its second half: when a leader keeps the lead and when it steps down."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, Accepted, Decided, Heartbeat, HeartbeatAnswer, Prepare
 from paxospp.model import Ballot, Kind, NodeId, Slot
 from paxospp.storage.contract import DurableState
+from paxospp.testing.engine_settings import engine_settings
 
-from .words import N2, N3, N4, N5, accept, answer, ballot, entry, founded, life, promise, sender, sent
+from .words import N2, N3, N4, N5, accept, answer, ballot, entry, founded, incarnation_of, promise, sender, sent
 
-WINDOW_S = Settings().election_timeout_s
+WINDOW_S = engine_settings().election_timeout_s
 STEP_S = 0.05
 
 
 class Leader:
-    """n1, leading on the promises of n2 and, among five, n3; who answers its heartbeats is up to the test."""
+    """n1, elected by n2 (and n3 in a cluster of five); the test says who answers its heartbeats."""
 
     def __init__(self, size: int = 3, **report: int) -> None:
         self.replica = founded(size=size)
@@ -36,7 +36,7 @@ class Leader:
         assert self.replica.leading
 
     def leads_after(self, seconds: float) -> bool:
-        """Whether it leads after so long, in which its peers answer and its writes return."""
+        """Let ``seconds`` pass, in which peers answer and writes return; return whether n1 still leads."""
         until = self.now + seconds
         while self.now < until and self.replica.leading:
             self.now += STEP_S
@@ -44,33 +44,33 @@ class Leader:
             self.replica.on_persisted(output.token, self.now)
             for beat in sent(output, Heartbeat)[:1]:
                 for peer, said in self.answers.items():
-                    incarnation = self.incarnations.get(peer, life(peer))
+                    incarnation = self.incarnations.get(peer, incarnation_of(peer))
                     said = replace(said, round=beat.round, promised=self.ballot, nonce=self.replica.identity.nonce)
                     self.replica.on_message(sender(peer, incarnation=incarnation), said, self.now)
         return self.replica.leading
 
 
-def test_voters_with_working_disks_keep_a_leader_in_place() -> None:
+def test_a_leader_answered_by_voters_with_working_disks_keeps_the_lead() -> None:
     leader = Leader(5)
     leader.answers = {N2: answer(1), N3: answer(1)}
     assert leader.leads_after(5 * WINDOW_S)
 
 
-def test_a_voter_whose_disk_does_not_answer_keeps_nobody_in_place() -> None:
-    """Five nodes with the links n1-n2, n1-n3, n2-n4, n2-n5, n4-n5 decided nothing, for ever, if n3's disk hung."""
+def test_a_leader_whose_quorum_needs_a_voter_with_a_hung_disk_steps_down() -> None:
+    """Five nodes with the links n1-n2, n1-n3, n2-n4, n2-n5, n4-n5 never decided anything again when n3's disk hung."""
     leader = Leader(5)
     leader.answers = {N2: answer(1), N3: answer(1, disk_answers=False)}
     assert not leader.leads_after(3 * WINDOW_S)
 
 
-def test_a_wiped_voter_keeps_nobody_in_place() -> None:
+def test_a_leader_whose_quorum_needs_a_wiped_voter_steps_down() -> None:
     leader = Leader(5)
     leader.answers = {N2: answer(1), N3: answer(1)}
     leader.incarnations = {N3: 33}
     assert not leader.leads_after(3 * WINDOW_S)
 
 
-def test_a_leader_that_no_quorum_of_working_voters_answers_says_that_it_serves_nobody() -> None:
+def test_a_leader_without_a_quorum_of_working_voters_says_so_in_its_heartbeats() -> None:
     leader = Leader(5)
     leader.answers = {N2: answer(1), N3: answer(1, disk_answers=False)}
     assert leader.leads_after(1.5 * WINDOW_S)
@@ -81,7 +81,7 @@ def test_a_leader_that_no_quorum_of_working_voters_answers_says_that_it_serves_n
     assert not beats[0].quorum_connected
 
 
-# A leader that does not get at what its promises reported.
+# A leader that cannot decide what its promises reported.
 
 
 def test_a_leader_that_decides_nothing_of_what_it_recovered_steps_down_after_a_window() -> None:
@@ -91,7 +91,7 @@ def test_a_leader_that_decides_nothing_of_what_it_recovered_steps_down_after_a_w
     assert not leader.leads_after(0.3 * WINDOW_S)
 
 
-def test_it_leads_on_while_it_gets_ahead_and_nobody_knows_more() -> None:
+def test_it_keeps_the_lead_while_it_makes_progress_and_nobody_has_more_decided() -> None:
     leader = Leader(decided=9)
     leader.answers = {N2: answer(1, decided=1), N3: answer(1, decided=1)}
     for slot in range(2, 9):
@@ -101,7 +101,7 @@ def test_it_leads_on_while_it_gets_ahead_and_nobody_knows_more() -> None:
     assert leader.replica.decided == 8
 
 
-def test_it_gives_way_to_a_working_voter_that_knows_more_however_fast_it_catches_up() -> None:
+def test_it_steps_down_for_a_working_voter_that_has_more_decided_however_fast_it_catches_up() -> None:
     leader = Leader(decided=9)
     leader.answers = {N2: answer(1, decided=9), N3: answer(1)}
     for slot in (2, 3):
@@ -111,7 +111,7 @@ def test_it_gives_way_to_a_working_voter_that_knows_more_however_fast_it_catches
     assert not leads
 
 
-def test_once_it_has_decided_what_it_recovered_it_leads_on() -> None:
+def test_a_leader_that_has_decided_what_it_recovered_keeps_the_lead() -> None:
     leader = Leader(decided=3)
     leader.answers = {N2: answer(1, decided=9), N3: answer(1)}
     missed = tuple(entry(slot, ballot(1)) for slot in (2, 3))
@@ -119,7 +119,7 @@ def test_once_it_has_decided_what_it_recovered_it_leads_on() -> None:
     assert leader.leads_after(5 * WINDOW_S)
 
 
-def test_who_stepped_down_for_that_leaves_the_lead_to_whoever_knows_more() -> None:
+def test_a_leader_that_stepped_down_so_does_not_campaign_while_a_peer_has_more_decided() -> None:
     leader = Leader(decided=9)
     leader.answers = {N2: answer(1, decided=9), N3: answer(1)}
     assert not leader.leads_after(1.5 * WINDOW_S)
@@ -131,18 +131,18 @@ def test_who_stepped_down_for_that_leaves_the_lead_to_whoever_knows_more() -> No
     assert leader.replica.role_name == "follower"
 
 
-# Its own promise.
+# The candidate's own promise.
 
 
 def campaigning(replica: Replica) -> tuple[Ballot, int]:
-    """The ballot of a new campaign, and the write of its own promise."""
+    """Start a campaign; return its ballot and the token of the write of its own promise."""
     output = replica.campaign(0.0)
     assert replica.ballot is not None
     return replica.ballot, output.token
 
 
-def test_the_write_of_an_older_campaign_makes_no_newer_promise_count() -> None:
-    """Among five, so that the promises of two peers are not enough without its own."""
+def test_the_write_of_an_older_campaign_does_not_confirm_a_newer_promise() -> None:
+    """The cluster has five nodes, so that the promises of two peers are not enough without n1's own."""
     replica = founded(size=5)
     _, older = campaigning(replica)
     newest, newer = campaigning(replica)
@@ -155,8 +155,8 @@ def test_the_write_of_an_older_campaign_makes_no_newer_promise_count() -> None:
     assert replica.leading
 
 
-def test_its_own_promise_that_comes_late_is_a_late_promise_like_anyones() -> None:
-    """It leads on the promises of n2, n3 and n4; its own disk is slow, and it holds what may have been chosen."""
+def test_its_own_promise_may_come_late_and_is_then_treated_like_any_late_promise() -> None:
+    """n1 leads with the promises of n2, n3 and n4. Its own disk is slow, and its log holds a value perhaps chosen."""
     replica = founded(size=5)
     replica.on_message(sender(N5), accept(3, ballot(1, N5), b"chosen, perhaps"), 0.0)
     mine, token = campaigning(replica)
@@ -165,7 +165,7 @@ def test_its_own_promise_that_comes_late_is_a_late_promise_like_anyones() -> Non
         replica.on_message(sender(peer), promise(mine, decided=1), 0.0)
     replica.on_message(sender(N4), promise(mine, decided=1, faulty=no_end), 0.0)
     assert replica.leading
-    assert replica.proposable == 0, "of n1's own log nothing counts before its promise is on disk"
+    assert replica.proposable == 0, "n1's own log does not count before its promise is on disk"
 
     output = replica.on_persisted(token, 0.0)
     assert output.persist is not None
@@ -173,8 +173,8 @@ def test_its_own_promise_that_comes_late_is_a_late_promise_like_anyones() -> Non
     assert replica.proposable == 2, "slots 4 and 5"
 
 
-def test_a_leader_that_lost_what_only_it_knows_decided_asks_until_a_quorum_of_the_others_has_answered() -> None:
-    """Its own promise says *decided* of slot 2; n2 holds what was chosen there, and n3 says *none*."""
+def test_a_leader_that_lost_a_slot_only_it_knows_decided_asks_until_enough_peers_answered() -> None:
+    """Its own promise reports slot 2 as *decided*; n2 holds the chosen value, and n3 reports *none*."""
     state = DurableState(promised=ballot(1), decided=Slot(3), first=Slot(2), last=Slot(3), faulty=[range(2, 3)])
     replica = founded(state=state)
     mine, token = campaigning(replica)
@@ -184,14 +184,14 @@ def test_a_leader_that_lost_what_only_it_knows_decided_asks_until_a_quorum_of_th
     assert replica.leading
 
     asked = [message for tick in range(1, 11) for message in sent(replica.on_tick(0.05 * tick), Prepare)]
-    assert asked, "two clean answers are needed for slot 2, and its own is not one"
+    assert asked, "slot 2 needs two clean answers, and n1's own is not clean"
     replica.on_message(sender(N3), promise(mine, decided=1), 0.5)
     again = sent(replica.on_tick(0.55), Accept)
     assert accept(2, mine, b"chosen", decided_up_to=3) in again
 
 
 @pytest.mark.parametrize("accepted", [ballot(1), ballot(3, N2)])
-def test_an_acceptance_of_a_ballot_that_is_not_its_present_one_counts_for_nothing(accepted: Ballot) -> None:
+def test_an_acceptance_under_another_ballot_than_its_current_one_does_not_count(accepted: Ballot) -> None:
     leader = Leader()
     leader.replica.propose(b"v", 0.0)
     for peer in (N2, N3):

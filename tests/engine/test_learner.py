@@ -1,4 +1,4 @@
-"""Which slots are decided, in which order they are applied, and what is missing (DESIGN rule 4)."""
+"""Rule 4: which slots are decided, in which order they are applied, and which are missing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_entry_that_arrives_after_its_announcement_is_decided_then() -> None:
     assert it.hole() is None
 
 
-def test_an_announcement_of_an_older_leader_says_nothing_against_a_newer_one() -> None:
+def test_an_announcement_of_an_older_leader_does_not_replace_that_of_a_newer_one() -> None:
     log = empty_log()
     it = learner(log)
     it.announce(ballot(5), Slot(1))
@@ -82,7 +82,7 @@ def test_an_announcement_of_an_older_leader_says_nothing_against_a_newer_one() -
     assert it.wanted == 9
 
 
-def test_a_hole_ends_where_this_replica_has_something_decided() -> None:
+def test_a_hole_ends_below_the_next_slot_that_this_replica_knows_decided() -> None:
     log = empty_log()
     it = learner(log)
     it.announce(ballot(3), Slot(9))
@@ -91,7 +91,7 @@ def test_a_hole_ends_where_this_replica_has_something_decided() -> None:
     assert it.hole() == range(1, 4)
 
 
-def test_what_somebody_else_knows_decided_is_a_hole_here() -> None:
+def test_a_slot_that_a_peer_knows_decided_is_a_hole_here() -> None:
     it = learner(empty_log())
     it.heard_of(Slot(3))
 
@@ -104,12 +104,12 @@ def test_a_decided_slot_whose_record_is_damaged_is_fetched() -> None:
     assert it.hole() == range(1, 3)
 
 
-def test_delivering_out_of_order_is_a_bug() -> None:
+def test_delivering_out_of_order_violates_an_invariant() -> None:
     with pytest.raises(InvariantViolatedError, match="slot 3 would be applied after slot 0"):
         learner(empty_log()).hand_out(entry(3, ballot(1)))
 
 
-def test_lost_is_what_was_trimmed_without_a_snapshot_and_what_is_damaged_and_was_not_applied() -> None:
+def test_a_slot_is_lost_if_it_is_not_applied_and_is_trimmed_or_damaged() -> None:
     log = Log(first=Slot(4), last=Slot(9), memory_from=Slot(9), faulty=[range(6, 7)], bytes_max=1 << 20)
     it = Learner(decided=Slot(8), applied=Slot(2), log=log)
 

@@ -1,4 +1,4 @@
-"""The log in memory: everything undecided, a bounded tail below, and what is faulty."""
+"""The log in memory: all undecided entries, a bounded tail of decided ones, and the faulty slots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def small_log(bytes_max: int) -> Log:
     return Log(first=Slot(1), last=Slot(0), memory_from=Slot(1), faulty=(), bytes_max=bytes_max)
 
 
-def test_damage_that_is_found_again_is_kept_once() -> None:
+def test_damage_that_is_reported_again_is_recorded_once() -> None:
     log = empty_log(last=9, faulty=(range(2, 6),))
     for _ in range(3):
         log.mark_faulty([range(3, 5), range(7, 8)])
@@ -30,7 +30,7 @@ def test_storing_a_slot_again_replaces_its_entry_and_its_bytes() -> None:
     assert log.bytes == 1
 
 
-def test_it_evicts_the_oldest_decided_entries_and_only_these() -> None:
+def test_it_evicts_only_decided_entries_and_the_oldest_first() -> None:
     log = small_log(bytes_max=25)
     for slot in range(1, 6):
         log.store(entry(slot, ballot(1), b"0123456789"))
@@ -42,7 +42,7 @@ def test_it_evicts_the_oldest_decided_entries_and_only_these() -> None:
     assert log.bytes <= 25
 
 
-def test_a_chunk_is_cut_by_bytes_and_holds_at_least_one_entry() -> None:
+def test_a_chunk_is_limited_in_bytes_but_holds_at_least_one_entry() -> None:
     log = empty_log()
     for slot in range(1, 5):
         log.store(entry(slot, ballot(1), b"0123456789"))
@@ -60,7 +60,7 @@ def test_a_chunk_ends_at_a_gap() -> None:
     assert [held.slot for held in log.between(Slot(1), Slot(5), 100)] == [1]
 
 
-def test_damage_found_by_a_read_spares_what_memory_holds() -> None:
+def test_damage_found_by_a_read_does_not_cover_entries_held_in_memory() -> None:
     log = empty_log(last=9)
     log.store(entry(4, ballot(1)))
     log.mark_faulty([range(2, 7), range(8, sys.maxsize)])
@@ -68,7 +68,7 @@ def test_damage_found_by_a_read_spares_what_memory_holds() -> None:
     assert log.faulty == [range(2, 4), range(5, 7), range(8, 10)]
 
 
-def test_a_value_heals_its_slot_and_splits_the_range() -> None:
+def test_storing_a_faulty_slot_repairs_it_and_splits_the_range() -> None:
     log = empty_log(last=9, faulty=(range(2, 6),))
     log.store(entry(3, ballot(1)))
 
@@ -76,7 +76,7 @@ def test_a_value_heals_its_slot_and_splits_the_range() -> None:
     assert log.end_of_faulty(Slot(4)) == 6
 
 
-def test_an_open_end_closes_where_nothing_can_have_been_accepted() -> None:
+def test_damage_without_an_end_can_be_closed_at_a_slot() -> None:
     log = empty_log(last=3, faulty=(range(2, 3), range(4, sys.maxsize)))
     log.close_faulty_end(Slot(6))
 
@@ -85,5 +85,5 @@ def test_an_open_end_closes_where_nothing_can_have_been_accepted() -> None:
     assert log.faulty == [range(2, 3)]
 
 
-def test_damage_below_first_is_of_no_interest() -> None:
+def test_damage_below_first_is_ignored() -> None:
     assert empty_log(first=5, faulty=(range(1, 4), range(3, 7))).faulty == [range(5, 7)]

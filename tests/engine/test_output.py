@@ -1,4 +1,4 @@
-"""What may leave when, and how batches merge (DESIGN section 5)."""
+"""Which messages wait for a write, and how batches merge ("What may leave when" in ``paxospp/engine/README.md``)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from paxospp.messages import (
 from paxospp.model import Entry, Kind, Slot, SnapshotMeta
 from paxospp.storage.contract import WriteBatch
 
-from .test_peer_book import HELLO
-from .words import N2, accept, answer, ballot, entry, promise
+from .words import N2, accept, answer, ballot, entry, heartbeat, promise
 
 AT_ONCE: list[ProtocolMessage] = [
     accept(1, ballot(1)),
-    HELLO,
+    heartbeat(),
     answer(1),
     Decided(entries=(), decided=Slot(0), first=Slot(1)),
     CatchUp(start=Slot(1), stop=Slot(2)),
@@ -41,7 +40,7 @@ WAITING: list[ProtocolMessage] = [
 
 
 @pytest.mark.parametrize("message", AT_ONCE, ids=lambda message: type(message).__name__)
-def test_what_says_nothing_about_this_disk_leaves_at_once(message: ProtocolMessage) -> None:
+def test_a_message_that_says_nothing_about_this_disk_leaves_at_once(message: ProtocolMessage) -> None:
     output = Output()
     output.send(N2, message)
 
@@ -51,7 +50,7 @@ def test_what_says_nothing_about_this_disk_leaves_at_once(message: ProtocolMessa
 
 
 @pytest.mark.parametrize("message", WAITING, ids=lambda message: type(message).__name__)
-def test_what_rests_on_a_write_waits_for_it(message: ProtocolMessage) -> None:
+def test_a_message_that_depends_on_a_write_waits_for_it(message: ProtocolMessage) -> None:
     output = Output()
     output.send(N2, message)
 
@@ -59,7 +58,7 @@ def test_what_rests_on_a_write_waits_for_it(message: ProtocolMessage) -> None:
     assert [send.message for send in output.send_after_persist] == [message]
 
 
-def test_of_two_writes_of_a_slot_the_later_stands() -> None:
+def test_the_later_of_two_writes_of_a_slot_wins() -> None:
     merged = merge(
         [WriteBatch(accepted=(entry(1, ballot(1), b"old"),)), WriteBatch(accepted=(entry(1, ballot(2), b"new"),))]
     )
@@ -67,7 +66,7 @@ def test_of_two_writes_of_a_slot_the_later_stands() -> None:
     assert merged.accepted == (entry(1, ballot(2), b"new"),)
 
 
-def test_the_greatest_promise_decided_and_trim_stand_and_meta_key_by_key() -> None:
+def test_a_merge_keeps_the_greatest_promise_decided_and_trim_and_the_last_value_of_each_meta_key() -> None:
     merged = merge(
         [
             WriteBatch(promised=ballot(3), decided=Slot(5), trim=Slot(2), meta={"a": b"1", "b": b"1"}, sync=False),
@@ -80,11 +79,11 @@ def test_the_greatest_promise_decided_and_trim_stand_and_meta_key_by_key() -> No
     )
 
 
-def test_a_merge_is_synced_if_any_of_it_is() -> None:
+def test_a_merge_is_synced_if_any_of_its_batches_is() -> None:
     assert merge([WriteBatch(sync=False), WriteBatch(sync=True)]).sync
 
 
-def test_at_most_one_snapshot_is_published_by_a_merge() -> None:
+def test_a_merge_publishes_at_most_one_snapshot() -> None:
     meta = SnapshotMeta(Slot(3), "a")
     assert merge([WriteBatch(snapshot=meta), WriteBatch()]).snapshot == meta
     with pytest.raises(AssertionError):
@@ -116,7 +115,7 @@ batches = st.lists(
 
 
 @given(batches, st.data())
-def test_merging_in_any_grouping_gives_the_same(many: list[WriteBatch], data: st.DataObject) -> None:
+def test_merging_in_any_grouping_gives_the_same_batch(many: list[WriteBatch], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(many)))
     parts = [part for part in (many[:cut], many[cut:]) if part]
     at_once, in_steps = merge(many), merge([merge(part) for part in parts])

@@ -1,38 +1,30 @@
-"""Which life of which node may speak (DESIGN rule 8)."""
+"""Rule 8: which boot and incarnation of a peer is heard."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 from paxospp.engine.rules.admission import PeerBook, why_refused
 from paxospp.messages import Accepted, CatchUp, Heartbeat, Prepare, Promise
 from paxospp.model import Ballot, Slot
 
-from .words import N1, N2, N3, ballot, majority, promise, sender
+from .words import N1, N2, N3, ballot, heartbeat, majority, promise, sender
 
-HELLO = Heartbeat(
-    round=1,
-    leading=None,
-    quorum_connected=False,
-    decided_up_to=Slot(0),
-    promised=None,
-    remembered=Slot(0),
-    booted_with=None,
-)
+HELLO = heartbeat()
+"""The first heartbeat of a new storage, which has promised nothing."""
 
 
-def hello(booted_with: Ballot | None, remembered: int) -> Heartbeat:
-    return replace(HELLO, booted_with=booted_with, remembered=Slot(remembered))
+def hello(booted_with: Ballot, remembered: int) -> Heartbeat:
+    """Return the first heartbeat of a boot that declares what its disk remembers."""
+    return heartbeat(booted_with=booted_with, remembered=remembered)
 
 
-def test_a_lower_boot_is_not_heard() -> None:
+def test_messages_of_an_older_boot_are_refused() -> None:
     book = PeerBook()
     assert book.admit(sender(N2, boot=2), HELLO) is None
 
     assert book.admit(sender(N2, boot=1), HELLO) == "older boot"
 
 
-def test_the_same_boot_with_another_nonce_is_a_clone() -> None:
+def test_the_same_boot_with_another_nonce_is_refused_as_a_clone() -> None:
     book = PeerBook()
     assert book.admit(sender(N2, nonce=7), HELLO) is None
 
@@ -42,7 +34,7 @@ def test_the_same_boot_with_another_nonce_is_a_clone() -> None:
     assert book.admit(sender(N2, nonce=7), HELLO) is None
 
 
-def test_a_new_boot_is_introduced_by_a_heartbeat_before_it_is_counted() -> None:
+def test_a_new_boot_is_heard_only_after_its_first_heartbeat() -> None:
     book = PeerBook()
     book.admit(sender(N2), promise(ballot(3, N2)))
 
@@ -52,7 +44,7 @@ def test_a_new_boot_is_introduced_by_a_heartbeat_before_it_is_counted() -> None:
 
 
 def test_a_boot_that_forgot_a_promise_was_rolled_back_and_is_not_heard_again() -> None:
-    """B17, D13."""
+    """Bug B17 of ``tests/BUGS.md``."""
     book = PeerBook()
     book.admit(sender(N2), promise(ballot(5)))
 
@@ -72,7 +64,7 @@ def test_a_boot_that_forgot_an_accepted_slot_was_rolled_back() -> None:
     assert "slot 7" in reason
 
 
-def test_another_life_of_the_same_name_is_judged_by_itself() -> None:
+def test_each_incarnation_of_a_node_has_its_own_boots() -> None:
     book = PeerBook()
     book.admit(sender(N2, boot=9), promise(ballot(5)))
 
@@ -80,7 +72,7 @@ def test_another_life_of_the_same_name_is_judged_by_itself() -> None:
 
 
 def test_another_cluster_and_another_group_are_refused() -> None:
-    """B19."""
+    """Bug B19 of ``tests/BUGS.md``."""
     me, voters = sender(N1), majority()
     other = sender(N2)._replace(cluster_id=b"z" * 16)
 
@@ -89,8 +81,8 @@ def test_another_cluster_and_another_group_are_refused() -> None:
     assert why_refused(sender(N2)._replace(cluster_id=b""), HELLO, me, voters) is None
 
 
-def test_a_life_outside_the_membership_may_learn_and_not_vote() -> None:
-    """B16: amnesia."""
+def test_an_incarnation_outside_the_membership_may_learn_but_not_vote() -> None:
+    """A node whose disk was wiped has forgotten its promises: Bug B16 of ``tests/BUGS.md``."""
     me, voters, wiped = sender(N1), majority(), sender(N2, incarnation=99)
 
     mine = Ballot(4, N2, 99)
@@ -101,13 +93,13 @@ def test_a_life_outside_the_membership_may_learn_and_not_vote() -> None:
     assert why_refused(wiped, HELLO, me, voters) is None
 
 
-def test_nobody_speaks_for_another_ballot_than_its_own() -> None:
+def test_a_prepare_with_the_ballot_of_another_node_is_refused() -> None:
     refused = why_refused(sender(N2), Prepare(ballot=ballot(4, N3), start=Slot(1)), sender(N1), majority())
 
     assert refused == "a ballot of somebody else"
 
 
-def test_a_promise_to_somebody_else_is_no_claim() -> None:
+def test_a_promise_may_carry_the_ballot_of_another_node() -> None:
     message: Promise = promise(ballot(4, N1))
 
     assert why_refused(sender(N2), message, sender(N1), majority()) is None

@@ -1,4 +1,4 @@
-"""Reads are confirmed by a round begun after them (Ongaro's thesis, 6.4)."""
+"""Rule 6: a read is confirmed by a round of heartbeats begun after it (Ongaro's thesis, 6.4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_read_is_confirmed_by_a_quorum_of_answers_to_a_round_begun_after_it() 
 
 
 def test_answers_to_an_older_round_confirm_nothing() -> None:
-    """B32."""
+    """Bug B32 of ``tests/BUGS.md``."""
     reading = PendingReads()
     reading.add(read(1))
     reading.begin(7, N1)
@@ -34,7 +34,7 @@ def test_answers_to_an_older_round_confirm_nothing() -> None:
     assert list(reading.confirmed(majority())) == []
 
 
-def test_a_read_that_came_while_a_round_was_out_waits_for_the_next_one() -> None:
+def test_a_read_that_arrives_during_a_round_waits_for_the_next_one() -> None:
     reading = PendingReads()
     reading.add(read(1))
     reading.begin(7, N1)
@@ -49,8 +49,8 @@ def test_a_read_that_came_while_a_round_was_out_waits_for_the_next_one() -> None
     assert list(reading.confirmed(majority())) == [read(2)]
 
 
-def test_three_answers_of_one_node_are_one() -> None:
-    """B7."""
+def test_repeated_answers_of_one_node_count_once() -> None:
+    """Bug B7 of ``tests/BUGS.md``."""
     reading = PendingReads()
     reading.add(read(1))
     reading.begin(7, N1)
@@ -70,7 +70,7 @@ def test_one_confirmation_serves_every_read_that_waited() -> None:
     assert len(list(reading.confirmed(majority()))) == 100
 
 
-def test_a_leader_that_steps_down_confirms_nothing_more() -> None:
+def test_a_leader_that_steps_down_abandons_its_pending_reads() -> None:
     reading = PendingReads()
     reading.add(read(1))
     reading.begin(7, N1)
@@ -81,7 +81,7 @@ def test_a_leader_that_steps_down_confirms_nothing_more() -> None:
     assert list(reading.confirmed(majority())) == []
 
 
-def test_a_remote_read_is_answered_once_or_given_up() -> None:
+def test_a_forwarded_read_is_answered_once_or_times_out() -> None:
     reads = ForwardedReads()
     counter = reads.ask(5, until=1.0)
     other = reads.ask(6, until=2.0)

@@ -1,4 +1,4 @@
-"""What a candidate may conclude from promises: "Paxos Made Simple", 2.2, phase 2a."""
+"""Rule 2: what a candidate may conclude from promises ("Paxos Made Simple", 2.2, phase 2a)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_two_answers_of_one_node_are_one_answer() -> None:
     assert it.choose(Slot(1), majority()) is None
 
 
-def test_a_faulty_slot_is_no_answer() -> None:
+def test_a_faulty_slot_does_not_count_as_none() -> None:
     """Protocol-Aware Recovery: a faulty entry is not an absent one."""
     it = promises(n1=promise(MINE, faulty=(range(1, 2),)), n2=promise(MINE))
 
@@ -53,7 +53,7 @@ def test_a_faulty_slot_is_no_answer() -> None:
     assert it.choose(Slot(1), majority()) == entry(1, MINE, b"", Kind.NOOP)
 
 
-def test_a_decided_slot_is_no_answer_and_nothing_is_proposed_over_it() -> None:
+def test_nothing_is_proposed_in_a_slot_that_one_acceptor_knows_decided() -> None:
     it = promises(n1=promise(MINE), n2=promise(MINE, decided=3))
 
     assert it.choose(Slot(3), majority()) is None
@@ -61,14 +61,14 @@ def test_a_decided_slot_is_no_answer_and_nothing_is_proposed_over_it() -> None:
     assert it.decided_up_to == 3
 
 
-def test_below_first_the_answer_is_decided_and_not_none() -> None:
-    """B12: a compacted acceptor does not answer "empty"."""
+def test_slots_below_first_count_as_decided_and_not_as_none() -> None:
+    """A trimmed log does not mean that nothing was accepted: Bug B12 of ``tests/BUGS.md``."""
     it = promises(n1=promise(MINE, decided=5, first=4), n2=promise(MINE, decided=5, first=4))
 
     assert [it.choose(Slot(slot), majority()) for slot in range(1, 6)] == [None] * 5
 
 
-def test_a_faulty_tail_without_end_keeps_new_values_out() -> None:
+def test_a_faulty_tail_without_end_makes_no_slot_clean() -> None:
     it = promises(n1=promise(MINE), n2=promise(MINE, faulty=(range(1, sys.maxsize),)))
 
     assert it.recovered_up_to == 0
@@ -82,7 +82,7 @@ def test_an_accepted_value_is_found_even_if_only_one_acceptor_of_the_quorum_has_
 
 
 def parts_of(whole: Promise, count: int, **head: int) -> list[Promise]:
-    """``whole`` as an answer of ``count`` parts, its entries dealt out one by one."""
+    """Split ``whole`` into an answer of ``count`` parts with one entry each."""
     entries = [whole.entries[number : number + 1] for number in range(count)]
     return [replace(whole, part=number, parts=count, entries=entries[number], **head) for number in range(count)]  # type: ignore[arg-type]
 
@@ -99,7 +99,7 @@ def test_a_promise_counts_when_all_its_parts_are_in() -> None:
 
 
 def test_parts_of_two_answers_to_one_prepare_are_never_mixed() -> None:
-    """An acceptance between them moved the bounds: part 1 of the first and part 0 of the second leave out slot 3."""
+    """An acceptance between the answers moved the bounds: the first's part 1 and the second's part 0 omit slot 3."""
     it = Promises(MINE)
     first = parts_of(promise(MINE, entry(3, ballot(1)), entry(4, ballot(1))), 2, answer=1)
     second = parts_of(promise(MINE, entry(2, MINE), entry(3, ballot(1)), entry(4, ballot(1))), 3, answer=2)
@@ -114,7 +114,7 @@ def test_parts_of_two_answers_to_one_prepare_are_never_mixed() -> None:
     assert sorted(it.reports[N2].entries) == [2, 3]
 
 
-def test_an_answer_of_a_later_boot_takes_the_place_of_one_that_was_begun_before() -> None:
+def test_an_answer_of_a_later_boot_replaces_an_unfinished_one_of_the_boot_before() -> None:
     it = Promises(MINE)
     before = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2, answer=9)
     after = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2, answer=1)
@@ -125,7 +125,7 @@ def test_an_answer_of_a_later_boot_takes_the_place_of_one_that_was_begun_before(
     assert it.add(sender(N2, boot=2), after[0])
 
 
-def test_parts_without_a_number_count_only_if_there_is_one() -> None:
+def test_an_answer_without_a_number_counts_only_if_it_has_one_part() -> None:
     it = Promises(MINE)
     parts = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2, answer=0)
 
@@ -141,8 +141,8 @@ def test_a_part_that_comes_again_after_the_answer_is_complete_changes_nothing() 
     assert sorted(it.reports[N2].entries) == [1, 2]
 
 
-def test_an_answer_of_a_life_without_a_vote_makes_no_slot_clean_and_what_it_holds_is_still_seen() -> None:
-    """D12: its disk was wiped since its name accepted something, and whoever founds a cluster asks everybody."""
+def test_a_promise_without_a_vote_makes_no_slot_clean_but_its_values_are_found() -> None:
+    """n3's disk was wiped, so n3 has no vote; a founder asks every node, with or without a vote."""
     it = promises(n1=promise(MINE))
     it.add(sender(N3, incarnation=33), promise(MINE, entry(2, ballot(2), b"x")))
 
@@ -154,8 +154,8 @@ def test_an_answer_of_a_life_without_a_vote_makes_no_slot_clean_and_what_it_hold
     assert it.choose(Slot(2), majority()) == entry(2, MINE, b"x")
 
 
-def test_of_two_lives_that_promised_neither_counts() -> None:
-    """One of them is gone, and the answer of the one that is may be the slower one."""
+def test_if_two_incarnations_of_a_node_promised_neither_counts() -> None:
+    """One of the two no longer exists, and its answer may be the one that came first or the one that came last."""
     it = promises(n2=promise(MINE, entry(1, ballot(1))))
 
     assert not it.add(sender(N2, incarnation=22), promise(MINE))
@@ -165,7 +165,7 @@ def test_of_two_lives_that_promised_neither_counts() -> None:
     assert it.reports == {}
 
 
-def test_parts_of_another_life_drop_what_had_come_of_the_first() -> None:
+def test_parts_of_another_incarnation_discard_those_of_the_first() -> None:
     it = Promises(MINE)
     parts = parts_of(promise(MINE, entry(1, ballot(1)), entry(2, ballot(1))), 2)
 
@@ -175,7 +175,7 @@ def test_parts_of_another_life_drop_what_had_come_of_the_first() -> None:
     assert not it.add(sender(N2), parts[1])
 
 
-def test_it_recovers_up_to_the_highest_slot_anybody_reports() -> None:
+def test_it_recovers_up_to_the_highest_slot_that_any_promise_reports() -> None:
     it = promises(n1=promise(MINE, entry(7, ballot(1))), n2=promise(MINE, decided=3))
 
     assert it.recovered_up_to == 7

@@ -1,4 +1,4 @@
-"""Rules that only the whole replica can show; stories of several replicas stand in scenarios/."""
+"""Rules that take a whole replica to test; those that take several replicas are in ``scenarios/``."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ from random import Random
 
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.clock import ActiveClock
-from paxospp.engine.settings import Settings
-from paxospp.messages import Accept, Accepted, Heartbeat, HeartbeatAnswer, Nack, Prepare, Promise
-from paxospp.model import Ballot, Slot
+from paxospp.messages import Accept, Accepted, HeartbeatAnswer, Nack, Prepare, Promise
+from paxospp.model import Slot
 from paxospp.storage.contract import DurableState
+from paxospp.testing.engine_settings import engine_settings
 
-from .words import N1, N2, N3, accept, answer, ballot, entry, founded, identity, membership, promise, sender, sent
-
-
-def lead(replica: Replica, now: float = 0.0) -> Ballot:
-    """Have it campaign and win with n2's promise."""
-    output = replica.campaign(now)
-    mine = replica.ballot
-    assert mine is not None
-    replica.on_persisted(output.token, now)
-    replica.on_message(sender(N2), promise(mine, decided=1), now)
-    assert replica.leading
-    return mine
+from .words import (
+    N1,
+    N2,
+    N3,
+    accept,
+    answer,
+    ballot,
+    entry,
+    founded,
+    heartbeat,
+    identity,
+    lead,
+    membership,
+    promise,
+    sender,
+    sent,
+)
 
 
 def test_it_campaigns_above_every_ballot_it_has_seen_or_promised() -> None:
@@ -33,7 +38,7 @@ def test_it_campaigns_above_every_ballot_it_has_seen_or_promised() -> None:
     assert replica.ballot == ballot(10, N1)
 
 
-def test_its_ballot_is_on_disk_before_anybody_hears_of_it() -> None:
+def test_its_prepare_waits_until_its_ballot_is_on_disk() -> None:
     output = founded().campaign(0.0)
 
     assert output.persist is not None
@@ -63,7 +68,7 @@ def test_the_accept_leaves_before_the_leaders_own_write_returned() -> None:
 
 
 def test_the_leaders_own_acceptance_counts_only_once_it_is_on_disk() -> None:
-    """B2 (d)."""
+    """Bug B2 of ``tests/BUGS.md``."""
     replica = founded()
     mine = lead(replica)
     output = replica.propose(b"v", 0.0)
@@ -72,7 +77,7 @@ def test_the_leaders_own_acceptance_counts_only_once_it_is_on_disk() -> None:
     assert replica.on_persisted(output.token, 0.0).decided == [entry(2, mine, b"v")]
 
 
-def test_a_decision_waits_for_no_write_of_this_node_when_the_others_are_a_quorum() -> None:
+def test_a_decision_does_not_wait_for_the_leaders_disk_when_the_others_are_a_quorum() -> None:
     replica = founded()
     mine = lead(replica)
     replica.propose(b"v", 0.0)
@@ -82,7 +87,7 @@ def test_a_decision_waits_for_no_write_of_this_node_when_the_others_are_a_quorum
 
 
 def test_an_acceptance_under_an_older_ballot_is_not_counted() -> None:
-    """B9."""
+    """Bug B9 of ``tests/BUGS.md``."""
     replica = founded()
     lead(replica)
     replica.propose(b"v", 0.0)
@@ -93,7 +98,7 @@ def test_an_acceptance_under_an_older_ballot_is_not_counted() -> None:
 
 
 def test_the_same_accept_twice_is_not_answered_before_the_first_write_returned() -> None:
-    """B2 (b): the second output writes nothing, and still waits."""
+    """Bug B2 of ``tests/BUGS.md``: the second output writes nothing and still waits."""
     replica = founded(N2)
     first = replica.on_message(sender(N1), accept(2, ballot(2)), 0.0)
     second = replica.on_message(sender(N1), accept(2, ballot(2)), 0.0)
@@ -126,8 +131,8 @@ def test_a_leader_that_no_quorum_answers_for_two_windows_steps_down() -> None:
     assert not replica.leading
 
 
-def test_a_pause_is_nobodys_silence() -> None:
-    """Time in which the replica did not tick does not count."""
+def test_a_pause_of_the_leader_does_not_count_as_silence_of_its_peers() -> None:
+    """Time in which the replica was not called does not count."""
     replica = founded()
     lead(replica)
     replica.on_tick(0.05)
@@ -143,23 +148,15 @@ def test_active_time_counts_at_most_one_step_between_two_calls() -> None:
     assert clock.when(1.5) == 65.0
 
 
-def test_its_disk_does_not_answer_while_a_write_has_been_out_for_a_window() -> None:
+def test_it_says_that_its_disk_does_not_answer_when_a_write_takes_longer_than_a_window() -> None:
     replica = founded(N2)
     replica.on_message(sender(N1), accept(2, ballot(2)), 0.0)
     now = 0.0
     while now < 0.6:
         now += 0.05
         replica.on_tick(now)
-    hello = Heartbeat(
-        round=3,
-        leading=None,
-        quorum_connected=False,
-        decided_up_to=Slot(0),
-        promised=None,
-        remembered=Slot(1),
-        booted_with=ballot(1),
-    )
-    (reply,) = sent(replica.on_message(sender(N1), hello, now), HeartbeatAnswer)
+    beat = heartbeat(3, remembered=1, booted_with=ballot(1))
+    (reply,) = sent(replica.on_message(sender(N1), beat, now), HeartbeatAnswer)
 
     assert isinstance(reply, HeartbeatAnswer)
     assert not reply.disk_answers
@@ -175,9 +172,9 @@ def test_messages_of_unknown_senders_are_counted_and_dropped() -> None:
     assert replica.dropped == {"unknown sender": 1}
 
 
-def test_nobody_is_heard_before_the_log_is_loaded() -> None:
+def test_messages_are_dropped_until_the_log_is_loaded() -> None:
     replica = Replica(
-        identity(), DurableState(promised=ballot(3), decided=Slot(1), last=Slot(2)), Settings(), Random(1)
+        identity(), DurableState(promised=ballot(3), decided=Slot(1), last=Slot(2)), engine_settings(), Random(1)
     )
     output = replica.start(0.0)
     assert [(wanted.start, wanted.stop) for wanted in output.reads] == [(1, 2), (2, 3)]
@@ -190,7 +187,7 @@ def test_a_read_that_finds_damage_while_loading_makes_the_slot_faulty_and_not_em
     replica = Replica(
         identity(),
         DurableState(promised=ballot(3), decided=Slot(1), last=Slot(2)),
-        Settings(),
+        engine_settings(),
         Random(1),
         memberships=[(Slot(1), membership())],
     )
@@ -203,8 +200,8 @@ def test_a_read_that_finds_damage_while_loading_makes_the_slot_faulty_and_not_em
     assert reply.message.faulty == (range(2, 3),)
 
 
-def test_while_the_state_machine_has_enough_to_do_nothing_more_is_handed_out_and_then_all_of_it_in_order() -> None:
-    """Issue 4, back-pressure: a slow machine must not have the log in its memory twice."""
+def test_entries_held_back_from_a_busy_state_machine_are_delivered_later_in_order() -> None:
+    """Back-pressure: with a slow state machine, the log must not be in memory twice."""
     replica = founded(N2)
     replica.hold_delivery(True, 0.0)
     for slot in (2, 3):

@@ -1,4 +1,4 @@
-"""The table of rules in ``paxospp/engine/README.md``: what it names exists."""
+"""The table of rules in ``paxospp/engine/README.md``: everything that it names exists."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from tests.mutants.catalogue import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "paxospp/engine"
+SIMULATION = ROOT / "paxospp/testing/simulation"
 README = (ENGINE / "README.md").read_text()
 _NAMES = re.compile(r"`([^`]+)`")
 
 
 def rows() -> dict[str, list[list[str]]]:
-    """Per rule the names in each of its cells."""
+    """Map each rule to the names in its cells: modules, oracles, markers, scenarios, mutants."""
     found: dict[str, list[list[str]]] = {}
     for line in README.splitlines():
         cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
@@ -29,27 +30,34 @@ def rows() -> dict[str, list[list[str]]]:
 TABLE = rows()
 
 
-def test_every_rule_stands_in_the_table() -> None:
-    rules = re.findall(r"^\*\*(\d)\. ", README, re.MULTILINE)
+def test_every_rule_has_a_row() -> None:
+    rules = re.findall(r"^### (\d)\. ", README, re.MULTILINE)
     assert rules == [str(number) for number in range(1, 10)]
     assert {rule.split()[0] for rule in TABLE} >= set(rules)
 
 
 @pytest.mark.parametrize("rule", TABLE)
-def test_what_a_row_names_exists(rule: str) -> None:
-    modules, oracles, markers, stories, mutants = TABLE[rule]
-    assert all((modules, oracles, markers, stories, mutants)), "each of them has at least one"
+def test_everything_that_a_row_names_exists(rule: str) -> None:
+    modules, oracles, markers, scenarios, mutants = TABLE[rule]
+    assert all((modules, oracles, markers, scenarios, mutants)), "each column names at least one"
     for module in modules:
         assert (ENGINE / f"{module}.py").is_file(), module
     for oracle in oracles:
-        module, *path = oracle.split(".")
-        found: object = import_module(f"paxospp.testing.simulation.{module}")
-        for name in path:
-            found = getattr(found, name)
+        assert_is_an_oracle(oracle)
     sources = "".join(path.read_text() for path in ENGINE.rglob("*.py"))
     for marker in markers:
         assert marker in sources or (marker.startswith("admission: ") and marker.partition(": ")[2] in sources), marker
-    for story in stories:
-        assert (ROOT / f"tests/engine/scenarios/{story}.txt").is_file(), story
+    for scenario in scenarios:
+        assert (ROOT / f"tests/engine/scenarios/{scenario}.txt").is_file(), scenario
     for mutant in mutants:
         assert mutant in MUTANTS, mutant
+
+
+def assert_is_an_oracle(oracle: str) -> None:
+    """``oracle`` is ``folder/module.Class.method`` or ``folder/module.function``, in ``paxospp/testing/simulation``."""
+    path, *names = oracle.split(".")
+    file = SIMULATION / f"{path}.py"
+    assert file.is_file(), oracle
+    found: object = import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+    for name in names:
+        found = getattr(found, name)

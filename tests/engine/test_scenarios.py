@@ -1,4 +1,4 @@
-"""Every scenario file happens as it says; ``pytest --paxospp-rewrite`` updates them."""
+"""Every scenario file plays as written; ``pytest --paxospp-rewrite`` updates the files."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def test_the_scenario_opens_by_saying_what_it_shows(path: Path) -> None:
     assert path.read_text().startswith("# ")
 
 
-def test_there_are_scenarios_for_every_rule() -> None:
+def test_the_scenario_files_are_found() -> None:
     assert len(SCENARIOS) >= 25

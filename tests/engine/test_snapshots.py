@@ -1,4 +1,4 @@
-"""A peer's snapshot tells what is decided, so it is met like any message that does: with its ballot (rules 1 and 4)."""
+"""Snapshots of peers. A snapshot says what is decided, so its ballot counts like that of any message (rules 1, 4)."""
 
 from __future__ import annotations
 
@@ -8,33 +8,27 @@ import pytest
 
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.covered import Covered
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, CatchUp, Decided, Heartbeat, Prepare
 from paxospp.model import Ballot, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, WriteBatch
+from paxospp.testing.engine_settings import engine_settings
 
-from .words import N1, N2, N3, accept, answer, ballot, covered, entry, founded, promise, sender, sent
+from .words import N1, N2, N3, accept, answer, ballot, covered, entry, founded, lead, promise, sender, sent
 
 
-def leader(promised_by: int = 1) -> tuple[Replica, Ballot]:
-    """n1, which leads a cluster of three on the promise of n2."""
+def leader() -> tuple[Replica, Ballot]:
+    """Return n1, which leads a cluster of three with the promise of n2, and its ballot."""
     replica = founded()
-    output = replica.campaign(0.0)
-    mine = replica.ballot
-    assert mine is not None
-    replica.on_persisted(output.token, 0.0)
-    replica.on_message(sender(N2), promise(mine, decided=promised_by), 0.0)
-    assert replica.leading
-    return replica, mine
+    return replica, lead(replica)
 
 
 def announced(replica: Replica, now: float) -> list[tuple[Ballot | None, Slot]]:
-    """What its next tick announces, and under which ballot."""
+    """Return the ballot and decided slot that the heartbeats of the next tick announce."""
     output = replica.on_tick(now)
     return [(beat.leading, beat.decided_up_to) for beat in sent(output, Heartbeat)]
 
 
-def test_a_leader_that_installs_what_a_higher_ballot_decided_leads_no_longer_and_announces_nothing() -> None:
+def test_a_leader_that_installs_a_snapshot_of_a_higher_ballot_steps_down_and_announces_nothing() -> None:
     replica, _ = leader()
     output = replica.install_snapshot(covered(20, ballot(7, N3)), 0.0)
 
@@ -45,7 +39,7 @@ def test_a_leader_that_installs_what_a_higher_ballot_decided_leads_no_longer_and
     assert {leading for leading, _ in announced(replica, 0.2)} == {None}
 
 
-def test_a_candidate_that_installs_what_a_higher_ballot_decided_cannot_win_any_more() -> None:
+def test_a_candidate_that_installs_a_snapshot_of_a_higher_ballot_gives_up_its_campaign() -> None:
     replica = founded()
     output = replica.campaign(0.0)
     mine = replica.ballot
@@ -58,7 +52,7 @@ def test_a_candidate_that_installs_what_a_higher_ballot_decided_cannot_win_any_m
     assert not replica.leading
 
 
-def test_the_first_chunk_of_a_snapshot_is_enough_to_depose() -> None:
+def test_the_first_chunk_of_a_snapshot_of_a_higher_ballot_deposes_the_leader() -> None:
     replica, mine = leader()
     replica.meet_snapshot(mine, 0.0)
     assert replica.leading
@@ -67,7 +61,7 @@ def test_the_first_chunk_of_a_snapshot_is_enough_to_depose() -> None:
     assert replica.campaign(0.0).persist == WriteBatch(promised=ballot(8, N1))
 
 
-def test_what_earlier_ballots_decided_deposes_nobody() -> None:
+def test_a_snapshot_of_an_earlier_ballot_does_not_depose_the_leader() -> None:
     replica, mine = leader()
     output = replica.install_snapshot(covered(20, ballot(1)), 0.0)
 
@@ -86,19 +80,18 @@ def test_it_accepts_nothing_below_the_ballot_of_the_snapshot_that_it_installed()
     assert output.persist is None
 
 
-def test_a_snapshot_that_names_no_ballot_cannot_be_said() -> None:
-    """The type asks for one."""
+def test_the_description_of_a_snapshot_requires_its_ballot() -> None:
     assert {"ballot"} <= set(Covered.__dataclass_fields__)
     assert Covered.__dataclass_fields__["ballot"].type == "Ballot"
 
 
-# A slot that is damaged where it was applied.
+# A slot that is damaged at a replica that has applied it.
 
 
 @pytest.mark.parametrize("faulty", [[range(3, 4)], []], ids=["damaged", "gone without a trace"])
-def test_a_damaged_slot_that_its_holder_has_applied_is_answered_like_a_trimmed_one(faulty: list[range]) -> None:
-    """n2 has applied slots 2 to 4 and let go of them in memory; read for n3, slot 3 is damaged, or is not there."""
-    replica = founded(N2, settings=Settings(alpha=4, tail_bytes_max=1))
+def test_a_damaged_slot_that_was_applied_is_answered_like_a_trimmed_one(faulty: list[range]) -> None:
+    """n2 has applied slots 2 to 4 and evicted them from memory. Slot 3, read for n3, is damaged or missing."""
+    replica = founded(N2, settings=engine_settings(alpha=4, tail_bytes_max=1))
     entries = tuple(entry(slot, ballot(1)) for slot in (2, 3, 4))
     replica.on_message(sender(N1), Decided(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
     assert replica.delivered == 4
@@ -112,9 +105,9 @@ def test_a_damaged_slot_that_its_holder_has_applied_is_answered_like_a_trimmed_o
         assert sent(output, Decided) == [Decided(entries=(), decided=Slot(4), first=Slot(4))]
 
 
-def test_damage_that_somebody_else_finds_under_the_snapshot_is_trimmed() -> None:
-    """A watcher read slot 3, which was applied and is in the current snapshot: now it hears where the log begins."""
-    replica = founded(N2, settings=Settings(alpha=4, tail_bytes_max=1))
+def test_damage_below_the_snapshot_that_another_reader_finds_is_trimmed() -> None:
+    """A watcher read slot 3, which the current snapshot covers; after the trim it is told where the log begins."""
+    replica = founded(N2, settings=engine_settings(alpha=4, tail_bytes_max=1))
     entries = tuple(entry(slot, ballot(1)) for slot in (2, 3, 4))
     replica.on_message(sender(N1), Decided(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
     replica.publish_snapshot(SnapshotMeta(Slot(4), "one"), Slot(2), 0.0)
@@ -125,7 +118,7 @@ def test_damage_that_somebody_else_finds_under_the_snapshot_is_trimmed() -> None
     assert output.persist.trim == replica.first == 4
 
 
-def test_a_damaged_slot_that_its_holder_lacks_itself_is_not_to_be_had_there_as_a_snapshot() -> None:
+def test_a_damaged_slot_that_was_not_applied_is_not_offered_as_a_snapshot() -> None:
     state = DurableState(promised=ballot(1), decided=Slot(4), first=Slot(2), last=Slot(4), faulty=(range(3, 4),))
     replica = founded(N2, state=state)
     output = replica.on_message(sender(N3), CatchUp(start=Slot(3), stop=Slot(5)), 0.0)
@@ -133,7 +126,7 @@ def test_a_damaged_slot_that_its_holder_lacks_itself_is_not_to_be_had_there_as_a
     assert sent(output, Decided) == [Decided(entries=(), decided=Slot(4), first=Slot(2))]
 
 
-def test_whoever_is_told_so_asks_for_a_snapshot_at_once() -> None:
+def test_a_replica_that_learns_that_its_missing_slots_are_trimmed_asks_for_a_snapshot() -> None:
     replica = founded(N3)
     replica.on_message(sender(N1), accept(5, ballot(2), decided_up_to=4), 0.0)
     output = replica.on_message(sender(N2), Decided(entries=(), decided=Slot(4), first=Slot(4)), 0.0)
@@ -141,7 +134,7 @@ def test_whoever_is_told_so_asks_for_a_snapshot_at_once() -> None:
     assert output.snapshot_from == N2
 
 
-# Who waits for one cannot decide anything until it has it, and leaves the lead to others.
+# A replica that waits for a snapshot cannot decide anything until it has it, so it leaves the lead to others.
 
 
 def needing_a_snapshot() -> Replica:
@@ -152,7 +145,7 @@ def needing_a_snapshot() -> Replica:
 
 
 def campaigns(replica: Replica, *, decided: int, until: float = 3.0) -> bool:
-    """Whether it campaigns while n2, which knows slots up to ``decided`` decided, answers and nobody leads."""
+    """Return whether ``replica`` campaigns while nobody leads and n2 answers that it has decided up to ``decided``."""
     now = 0.0
     while now < until:
         now += 0.05
@@ -164,15 +157,15 @@ def campaigns(replica: Replica, *, decided: int, until: float = 3.0) -> bool:
     return False
 
 
-def test_it_does_not_campaign_while_a_working_voter_knows_more() -> None:
+def test_a_replica_that_needs_a_snapshot_does_not_campaign_while_a_working_voter_has_more_decided() -> None:
     assert not campaigns(needing_a_snapshot(), decided=40)
 
 
-def test_it_campaigns_where_nobody_who_answers_knows_more() -> None:
+def test_a_replica_that_needs_a_snapshot_campaigns_if_no_voter_that_answers_has_more_decided() -> None:
     assert campaigns(needing_a_snapshot(), decided=1)
 
 
-def test_it_campaigns_once_it_has_the_snapshot_or_the_entries_come_after_all() -> None:
+def test_it_campaigns_once_it_has_the_snapshot_or_the_missing_entries() -> None:
     replica = needing_a_snapshot()
     output = replica.install_snapshot(covered(39, ballot(1)), 0.0)
     replica.on_persisted(output.token, 0.0)
@@ -185,7 +178,7 @@ def test_it_campaigns_once_it_has_the_snapshot_or_the_entries_come_after_all() -
     assert campaigns(replica, decided=40)
 
 
-def test_a_prepare_is_asked_only_above_what_the_snapshot_covers() -> None:
+def test_a_prepare_asks_only_for_slots_above_the_snapshot() -> None:
     replica = founded()
     replica.install_snapshot(covered(20, ballot(7, N3)), 0.0)
     output = replica.campaign(0.0)

@@ -1,23 +1,24 @@
-"""The writes that are out: what waits for a disk that is slow, or hangs, is bounded (FAULTS D16)."""
+"""Outstanding writes: what waits in memory for a slow or hung disk is bounded (rule 3)."""
 
 from __future__ import annotations
 
 from paxospp.engine.settings import Settings
 from paxospp.messages import Accepted, CatchUp, Decided
 from paxospp.model import Slot
+from paxospp.testing.engine_settings import engine_settings
 
-from .words import N1, N2, N3, accept, ballot, entry, founded, promise, sender, sent
+from .words import N1, N2, N3, accept, ballot, entry, founded, lead, sender, sent
 
 TAIL_BYTES_MAX = 1500
 VALUE = bytes(300)
 
 
 def settings() -> Settings:
-    return Settings(alpha=4, tail_bytes_max=TAIL_BYTES_MAX)
+    return engine_settings(alpha=4, tail_bytes_max=TAIL_BYTES_MAX)
 
 
-def test_an_acceptor_whose_disk_hangs_takes_no_more_than_its_memory_may_hold() -> None:
-    """All of it is decided by the others at once, so its log lets go of what its disk has not yet."""
+def test_an_acceptor_whose_disk_hangs_stops_accepting_when_its_memory_is_full() -> None:
+    """The others decide every slot at once, so the log evicts entries that are not on disk yet."""
     replica = founded(N3, settings=settings())
     taken = 0
     for slot in range(2, 100):
@@ -32,7 +33,7 @@ def test_an_acceptor_whose_disk_hangs_takes_no_more_than_its_memory_may_hold() -
     assert sent(replica.on_message(sender(N1), accept(slot, ballot(1), VALUE, slot - 1), 0.0), Accepted)
 
 
-def test_nor_does_it_fetch_more() -> None:
+def test_an_acceptor_whose_disk_hangs_stops_fetching_when_its_memory_is_full() -> None:
     replica = founded(N3, settings=settings())
     now, told = 0.0, 0
     replica.on_message(sender(N1), accept(99, ballot(1), b"", 98), now)
@@ -48,12 +49,9 @@ def test_nor_does_it_fetch_more() -> None:
     assert sent(replica.on_tick(now + 1.0), CatchUp)
 
 
-def test_nor_does_a_leader_propose_more_whose_disk_is_slower_than_those_of_a_quorum() -> None:
+def test_a_leader_whose_disk_is_slower_than_a_quorums_stops_proposing_when_its_memory_is_full() -> None:
     replica = founded(settings=settings())
-    replica.on_persisted(replica.campaign(0.0).token, 0.0)
-    leads_under = replica.ballot
-    assert leads_under is not None
-    replica.on_message(sender(N2), promise(leads_under, decided=1), 0.0)
+    leads_under = lead(replica)
     proposed = 0
     while replica.proposable and proposed < 100:
         proposed += 1

@@ -1,4 +1,4 @@
-"""Short ways to say ballots, entries, memberships and replicas in tests of the engine."""
+"""Short constructors of ballots, entries, memberships and replicas for tests of the engine."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from paxospp.engine.rules.covered import Covered
 from paxospp.engine.rules.log import Log
 from paxospp.engine.rules.voters import Majority
 from paxospp.engine.settings import Identity, Settings
-from paxospp.messages import Accept, HeartbeatAnswer, Promise, Sender
+from paxospp.messages import Accept, Heartbeat, HeartbeatAnswer, Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState
+from paxospp.testing.engine_settings import engine_settings
 
 N1, N2, N3, N4, N5 = (NodeId(f"n{number}") for number in range(1, 6))
 CLUSTER_ID = bytes(range(16))
 M = TypeVar("M")
 
 
-def life(node: NodeId) -> int:
-    """The incarnation of the node's only life: its number."""
+def incarnation_of(node: NodeId) -> int:
+    """Return the incarnation that the tests give a node: its number."""
     return int(node[1:])
 
 
 def ballot(round: int, node: NodeId = N1) -> Ballot:
-    """A ballot of the node's only life."""
-    return Ballot(round, node, life(node))
+    """Return a ballot of ``node`` in its usual incarnation."""
+    return Ballot(round, node, incarnation_of(node))
 
 
 def entry(slot: int, of: Ballot, value: bytes = b"x", kind: Kind = Kind.COMMANDS) -> Entry:
@@ -71,7 +72,7 @@ def identity(name: NodeId = N1, size: int = 3, *, boot: int = 1, nonce: int = 11
     return Identity(
         name=name,
         group=0,
-        incarnation=life(name),
+        incarnation=incarnation_of(name),
         boot=boot,
         nonce=nonce,
         cluster={other: f"{other}:1" for other in names},
@@ -79,7 +80,7 @@ def identity(name: NodeId = N1, size: int = 3, *, boot: int = 1, nonce: int = 11
 
 
 def sender(node: NodeId, *, boot: int = 1, nonce: int = 7, incarnation: int | None = None) -> Sender:
-    return Sender(CLUSTER_ID, 0, node, life(node) if incarnation is None else incarnation, boot, nonce)
+    return Sender(CLUSTER_ID, 0, node, incarnation_of(node) if incarnation is None else incarnation, boot, nonce)
 
 
 def founded(
@@ -90,14 +91,14 @@ def founded(
     state: DurableState | None = None,
     settings: Settings | None = None,
 ) -> Replica:
-    """A replica of a cluster that knows its founding membership and nothing else, started at time 0.
+    """Start a replica at time 0 that knows the founding membership and nothing else.
 
-    Or it comes up with ``state``, of which slot 1 was trimmed and nothing is left to be read.
+    With ``state`` it starts from that durable state; reading its log then finds no entries.
     """
     replica = Replica(
         identity(name, size),
         state or DurableState(promised=promised or ballot(1), decided=Slot(1), first=Slot(2), last=Slot(1)),
-        settings or Settings(alpha=4),
+        settings or engine_settings(alpha=4),
         Random(1),
         memberships=[(Slot(1), membership(size))],
         applied=1,
@@ -108,13 +109,49 @@ def founded(
 
 
 def covered(slot: int, under: Ballot, size: int = 3) -> Covered:
-    """What a snapshot up to ``slot`` covers, decided under ballots up to ``under``."""
+    """Describe a snapshot up to ``slot`` whose slots were decided under ballots up to ``under``."""
     return Covered(meta=SnapshotMeta(Slot(slot), "s"), ballot=under, memberships=[(Slot(1), membership(size))])
 
 
 def sent(output: Output, kind: type[M]) -> list[M]:
-    """The messages of one kind that leave with ``output``, at once or after its write."""
+    """Return the messages of one kind in ``output``, whether they leave at once or after its write."""
     return [send.message for send in (*output.send_now, *output.send_after_persist) if isinstance(send.message, kind)]
+
+
+def lead(replica: Replica, now: float = 0.0, *, decided: int = 1) -> Ballot:
+    """Let a replica of three campaign and win with n2's promise, which reports slots up to ``decided`` decided.
+
+    Returns:
+        the ballot under which ``replica`` now leads.
+    """
+    output = replica.campaign(now)
+    mine = replica.ballot
+    assert mine is not None
+    replica.on_persisted(output.token, now)
+    replica.on_message(sender(N2), promise(mine, decided=decided), now)
+    assert replica.leading
+    return mine
+
+
+def heartbeat(
+    round: int = 1,
+    *,
+    leading: Ballot | None = None,
+    decided_up_to: int = 0,
+    promised: Ballot | None = None,
+    remembered: int = 0,
+    booted_with: Ballot | None = None,
+) -> Heartbeat:
+    """Return a heartbeat; one with ``leading`` comes from a leader that a quorum answers."""
+    return Heartbeat(
+        round=round,
+        leading=leading,
+        quorum_connected=leading is not None,
+        decided_up_to=Slot(decided_up_to),
+        promised=promised,
+        remembered=Slot(remembered),
+        booted_with=booted_with,
+    )
 
 
 def answer(

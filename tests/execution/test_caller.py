@@ -1,4 +1,4 @@
-"""The caller's side of a session: given what it did, when one thing comes, then what it says."""
+"""The caller's side of a session: which runs it sends and what its calls resolve to, one event at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def caller(*, run_bytes_max: int = 10_000, run_commands_max: int = 100) -> Calle
 
 
 def sent(caller: Caller, *calls: str) -> list[Run]:
-    """Add each as a call whose token is its payload's text, and transmit."""
+    """Add each text as a call with that payload, and return the runs that are sent."""
     for call in calls:
         caller.add(call.encode(), call)
     return decoded(caller.next_runs())
@@ -44,7 +44,7 @@ def test_calls_of_one_turn_become_one_run_with_consecutive_numbers() -> None:
     assert c.next_runs() == []
 
 
-def test_nothing_gets_a_number_before_the_session_is_open() -> None:
+def test_calls_get_no_numbers_before_the_session_is_open() -> None:
     c = Caller(RANDOM, run_bytes_max=10_000, run_commands_max=100)
     assert sent(c, "a") == []
     assert c.session is None
@@ -55,7 +55,7 @@ def test_nothing_gets_a_number_before_the_session_is_open() -> None:
     assert numbers(c.next_runs()) == [(1, [b"a"])]
 
 
-def test_a_session_may_be_opened_later_until_its_first_number_and_never_after() -> None:
+def test_the_opening_time_may_be_raised_only_before_the_first_number_is_given() -> None:
     c = caller()
     c.open(9)
     c.open(8)
@@ -69,7 +69,7 @@ def test_a_session_may_be_opened_later_until_its_first_number_and_never_after() 
     assert c.session == SessionId(9, RANDOM)
 
 
-def test_runs_are_cut_by_count_and_by_bytes_and_a_giant_travels_alone() -> None:
+def test_runs_are_limited_in_commands_and_bytes_and_a_larger_call_travels_alone() -> None:
     c = caller(run_bytes_max=40, run_commands_max=3)
 
     runs = sent(c, "a", "b", "c", "d", "e" * 20, "f" * 20, "g" * 99, "h")
@@ -77,7 +77,7 @@ def test_runs_are_cut_by_count_and_by_bytes_and_a_giant_travels_alone() -> None:
     assert [(run.first, len(run.payloads)) for run in runs] == [(1, 3), (4, 2), (6, 1), (7, 1), (8, 1)]
 
 
-def test_answers_come_back_by_token_and_are_acknowledged_in_the_next_run() -> None:
+def test_answers_come_back_with_their_calls_and_are_acknowledged_in_the_next_run() -> None:
     c = caller()
     sent(c, "a", "b", "c")
 
@@ -88,7 +88,7 @@ def test_answers_come_back_by_token_and_are_acknowledged_in_the_next_run() -> No
     assert not c.unanswered
 
 
-def test_an_answer_that_comes_twice_is_heard_once() -> None:
+def test_a_repeated_answer_is_delivered_once() -> None:
     c = caller()
     sent(c, "a", "b")
     c.on_answer(1, RunStatus.APPLIED, 2, [b"A"])
@@ -97,7 +97,7 @@ def test_an_answer_that_comes_twice_is_heard_once() -> None:
     assert c.on_answer(1, RunStatus.APPLIED, 3, [b"A", b"B"]) == ([], False)
 
 
-def test_an_answer_out_of_order_is_heard_but_acknowledged_only_with_all_before_it() -> None:
+def test_an_answer_out_of_order_is_delivered_but_acknowledged_only_with_all_before_it() -> None:
     c = caller()
     sent(c, "a", "b", "c", "d")
 
@@ -110,7 +110,7 @@ def test_an_answer_out_of_order_is_heard_but_acknowledged_only_with_all_before_i
     assert c.on_answer(4, RunStatus.APPLIED, 5, [b"D"]) == ([("d", b"D")], False)
 
 
-def test_more_outcomes_than_were_asked_for_are_not_believed() -> None:
+def test_outcomes_beyond_the_calls_that_were_sent_are_ignored() -> None:
     c = caller()
     sent(c, "a")
 
@@ -119,7 +119,7 @@ def test_more_outcomes_than_were_asked_for_are_not_believed() -> None:
     assert c.acknowledged == 1
 
 
-def test_a_call_cancelled_before_it_was_sent_never_had_a_number() -> None:
+def test_a_call_cancelled_before_it_was_sent_uses_no_number() -> None:
     c = caller()
     c.add(b"a", "a")
     c.add(b"b", "b")
@@ -129,7 +129,7 @@ def test_a_call_cancelled_before_it_was_sent_never_had_a_number() -> None:
     assert numbers(c.next_runs()) == [(1, [b"b"])]
 
 
-def test_a_call_given_up_after_it_was_sent_leaves_its_number_behind() -> None:
+def test_a_call_cancelled_after_it_was_sent_still_uses_its_number() -> None:
     c = caller()
     sent(c, "a", "b")
 
@@ -148,7 +148,7 @@ def test_a_call_given_up_after_it_was_sent_leaves_its_number_behind() -> None:
     assert c.held_bytes == 0
 
 
-def test_cancelling_what_was_answered_or_never_added_changes_nothing() -> None:
+def test_cancelling_a_call_that_was_answered_or_never_added_changes_nothing() -> None:
     c = caller()
     sent(c, "a")
     c.on_answer(1, RunStatus.APPLIED, 2, [b"A"])
@@ -157,7 +157,7 @@ def test_cancelling_what_was_answered_or_never_added_changes_nothing() -> None:
     assert not c.cancel("nobody")
 
 
-def test_a_gap_is_mended_from_the_number_expected_in_order() -> None:
+def test_a_gap_is_filled_in_order_from_the_number_expected() -> None:
     c = caller()
     sent(c, "a")
     sent(c, "b")
@@ -169,7 +169,7 @@ def test_a_gap_is_mended_from_the_number_expected_in_order() -> None:
     assert decoded(c.resend(2)) == [Run(7, RANDOM, 2, 1, [b"b", b"c"])]
 
 
-def test_one_gap_seen_by_many_runs_is_mended_once_until_silence_asks_again() -> None:
+def test_one_gap_reported_by_many_runs_is_filled_once_until_the_next_resend() -> None:
     c = caller()
     for call in "abcd":
         sent(c, call)
@@ -180,8 +180,8 @@ def test_one_gap_seen_by_many_runs_is_mended_once_until_silence_asks_again() -> 
     assert c.on_answer(4, RunStatus.GAP, 1, ())[1]
 
 
-def test_a_gap_at_the_number_expected_means_not_now() -> None:
-    """The table is full: sending again at once would only fill the log."""
+def test_a_gap_at_the_number_expected_causes_no_immediate_resend() -> None:
+    """The session table is full, so sending again at once would only fill the log."""
     c = caller()
     sent(c, "a")
 
@@ -189,7 +189,7 @@ def test_a_gap_at_the_number_expected_means_not_now() -> None:
     assert c.unanswered
 
 
-def test_a_gap_older_than_the_answers_that_came_since_is_ignored() -> None:
+def test_a_gap_report_older_than_later_answers_is_ignored() -> None:
     c = caller()
     sent(c, "a", "b", "c")
     c.on_answer(1, RunStatus.APPLIED, 3, [b"A", b"B"])
@@ -197,7 +197,7 @@ def test_a_gap_older_than_the_answers_that_came_since_is_ignored() -> None:
     assert c.on_answer(3, RunStatus.GAP, 2, ()) == ([], False)
 
 
-def test_a_refused_call_becomes_void_under_its_number() -> None:
+def test_the_number_of_a_refused_call_is_sent_as_void() -> None:
     c = caller()
     sent(c, "a", "b", "c")
 
@@ -209,7 +209,7 @@ def test_a_refused_call_becomes_void_under_its_number() -> None:
     assert answered == [("a", b"A"), ("c", b"C")]
 
 
-def test_when_nobody_waits_the_next_call_takes_a_refused_number_along() -> None:
+def test_without_waiting_calls_a_refused_number_is_sent_with_the_next_call() -> None:
     c = caller()
     sent(c, "a")
     c.on_refused({1: "no such command"})
@@ -219,8 +219,8 @@ def test_when_nobody_waits_the_next_call_takes_a_refused_number_along() -> None:
     assert [(run.first, run.payloads) for run in sent(c, "c")] == [(3, [b"c"])]
 
 
-def test_a_call_refused_after_a_copy_of_it_may_have_been_proposed_waits_for_the_log() -> None:
-    """Refused here by another version, decided there: only the log knows which came first."""
+def test_a_refused_call_that_may_have_been_proposed_before_waits_for_the_log() -> None:
+    """A node of another version refused the call, and an earlier copy may be decided: only the log can tell."""
     c = caller()
     sent(c, "a")
     c.resend()
@@ -230,7 +230,7 @@ def test_a_call_refused_after_a_copy_of_it_may_have_been_proposed_waits_for_the_
     assert c.on_answer(1, RunStatus.APPLIED, 2, [b"A"]) == ([("a", b"A")], False)
 
 
-def test_a_call_that_the_log_rejects_hears_the_reason_of_the_node_that_refused_it() -> None:
+def test_a_call_that_the_log_rejects_gets_the_reason_of_the_node_that_refused_it() -> None:
     c = caller()
     sent(c, "a", "b")
     c.resend()
@@ -243,7 +243,7 @@ def test_a_call_that_the_log_rejects_hears_the_reason_of_the_node_that_refused_i
         read_outcome(two)
 
 
-def test_a_refusal_of_what_was_answered_or_never_sent_is_ignored() -> None:
+def test_a_refusal_of_a_call_that_was_answered_or_never_sent_is_ignored() -> None:
     c = caller()
     sent(c, "a", "b", "c")
     c.on_answer(1, RunStatus.APPLIED, 2, [b"A"])
@@ -252,10 +252,10 @@ def test_a_refusal_of_what_was_answered_or_never_sent_is_ignored() -> None:
     assert c.on_refused({1: "late", 3: "late", 4: "never sent", 0: "no number"}) == []
 
 
-def test_the_window_holds_calls_back_until_the_oldest_is_answered() -> None:
+def test_a_full_window_holds_calls_back_until_the_oldest_is_answered() -> None:
     c = caller(run_commands_max=UNACKNOWLEDGED_MAX, run_bytes_max=1 << 20)
-    for token in range(UNACKNOWLEDGED_MAX + 2):
-        c.add(b"x", token)
+    for call in range(UNACKNOWLEDGED_MAX + 2):
+        c.add(b"x", call)
     assert [(run.first, len(run.payloads)) for run in decoded(c.next_runs())] == [(1, UNACKNOWLEDGED_MAX)]
     assert c.next_runs() == []
 
@@ -265,13 +265,13 @@ def test_the_window_holds_calls_back_until_the_oldest_is_answered() -> None:
     assert c.queued == 1
 
 
-def test_a_window_full_of_numbers_nobody_waits_for_is_resent_for_those_who_queue() -> None:
+def test_a_window_full_of_cancelled_calls_is_resent_while_calls_are_queued() -> None:
     c = caller(run_commands_max=UNACKNOWLEDGED_MAX, run_bytes_max=1 << 20)
-    for token in range(UNACKNOWLEDGED_MAX):
-        c.add(b"x", token)
+    for call in range(UNACKNOWLEDGED_MAX):
+        c.add(b"x", call)
     c.next_runs()
-    for token in range(UNACKNOWLEDGED_MAX):
-        c.cancel(token)
+    for call in range(UNACKNOWLEDGED_MAX):
+        c.cancel(call)
     assert not c.unanswered
     assert not c.held_up
 
@@ -281,7 +281,7 @@ def test_a_window_full_of_numbers_nobody_waits_for_is_resent_for_those_who_queue
     assert c.held_up
 
 
-def test_an_expired_session_loses_what_was_sent_and_keeps_what_queued_for_the_next() -> None:
+def test_an_expired_session_loses_calls_that_were_sent_and_keeps_queued_ones_for_the_next() -> None:
     c = caller()
     sent(c, "a", "b")
     c.on_answer(1, RunStatus.APPLIED, 2, [b"A"])

@@ -1,7 +1,7 @@
-"""Exactly once, as properties: whatever is lost, doubled, reordered or restored in between.
+"""Properties of exactly-once: they hold whatever is lost, duplicated, reordered or restored in between.
 
-FAULTS K1, B28, B34 and invariants 11, 12 and 14, at the level where they are decided: values in
-a log, applied by executors. The network here does its worst within one ordered log.
+Fault K1, bugs B28 and B34, and invariants 11, 12 and 14, tested where they are decided: values in
+a log, applied by executors. The network of this test may do anything that leaves one ordered log.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paxospp.execution.executor import Executor
@@ -18,13 +18,14 @@ from paxospp.sessions.caller import Caller
 from paxospp.sessions.runs import Run, SessionId, decode_run, encode_commands, encode_run
 from paxospp.sessions.table import RunOutcome, RunStatus
 from paxospp.state_machine import OUTCOME_REJECTED, StateMachine, command, decode_untyped, query, read_outcome
+from tests.examples import examples
 
 BALLOT = Ballot(1, NodeId("n1"), 1)
 EXPIRY_S = 1_000
 
 
 class Tally(StateMachine):
-    """Remembers every command it ran, in order."""
+    """A machine that records every command it runs, in order."""
 
     ran: list[str]
 
@@ -44,7 +45,7 @@ class Tally(StateMachine):
 
 
 class Log:
-    """One decided log and one or more executors that apply it."""
+    """One decided log and the executors that apply it."""
 
     def __init__(self) -> None:
         membership = Membership(
@@ -89,7 +90,7 @@ run_of_a_session = st.tuples(
     st.integers(0, 2),  # session
     st.integers(1, 12),  # first
     st.integers(1, 6),  # how many
-    st.integers(0, 12),  # acknowledged, at most first - 1 as callers have it
+    st.integers(0, 12),  # acknowledged; callers send at most first - 1
 )
 
 
@@ -130,12 +131,12 @@ def _run(session: int, first: int, count: int, acknowledged: int) -> Run:
 
 
 class Person:
-    """A caller with its link to the log: each transmission may be lost or doubled, each answer too."""
+    """A caller whose transmissions and answers may be lost or duplicated."""
 
     def __init__(self, index: int, random: Random) -> None:
         self.index = index
         self.random = random
-        self.lives = 0
+        self.sessions = 0
         self.caller = Caller(
             self._draw(), run_bytes_max=random.choice([40, 200]), run_commands_max=random.choice([1, 3, 50])
         )
@@ -148,8 +149,8 @@ class Person:
         self.given_up: set[str] = set()
 
     def _draw(self) -> bytes:
-        self.lives += 1
-        return bytes([self.index, self.lives]) + bytes(14)
+        self.sessions += 1
+        return bytes([self.index, self.sessions]) + bytes(14)
 
     def add(self) -> None:
         self.calls += 1
@@ -166,7 +167,7 @@ class Person:
             self.given_up.add(name)
 
     def hear(self, outcome: RunOutcome) -> list[bytes]:
-        """Take an answer in; what is to be sent because of it."""
+        """Handle an answer and return the runs to send because of it."""
         caller = self.caller
         if outcome.session != caller.session:
             return []
@@ -187,13 +188,13 @@ class Person:
 
 
 class Network:
-    """Runs under way to the log, answers under way back; it loses, doubles and reorders both."""
+    """Carries runs to the log and answers back; loses, duplicates and reorders both."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.log = Log()
         self.people = [Person(index, self.random) for index in range(3)]
-        self.runs: list[tuple[bytes, bool]] = []  # and whether the front door knows every name
+        self.runs: list[tuple[bytes, bool]] = []  # with whether the receiving node knows every command
         self.answers: list[RunOutcome] = []
         self.log_time = 0
         self.lossy = True
@@ -203,7 +204,7 @@ class Network:
 
     def send(self, runs: list[bytes]) -> None:
         for run in runs:
-            # One transmission meets one front door, however many copies of it come.
+            # All copies of one transmission reach the same node.
             transmission = run, not self.refusing or self.random.random() < 0.3
             self.runs += [transmission] * self._copies()
             if self.random.random() < 0.05:
@@ -276,7 +277,7 @@ class Network:
             self.send(self.person_of(outcome.session).hear(outcome))
 
     def settle(self) -> None:
-        """From here on nothing is lost, and silence is answered by sending again."""
+        """Deliver everything without loss, and let callers resend until each has its answers."""
         self.lossy = False
         for _ in range(200):
             for person in self.people:
@@ -284,7 +285,7 @@ class Network:
             for _ in range(50):
                 self.decide(len(self.runs))
                 self.deliver(len(self.answers))
-            assert not self.runs, "runs beget runs"
+            assert not self.runs, "runs keep causing new runs"
             assert not self.answers
             quiet = True
             for person in self.people:
@@ -298,7 +299,7 @@ class Network:
         raise AssertionError("it does not come to rest")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32 - 1), st.integers(20, 200))
 def test_callers_on_a_lossy_network_end_with_each_call_applied_exactly_once(seed: int, steps: int) -> None:
     network = Network(seed)
@@ -321,13 +322,13 @@ def test_callers_on_a_lossy_network_end_with_each_call_applied_exactly_once(seed
             else:
                 assert decode_untyped(read_outcome(reply)) == [name, ran.index(name) + 1]
         told = set(person.outcomes) | person.refused | person.unknown | person.never_sent | person.given_up
-        assert told == names, "a call was forgotten"
+        assert told == names, "a call got no answer"
         if not network.expiring:
             assert not person.unknown
     assert network.log.replay().digest == network.log.executor.digest
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32 - 1))
 def test_a_restored_executor_and_one_that_went_on_stay_equal(seed: int) -> None:
     network = Network(seed)

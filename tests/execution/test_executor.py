@@ -1,4 +1,4 @@
-"""The executor: entries in slot order, what raising means, the two times, snapshots."""
+"""The executor: entries in slot order, exceptions of commands, the two clocks of the log, snapshots."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ RAISES: dict[str, Callable[[], BaseException]] = {
 
 
 class Journal(StateMachine):
-    """Notes what it is told, and where it was told."""
+    """A machine that records lines and can report the context of its commands."""
 
     lines: list[str]
 
@@ -98,7 +98,7 @@ class Journal(StateMachine):
 
 
 class Bytes(StateMachine):
-    """In full control: counts bytes."""
+    """A machine that takes raw bytes and counts them."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -177,7 +177,7 @@ def test_commands_are_applied_in_order_and_answered_per_run() -> None:
 
 
 def test_a_copy_of_a_run_in_a_later_slot_changes_nothing_and_gets_the_first_reply() -> None:
-    """FAULTS B34: the retry was chosen too."""
+    """Bug B34: the retry was chosen too."""
     executor = founded()
     [first] = executor.apply(commands(2, run(1, note("a"))))
 
@@ -187,7 +187,7 @@ def test_a_copy_of_a_run_in_a_later_slot_changes_nothing_and_gets_the_first_repl
     assert lines(executor) == ["a"]
 
 
-def test_a_run_after_a_gap_has_no_effect_in_the_very_value_that_mends_it_later() -> None:
+def test_a_run_after_a_gap_has_no_effect_even_if_a_later_run_of_the_value_fills_the_gap() -> None:
     executor = founded()
 
     gap, mended = executor.apply(commands(2, run(2, note("b")), run(1, note("a"), note("b"))))
@@ -207,12 +207,12 @@ def test_a_slot_is_applied_once_and_none_is_skipped() -> None:
     assert executor.applied == 2
 
 
-def test_nothing_but_a_founding_membership_stands_in_slot_one() -> None:
+def test_only_a_founding_membership_may_be_in_slot_one() -> None:
     with pytest.raises(InvariantViolatedError):
         Executor(Journal()).apply(commands(1, run(1, note("a"))))
 
 
-def test_the_founding_membership_governs_and_a_no_op_moves_only_the_slot() -> None:
+def test_the_founding_membership_takes_effect_and_a_no_op_changes_only_the_slot() -> None:
     executor = founded()
     before = executor.digest
 
@@ -224,7 +224,7 @@ def test_the_founding_membership_governs_and_a_no_op_moves_only_the_slot() -> No
     assert executor.digest != before
 
 
-def test_a_refused_number_has_no_effect_and_later_ones_go_on() -> None:
+def test_a_refused_number_has_no_effect_and_later_numbers_are_applied() -> None:
     executor = founded()
 
     [outcome] = executor.apply(commands(2, run(1, note("a"), VOID, note("b"))))
@@ -238,7 +238,7 @@ def test_a_refused_number_has_no_effect_and_later_ones_go_on() -> None:
 # ------------------------------------------------------------------------------- time and context
 
 
-def test_the_log_and_the_wall_clock_never_go_back() -> None:
+def test_log_time_and_unix_time_never_go_back() -> None:
     executor = founded()
     executor.apply(commands(2, run(1, note("a")), log_time=50 * SECOND, unix_time=1_000 * SECOND))
     executor.apply(commands(3, run(2, note("b")), log_time=20 * SECOND, unix_time=900 * SECOND))
@@ -262,7 +262,7 @@ def test_a_session_expires_by_the_logs_time_at_the_value_that_carries_it() -> No
     assert lines(executor) == ["a", "b", "c"]
 
 
-def test_slot_and_position_identify_a_command_and_its_chance_is_the_same_everywhere() -> None:
+def test_slot_and_position_identify_a_command_and_seed_its_random_numbers() -> None:
     where = Journal.where.encode()
     entry = commands(2, run(1, where, where), run(1, where, random=b"s" * 16), unix_time=7 * SECOND)
 
@@ -318,7 +318,7 @@ def test_a_result_that_cannot_be_encoded_is_a_command_error_and_the_next_command
 
 
 @pytest.mark.parametrize("what", ["interrupt", "exit", "memory", "recursion", "disk", "missing", "group with disk"])
-def test_what_only_this_machine_may_suffer_stops_the_replica_at_the_command(what: str) -> None:
+def test_an_error_that_only_this_machine_may_have_stops_the_replica_at_the_command(what: str) -> None:
     executor = founded()
     bad = Journal.note_and_raise.encode(("half", what))
 
@@ -330,7 +330,7 @@ def test_what_only_this_machine_may_suffer_stops_the_replica_at_the_command(what
     assert executor.applied == 1
 
 
-def test_a_stopped_executor_does_nothing_any_more() -> None:
+def test_a_stopped_executor_refuses_to_continue() -> None:
     executor = founded()
     with pytest.raises(ReplicaStoppedError):
         executor.apply(commands(2, run(1, Journal.note_and_raise.encode(("half", "memory")))))
@@ -358,7 +358,7 @@ def test_a_stopped_executor_does_nothing_any_more() -> None:
     ],
     ids=["unknown", "reserved", "a query", "wrong type", "cut short", "raw", "no name"],
 )
-def test_a_decided_command_that_is_not_understood_stops_the_replica_and_is_refused_before(payload: bytes) -> None:
+def test_an_unknown_command_is_refused_before_it_is_proposed_and_stops_the_replica_once_decided(payload: bytes) -> None:
     executor = founded()
     [(number, reason)] = executor.check(run(7, note("a"), payload, VOID))
     assert number == 8
@@ -386,7 +386,7 @@ def test_a_damaged_or_unknown_entry_stops_the_replica() -> None:
 # ------------------------------------------------------------------------------- queries
 
 
-def test_a_query_that_does_not_fit_is_rejected_and_one_that_raises_stops_nothing() -> None:
+def test_an_unknown_query_is_rejected_and_one_that_raises_does_not_stop_the_replica() -> None:
     executor = founded()
 
     for request in (pack_call("nothing", b"\x90"), pack_call("note", b"\x91\xa1a"), pack_raw(b"x"), b""):
@@ -402,7 +402,7 @@ def test_a_query_that_does_not_fit_is_rejected_and_one_that_raises_stops_nothing
 # ------------------------------------------------------------------------------- full control
 
 
-def test_a_machine_in_full_control_gets_raw_bytes_and_gives_raw_bytes() -> None:
+def test_a_machine_in_full_control_takes_and_returns_raw_bytes() -> None:
     executor = founded(Bytes())
 
     [outcome] = executor.apply(commands(2, run(1, pack_raw(b"abc"), pack_raw(b""), pack_raw(b"not bytes"))))
@@ -427,7 +427,7 @@ def test_a_machine_in_full_control_refuses_calls_by_name() -> None:
 # ------------------------------------------------------------------------------- digest
 
 
-def test_the_digest_sees_slot_kind_value_and_results_but_no_exceptions_text() -> None:
+def test_the_digest_covers_slot_kind_value_and_results_but_not_the_text_of_exceptions() -> None:
     class Addresses(Journal):
         @command
         def say(self, line: str) -> str:
@@ -455,7 +455,7 @@ def test_the_digest_sees_slot_kind_value_and_results_but_no_exceptions_text() ->
     assert base != digest(Other(), commands(2, run(1, note("a"))))
 
 
-def test_the_digest_sees_the_type_of_an_exception() -> None:
+def test_the_digest_covers_the_type_of_an_exception() -> None:
     class Raising(Journal):
         kind: ClassVar[type[Exception]]
 
@@ -496,7 +496,7 @@ print(executor.digest.hex())
 
 
 def test_the_digest_is_the_same_under_another_hash_seed_clock_zone_and_locale() -> None:
-    """FAULTS B44: the order of a set, the zone and the locale differ between machines."""
+    """Bug B44: the order of a set, the zone and the locale differ between machines."""
     digests = {
         subprocess.run(
             [sys.executable, "-c", DIGEST_SCRIPT, __file__],
@@ -515,7 +515,7 @@ def test_the_digest_is_the_same_under_another_hash_seed_clock_zone_and_locale() 
 
 
 def test_a_retry_after_a_restore_gets_the_reply_from_before_it() -> None:
-    """FAULTS B28: the table and the memberships travel with the snapshot."""
+    """Bug B28: the table and the memberships travel with the snapshot."""
     executor = founded()
     [first] = executor.apply(commands(2, run(1, note("a")), log_time=3, unix_time=4))
 
@@ -546,7 +546,7 @@ def test_a_snapshot_names_the_highest_ballot_that_anything_applied_was_decided_u
     assert fresh.ballot == highest
 
 
-def test_a_snapshot_does_not_see_what_is_applied_while_it_is_written() -> None:
+def test_a_snapshot_does_not_contain_what_is_applied_while_it_is_written() -> None:
     executor = founded()
     executor.apply(commands(2, run(1, note("a"))))
     chunks = executor.encode_snapshot()
@@ -560,7 +560,7 @@ def test_a_snapshot_does_not_see_what_is_applied_while_it_is_written() -> None:
     assert fresh.digest == executor.digest
 
 
-def test_a_machine_in_full_control_gets_its_chunks_as_it_cut_them() -> None:
+def test_a_machine_in_full_control_restores_the_chunks_that_it_wrote() -> None:
     executor = founded(Bytes())
     executor.apply(commands(2, run(1, pack_raw(b"abc"))))
     data = b"".join(executor.encode_snapshot())
@@ -599,7 +599,7 @@ def test_a_damaged_head_leaves_the_executor_as_it_was_and_a_damaged_machine_stop
         broken.apply(noop(1))
 
 
-def test_a_machine_that_swallows_the_damage_of_its_chunks_hides_nothing() -> None:
+def test_damage_is_found_even_if_the_machine_ignores_the_error_of_its_chunks() -> None:
     class Swallows(Bytes):
         def restore(self, chunks: Iterable[bytes]) -> None:
             try:

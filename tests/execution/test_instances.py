@@ -1,4 +1,4 @@
-"""The machine beside the user's: bare Paxos instances and leases, in the log, the digest and every snapshot."""
+"""The built-in second machine: bare Paxos instances and leases, in the log, the digest and every snapshot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BALLOT = Ballot(1, NodeId("n1"), 1)
 
 
 class Users(StateMachine):
-    """A machine of a user, who knows nothing of what stands beside it."""
+    """A user's machine, which does not know the built-in one."""
 
     notes: list[str]
 
@@ -46,7 +46,7 @@ class Users(StateMachine):
 
 
 class Raw(StateMachine):
-    """A machine in full control, whose commands may look like anything."""
+    """A machine that takes raw bytes, whose commands may look like anything."""
 
     def __init__(self) -> None:
         self.seen: list[bytes] = []
@@ -66,7 +66,7 @@ class Raw(StateMachine):
 
 
 class Log:
-    """An executor, and one session that fills its log."""
+    """An executor and the one session that fills its log."""
 
     def __init__(self, machine: StateMachine | None = None) -> None:
         self.executor = Executor(machine or Users())
@@ -87,7 +87,7 @@ class Log:
         return list(self.executor.apply(self.entries[-1]))
 
     def run(self, *payloads: bytes, first: int | None = None, unix_time: int | None = None) -> list[Any]:
-        """The results of one run in a slot of its own."""
+        """Apply one run in a slot of its own and return its results."""
         if first is None:
             first = self.number + 1
             self.number += len(payloads)
@@ -112,7 +112,7 @@ def note(text: str) -> bytes:
 # Instances.
 
 
-def test_the_first_proposal_that_is_applied_is_the_value_for_ever() -> None:
+def test_the_first_proposal_that_is_applied_stays_the_value() -> None:
     log = Log()
     assert log.run(own("decide", "a", b"one"), own("decide", "a", b"two")) == [b"one", b"one"]
     assert log.run(own("decide", "b", b"two")) == [b"two"]
@@ -120,7 +120,7 @@ def test_the_first_proposal_that_is_applied_is_the_value_for_ever() -> None:
     assert decode_untyped(log.executor.answer(own("decided", "c"))) is None
 
 
-def test_a_forgotten_instance_is_free_and_never_decided_again() -> None:
+def test_a_forgotten_instance_is_never_decided_again() -> None:
     log = Log()
     assert log.run(own("forget", "a")) == [False]
     assert log.run(own("decide", "a", b"one"), own("forget", "a"), own("forget", "a")) == [b"one", True, False]
@@ -129,18 +129,18 @@ def test_a_forgotten_instance_is_free_and_never_decided_again() -> None:
         log.run(own("decide", "a", b"two"))
 
 
-def test_leases_are_switched_at_a_slot() -> None:
+def test_leases_are_enabled_and_disabled_at_a_slot() -> None:
     log = Log()
     assert log.executor.lease_us == 0
     log.run(own("set_lease", 1_000_000))
     assert log.executor.lease_us == 1_000_000
-    with pytest.raises(CommandError, match="a lease lasts"):
+    with pytest.raises(CommandError, match="a lease must last"):
         log.run(own("set_lease", 1))
     log.run(own("set_lease", 0))
     assert log.executor.lease_us == 0
 
 
-def test_the_users_machine_sees_nothing_of_it_and_its_names_stay_its_own() -> None:
+def test_the_users_machine_gets_none_of_its_commands_and_may_use_the_same_names() -> None:
     log = Log()
     log.run(note("paxospp.decide"), own("decide", "a", b"x"), note("b"))
     assert decode_untyped(log.executor.answer(encode_untyped("read", []))) == ["paxospp.decide", "b"]
@@ -163,12 +163,12 @@ def test_the_users_machine_sees_nothing_of_it_and_its_names_stay_its_own() -> No
         b"\xffpaxospp.decide",
     ],
 )
-def test_what_it_does_not_understand_is_refused_before_it_is_proposed(payload: bytes) -> None:
+def test_a_command_that_it_does_not_understand_is_refused_before_it_is_proposed(payload: bytes) -> None:
     with pytest.raises(RejectedError):
         Log().executor.check_command(payload)
 
 
-def test_raw_bytes_that_look_like_its_names_are_the_users() -> None:
+def test_raw_bytes_that_look_like_its_names_go_to_the_users_machine() -> None:
     raw = Raw()
     log = Log(raw)
     looks = pack_raw(b"paxospp.decide")
@@ -182,7 +182,7 @@ def test_raw_bytes_that_look_like_its_names_are_the_users() -> None:
     assert [change.arguments for change in log.changes()] == [b"paxospp.decide"]
 
 
-def test_its_state_is_in_every_snapshot_and_in_the_digest() -> None:
+def test_its_state_is_part_of_every_snapshot_and_of_the_digest() -> None:
     log, other = Log(), Log()
     log.run(own("decide", "a", b"x" * 100_000), own("decide", "b", b"y"), own("forget", "b"), own("set_lease", 50_000))
     other.run(
@@ -203,7 +203,7 @@ def test_its_state_is_in_every_snapshot_and_in_the_digest() -> None:
 # Which commands took effect.
 
 
-def test_changes_are_the_commands_that_took_effect_at_the_place_and_time_they_saw() -> None:
+def test_the_change_feed_lists_commands_that_took_effect_with_their_position_and_time() -> None:
     log = Log()
     log.run(note("a"), own("decide", "x", b""), b"", note("b"))
     assert log.changes() == [
@@ -212,7 +212,7 @@ def test_changes_are_the_commands_that_took_effect_at_the_place_and_time_they_sa
     ]
 
 
-def test_copies_gaps_and_what_was_partly_known_are_passed_over() -> None:
+def test_the_change_feed_omits_copies_gaps_and_the_known_part_of_a_run() -> None:
     log = Log()
     log.run(note("1"), note("2"))
     log.run(note("1"), note("2"), first=1)
@@ -222,14 +222,14 @@ def test_copies_gaps_and_what_was_partly_known_are_passed_over() -> None:
     assert [(c.slot, c.position) for c in log.changes()] == [(2, 0), (2, 1), (5, 1)]
 
 
-def test_the_time_of_a_change_is_what_context_time_was() -> None:
+def test_the_time_of_a_change_equals_the_context_time_of_its_command() -> None:
     log = Log()
     for unix_time in (5, 9, 7, 8, 10, 3, 11):
         log.run(note("x"), unix_time=unix_time * 1_000_000)
     assert [change.time for change in log.changes()] == [5, 9, 9, 9, 10, 10, 11]
 
 
-def test_a_snapshot_tells_of_entries_before_it_too() -> None:
+def test_a_restored_snapshot_knows_the_changes_of_entries_before_it() -> None:
     log = Log()
     log.run(note("1"), note("2"), unix_time=9_000_000)
     log.run(note("2"), note("3"), first=2, unix_time=7_000_000)
@@ -240,7 +240,7 @@ def test_a_snapshot_tells_of_entries_before_it_too() -> None:
     assert [change for entry in log.entries for change in restored.changes(entry)] == told
 
 
-def test_of_exceptions_too_many_the_oldest_slots_are_not_told_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_too_many_exceptions_the_feed_no_longer_covers_the_oldest_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paxospp.execution.effects.PASSED_OVER_MAX", 2)
     monkeypatch.setattr("paxospp.execution.effects.PEAKS_MAX", 2)
     log = Log()

@@ -1,4 +1,4 @@
-"""Who governs which slots (DESIGN section 5, rule 7), as far as applied entries tell."""
+"""Rule 7: which membership governs which slots, as applied entries say."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def membership(replaces: int = 0, *names: str, cluster_id: bytes = b"c" * 16) ->
     )
 
 
-def test_the_founding_membership_stands_in_slot_one_and_replaces_none() -> None:
+def test_the_founding_membership_is_in_slot_one_and_replaces_none() -> None:
     memberships = Memberships()
     assert memberships.latest is None
 
@@ -37,7 +37,7 @@ def test_a_membership_that_does_not_replace_the_latest_is_a_no_op() -> None:
     assert memberships.latest == membership(1, "n1", "n2")
 
 
-def test_an_older_membership_is_kept_while_it_governs_a_slot_not_applied() -> None:
+def test_an_older_membership_is_kept_while_it_governs_slots_that_are_not_applied() -> None:
     memberships = Memberships()
     memberships.apply(Slot(1), membership())
     memberships.apply(Slot(5), membership(1, "n1"))
@@ -46,7 +46,7 @@ def test_an_older_membership_is_kept_while_it_governs_a_slot_not_applied() -> No
     assert [slot for slot, _ in memberships.governing(Slot(14))] == [5]
 
 
-def test_what_the_founding_membership_fixed_cannot_change() -> None:
+def test_a_later_membership_cannot_change_what_the_founding_one_fixed() -> None:
     memberships = Memberships()
     memberships.apply(Slot(1), membership())
 

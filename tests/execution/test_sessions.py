@@ -1,4 +1,4 @@
-"""The session table, one rule of DESIGN section 7 per test."""
+"""The session table, one rule of ``paxospp/sessions/table.py`` per test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(
 
 
 def applied(table: SessionTable, run: Run) -> RunOutcome:
-    """What the executor does with a decided run; a command's outcome is its payload with the number."""
+    """Apply a decided run as the executor does; the outcome of a command is its payload with its number."""
     session = table.admit(run)
     if isinstance(session, RunOutcome):
         return session
@@ -66,7 +66,7 @@ def test_a_run_that_overlaps_what_was_applied_gets_kept_replies_and_applies_the_
     assert (outcome.first, outcome.expected, outcome.outcomes) == (2, 5, [b"2:b", b"3:c", b"4:d"])
 
 
-def test_a_gap_has_no_effect_and_is_answered_with_the_number_expected() -> None:
+def test_a_run_after_a_gap_has_no_effect_and_is_answered_with_the_number_expected() -> None:
     table = SessionTable()
     applied(table, run(1, [b"a"]))
 
@@ -74,7 +74,7 @@ def test_a_gap_has_no_effect_and_is_answered_with_the_number_expected() -> None:
     assert applied(table, run(2, [b"b"])).outcomes == [b"2:b"]
 
 
-def test_acknowledged_replies_are_dropped_and_passed_over() -> None:
+def test_acknowledged_replies_are_dropped_and_left_out_of_answers() -> None:
     table = SessionTable()
     applied(table, run(1, [b"a", b"b", b"c"]))
     applied(table, run(4, [b"d"], acknowledged=2))
@@ -98,7 +98,7 @@ def test_an_acknowledgement_never_goes_back_and_never_beyond_what_was_applied() 
     assert (session.applied, session.acknowledged, session.replies) == (2, 2, [])
 
 
-def test_a_session_that_does_not_begin_with_number_one_is_not_born() -> None:
+def test_a_session_that_does_not_begin_with_number_one_is_not_opened() -> None:
     table = SessionTable()
 
     assert applied(table, run(2)).status == RunStatus.GAP
@@ -106,7 +106,7 @@ def test_a_session_that_does_not_begin_with_number_one_is_not_born() -> None:
     assert len(table) == 0
 
 
-def test_a_session_opened_later_than_the_log_or_with_a_short_random_is_not_born() -> None:
+def test_a_session_opened_later_than_the_log_or_with_a_short_random_part_is_not_opened() -> None:
     table = SessionTable()
     table.advance(10, EXPIRY)
 
@@ -115,7 +115,7 @@ def test_a_session_opened_later_than_the_log_or_with_a_short_random_is_not_born(
     assert applied(table, run(1, opened=10)).status == RunStatus.APPLIED
 
 
-def test_a_session_silent_for_the_expiry_is_dropped_and_one_that_spoke_is_not() -> None:
+def test_a_session_that_was_silent_for_the_expiry_time_is_dropped_and_others_stay() -> None:
     table = SessionTable()
     applied(table, run(1, session=1))
     applied(table, run(1, session=2))
@@ -128,7 +128,7 @@ def test_a_session_silent_for_the_expiry_is_dropped_and_one_that_spoke_is_not() 
     assert [session.id.random[0] for session in table] == [2]
 
 
-def test_a_gap_and_a_copy_are_signs_of_life() -> None:
+def test_a_gap_and_a_copy_keep_a_session_from_expiring() -> None:
     table = SessionTable()
     applied(table, run(1, session=1))
     applied(table, run(1, session=2))
@@ -141,7 +141,7 @@ def test_a_gap_and_a_copy_are_signs_of_life() -> None:
     assert len(table) == 2
 
 
-def test_what_expired_is_never_born_again_by_a_late_retry() -> None:
+def test_a_late_retry_does_not_open_an_expired_session_again() -> None:
     table = SessionTable()
     table.advance(5, EXPIRY)
     applied(table, run(1, opened=5))
@@ -153,7 +153,7 @@ def test_what_expired_is_never_born_again_by_a_late_retry() -> None:
     assert len(table) == 0
 
 
-def test_time_and_horizon_never_go_back() -> None:
+def test_log_time_and_expiry_horizon_never_go_back() -> None:
     table = SessionTable()
     table.advance(5_000, EXPIRY)
     table.advance(100, EXPIRY)
@@ -197,7 +197,7 @@ def test_more_unacknowledged_numbers_than_allowed_have_no_effect() -> None:
     assert applied(table, run(1, [b"x"] * (UNACKNOWLEDGED_MAX + 1), session=2)).status == RunStatus.GAP
 
 
-def test_numbers_no_caller_sends_have_no_effect_and_harm_nobody() -> None:
+def test_numbers_that_no_caller_sends_have_no_effect() -> None:
     table = SessionTable()
     applied(table, run(1, [b"a", b"b"]))
 
@@ -207,7 +207,7 @@ def test_numbers_no_caller_sends_have_no_effect_and_harm_nobody() -> None:
     assert len(table) == 1
 
 
-def test_a_front_door_finds_what_was_applied_and_changes_nothing() -> None:
+def test_looking_up_an_answer_changes_nothing() -> None:
     table = SessionTable()
     applied(table, run(1, [b"a", b"b"]))
     table.advance(EXPIRY - 1, EXPIRY)
@@ -224,7 +224,7 @@ def test_a_front_door_finds_what_was_applied_and_changes_nothing() -> None:
     assert answer.status == RunStatus.EXPIRED
 
 
-def test_a_restored_table_is_equal_and_goes_on_equally() -> None:
+def test_a_restored_table_is_equal_and_stays_equal() -> None:
     table = SessionTable()
     for session in (1, 2, 3):
         applied(table, run(1, [b"a", b"b"], session=session))
@@ -240,7 +240,7 @@ def test_a_restored_table_is_equal_and_goes_on_equally() -> None:
     assert [session.id.random[0] for session in restored] == [2]
 
 
-def test_an_encoded_table_does_not_see_what_comes_after_it() -> None:
+def test_an_encoded_table_does_not_contain_later_changes() -> None:
     table = SessionTable()
     applied(table, run(1, [b"a"]))
 
@@ -250,7 +250,7 @@ def test_an_encoded_table_does_not_see_what_comes_after_it() -> None:
     assert [decode_sessions(piece) for piece in pieces] == [[Session(SessionId(0, b"\1" * 16), 1, 0, 0, [b"1:a"])]]
 
 
-def test_a_table_of_many_sessions_keeps_their_order_and_damage_is_no_table() -> None:
+def test_a_large_table_keeps_the_order_of_sessions_and_a_damaged_one_is_refused() -> None:
     table = SessionTable()
     for opened in range(2_500):
         table.advance(opened, 10_000)
@@ -268,7 +268,7 @@ def test_a_table_of_many_sessions_keeps_their_order_and_damage_is_no_table() -> 
 @pytest.mark.parametrize("acknowledged", [0, 1, 2, 3])
 @pytest.mark.parametrize("first", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_an_answer_covers_just_the_numbers_asked_and_not_acknowledged(
+def test_an_answer_covers_only_numbers_that_were_asked_for_and_are_not_acknowledged(
     acknowledged: int, first: int, count: int
 ) -> None:
     session = Session(SessionId(0, b"\1" * 16), 3, 0, 0, [b"1", b"2", b"3"])

@@ -1,4 +1,4 @@
-"""The form of a snapshot: what was written comes back, however it is cut, and damage never does."""
+"""The encoding of a snapshot: it is read back however its bytes are cut, and every kind of damage is found."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from paxospp.errors import CorruptedError
 from paxospp.execution.snapshot import (
     BODY_BYTES_MAX,
-    Head,
     SnapshotCheck,
-    SnapshotReader,
+    SnapshotDecoder,
+    SnapshotHead,
     check_snapshot,
     write_snapshot,
 )
@@ -29,8 +29,8 @@ SESSIONS = [
 PIECES = [msgspec.msgpack.encode([session]) for session in SESSIONS]
 
 
-def head(sessions: int = 2) -> Head:
-    return Head(Slot(7), 70, 1_700_000_000_000_000, -1, b"d" * 16, ((Slot(1), b"founding"),), sessions)
+def head(sessions: int = 2) -> SnapshotHead:
+    return SnapshotHead(Slot(7), 70, 1_700_000_000_000_000, -1, b"d" * 16, ((Slot(1), b"founding"),), sessions)
 
 
 def written(machine: Iterable[bytes] = (b"state",)) -> bytes:
@@ -41,19 +41,19 @@ def cut(data: bytes, size: int) -> Iterator[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
 
-def read(chunks: Iterable[bytes]) -> tuple[Head, list[Session], list[bytes]]:
-    reader = SnapshotReader(chunks)
+def read(chunks: Iterable[bytes]) -> tuple[SnapshotHead, list[Session], list[bytes]]:
+    reader = SnapshotDecoder(chunks)
     return reader.head, reader.sessions(), list(reader.machine())
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1_000_000])
-def test_a_snapshot_comes_back_however_it_is_cut(size: int) -> None:
+def test_a_snapshot_is_read_back_however_it_is_cut(size: int) -> None:
     machine = [b"one", b"", b"two"]
 
     assert read(cut(written(machine), size)) == (head(), SESSIONS, machine)
 
 
-def test_a_chunk_larger_than_a_frame_comes_back_as_one_chunk() -> None:
+def test_a_chunk_larger_than_a_frame_is_read_back_as_one_chunk() -> None:
     machine = [b"x" * (2 * BODY_BYTES_MAX), b"y" * (BODY_BYTES_MAX + 1), b"z"]
     frames = list(write_snapshot(head(), PIECES, machine))
 
@@ -61,7 +61,7 @@ def test_a_chunk_larger_than_a_frame_comes_back_as_one_chunk() -> None:
     assert read(frames)[2] == machine
 
 
-def test_a_machine_without_chunks_and_a_table_without_sessions_are_a_snapshot_too() -> None:
+def test_a_snapshot_may_have_no_chunks_and_no_sessions() -> None:
     assert read(write_snapshot(head(sessions=0), [], [])) == (head(sessions=0), [], [])
 
 
@@ -74,21 +74,21 @@ def test_every_flipped_bit_is_found() -> None:
             check_snapshot([bytes(damaged)])
 
 
-def test_every_missing_end_is_found() -> None:
+def test_every_truncation_is_found() -> None:
     data = written()
     for length in range(len(data)):
         with pytest.raises(CorruptedError):
             check_snapshot([data[:length]])
 
 
-def test_a_lost_doubled_or_swapped_frame_and_a_second_snapshot_are_found() -> None:
+def test_a_lost_duplicated_or_swapped_frame_and_a_second_snapshot_are_found() -> None:
     frames = list(write_snapshot(head(), PIECES, [b"one", b"two", b"three"]))
     for i in range(len(frames)):
         with pytest.raises(CorruptedError):
             check_snapshot(frames[:i] + frames[i + 1 :])
         with pytest.raises(CorruptedError):
             check_snapshot(frames[: i + 1] + frames[i:])
-    with pytest.raises(CorruptedError, match="frame 3 is not where it should be"):
+    with pytest.raises(CorruptedError, match="the header of frame 3"):
         check_snapshot([*frames[:3], frames[4], frames[3], *frames[5:]])
     with pytest.raises(CorruptedError):
         check_snapshot(frames + frames)
@@ -102,18 +102,18 @@ def test_a_frame_of_another_snapshot_is_found_by_the_digest_over_all() -> None:
         check_snapshot([*frames[:-2], others[-2], frames[-1]])
 
 
-def test_an_unknown_format_is_named() -> None:
+def test_an_unknown_format_is_refused_with_its_number() -> None:
     with pytest.raises(CorruptedError, match="format 9"):
         check_snapshot([b"\x09" + written()[1:]])
 
 
-def test_a_head_that_promises_other_sessions_is_refused() -> None:
-    with pytest.raises(CorruptedError, match="2 sessions where 3"):
+def test_a_head_with_a_wrong_number_of_sessions_is_refused() -> None:
+    with pytest.raises(CorruptedError, match="2 sessions instead of 3"):
         check_snapshot(write_snapshot(head(sessions=3), PIECES, []))
 
 
 @given(st.binary(max_size=200))
-def test_hostile_bytes_are_refused(data: bytes) -> None:
+def test_random_bytes_are_refused_as_a_snapshot(data: bytes) -> None:
     with pytest.raises(CorruptedError):
         check_snapshot([data])
 
@@ -124,7 +124,7 @@ def test_any_chunks_survive_any_cut(machine: list[bytes], size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1_000_000])
-def test_a_check_is_fed_as_the_bytes_come_and_knows_the_head_before_the_end(size: int) -> None:
+def test_a_check_takes_the_bytes_as_they_arrive_and_knows_the_head_before_the_end(size: int) -> None:
     check = SnapshotCheck()
     pieces = list(cut(written([b"one", b"two"]), size))
     for piece in pieces[:-1]:
@@ -135,7 +135,7 @@ def test_a_check_is_fed_as_the_bytes_come_and_knows_the_head_before_the_end(size
     assert check.finish() == head()
 
 
-def test_a_check_that_is_not_fed_to_the_end_does_not_pass() -> None:
+def test_a_check_without_the_last_bytes_does_not_pass() -> None:
     frames = list(write_snapshot(head(), PIECES, [b"one"]))
     for count in range(len(frames)):
         check = SnapshotCheck()

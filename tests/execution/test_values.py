@@ -1,4 +1,4 @@
-"""Values: the same bytes whichever way they were put together."""
+"""The encoding of values: large and small values have the same form, although they are built differently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paxospp.sessions.runs import Commands, Run, decode_commands, encode_command
 
 @pytest.mark.parametrize("count", [1, 15, 16, 70])
 @pytest.mark.parametrize("size", [0, 900, 65_000, 70_000])
-def test_a_large_value_is_made_in_another_way_and_has_the_same_form(count: int, size: int) -> None:
+def test_large_and_small_values_have_the_same_form(count: int, size: int) -> None:
     runs = [Run(1 << 50, bytes(16), number + 1, number, [bytes([number]) * size]) for number in range(count)]
 
     value = encode_commands(1 << 50, 7, [encode_run(run) for run in runs])

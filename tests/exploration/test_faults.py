@@ -1,4 +1,4 @@
-"""Faults that the protocol once had are found when they are put back, by searches of bounded size."""
+"""Searches of bounded size find faults that the protocol once had, when they are put back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("scope", "states", "fault", "rule"),
     [
-        ("damage", 60_000, "a leader that has not seen the end of the log says where damage ends", "vouches for"),
+        ("damage", 60_000, "a leader that has not seen the end of the log says where damage ends", "vouches that"),
         pytest.param(
             "parts",
             200_000,
@@ -39,7 +39,7 @@ def explore(*arguments: str) -> subprocess.CompletedProcess[str]:
         ),
     ],
 )
-def test_a_fault_that_is_put_back_is_found(scope: str, states: int, fault: str, rule: str, tmp_path: Path) -> None:
+def test_the_search_finds_a_fault_put_back(scope: str, states: int, fault: str, rule: str, tmp_path: Path) -> None:
     story = tmp_path / "story.txt"
     found = explore(
         *("--scope", scope, "--directed", "--states", str(states), "--fault", fault, "--scenario", str(story))
@@ -47,11 +47,11 @@ def test_a_fault_that_is_put_back_is_found(scope: str, states: int, fault: str, 
 
     assert found.returncode == 1, found.stdout + found.stderr
     assert rule in found.stdout
-    # Without the fault, what led to it can happen all the same.
+    # The trace can be played without the fault too.
     assert "show" in play(story)
 
 
-def test_words_that_are_not_known_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--scope", "tiny"]) == 2
     assert "known: plain" in capsys.readouterr().err
     assert main(["--bound", "campaigns"]) == 2

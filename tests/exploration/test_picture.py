@@ -8,21 +8,21 @@ from functools import cache
 from pathlib import Path
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accept, Heartbeat, Prepare
 from paxospp.model import Kind, Slot
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.exploration.picture import IRRELEVANT, duplicate, fields_of, parts, picture
 from paxospp.testing.exploration.timeless import Timer, duplicate_without_time, picture_without_time
 from paxospp.testing.scenario.verbs import perform
-from paxospp.testing.scenario.world import World
+from paxospp.testing.scenario.world import ScenarioWorld
 from tests.engine.words import N1, N2, N3, ballot, entry, founded, promise, sender, sent
 
 SCENARIOS = sorted((Path(__file__).parents[1] / "engine/scenarios").glob("*.txt"))
 
 
 def replicas_of(scenario: Path) -> Iterator[tuple[Replica, float]]:
-    """The replicas that run at the end of a scenario, each with the time then."""
-    world = World(Settings())
+    """Yield each replica that runs at the end of a scenario, with the time of that moment."""
+    world = ScenarioWorld(engine_settings())
     for block in scenario.read_text().split("\n\n"):
         for line in block.split("\n----", 1)[0].splitlines():
             if line and not line.startswith("#"):
@@ -33,7 +33,7 @@ def replicas_of(scenario: Path) -> Iterator[tuple[Replica, float]]:
 
 
 def drive(replica: Replica, now: float) -> list[object]:
-    """Let much happen to a replica; what it put out."""
+    """Make a replica handle ticks, messages and a finished write, and return its outputs."""
     peer = next(iter(sorted(replica.protocol.cluster.others)), None)
     outputs: list[object] = [replica.on_tick(now + 0.3), replica.campaign(now + 0.31)]
     if peer is not None and replica.membership is not None:
@@ -66,7 +66,7 @@ def drive(replica: Replica, now: float) -> list[object]:
 
 @cache
 def states() -> list[tuple[Replica, float]]:
-    """The last state of every scenario, which between them have an object of every class."""
+    """Return the last state of every scenario and three more; together they contain an object of every class."""
     assert SCENARIOS
     found = [state for path in SCENARIOS for state in replicas_of(path)]
     campaigning = founded()
@@ -132,8 +132,8 @@ def test_a_picture_leaves_out_no_field_but_those_that_are_named_with_a_reason() 
     assert len({owner for owner, _ in seen}) > 25
 
 
-def test_every_time_that_a_replica_keeps_is_at_rest_in_a_picture_without_time() -> None:
-    """Two replicas that lived the same at other times have the same picture."""
+def test_a_picture_without_time_does_not_depend_on_any_time_that_a_replica_keeps() -> None:
+    """Two replicas with the same history at different times have the same picture."""
     for replica, _ in states():
         early = duplicate(replica)
         late = duplicate(replica)
@@ -148,7 +148,7 @@ def test_every_time_that_a_replica_keeps_is_at_rest_in_a_picture_without_time() 
 
 
 def leader() -> Replica:
-    """n1, which leads and has a proposal out that nobody has answered."""
+    """Return n1, which leads and has proposed a value that no peer has accepted yet."""
     replica = founded()
     replica.campaign(0.0)
     replica.on_persisted(1, 0.0)
@@ -157,7 +157,7 @@ def leader() -> Replica:
     return replica
 
 
-def test_no_timer_of_a_replica_without_time_is_due_but_the_one_that_is_asked_for() -> None:
+def test_only_the_requested_timer_of_a_replica_without_time_is_due() -> None:
     replica = leader()
 
     nothing = duplicate_without_time(replica).on_tick(0.0)
@@ -199,7 +199,7 @@ def test_a_replica_without_time_fetches_only_what_it_lacks() -> None:
     assert [(send.to, type(send.message).__name__) for send in fetches.send_now] == [(N2, "CatchUp")]
 
 
-def test_writes_that_are_out_are_numbered_from_one_without_time() -> None:
+def test_without_time_pending_writes_are_numbered_from_one() -> None:
     replica = leader()
     copied = duplicate_without_time(replica)
 

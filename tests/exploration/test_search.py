@@ -1,4 +1,4 @@
-"""The search visits all that can happen, and finds no broken rule in the engine as it is."""
+"""The search visits everything that can happen, and finds no broken rule in the engine."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def test_no_rule_is_broken_up_to_a_depth(scope: str, depth: int) -> None:
     assert findings.complete_to == depth
 
 
-def test_a_small_scope_is_exhausted() -> None:
-    """One campaign of one node, and one value: every order of its messages."""
-    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), hears=SCOPES["parts"].hears)
+def test_a_small_scope_is_explored_completely() -> None:
+    """The scope has one campaign of one node and one value, in every order of messages."""
+    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), message_kinds=SCOPES["parts"].message_kinds)
     findings = Search(Explorer(scope)).run(transitions=100_000)
 
     assert findings.is_exhausted
@@ -46,8 +46,8 @@ def test_an_exploration_begins_where_a_random_run_reached_a_marker(scope: str) -
     assert findings.violation is None
 
 
-def test_symmetry_visits_one_world_of_each_kind() -> None:
-    """The worlds of a search without it fall into as many kinds as a search with it visits."""
+def test_symmetry_visits_one_world_for_each_key() -> None:
+    """A search with symmetry visits one world for each distinct key of a search without."""
     scope = replace(SCOPES["five"], campaigns=1)
     explorer = Explorer(scope)
     plain = Search(explorer)
@@ -76,7 +76,7 @@ def test_nodes_that_campaign_or_are_fetched_from_are_not_interchangeable() -> No
 
 @pytest.mark.parametrize("order", Order)
 def test_every_order_visits_the_same_worlds(order: Order) -> None:
-    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), hears=SCOPES["parts"].hears)
+    scope = replace(SCOPES["plain"], campaigns=1, campaigners=("n1",), message_kinds=SCOPES["parts"].message_kinds)
     breadth = Search(Explorer(scope)).run()
 
     findings = Search(Explorer(scope), order=order).run()
@@ -86,7 +86,7 @@ def test_every_order_visits_the_same_worlds(order: Order) -> None:
 
 
 @pytest.mark.parametrize("scope", ["plain", "parts", "snapshot"])
-def test_sleep_sets_leave_out_steps_and_no_worlds(scope: str) -> None:
+def test_sleep_sets_leave_out_steps_but_no_worlds(scope: str) -> None:
     without = Search(Explorer(SCOPES[scope])).run(depth=4)
 
     findings = Search(Explorer(SCOPES[scope]), sleeps=True).run(depth=4)

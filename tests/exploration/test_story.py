@@ -1,4 +1,4 @@
-"""A trace becomes a scenario file, in which the same happens."""
+"""A trace becomes a scenario file that plays the same events."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from random import Random
 
 import pytest
 
-from paxospp.engine.settings import Settings
 from paxospp.model import NodeId
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.exploration.scopes import SCOPES
 from paxospp.testing.exploration.story import begin, describe, scenario_of
 from paxospp.testing.exploration.worlds import Action, Explorer, World
 from paxospp.testing.scenario import play
 from paxospp.testing.scenario.verbs import perform
-from paxospp.testing.scenario.world import World as ScenarioWorld
+from paxospp.testing.scenario.world import ScenarioWorld
 
 
 def walk(explorer: Explorer, seed: int, length: int) -> tuple[list[Action], World]:
-    """Some way through the scope, and where it leads."""
+    """Return a random trace through the scope, and the world that it ends in."""
     random = Random(seed)
     world, trace = begin(explorer), []
     for _ in range(length):
@@ -33,7 +33,7 @@ def walk(explorer: Explorer, seed: int, length: int) -> tuple[list[Action], Worl
 
 
 def replicas(text: str) -> ScenarioWorld:
-    world = ScenarioWorld(Settings())
+    world = ScenarioWorld(engine_settings())
     for line in text.splitlines():
         if line and not line.startswith("#"):
             perform(world, line.split())
@@ -42,7 +42,7 @@ def replicas(text: str) -> ScenarioWorld:
 
 @pytest.mark.parametrize("scope", ["plain", "parts", "crash"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_way_through_a_scope_is_a_scenario(scope: str, seed: int) -> None:
+def test_a_trace_plays_as_a_scenario(scope: str, seed: int) -> None:
     explorer = Explorer(SCOPES[scope])
     trace, world = walk(explorer, seed, 14)
 
@@ -61,7 +61,7 @@ def follow(explorer: Explorer, world: World, lines: Sequence[str]) -> tuple[list
     return trace, world
 
 
-def test_a_fetched_snapshot_is_a_scenario_that_can_be_played(tmp_path: Path) -> None:
+def test_a_trace_with_a_fetched_snapshot_plays_as_a_scenario(tmp_path: Path) -> None:
     explorer = Explorer(SCOPES["snapshot"])
     lines = [
         "campaign n1",
@@ -88,7 +88,7 @@ def test_a_fetched_snapshot_is_a_scenario_that_can_be_played(tmp_path: Path) -> 
 
 
 def assert_same(explorer: Explorer, world: World, played: ScenarioWorld) -> None:
-    """Each node has the same role, ballot, promise and log in both."""
+    """Check that each node has the same role, ballot, promise and log in both."""
     for number, name in zip(world, explorer.names, strict=False):
         mine, theirs = explorer.nodes.known[number].replica, played.hosts[NodeId(name)].running
         here, there = mine.protocol, theirs.protocol
@@ -101,5 +101,5 @@ def assert_same(explorer: Explorer, world: World, played: ScenarioWorld) -> None
 
 
 def ballot(of: object) -> str:
-    """Without the incarnation, which is another in a scenario."""
+    """Leave out the incarnation, which a scenario numbers differently."""
     return str(of)

@@ -1,4 +1,4 @@
-"""What worlds leave out has no effect."""
+"""Messages that worlds leave out have no effect."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import cast
 import pytest
 
 from paxospp.model import Slot
-from paxospp.testing.exploration.disk import Disk
-from paxospp.testing.exploration.events import Crash, Deliver
-from paxospp.testing.exploration.nodes import Node, key_of
+from paxospp.testing.exploration.disk_state import DiskState
+from paxospp.testing.exploration.node_events import Crash, DeliverMessage
+from paxospp.testing.exploration.node_state import NodeState
+from paxospp.testing.exploration.nodes import key_of
 from paxospp.testing.exploration.scopes import SCOPES
 from paxospp.testing.exploration.story import begin
 from paxospp.testing.exploration.worlds import Explorer
 from tests.engine.words import ballot, entry
 
 
-def dead_at(explorer: Explorer, node: Node) -> set[int]:
-    """The messages to ``node`` that can have no effect there any more, by number."""
+def dead_at(explorer: Explorer, node: NodeState) -> set[int]:
+    """Return the numbers of the messages to ``node`` that can never have an effect there again."""
     messages = explorer.nodes.messages
     return {
         number
@@ -27,8 +28,8 @@ def dead_at(explorer: Explorer, node: Node) -> set[int]:
     }
 
 
-def apart_from_admission(node: Node) -> object:
-    """The state of ``node`` without the book of who spoke to it: a peer that is not in it may speak all the same."""
+def apart_from_admission(node: NodeState) -> object:
+    """Return the state of ``node`` without its record of known peers: an unknown peer's messages are admitted too."""
     replica, *rest = cast("tuple[tuple[object, ...], object]", key_of(node))
     kept = [part for part in replica if not (isinstance(part, tuple) and part[-1:] == ("Admission",))]
     assert len(kept) == len(replica) - 1
@@ -36,7 +37,7 @@ def apart_from_admission(node: Node) -> object:
 
 
 @pytest.mark.parametrize("scope", ["plain", "crash", "parts", "damage", "snapshot"])
-def test_a_message_that_is_left_out_changes_nothing_where_it_arrives_and_never_will(scope: str) -> None:
+def test_a_dead_message_changes_nothing_and_stays_dead(scope: str) -> None:
     explorer, random = Explorer(SCOPES[scope]), Random(scope)
     judged = 0
     for _ in range(4):
@@ -52,7 +53,7 @@ def test_a_message_that_is_left_out_changes_nothing_where_it_arrives_and_never_w
                 judged += 1
                 known = apart_from_admission(before)
                 envelope = explorer.nodes.messages[number]
-                event = Deliver(envelope.sender, envelope.message)
+                event = DeliverMessage(envelope.sender, envelope.message)
                 effect = explorer.nodes.step(before, event, 2 * number)
                 assert effect is None or (not effect.sends and apart_from_admission(effect.node) == known)
                 assert explorer.nodes.is_dead(step.node, number)
@@ -61,9 +62,9 @@ def test_a_message_that_is_left_out_changes_nothing_where_it_arrives_and_never_w
     assert judged or scope == "snapshot"
 
 
-def test_a_write_heals_and_a_trim_forgets() -> None:
+def test_a_lost_end_lowers_decided_and_a_damaged_slot_is_reported() -> None:
     entries = tuple(entry(slot, ballot(1)) for slot in range(1, 5))
-    disk = Disk(boot=1, promised=ballot(1), decided=Slot(3), first=Slot(1), entries=entries)
+    disk = DiskState(boot=1, promised=ballot(1), decided=Slot(3), first=Slot(1), entries=entries)
 
     lost = disk.lose_end(Slot(3))
     damaged = disk.damage(Slot(2))

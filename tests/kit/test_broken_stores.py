@@ -176,13 +176,12 @@ def test_every_broken_store_stands_in_the_matrix() -> None:
     assert len(FOUND_BY) >= 50
 
 
+MARKS = {"NoFsync": needs_strace, "MetaLostByCompaction": pytest.mark.long}
+
+
 @pytest.mark.parametrize(
     ("module", "name", "clauses"),
-    [
-        pytest.param(*store, marks=needs_strace if store[1] == "NoFsync" else (), id=store[1])
-        for store in stores()
-        if store[1] in AT_ONCE
-    ],
+    [pytest.param(*store, marks=MARKS.get(store[1], ()), id=store[1]) for store in stores() if store[1] in AT_ONCE],
 )
 def test_a_broken_store_is_found_out_by_its_clause(module: str, name: str, clauses: tuple[str, ...]) -> None:
     case = AT_ONCE[name]

@@ -185,6 +185,7 @@ def test_steps_have_the_numbers_that_they_have_among_all_steps() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(trace_available() is not None, reason=f"not checked: {trace_available()}")
 def test_steps_up_to_a_state_at_rest_have_their_numbers_too(stores: str) -> None:
     """A store that needs its mapped file is judged right after acknowledged batches only."""
@@ -196,6 +197,7 @@ def test_steps_up_to_a_state_at_rest_have_their_numbers_too(stores: str) -> None
     assert broken.left_out > 0
 
 
+@pytest.mark.long
 def test_no_batch_is_said_to_have_returned_if_the_first_one_raises(stores: str) -> None:
     case = "test_a_file_that_cannot_grow_ends_the_handle_and_costs_nothing_that_was_acknowledged"
     verdict = run_suite(f"{stores}:FirstBatchTooLarge:{{tmp}}", cases=[case], quick=True)

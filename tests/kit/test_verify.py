@@ -34,6 +34,7 @@ def verdicts(output: str) -> dict[str, str]:
     return {row[0].split()[0]: row[1] for row in rows if len(row) > 2}
 
 
+@pytest.mark.long
 def test_memory_holds_while_the_process_lives_and_says_what_was_not_checked() -> None:
     done = verify("memory", "--quick")
 
@@ -47,7 +48,8 @@ def test_memory_holds_while_the_process_lives_and_says_what_was_not_checked() ->
     assert "volatile" in done.stdout
 
 
-def test_a_broken_store_is_told_by_its_clause_and_the_steps_that_show_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("only", [("--only", "C6"), pytest.param((), marks=pytest.mark.long)], ids=["C6", "all"])
+def test_a_broken_store_is_told_by_its_clause_and_the_steps_that_show_it(tmp_path: Path, only: tuple[str, ...]) -> None:
     """The store is one file, named without {tmp}."""
     (tmp_path / "my_store.py").write_text(
         "from paxospp_memory import MemoryStorage\n\n\n"
@@ -56,7 +58,7 @@ def test_a_broken_store_is_told_by_its_clause_and_the_steps_that_show_it(tmp_pat
         "        return list(reversed(super().read(start, stop, max_bytes)))\n"
     )
 
-    done = verify("my_store.py:MyStorage", "--quick", cwd=tmp_path)
+    done = verify("my_store.py:MyStorage", "--quick", *only, cwd=tmp_path)
 
     assert done.returncode == 1, done.stdout + done.stderr
     found = verdicts(done.stdout)

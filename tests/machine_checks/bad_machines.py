@@ -1,4 +1,4 @@
-"""Machines that look fine in a unit test and cannot be replicated; each has one fault, in ``bad``."""
+"""Machines that pass a unit test but cannot be replicated; each has one fault, in the method ``bad``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FineClock(StateMachine):
 
 
 class CoarseClock(StateMachine):
-    """Two runs within a day agree."""
+    """Depends on the day, so two runs on one day agree."""
 
     days: list[int]
 
@@ -111,7 +111,7 @@ class TextHash(StateMachine):
 
 
 class SetOrder(StateMachine):
-    """The order of a set in its state."""
+    """Depends on the order of a set in its state."""
 
     names: set[str]
     first: str = ""
@@ -131,7 +131,7 @@ class SetOrder(StateMachine):
 
 
 class SetOrderOfArgument(StateMachine):
-    """The order of a set that is gone when the command ends: no snapshot shows it."""
+    """Depends on the order of a local set, which no snapshot shows."""
 
     log: list[str]
 
@@ -196,7 +196,7 @@ class SharedAttribute(StateMachine):
 
 
 class SharedInside(StateMachine):
-    """Two keys of one attribute hold one list."""
+    """Keeps one list under two keys of an attribute."""
 
     groups: dict[str, list[int]]
 
@@ -268,7 +268,7 @@ DEFAULTS: dict[str, int] = {}
 
 
 class MutableDefault(StateMachine):
-    """All its instances hold one dict."""
+    """Shares one dict between all instances."""
 
     totals: dict[str, int]
 
@@ -281,7 +281,7 @@ class MutableDefault(StateMachine):
 
 
 class OwnSnapshot(StateMachine):
-    """Restores what it holds on top of what was there, and writes its snapshot when it is read."""
+    """Restores a snapshot on top of the state it has, and writes a snapshot only when it is read."""
 
     items: dict[str, int]
 
@@ -308,7 +308,7 @@ class OwnSnapshot(StateMachine):
 
 
 class LateSnapshot(StateMachine):
-    """Its snapshot shows commands that came after it was taken."""
+    """Takes snapshots that include later commands."""
 
     items: dict[str, int]
 
@@ -330,7 +330,7 @@ class LateSnapshot(StateMachine):
 
 
 class RawBytes(StateMachine):
-    """In full control; forgets the clock that it keeps beside its bytes."""
+    """Is in full control, and forgets the counter that it keeps beside its bytes."""
 
     def __init__(self) -> None:
         self.data = b""

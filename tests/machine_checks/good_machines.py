@@ -1,4 +1,4 @@
-"""Machines that can be replicated, though they do what makes others fail."""
+"""Machines that can be replicated, although they do what makes others fail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 class Everything(StateMachine):
-    """State of every kind, sets among them, used as it should be."""
+    """Has state of every kind, sets included, and uses it correctly."""
 
     items: OrderedDict[str, Item]
     recent: deque[str]
@@ -96,7 +96,7 @@ class Everything(StateMachine):
 
 
 class Chatty(StateMachine):
-    """Looks at a clock and at chance, and lets nobody see."""
+    """Uses a clock and a random generator, and no state or result depends on them."""
 
     total: int = 0
 
@@ -111,7 +111,7 @@ class Chatty(StateMachine):
 
 
 class Bounded(StateMachine):
-    """Takes an argument."""
+    """Takes an argument to construct."""
 
     total: int
     most: int
@@ -127,7 +127,7 @@ class Bounded(StateMachine):
 
 
 class LargeState(StateMachine):
-    """Writes its own snapshots, keeps what it can derive, and a view that later commands do not change."""
+    """Writes its own snapshots from a copy, and keeps derived state beside them."""
 
     data: dict[str, int]
 
@@ -157,7 +157,7 @@ class LargeState(StateMachine):
 
 
 class Raw(StateMachine):
-    """In full control."""
+    """Is in full control of its bytes."""
 
     def __init__(self) -> None:
         self.data: list[bytes] = []

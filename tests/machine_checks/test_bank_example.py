@@ -1,4 +1,4 @@
-"""examples/bank as its reader runs it: the tests that stand beside the machine."""
+"""Run the tests of examples/bank as its reader would."""
 
 from __future__ import annotations
 
@@ -17,13 +17,8 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(path.name, marks=pytest.mark.long if "faults" in path.name else ())
-        for path in sorted(EXAMPLE.glob("test_*.py"))
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", [path.name for path in sorted(EXAMPLE.glob("test_*.py"))])
 def test_its_own_tests_pass(name: str, tmp_path: Path) -> None:
     done = pytest_in(EXAMPLE, "--rootdir", str(tmp_path), "-c", "/dev/null", name)
 

@@ -1,4 +1,4 @@
-"""Calls that are drawn from annotations: every type, small domains, and the same calls for the same seed."""
+"""Calls are drawn from annotations: of every type, from small domains, and the same calls for the same seed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Record(msgspec.Struct):
 
 
 class Positive(msgspec.Struct):
-    """Refuses half of what is drawn for it."""
+    """Refuses half of the drawn values."""
 
     amount: int
 
@@ -80,7 +80,7 @@ class Positive(msgspec.Struct):
 
 
 class Chain(msgspec.Struct):
-    """Contains itself without an end."""
+    """Contains itself, without end."""
 
     next: Chain
 
@@ -98,7 +98,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize("drawn", TYPES, ids=str)
-def test_arguments_of_every_type_are_drawn_and_travel(drawn: Any) -> None:
+def test_arguments_of_every_type_are_drawn_and_survive_encoding(drawn: Any) -> None:
     class Machine(paxospp.StateMachine):
         @paxospp.command
         def take(self, value: drawn) -> None: ...
@@ -163,27 +163,31 @@ def test_the_same_seed_draws_the_same_calls_in_every_interpreter() -> None:
     assert len(outputs) == 1
 
 
-def test_a_type_that_never_ends_is_named() -> None:
+def test_the_error_for_a_type_that_contains_itself_names_the_operation() -> None:
     class Machine(paxospp.StateMachine):
         @paxospp.command
         def take(self, value: Chain) -> None: ...
 
     with pytest.raises(
-        paxospp.ConfigError, match=r"Machine\.take: a type contains itself without an end; give a workload"
+        paxospp.ConfigError,
+        match=r"Machine\.take: a type contains itself, .*; pass a workload",
     ):
         draw_call(Machine, Random(1))
 
 
-def test_arguments_that_never_fit_are_named() -> None:
+def test_the_error_for_arguments_that_never_fit_names_the_operation() -> None:
     class Machine(paxospp.StateMachine):
         @paxospp.command
         def take(self, value: Annotated[str, msgspec.Meta(pattern="^[0-9]{9}$")]) -> None: ...
 
-    with pytest.raises(paxospp.ConfigError, match=r"(?s)Machine\.take: no arguments that fit .*; give a workload"):
+    with pytest.raises(
+        paxospp.ConfigError,
+        match=r"(?s)Machine\.take: none of 200 drawn calls .*; pass a workload",
+    ):
         draw_call(Machine, Random(1))
 
 
-def test_a_type_that_cannot_travel_is_refused_by_name() -> None:
+def test_a_type_that_cannot_be_encoded_is_refused_by_name() -> None:
     class Machine(paxospp.StateMachine):
         @paxospp.command
         def take(self, value: complex) -> None: ...
@@ -196,7 +200,7 @@ def test_a_machine_without_operations_has_nothing_to_call() -> None:
     class Machine(paxospp.StateMachine):
         value: int = 0
 
-    with pytest.raises(paxospp.ConfigError, match="nothing to call"):
+    with pytest.raises(paxospp.ConfigError, match="no commands and no queries to call"):
         workload_of(Machine)
 
 
@@ -208,7 +212,7 @@ def test_calls_are_encoded_whether_typed_or_by_name() -> None:
 
 
 @pytest.mark.parametrize("call", [("nothing", 1), (1, 2), (), "put", ["put", "a", 1]])
-def test_what_is_no_call_is_refused(call: Any) -> None:
+def test_a_workload_that_returns_something_else_than_a_call_is_refused(call: Any) -> None:
     with pytest.raises(paxospp.ConfigError, match="workload"):
         encode_call(KeyValue, call)
 

@@ -1,14 +1,15 @@
-"""Mutants: the tests, tested. Each breaks one rule, and random runs of the simulator have to notice.
+"""Mutants, which test the tests. Each breaks one rule, and random runs of the simulator have to notice.
 
-A mutant is a small patch of the engine, the execution, a node's rooms or a virtual disk, made in
-the source as it is imported by a child process (``patching``), so nothing else ever runs it. Its
-text has to fit the source exactly once: a mutant that stops applying is an error, not a survivor.
+A mutant is a small patch of the engine, the execution, the node or a virtual disk. A child process applies
+it to the source while it imports the module (``patching``), so no other process ever runs it. The text that
+a patch replaces must occur in the source exactly once: a mutant that no longer applies is an error, not a
+survivor.
 
-``python -m tests.mutants`` runs every one under random seeds, the same for all, until it is
-killed, and prints in how many seeds that took and which invariant noticed. A kill counts only if
-the code as it is passes under the same seed. A mutant that survives says something about the
-simulator: widen the faults, not the mutant.
+``python -m tests.mutants`` runs every mutant under the same random seeds until it is killed, and prints how
+many seeds that took and which invariant noticed. A kill counts only if the unpatched code passes under the
+same seed. A mutant that survives shows a weakness of the simulator: draw more faults there, and leave the
+mutant as it is.
 
-References: FAULTS (c), *Measure the tests*; DeMillo, Lipton, Sayward, "Hints on Test Data
+References: DeMillo, Lipton, Sayward, "Hints on Test Data
 Selection" (1978); Chandra et al., "Paxos Made Live" (2007), 6.
 """

@@ -1,4 +1,4 @@
-"""``python -m tests.mutants``: all mutants, or those whose names hold one of the words given."""
+"""``python -m tests.mutants``: run all mutants, or those whose names contain one of the given words."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.run import Hunt, line_of
 
 UNDECIDED = 77
-"""The exit code when no mutant survived, but the time was over before all had their seeds."""
+"""The exit code when no mutant survived, but the time ran out before each had run all its seeds."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("words", nargs="*", help="mutants whose names hold one of these; default: all")
-    parser.add_argument("--first", type=int, default=None, help="the first seed; default: drawn")
+    parser.add_argument("words", nargs="*", help="run mutants whose names contain one of these; default: all")
+    parser.add_argument("--first", type=int, default=None, help="the first seed; default: random")
     parser.add_argument("--seeds", type=int, default=400, help="seeds per mutant at most, except the rare ones")
-    parser.add_argument("--budget-s", type=float, default=None, help="begin nothing more after so many seconds")
-    parser.add_argument("--kills", type=int, default=1, help="stop a mutant after so many; 0: all seeds")
-    parser.add_argument("--jobs", type=int, default=None, help="processes at a time; default: one per processor")
-    parser.add_argument("--list", action="store_true", help="say what each one breaks, and end")
+    parser.add_argument("--budget-s", type=float, default=None, help="start no more runs after this many seconds")
+    parser.add_argument("--kills", type=int, default=1, help="stop a mutant after this many kills; 0: run all seeds")
+    parser.add_argument("--jobs", type=int, default=None, help="processes to run at a time; default: one per processor")
+    parser.add_argument("--list", action="store_true", help="print what each mutant breaks, and exit")
     options = parser.parse_args()
     chosen = [
         mutant for mutant in MUTANTS.values() if not options.words or any(word in mutant.name for word in options.words)
     ]
     if not chosen:
-        parser.error("no mutant has such a name")
+        parser.error(f"no mutant's name contains {' or '.join(map(repr, options.words))}: see --list")
     if options.list:
         for mutant in chosen:
             print(f"{mutant.name}\n    {mutant.why}")
@@ -76,7 +76,7 @@ def main() -> int:
     for name in survivors:
         print(f"survived: {name}")
     for score in undecided:
-        print(f"not decided, for the time was over after {score.seeds} seeds: {score.mutant.name}")
+        print(f"undecided, because the time ran out after {score.seeds} seeds: {score.mutant.name}")
     return 1 if survivors else UNDECIDED if undecided else 0
 
 

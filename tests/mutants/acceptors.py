@@ -21,17 +21,17 @@ def _leaves_at_once(kind: str) -> tuple[Patch, ...]:
 MUTANTS = (
     Mutant(
         "a promise is not persisted",
-        "B1: a restart forgets what was promised.",
+        "B1: a restart forgets the promise.",
         (Patch(_ACCEPTOR, "        return WriteBatch(promised=ballot)\n", "        return WriteBatch()\n"),),
     ),
     Mutant(
         "a Promise leaves before its write",
-        "B2: it is answered from what a crash may take.",
+        "B2: the answer rests on a write that a crash may lose.",
         _leaves_at_once("Promise"),
     ),
     Mutant(
         "an Accepted leaves before its write",
-        "B2: it is counted, and a crash takes it back.",
+        "B2: the leader counts an acceptance that a crash may lose.",
         _leaves_at_once("Accepted"),
     ),
     Mutant(
@@ -41,7 +41,7 @@ MUTANTS = (
     ),
     Mutant(
         "an Accepted for what is being written leaves at once",
-        "B2 (b): the second of two equal Accepts has nothing to write, and its answer waits for nothing.",
+        "B2: a second, equal Accept writes nothing, so its answer leaves before the first write returns.",
         (
             Patch(
                 "paxospp.node.driver",
@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         "an older ballot is promised",
-        "Invariant 4: the promise drops to whatever is prepared.",
+        "Invariant 4: any Prepare lowers the promise.",
         (
             Patch(_ACCEPTOR, "        if self._has_promised_above(prepare.ballot):\n", "        if False:\n"),
             _NO_PROMISE_CHECK,
@@ -72,7 +72,7 @@ MUTANTS = (
     ),
     Mutant(
         "stepping down forgets the promise",
-        "B5: in memory, until the next start.",
+        "B5: the promise drops in memory, until the next start.",
         (
             Patch(
                 _PROTOCOL,
@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "learning does not raise the promise",
-        "Rule 4, B3: what is held is newer than what is promised.",
+        "Rule 4, B3: a stored entry has a higher ballot than the promise.",
         (
             Patch(
                 _ACCEPTOR,
@@ -94,7 +94,7 @@ MUTANTS = (
     ),
     Mutant(
         "what is learned is stored under the slot's own older ballot",
-        "Rule 4: a later candidate takes another value for newer.",
+        "Rule 4: a later candidate may take another value for the newer one.",
         (
             Patch(
                 _ACCEPTOR,
@@ -117,8 +117,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a promise is silent about what is damaged",
-        "B20: faulty passes for none.",
+        "a promise does not report damaged slots",
+        "B20: a faulty slot is taken for an empty one.",
         (
             Patch(
                 _ACCEPTOR,
@@ -129,7 +129,7 @@ MUTANTS = (
     ),
     Mutant(
         "a promise reports the newest entries only",
-        "Rule 2: its report ends after one part.",
+        "Rule 2: the report ends after its first part.",
         (
             Patch(
                 _ACCEPTOR,
@@ -145,7 +145,7 @@ MUTANTS = (
     ),
     Mutant(
         "an open-ended damage ends where the leader is",
-        "Rule 2: what was accepted above and lost counts as none.",
+        "Rule 2: lost acceptances above that slot count as none.",
         (
             Patch(
                 "paxospp.engine.rules.leader",
@@ -156,12 +156,12 @@ MUTANTS = (
     ),
     Mutant(
         "a heartbeat from before the restart ends damage",
-        "Rule 2: what was accepted since it was sent counts as none.",
+        "Rule 2: lost acceptances that are newer than the heartbeat count as none.",
         (Patch(_LOG, "ballot <= self._booted_with:", "ballot < self._booted_with:"),),
     ),
     Mutant(
-        "of two writes of a slot the earlier stands",
-        "Section 5: merging batches turns their order round.",
+        "the earlier of two writes of a slot wins",
+        "Merged batches must keep the order of their writes.",
         (
             Patch(
                 _OUTPUT,
@@ -172,7 +172,7 @@ MUTANTS = (
     ),
     Mutant(
         "merging forgets a promise",
-        "B3: of merged batches only the last one's promise is written.",
+        "B3: only the last of the merged batches writes its promise.",
         (
             Patch(
                 _OUTPUT,
@@ -183,7 +183,7 @@ MUTANTS = (
     ),
     Mutant(
         "merging forgets to sync",
-        "Section 5: synced if any is; here if the last one is.",
+        "A merged batch must be synced if any of its batches is; here only the last one decides.",
         (
             Patch(
                 _OUTPUT,

@@ -1,6 +1,6 @@
-"""Mutants that no run of the simulator can show, and the tests that notice them.
+"""Runs the tests that notice a mutant which no run of the simulator can show.
 
-``python -m tests.mutants.by_test NAME PATH...`` runs pytest in a process that is the mutant.
+``python -m tests.mutants.by_test NAME PATH...`` runs pytest in a process whose code is the mutant's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TESTS_FAILED = 1
 
 
 def notices(mutant: Mutant) -> bool:
-    """Whether the tests it names fail under ``mutant``; without it they are run like all others."""
+    """Return whether the tests that ``mutant`` names fail under it; a plain pytest shows that they pass without it."""
     command = [sys.executable, "-m", "tests.mutants.by_test", mutant.name, *mutant.seen_by.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode not in (0, _TESTS_FAILED):
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     become(MUTANTS[name])
     import pytest
 
-    # pytest would compile paxospp itself, to rewrite its asserts, because it holds a plug-in for pytest.
+    # To rewrite asserts, pytest would compile paxospp itself, because paxospp contains a plug-in for pytest.
     return pytest.main(["-q", "-x", "--assert=plain", "-p", "no:cacheprovider", *paths])
 
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.mutants import acceptors, disks, identities, leaders, learners, leases, machines, put_back, readers, rooms
+from tests.mutants import (
+    acceptors,
+    around_engine,
+    disks,
+    identities,
+    leaders,
+    learners,
+    leases,
+    machines,
+    put_back,
+    readers,
+)
 from tests.mutants.mutant import Mutant
 
-_ROOMS = (acceptors, leaders, readers, leases, identities, machines, disks, put_back, learners, rooms)
+_MODULES = (acceptors, leaders, readers, leases, identities, machines, disks, put_back, learners, around_engine)
 
-MUTANTS: Mapping[str, Mutant] = {mutant.name: mutant for room in _ROOMS for mutant in room.MUTANTS}
+MUTANTS: Mapping[str, Mutant] = {mutant.name: mutant for module in _MODULES for mutant in module.MUTANTS}
 
-assert len(MUTANTS) == sum(len(room.MUTANTS) for room in _ROOMS), "two mutants have one name"
+assert len(MUTANTS) == sum(len(module.MUTANTS) for module in _MODULES), "two mutants have the same name"

@@ -1,7 +1,7 @@
-"""The process in which a mutant lives: ``python -m tests.mutants.child NAME FIRST COUNT``.
+"""The process that runs a mutant: ``python -m tests.mutants.child NAME FIRST COUNT``.
 
-Runs the simulator under ``COUNT`` seeds from ``FIRST`` on, and prints one line of JSON for each as it
-ends: what broke, or nothing. With NAME ``-`` nothing is patched.
+It runs the simulator under ``COUNT`` seeds from ``FIRST`` on and prints one line of JSON after each run, with
+the rule that broke, if any. With ``-`` as NAME it runs the unpatched code.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.patching import become
 
 if TYPE_CHECKING:
-    from paxospp.testing.simulation.plan import Plan
+    from paxospp.testing.simulation.plan import RunPlan
 
 SEED_CPU_S = 60
-"""A run that takes longer has no end."""
+"""A run that takes more processor time than this is taken for an endless loop."""
 MEMORY_BYTES_MAX = 3 << 30
 
 
 _BLUNDERS = (LookupError, TypeError, NameError, AttributeError)
-"""What a node stops of when a mutant is no program of sense; no rule of ours has noticed anything then."""
+"""Errors that show a mutant to be a broken program; they do not show that a check noticed the broken rule."""
 
 
 class NoEndError(BaseException):
-    """The run took more than ``SEED_CPU_S`` of this processor."""
+    """The run took more than ``SEED_CPU_S`` of processor time."""
 
 
 def _on_alarm(signum: int, frame: FrameType | None) -> None:
     raise NoEndError
 
 
-def plan_of(seed: int) -> Plan:
-    """What happens under ``seed``, as in ``paxospp simulate``."""
+def plan_of(seed: int) -> RunPlan:
+    """Return the plan that ``paxospp simulate`` draws from ``seed``."""
     from paxospp.testing.simulation.machines import Ledger, ledger_calls
-    from paxospp.testing.simulation.plan import Plan
+    from paxospp.testing.simulation.plan import RunPlan
 
-    return Plan.draw(seed, machine=Ledger, workload=ledger_calls)
+    return RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
 
 
-def run(plan: Plan) -> tuple[str, str]:
-    """What broke in the run of ``plan``, as rule and text; both empty if nothing did."""
-    from paxospp.testing.simulation.broken import Broken
-    from paxospp.testing.simulation.phases import Run
+def run(plan: RunPlan) -> tuple[str, str]:
+    """Run ``plan`` and return the rule that broke and its text; both are empty if none broke."""
+    from paxospp.testing.simulation.phases import SimulationRun
+    from paxospp.testing.simulation.rule_broken import RuleBroken
 
     signal.setitimer(signal.ITIMER_PROF, SEED_CPU_S)
     try:
-        Run(plan).go()
-    except Broken as broken:
+        SimulationRun(plan).go()
+    except RuleBroken as broken:
         if isinstance(broken.__cause__, _BLUNDERS):
             return "crash", broken.text
         return broken.rule, broken.text
@@ -65,7 +65,7 @@ def run(plan: Plan) -> tuple[str, str]:
     except AssertionError as error:
         return "assertion", f"{_place(error)}: {error}"
     except Exception as error:
-        # Neither an invariant nor one of the engine's own: whoever broke, it says so.
+        # Neither the simulator's nor the engine's checks raised this: the mutant is a broken program.
         return "crash", f"{_place(error)}: {type(error).__name__}: {error}"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> None:
         try:
             print(json.dumps(told), flush=True)
         except BrokenPipeError:
-            os._exit(0)  # nobody listens any more: there is nothing to say about it either
+            os._exit(0)  # the parent has closed the pipe because it needs no more results
 
 
 if __name__ == "__main__":

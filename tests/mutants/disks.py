@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, Patch
 
-_DISK = "paxospp.testing.simulation.disk"
-_TROUBLES = "paxospp.testing.simulation.troubles"
+_DISK = "paxospp.testing.simulation.world.disk"
+_INJECTOR = "paxospp.testing.simulation.faults.injector"
 
 MUTANTS = (
     Mutant(
         "the disk never syncs",
-        "B56, C2: persist returns, and a power cut takes it all.",
+        "B56: persist returns, and a power cut loses everything.",
         (Patch(_DISK, "        if not last.batch.sync:\n            return ()\n", "        return ()\n"),),
     ),
     Mutant(
         "the disk does not sync every tenth batch",
-        "B56, C2.",
+        "B56: a power cut loses batches for which persist has returned.",
         (
             Patch(
                 _DISK,
@@ -25,8 +25,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "half of a torn batch is there",
-        "B3, C1: its entries without its promise.",
+        "half of a torn batch is kept",
+        "B3: a crash leaves the entries of a batch without its promise.",
         (
             Patch(
                 _DISK,
@@ -41,7 +41,7 @@ MUTANTS = (
     ),
     Mutant(
         "damage passes for absence",
-        "B20, D6: a record that does not fit its checksum is left out.",
+        "B20, D6: a record with a wrong checksum is reported as absent.",
         (
             Patch(
                 _DISK,
@@ -51,8 +51,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "there is no anchor",
-        "B21, D9: a lost tail is taken for one that was never written.",
+        "the disk has no anchor",
+        "B21, D9: a lost end of the log looks as if it had never been written.",
         (
             Patch(
                 _DISK,
@@ -69,19 +69,19 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a rotten promise is no promise",
-        "B54, D11: both copies are damaged, and the node starts at the beginning.",
+        "a damaged promise counts as none",
+        "B54, D11: both copies of the promise are damaged, and the node starts as if it had promised nothing.",
         (
             Patch(
-                _TROUBLES,
+                _INJECTOR,
                 '            image.unreadable = "both copies of the promise are damaged"\n',
                 "            image.promised = None\n",
             ),
         ),
     ),
     Mutant(
-        "the older of two writes of a slot stays",
-        "C1: an upsert that keeps what is there.",
+        "the disk keeps the older of two writes of a slot",
+        "A write of a slot must replace what the slot held.",
         (
             Patch(
                 _DISK,

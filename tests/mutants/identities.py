@@ -12,7 +12,7 @@ _CODEC = "paxospp.wire.frames"
 MUTANTS = (
     Mutant(
         "a wiped disk votes",
-        "B16, D12: a life counts by its name.",
+        "B16, D12: votes are counted by the name of a node, whatever its incarnation.",
         (
             Patch(
                 "paxospp.engine.rules.voters",
@@ -22,13 +22,13 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a wiped disk is the same life again",
-        "B16, rule 8: the incarnation is the node's, not the storage's.",
+        "a wiped disk keeps its incarnation",
+        "B16, rule 8: the incarnation comes from the node's name and not from its storage.",
         (
             Patch(
                 _IDENTITY,
-                "draw(63) | 1, self._names)\n",
-                "draw(63) and int.from_bytes(self._name.encode(), 'big'), self._names)\n",
+                "random_bits(63) | 1, self._names)\n",
+                "random_bits(63) and int.from_bytes(self._name.encode(), 'big'), self._names)\n",
             ),
         ),
     ),
@@ -39,14 +39,14 @@ MUTANTS = (
     ),
     Mutant(
         "another node's disk is taken",
-        "D13: two disks are mixed up, and nobody minds.",
+        "D13: two swapped disks are not noticed.",
         (Patch(_IDENTITY, "        if stored.name != self._name:\n", "        if not stored.name:\n"),),
-        # No run shows harm: under its own name it is a life without a vote, and says nothing of consequence.
-        seen_by="tests/cluster/test_node_rooms.py::test_a_storage_of_another_name_or_cluster_is_refused",
+        # No run shows harm: the swapped disk is an incarnation without a vote, so what it says has no effect.
+        seen_by="tests/cluster/test_node_small_parts.py::test_a_storage_of_another_name_or_cluster_is_refused",
     ),
     Mutant(
-        "a disk that was put back in time is let in",
-        "B17, D13: what it forgot it promised is not asked.",
+        "a rolled-back disk is admitted",
+        "B17: a peer does not check whether a restarted node has forgotten a promise.",
         (
             Patch(
                 _ADMISSION,
@@ -56,8 +56,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "another cluster is listened to",
-        "B19, N9: a message over a reused address.",
+        "messages of another cluster are heard",
+        "B19: messages arrive over a reused address.",
         (
             Patch(
                 _ADMISSION,
@@ -68,7 +68,7 @@ MUTANTS = (
     ),
     Mutant(
         "a ballot may be claimed by anybody",
-        "Rule 8: whoever speaks under a ballot has to be its owner.",
+        "Rule 8: only the owner of a ballot may send messages under it.",
         (
             Patch(
                 _ADMISSION,
@@ -83,7 +83,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "the checksum of a frame is not looked at",
+        "the checksum of a frame is not checked",
         "N9: a flipped bit becomes a message.",
         (
             Patch(

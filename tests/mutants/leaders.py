@@ -19,7 +19,7 @@ MUTANTS = (
     # Phase 1.
     Mutant(
         "a promise to an older ballot counts",
-        "B6: replies to a campaign that was given up elect the next one.",
+        "B6: answers to an abandoned campaign help to win the next one.",
         (
             Patch(
                 _PROTOCOL,
@@ -30,7 +30,7 @@ MUTANTS = (
     ),
     Mutant(
         "a promise counts as often as it comes",
-        "B7: two copies of one answer are two answers.",
+        "B7: two copies of one answer count as two answers.",
         (
             Patch(
                 _PROMISES,
@@ -58,8 +58,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a promise counts for whoever bears the name",
-        "D12: a disk that was wiped since its name accepted something says that there was nothing.",
+        "a promise of any incarnation counts",
+        "D12: a node whose disk was wiped answers *none* for slots that it had accepted.",
         (
             Patch(
                 _PROMISES,
@@ -70,7 +70,7 @@ MUTANTS = (
     ),
     Mutant(
         "a promise counts before all its parts are in",
-        "Rule 2: what stands in the other parts is overlooked.",
+        "Rule 2: entries in the missing parts are overlooked.",
         (
             Patch(
                 _PROMISES,
@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     Mutant(
         "faulty counts as none",
-        "B20, invariant 16: a damaged acceptor helps to decide otherwise.",
+        "B20, invariant 16: a damaged acceptor helps to decide another value.",
         (Patch(_PROMISES, _CLEAN, "        return slot >= self.undecided_from\n"),),
     ),
     Mutant(
@@ -101,12 +101,12 @@ MUTANTS = (
     ),
     Mutant(
         "what was accepted is not proposed again",
-        "Rule 2: a new leader puts no-ops over it.",
+        "Rule 2: a new leader proposes no-ops in slots that hold values.",
         (Patch(_PROMISES, "        if not accepted:\n", "        if True:\n"),),
     ),
     Mutant(
-        "a new leader begins where it stands",
-        "Rule 2, invariant 8: slots that phase 1 found are taken for new ones.",
+        "a new leader proposes right above what it has decided",
+        "Rule 2, invariant 8: slots that phase 1 found are used for new values.",
         (
             Patch(
                 _LEADING,
@@ -117,12 +117,12 @@ MUTANTS = (
     ),
     Mutant(
         "gaps are not filled",
-        "B13: a slot where all said none stays open for ever.",
+        "B13: a slot for which every acceptor answered *none* stays open for ever.",
         (Patch(_PROMISES, _NO_OP, "            return None\n"),),
     ),
     Mutant(
         "a majority that holds one value decides it",
-        "B9: whatever the ballots under which they accepted it.",
+        "B9: it counts acceptances under different ballots.",
         (
             Patch(
                 _PROTOCOL,
@@ -141,8 +141,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a late promise does not come before new values",
-        "Rule 2: it makes a slot clean, and what it holds there is passed over.",
+        "new values come before those of a late promise",
+        "Rule 2: it makes a slot clean, and the value it reports there is ignored.",
         (
             Patch(
                 _LEADING,
@@ -152,8 +152,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a leader that caught up at once has no room",
-        "Liveness: what it recovered is decided before it looked at it.",
+        "a leader that caught up at once never proposes",
+        "Liveness: what it recovered was decided before it proposed it.",
         (
             Patch(
                 _LEADING,
@@ -170,7 +170,7 @@ MUTANTS = (
     ),
     Mutant(
         "a leader that meets a higher ballot goes on",
-        "Rule 1.",
+        "Rule 1: two leaders may decide under different ballots.",
         (
             Patch(
                 _PROTOCOL,
@@ -183,7 +183,7 @@ MUTANTS = (
     # Phase 2.
     Mutant(
         "a leader counts itself before its write",
-        "B2 (c, d): a single node acknowledges what a crash takes.",
+        "B2: a single node acknowledges a command that a crash may lose.",
         (
             Patch(
                 _PROTOCOL,
@@ -195,7 +195,7 @@ MUTANTS = (
     ),
     Mutant(
         "an Accepted counts as often as it comes",
-        "B7: two copies of one answer are two answers.",
+        "B7: two copies of one answer count as two answers.",
         (
             Patch(
                 _LEADING,
@@ -212,7 +212,7 @@ MUTANTS = (
     ),
     Mutant(
         "an Accepted of an older ballot counts",
-        "B6: it was for another value.",
+        "B6: the acceptance may be of another value.",
         (
             Patch(
                 _PROTOCOL,
@@ -223,7 +223,7 @@ MUTANTS = (
     ),
     Mutant(
         "half of the members are a quorum",
-        "Paxos Made Simple, 2.2: two of them need not meet.",
+        "Paxos Made Simple, 2.2: two quorums must have a member in common.",
         (
             Patch(
                 "paxospp.engine.rules.voters",
@@ -234,7 +234,7 @@ MUTANTS = (
     ),
     Mutant(
         "the window is twice alpha",
-        "Rule 7, invariant 15.",
+        "Rule 7, invariant 15: more than alpha slots are open.",
         (
             Patch(
                 _LEADING,
@@ -245,15 +245,15 @@ MUTANTS = (
     ),
     Mutant(
         "an unanswered Accept is not sent again",
-        "Rule 2: one lost message holds up all later slots.",
+        "Rule 3: one lost message holds up all later slots.",
         (Patch(_LEADING, "        for slot in sorted(self.proposals):\n", "        for slot in []:\n"),),
     ),
     # Founding.
     Mutant(
         "a majority founds the cluster",
-        "Rule 9: a cluster that was founded without somebody may be founded again by him.",
+        "Rule 9: a node that was absent from the founding may found the cluster again.",
         (
-            Patch(_BOOTSTRAP, "lives[name])", "lives.get(name, 1))"),
+            Patch(_BOOTSTRAP, "incarnations[name])", "incarnations.get(name, 1))"),
             Patch(
                 "paxospp.engine.rules.voters",
                 "        return self.names.issubset(names)\n",
@@ -262,8 +262,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a damaged answer helps to found",
-        "Rule 9, B20: what is damaged in slot 1 may have founded this cluster.",
+        "a damaged answer counts for a founding",
+        "Rule 9, B20: the damaged slot 1 may have held the founding of this cluster.",
         (
             Patch(
                 _CAMPAIGNING,
@@ -273,8 +273,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a founding is accepted by a life that does not stand in it",
-        "Rule 9: a disk that was lost before the founding counts as its successor.",
+        "a founding is accepted by an incarnation that it does not list",
+        "Rule 9: a replaced disk votes in the name of the one that was lost.",
         (
             Patch(
                 _BOOTSTRAP,
@@ -286,12 +286,12 @@ MUTANTS = (
     # Elections.
     Mutant(
         "a leader whose disk hangs keeps leading",
-        "B47, D16.",
+        "B47, D16: a leader must step down when its disk hangs.",
         (Patch(_PROTOCOL, "        if lonely or self.heartbeats.disk_hangs(now):\n", "        if lonely:\n"),),
     ),
     Mutant(
         "a leader that nobody answers keeps leading",
-        "Rule 5, invariant 17.",
+        "Rule 5, invariant 17: a leader must step down when no quorum answers it.",
         (
             Patch(
                 _PROTOCOL,
@@ -301,8 +301,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a replica campaigns although its peers are served",
-        "B41, B45: a link that is lost here unseats a leader that all others hear.",
+        "a replica campaigns although its peers are quorum-connected",
+        "B41, B45: one lost link deposes a leader that all others hear.",
         (
             Patch(
                 _ELECTION,
@@ -312,8 +312,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "everybody says that he is served",
-        "B45 (ii): whoever would be needed to elect somebody else waits for a leader that is gone.",
+        "every replica says that it is quorum-connected",
+        "B45: nodes that are needed to elect a new leader wait for one that is gone.",
         (
             Patch(
                 _ELECTION,

@@ -37,7 +37,7 @@ MUTANTS = (
     ),
     Mutant(
         "what a follower knows decided is told ahead of the disk",
-        "Invariant 9: a restart takes a slot for decided that is not.",
+        "Invariant 9: after a restart a slot that is not decided counts as decided.",
         (
             Patch(
                 _LEARNING,
@@ -48,7 +48,7 @@ MUTANTS = (
     ),
     Mutant(
         "a catch-up is answered with what is not decided",
-        "Rule 4: an accepted value is taught as a decided one.",
+        "Rule 4: an accepted value is sent as a decided one.",
         (
             Patch(
                 _LEARNING,
@@ -59,12 +59,12 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot that was installed leaves what was to be applied next as it was",
-        "Invariant 9: slots are applied again on top of the snapshot that holds them.",
+        "Invariant 9: slots that the snapshot covers are applied again.",
         (Patch(_LEARNER, "        self.delivered = slot\n        self.decided = max", "        self.decided = max"),),
     ),
     Mutant(
         "damage below the current snapshot stays in the log",
-        "Liveness: who needs such a slot is not told to fetch the snapshot.",
+        "Liveness: a node that needs such a slot is not told to fetch the snapshot.",
         (
             Patch(
                 _LEARNING, "        if ends:\n", "        if not ends:\n            return\n        if ends[0] < 0:\n"
@@ -73,7 +73,7 @@ MUTANTS = (
     ),
     Mutant(
         "a peer that does not answer is asked again and again",
-        "Liveness: somebody else could help.",
+        "Liveness: another peer could help.",
         (
             Patch(
                 _FETCHING,
@@ -89,8 +89,8 @@ MUTANTS = (
     ),
     # Memory.
     Mutant(
-        "memory lets go of what is not decided",
-        "Rule 2: a promise is silent about what it held.",
+        "undecided entries are evicted from memory",
+        "Rule 2: a promise does not report what was evicted.",
         (
             Patch(
                 _LOG,
@@ -112,7 +112,7 @@ MUTANTS = (
     ),
     Mutant(
         "trimming the log forgets what is damaged above",
-        "Rule 2: an acceptor says none of a slot that it had accepted.",
+        "Rule 2: an acceptor answers *none* for a slot that it had accepted.",
         (
             Patch(
                 _LOG,
@@ -125,7 +125,7 @@ MUTANTS = (
     ),
     Mutant(
         "what is read to be applied goes one slot too far",
-        "Invariant 1: an accepted value is applied that was not decided.",
+        "Invariant 1: a value that was accepted and not decided is applied.",
         (
             Patch(
                 _LEARNING,
@@ -136,11 +136,11 @@ MUTANTS = (
     ),
     Mutant(
         "a read of the storage that was answered counts as under way for ever",
-        "Liveness: nothing more is read to be applied.",
+        "Liveness: nothing more is read from the storage to be applied.",
         (Patch(_STORAGE_READS, "        return self._out.pop(token)\n", "        return self._out[token]\n"),),
     ),
     Mutant(
-        "what waits for a write is told when the write before it returns",
+        "messages that wait for a write leave when the write before it returns",
         "B2: a leader counts its own acceptance before it is on disk.",
         (
             Patch(
@@ -152,8 +152,8 @@ MUTANTS = (
     ),
     # Who votes.
     Mutant(
-        "everybody who was named at the start goes on voting after the founding",
-        "Rule 9: a disk that was wiped votes like the one before it.",
+        "the nodes named at the start keep voting after the founding",
+        "Rule 9: a wiped disk votes like the one before it.",
         (
             Patch(
                 _VOTERS,
@@ -164,8 +164,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a blank storage promises whoever asks, for whichever slot",
-        "Rule 9: a wiped disk answers none of slots that its name accepted.",
+        "a blank storage promises any candidate in any slot",
+        "Rule 9: a wiped disk answers *none* for slots that its node had accepted.",
         (
             Patch(
                 _ACCEPTING,
@@ -186,7 +186,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a new boot needs no introduction",
+        "a new boot is heard before its first heartbeat",
         "Rule 8: a disk that was rolled back is not noticed.",
         (
             Patch(
@@ -198,7 +198,7 @@ MUTANTS = (
     ),
     Mutant(
         "a boot is accused of having forgotten what it never said",
-        "Rule 8: an honest replica is heard no more.",
+        "Rule 8: a correct replica is no longer heard.",
         (
             Patch(
                 _ADMISSION,
@@ -216,14 +216,14 @@ MUTANTS = (
         (
             Patch(
                 _ELECTION,
-                "        if self._probe_round is None:\n            return Verdict.PROBE\n",
-                "        if self._probe_round is None:\n            return Verdict.CAMPAIGN\n",
+                "        if self._probe_round is None:\n            return ElectionStep.PROBE\n",
+                "        if self._probe_round is None:\n            return ElectionStep.CAMPAIGN\n",
             ),
         ),
     ),
     Mutant(
         "a replica campaigns however few have answered",
-        "Rule 5: it is not connected to a quorum.",
+        "Rule 5: a replica without a quorum deposes a leader that has one.",
         (
             Patch(
                 _ELECTION,
@@ -251,7 +251,7 @@ MUTANTS = (
     # Reads.
     Mutant(
         "a replica that does not lead confirms reads that are put to it",
-        "Rule 6: it may lack what was acknowledged.",
+        "Rule 6: it may not know writes that were acknowledged.",
         (
             Patch(
                 _READS,
@@ -264,7 +264,7 @@ MUTANTS = (
     ),
     Mutant(
         "reads that wait are confirmed when their leader steps down",
-        "Rule 6: somebody else may lead, and have decided more.",
+        "Rule 6: another node may lead and may have decided more.",
         (
             Patch(
                 _READS,
@@ -277,7 +277,7 @@ MUTANTS = (
     ),
     Mutant(
         "a read joins the round that is out",
-        "Rule 6: what was answered before it came confirms it.",
+        "Rule 6: answers from before the read confirm it.",
         (
             Patch(
                 _READING,

@@ -14,39 +14,39 @@ def _lease(name: str, why: str, old: str, new: str) -> Mutant:
 MUTANTS = (
     _lease(
         "a lease is counted in full",
-        "B33, C3: a leader whose clock is slow holds it longer than it was granted.",
+        "B33: a leader with a slow clock holds the lease longer than it was granted.",
         "            until = sent_at + granted_us * (1 - DRIFT_BOUND) / _SECOND\n",
         "            until = sent_at + granted_us / _SECOND\n",
     ),
     _lease(
-        "a grant binds nobody",
+        "a grant does not bind its follower",
         "B33: another leader is elected while the lease lasts.",
         "        if now >= self._bound_until:\n",
         "        if now >= 0:\n",
     ),
     _lease(
         "a restart forgets what was granted",
-        "B33: it promises somebody else while the lease lasts.",
+        "B33: a restarted follower promises another leader while the lease lasts.",
         "        self._bound_until = now + self._durable_us / _SECOND\n",
         "        self._bound_until = now\n",
     ),
     _lease(
-        "a lease is granted before the disk knows for how long",
-        "B33: a restart would wait too short.",
+        "a lease is granted before its duration is on disk",
+        "B33: after a restart the follower does not wait long enough.",
         "        if self._durable_us < duration:\n",
         "        if duration < 0:\n",
     ),
     Mutant(
         "a lease that may be overwritten counts as stored",
-        "B33: switched off and on again, and killed in between, a restart would wait too short.",
+        "B33: if leases are switched off and on and the node dies in between, its restart does not wait long enough.",
         (
             Patch(_LEASE, "        self._durable_us = min(self._durable_us, wanted)\n", ""),
             Patch(_LEASE, "min((duration_us, *self._under_way))", "duration_us"),
         ),
     ),
     _lease(
-        "a new reign begins with the grants of the last one",
-        "B33: they were given to another ballot.",
+        "a new leadership starts with the grants of the last one",
+        "B33: the grants were given to another ballot.",
         "        self._rounds.clear()\n        self._granted.clear()\n",
         "        self._rounds.clear()\n",
     ),

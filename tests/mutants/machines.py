@@ -14,12 +14,12 @@ MUTANTS = (
     # Exactly once.
     Mutant(
         "a copy of a command is applied again",
-        "B34, invariant 11.",
+        "B34, invariant 11: a command takes effect twice.",
         (Patch(_EXECUTOR, "                known = session.applied + 1 - run.first\n", "                known = 0\n"),),
     ),
     Mutant(
         "a run is applied over a gap",
-        "Invariant 11: what was missing comes later and is taken for a copy.",
+        "Invariant 11: the missing run comes later and is taken for a copy.",
         (
             Patch(
                 _SESSIONS,
@@ -48,8 +48,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a session that expired is born again",
-        "B34, section 7: a late copy of its first run is a new session's.",
+        "an expired session is opened again",
+        "B34: a late copy of its first run opens a new session and is applied again.",
         (
             Patch(
                 _SESSIONS,
@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reply is dropped before its caller has it",
-        "Section 7: it is acknowledged one too early, and whoever asks again is told nothing.",
+        "Invariant 11: a reply is dropped one call too early, and a retry gets no answer.",
         (
             Patch(
                 _SESSIONS,
@@ -71,7 +71,7 @@ MUTANTS = (
     ),
     Mutant(
         "sessions expire by this node's clock",
-        "B35: replicas with other clocks apply one log to other tables.",
+        "B35: replicas with different clocks keep different session tables.",
         (
             Patch(
                 _DRIVER,
@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "a caller is given its neighbour's reply",
-        "Invariant 12: kept replies are looked up one place beside.",
+        "Invariant 12: replies are looked up at the wrong number.",
         (
             Patch(
                 _SESSIONS,
@@ -93,8 +93,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a caller numbers a call anew when it asks again",
-        "K1, B34: the second try is another command.",
+        "a retried call gets a new number",
+        "K1, B34: the retry counts as another command.",
         (
             Patch(
                 "paxospp.node.local",
@@ -109,13 +109,13 @@ MUTANTS = (
     ),
     # Errors.
     Mutant(
-        "this machine's own trouble is a result",
-        "P6, B44: one replica answers MemoryError where the others have an effect.",
+        "trouble of one machine counts as a result",
+        "P6, B44: one replica answers MemoryError where the others apply the command.",
         (Patch(_EXECUTOR, "                if stops_replica(error):\n", "                if False:\n"),),
     ),
     Mutant(
         "a slot that cannot be applied is skipped",
-        "P6: a replica that should stop goes on without it.",
+        "P6: a replica that should stop continues without the slot.",
         (
             Patch(
                 _EXECUTOR,
@@ -129,14 +129,14 @@ MUTANTS = (
     ),
     Mutant(
         "the digest does not cover results",
-        "B44: replicas that differ look alike.",
+        "B44: replicas with different results have equal digests.",
         (Patch("paxospp.execution.digest", "    tail = _encode(traces)\n", "    tail = _encode([])\n"),),
         seen_by="tests/execution/test_executor.py"
-        "::test_the_digest_sees_slot_kind_value_and_results_but_no_exceptions_text",
+        "::test_the_digest_covers_slot_kind_value_and_results_but_not_the_text_of_exceptions",
     ),
     Mutant(
-        "the value's own checksum is not looked at",
-        "Rule 8: a value that was changed on its way or at rest is applied.",
+        "the checksum of a value is not checked",
+        "A value that was corrupted on the network or on disk is applied.",
         (
             Patch(
                 "paxospp.sessions.runs",
@@ -149,7 +149,7 @@ MUTANTS = (
     # Snapshots.
     Mutant(
         "a snapshot has no sessions",
-        "B28: whoever restores it applies a retry once more.",
+        "B28: a replica that restores it applies a retry again.",
         (
             Patch(_EXECUTOR, "            sessions=len(self._sessions),\n", "            sessions=0,\n"),
             Patch(
@@ -161,7 +161,7 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot has sessions without replies",
-        "B28: a retry is not applied again, and not answered either.",
+        "B28: a retry is not applied again, but gets no answer either.",
         (
             Patch(
                 _SESSIONS,
@@ -174,7 +174,7 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot forgets which sessions have expired",
-        "B28: a restored replica lets a session be born again, for whose callers others have no room.",
+        "B28: a restored replica opens an expired session again, and the others do not.",
         (
             Patch(
                 _EXECUTOR,
@@ -185,7 +185,7 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot is named for a later slot than it holds",
-        "B27, invariant 10: the log goes on one slot too late.",
+        "B27, invariant 10: the log continues one slot too late.",
         (
             Patch(
                 "paxospp.node.snapshots.taking",
@@ -212,7 +212,7 @@ MUTANTS = (
     ),
     Mutant(
         "installing a snapshot loses what was accepted above it",
-        "B4, rule 7: an acceptor forgets what it said.",
+        "B4, invariant 7: an acceptor forgets what it accepted.",
         (
             Patch(
                 _LEARNING,
@@ -228,21 +228,21 @@ MUTANTS = (
         "B27: the machine runs ahead of a storage that may not have it.",
         (
             Patch(
-                "paxospp.node.snapshots.room",
+                "paxospp.node.snapshots.coordinator",
                 "            self._driver.install(covered, lambda: self._restore(covered))\n",
                 "            self._restore(covered)\n            self._driver.install(covered, lambda: None)\n",
             ),
         ),
     ),
-    # The disk, as the node meets it.
+    # The node and its disk.
     Mutant(
-        "the log is read while what memory let go of is being written",
-        "Section 5: a decided slot is told as it was accepted under an older ballot.",
+        "the log is read while evicted entries are being written",
+        "Invariant 7: a decided slot is reported as it was accepted under an older ballot.",
         (Patch(_WRITER, "        if self.persisted < self.submitted:\n", "        if False:\n"),),
     ),
     Mutant(
         "a write that failed counts as done",
-        "B22, D3, D4: fsync said no, and the node goes on.",
+        "B22, D3, D4: fsync failed, and the node continues.",
         (
             Patch(
                 _WRITER,
@@ -251,22 +251,22 @@ MUTANTS = (
             ),
             Patch(
                 _WRITER,
-                "        if self._failed or self._closed:\n            return\n        self._failed = True\n",
-                "        if self._failed or self._closed:\n            return\n"
+                "        if self._failed or self.closed:\n            return\n        self._failed = True\n",
+                "        if self._failed or self.closed:\n            return\n"
                 "        if isinstance(error, StorageError):\n            self._done(self._out)\n            return\n"
                 "        self._failed = True\n",
             ),
-            # The virtual disk's handle would take nothing more; this one does.
+            # The virtual disk's handle refuses further writes after a failure; this patch makes it accept them.
             Patch(
-                "paxospp.testing.simulation.storage",
+                "paxospp.testing.simulation.world.virtual_storage",
                 "            self._failed = True\n",
                 "            self._failed = False\n",
             ),
         ),
     ),
     Mutant(
-        "what cannot be read is not there",
-        "D5, B20: an error passes for none.",
+        "a record that cannot be read counts as absent",
+        "D5, B20: a read error is taken for an empty slot.",
         (
             Patch(
                 _DRIVER,

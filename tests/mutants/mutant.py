@@ -1,4 +1,4 @@
-"""What a mutant is: a name, why it matters, and where the source is replaced by what."""
+"""A mutant: its name, why it matters, and the patches of the source that make it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 
 class DoesNotApplyError(Exception):
-    """The source is not what a mutant was made for: it has to be made anew."""
+    """The source has changed since a patch was written: write the patch again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """In the source of ``module`` stands ``old``, exactly once; there ``new`` takes its place."""
+    """Replaces ``old``, which occurs exactly once in the source of ``module``, with ``new``."""
 
     module: str
     old: str
     new: str
 
     def apply(self, source: str) -> str:
-        """The source with the replacement made; raises DoesNotApplyError."""
+        """Return ``source`` with the replacement made, or raise DoesNotApplyError."""
         found = source.count(self.old)
         if found != 1:
-            raise DoesNotApplyError(f"{self.module} holds this {found} times, not once:\n{self.old}")
+            raise DoesNotApplyError(f"{self.module} contains this {found} times instead of once:\n{self.old}")
         return source.replace(self.old, self.new)
 
 
@@ -32,14 +32,14 @@ class Patch:
 class Mutant:
     """One broken rule.
 
-    ``seen_by`` names the test that notices, for what no run of the simulator can show: then that test has to
-    fail under the mutant, and pass without it. ``open`` is a finding about the simulator that nobody has mended:
-    what it lacks to show this one, which survives until then.
+    ``seen_by`` names the tests that notice a mutant which no run of the simulator can show: they fail under the
+    mutant and pass without it. ``open`` says what the simulator lacks to show this mutant; until that is added,
+    the mutant is expected to survive.
     """
 
     name: str
     why: str
-    """What goes wrong, in one sentence that begins with the numbers of FAULTS or DESIGN that it breaks."""
+    """What goes wrong, in one sentence that begins with the numbers of the bugs, invariants or rules it is about."""
     patches: tuple[Patch, ...]
     seen_by: str = ""
     open: str = ""
@@ -49,21 +49,21 @@ class Mutant:
         return list(dict.fromkeys(patch.module for patch in self.patches))
 
     def source_of(self, module: str, source: str) -> str:
-        """``source``, which is that of ``module``, with this mutant's replacements made."""
+        """Return ``source``, the source of ``module``, with this mutant's patches applied."""
         for patch in self.patches:
             if patch.module == module:
                 source = patch.apply(source)
         return source
 
     def check(self) -> None:
-        """Raise unless it applies to the source as it stands, and what comes of it is Python."""
+        """Raise unless every patch applies to the current source and the result compiles."""
         for module in self.modules:
             compile(self.source_of(module, source_file(module).read_text()), module, "exec")
 
 
 def source_file(module: str) -> Path:
-    """Where the source of ``module`` is."""
+    """Return the path of the source of ``module``."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise DoesNotApplyError(f"there is no module {module}")
+        raise DoesNotApplyError(f"the module {module} does not exist")
     return Path(spec.origin)

@@ -1,7 +1,7 @@
-"""Makes a mutant real in this process: its modules are compiled from the patched source.
+"""Turns this process into a mutant: the mutant's modules are compiled from the patched source.
 
-To be called before anything of paxospp is imported. What was compiled is not kept, on disk or
-elsewhere, so no other process can meet it.
+Call ``become`` before anything of paxospp is imported. The compiled code is not cached, so no other process
+can load it.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class _Patching(MetaPathFinder):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None:
-            raise DoesNotApplyError(f"there is no module {fullname}")
+            raise DoesNotApplyError(f"the module {fullname} does not exist")
         spec.loader = _PatchedLoader(fullname, spec.origin, self._mutant)
         return spec
 
 
 def become(mutant: Mutant) -> None:
-    """From here on this process is ``mutant``."""
+    """Let every later import in this process load the code of ``mutant``."""
     early = [module for module in mutant.modules if module in sys.modules]
     assert not early, f"{', '.join(early)} was imported before it was patched"
     sys.meta_path.insert(0, _Patching(mutant))

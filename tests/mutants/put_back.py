@@ -1,8 +1,7 @@
-"""Faults of the protocol that the engine once had, put back.
+"""Faults of the protocol that the engine once had, put back as mutants.
 
-Readers replayed the first of them by hand after tens of thousands of seeds had not shown them; the
-last ones had survived 300 seeds as mutants. What each of them does is told by the scenario or the test
-that is named beside it in the changelog.
+Reviewers found the first of them by hand after tens of thousands of seeds had not shown them; the last ones had
+survived 300 seeds as mutants. The changelog names the scenario or test that shows each fault.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ _PROTOCOL = "paxospp.engine.protocol"
 MUTANTS = (
     Mutant(
         "parts of two answers to one Prepare are mixed",
-        "Rule 2: a value that stands in neither part is replaced by a no-op.",
+        "Rule 2: a value that neither part holds is replaced by a no-op.",
         (
-            # What told answers apart then: start, parts and decided.
+            # Answers used to be told apart by start, parts and decided.
             Patch(
                 _PROMISES,
                 "(self.boot, self.number) < (sender.boot, promise.answer)\n",
@@ -45,7 +44,7 @@ MUTANTS = (
     ),
     Mutant(
         "parts of an answer that was given up stay when another one begins",
-        "Rule 2: they count for the new one.",
+        "Rule 2: old parts complete the new answer.",
         (
             Patch(
                 _PROMISES,
@@ -57,7 +56,7 @@ MUTANTS = (
     ),
     Mutant(
         "a promise of another incarnation takes the place of the one before",
-        "Rule 9: one of them is gone, and the cluster is founded with it if its answer was the slower one.",
+        "Rule 9: if the answer of the lost incarnation comes last, the cluster is founded with it.",
         (
             Patch(
                 _PROMISES,
@@ -72,7 +71,7 @@ MUTANTS = (
         "Rules 1 and 4: it announces under its own, lower ballot what a higher one decided.",
         (
             Patch(_PROTOCOL, "        self.meet(covered.ballot, out)\n", ""),
-            # The first chunk that comes meets the ballot already.
+            # The ballot is adopted with the first chunk already.
             Patch("paxospp.node.snapshots.fetching", "                self._on_ballot(chunk.ballot)\n", ""),
         ),
     ),
@@ -89,7 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot does not say under which ballots it was decided",
-        "Rule 4: whoever installs it meets a ballot that is too low.",
+        "Rule 4: a node that installs it adopts a ballot that is too low.",
         (
             Patch(
                 "paxospp.execution.executor",
@@ -100,7 +99,7 @@ MUTANTS = (
     ),
     Mutant(
         "a leader that has not seen the end of the log says where damage ends",
-        "Rule 5: an acceptor answers none of slots that it had accepted.",
+        "Rule 5: an acceptor answers *none* for slots that it had accepted.",
         (
             Patch(
                 _LEADING,
@@ -112,7 +111,7 @@ MUTANTS = (
     ),
     Mutant(
         "damage is closed before all that was recovered is decided",
-        "Rule 5: what was recovered and not decided may lie above.",
+        "Rule 5: slots that were recovered and are not decided yet may lie above.",
         (
             Patch(
                 _LEADING,
@@ -123,7 +122,7 @@ MUTANTS = (
     ),
     Mutant(
         "damage is closed one slot early",
-        "Rule 5: alpha slots above what is decided may have been accepted, and not one less.",
+        "Rule 5: as many as alpha slots above what is decided may have been accepted.",
         (
             Patch(
                 _LEADING,
@@ -146,7 +145,7 @@ MUTANTS = (
     ),
     Mutant(
         "a grant is counted from the latest round",
-        "Rule 6: it was given in answer to an earlier one.",
+        "Rule 6: the grant answered an earlier round.",
         (
             Patch(
                 _LEASE,
@@ -168,7 +167,7 @@ MUTANTS = (
     ),
     Mutant(
         "answers of an incarnation without a vote make a replica quorum-connected",
-        "Rule 5: a wiped voter keeps a leader in place that no quorum serves.",
+        "Rule 5: a wiped voter keeps a leader without a quorum in place.",
         (
             Patch(
                 _HEARTBEATS,
@@ -179,7 +178,7 @@ MUTANTS = (
     ),
     Mutant(
         "answers of a voter whose disk hangs make a replica quorum-connected",
-        "Rule 5: a leader stays that no quorum serves.",
+        "Rule 5: a leader without a working quorum keeps the lead.",
         (
             Patch(
                 _HEARTBEATS,
@@ -189,8 +188,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a leader that does not get at what it recovered leads on",
-        "Rule 5: nothing is decided for as long as it lasts.",
+        "a leader that cannot decide what it recovered keeps leading",
+        "Rule 5: nothing is decided while it leads.",
         (
             Patch(
                 _PROTOCOL,
@@ -201,7 +200,7 @@ MUTANTS = (
     ),
     Mutant(
         "a damaged slot that was applied is answered as if it were there",
-        "Liveness: who needs it is not offered a snapshot.",
+        "Liveness: a node that needs the slot is not offered a snapshot.",
         (
             Patch(
                 _LEARNING,
@@ -211,8 +210,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "where the next slot is clean there is room for a whole window",
-        "Rule 2: of the slots above it nobody has said anything that counts.",
+        "a clean next slot opens the whole window",
+        "Rule 2: the slots above it have no clean answers.",
         (
             Patch(
                 _LEADING,
@@ -223,7 +222,7 @@ MUTANTS = (
     ),
     Mutant(
         "a newer promise is counted when an older campaign's write returns",
-        "Rule 1: it is not durable yet.",
+        "Rule 1: the newer promise is not durable yet.",
         (
             Patch(
                 _PROTOCOL,
@@ -233,7 +232,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a leader's own late promise reports nothing that comes before new values",
+        "a leader's own late promise does not hold back new values",
         "Rule 2: it proposes over what its own log holds.",
         (
             Patch(
@@ -243,13 +242,13 @@ MUTANTS = (
                 "                        leading.on_late_promise(sender.node, self.cluster.voters)\n",
             ),
         ),
-        # A node sends Prepare once its own promise is on disk, so no answer comes before that. What a replica is
-        # told in another order it has to get right all the same.
-        seen_by="tests/engine/test_leadership.py::test_its_own_promise_that_comes_late_is_a_late_promise_like_anyones",
+        # A node sends Prepare only once its own promise is on disk, so in a run no answer comes before that. A
+        # replica must handle the other order all the same.
+        seen_by="tests/engine/test_leadership.py::test_its_own_promise_may_come_late_and_is_then_treated_like_any_late_promise",
     ),
     Mutant(
         "a late promise is ignored",
-        "Rule 2: what it reports may have to come before new values.",
+        "Rule 2: values that it reports may have been chosen.",
         (
             Patch(
                 _PROTOCOL,
@@ -280,10 +279,10 @@ MUTANTS = (
             ),
         ),
     ),
-    # Two that drills of the simulator found.
+    # Two faults that profiles of the simulator found.
     Mutant(
         "a leader does not ask again for what only it knows decided and has lost",
-        "Rule 4: nothing is applied any more, and nobody else may lead.",
+        "Rule 4: nothing is applied any more, and no other node can lead.",
         (
             Patch(
                 _LEADING,
@@ -291,12 +290,12 @@ MUTANTS = (
                 "        if False:\n",
             ),
         ),
-        # Of the seeds that rehearse it one in fifty shows it.
+        # One in fifty of the seeds whose profile has the script shows it.
         seen_by="tests/engine/test_leadership.py",
     ),
     Mutant(
         "a leader does not ask again for what a lost snapshot covered and only it knows decided",
-        "Rule 4: nothing is applied any more, and nobody else may lead.",
+        "Rule 4: nothing is applied any more, and no other node can lead.",
         (
             Patch(
                 _PROTOCOL,
@@ -307,21 +306,21 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot that the log has outrun at its first chunk is fetched for ever",
-        "Rule 4: the node takes no snapshot and fetches none until it is started again.",
+        "Rule 4: the node neither takes nor fetches a snapshot until it is restarted.",
         (Patch(_FETCHING, "                if incoming is not self._incoming:\n", "                if False:\n"),),
         seen_by="tests/cluster/test_snapshots_fetching.py",
     ),
     Mutant(
         "an empty slot counts as damaged because one above it is",
-        "Rule 2: its node does not say *none* of it, which may be missing to a quorum.",
+        "Rule 2: its node does not answer *none* for it, and a quorum may need that answer.",
         (Patch(_LEARNING, "(not isinstance(purpose, Load) or first >= wanted.stop)", "first > wanted.start"),),
-        # In a random run it shows only where another node has lost the very slot that this one holds nothing of.
+        # A random run shows it only if another node has lost exactly the slot that is empty here.
         seen_by="tests/engine/test_scenarios.py",
     ),
-    # What a reader replayed after that.
+    # Found by review later.
     Mutant(
         "a lease of an earlier boot is handed to another leader",
-        "Rule 6: the older leader it then promises a new ballot is elected while the lease binds.",
+        "Rule 6: the older leader gets a promise for a new ballot and is elected while the lease lasts.",
         (
             Patch(
                 _LEASE,
@@ -331,13 +330,13 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a leader that never sees the end of the log leads on",
-        "Rule 5: nothing is decided although a quorum without it is whole.",
+        "a leader that never sees the end of the log keeps leading",
+        "Rule 5: nothing is decided although the others are an undamaged quorum.",
         (Patch(_LEADING, " else None if self.sees_the_end(voters) else self.next_slot\n", " else None\n"),),
     ),
     Mutant(
-        "a leader that does not get back what it has lost leads on",
-        "Rule 5: nothing is applied although a quorum without it is whole.",
+        "a leader that does not get back what it lost keeps leading",
+        "Rule 5: nothing is applied although the others are an undamaged quorum.",
         (
             Patch(
                 _LEADING,
@@ -345,24 +344,24 @@ MUTANTS = (
                 "        blocked_by = None if lost is not None else",
             ),
         ),
-        # Of the seeds that rehearse it one in twelve shows it.
+        # One in twelve of the seeds whose profile has the script shows it.
         seen_by="tests/engine/test_scenarios.py",
     ),
     Mutant(
-        "who could not decide leaves it to others for ever",
-        "Rule 5: who knows more may be able neither to help nor to lead.",
+        "a replica that could not decide leaves the campaign to others for ever",
+        "Rule 5: the node that has decided more may be able neither to help nor to lead.",
         (Patch(_ELECTION, "            if self._left_to_others < _PATIENCE:\n", "            if True:\n"),),
-        # When its faults end a simulated cluster is healed, so nothing is for ever there.
+        # A simulated cluster is healed when its faults end, so nothing lasts for ever there.
         seen_by="tests/engine/test_scenarios.py",
     ),
     Mutant(
         "a leader's own damage has no end",
-        "Rule 5: nothing is decided with it when another one is away, although it holds everything.",
+        "Rule 5: its promise never makes a slot clean, although its log holds everything.",
         (Patch(_LOG, "        if not vouched_up_to or not self", "        if True or not self"),),
     ),
     Mutant(
         "where damage ends is not written down",
-        "Rule 5: two of three disks that ever lost their end keep everybody from leading when all start at once.",
+        "Rule 5: if two of three disks ever lost their ends, no node can lead after all three restart.",
         (
             Patch(
                 _LOG,
@@ -373,7 +372,7 @@ MUTANTS = (
     ),
     Mutant(
         "a quorum is put together from answers of different times",
-        "Rule 5: it deposes a leader that a quorum serves.",
+        "Rule 5: it deposes a leader that has a quorum.",
         (
             Patch(
                 _ELECTION,
@@ -383,8 +382,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "an answer of another life counts as the leader's",
-        "Rule 8: a leader that was wiped is named on.",
+        "an answer of another incarnation counts as the leader's",
+        "Rule 8: a leader whose disk was wiped still counts as the leader.",
         (
             Patch(
                 _PROTOCOL,
@@ -396,8 +395,8 @@ MUTANTS = (
         seen_by="tests/engine/test_scenarios.py",
     ),
     Mutant(
-        "what a leader proposes anew counts as not proposed yet",
-        "Rule 3: a late promise makes it propose another value there under the same ballot, and it stops.",
+        "a slot that a leader proposed again counts as not proposed yet",
+        "Rule 3: a late promise makes it propose another value in the slot under the same ballot, and the node stops.",
         (
             Patch(
                 _LEADING,
@@ -405,26 +404,26 @@ MUTANTS = (
                 "        self.next_slot = Slot(self.next_slot + 1)\n",
             ),
         ),
-        # It takes a lost end that begins above slots in which nothing was accepted, and a window that is smaller than
-        # what one answer to a catch-up brings.
+        # It takes a lost end of the log that begins above slots without acceptances, and a window that is smaller
+        # than one answer to a catch-up.
         seen_by="tests/engine/test_scenarios.py",
     ),
     Mutant(
-        "an acceptor whose disk hangs takes whatever comes",
-        "D16: all of it waits in its memory.",
+        "an acceptor whose disk hangs accepts without limit",
+        "D16: all of it waits in memory.",
         (Patch(_ACCEPTOR, "        if self._writes.is_full and not own:\n", "        if False:\n"),),
-        # The values of a run are small, and its disks seldom hang so long.
+        # In random runs values are small, and disks rarely hang for long enough.
         seen_by="tests/engine/test_writes.py",
     ),
     Mutant(
-        "a node whose disk hangs fetches whatever it lacks",
-        "D16: all of it waits in its memory.",
+        "a node whose disk hangs fetches without limit",
+        "D16: all of it waits in memory.",
         (Patch(_LEARNING, "        if disk_is_full:\n", "        if False:\n"),),
         seen_by="tests/engine/test_writes.py",
     ),
     Mutant(
-        "a leader proposes whatever comes, however much waits for its own disk",
-        "D16: a quorum decides it without this disk, and all of it waits in memory.",
+        "a leader whose disk is slow proposes without limit",
+        "D16: a quorum decides without this disk, and all of it waits in memory.",
         (Patch(_PROTOCOL, "        if self.writes.is_full:\n", "        if False:\n"),),
         seen_by="tests/engine/test_writes.py",
     ),

@@ -16,7 +16,7 @@ MUTANTS = (
     # Learning.
     Mutant(
         "an announcement covers what was accepted under older ballots",
-        "Rule 4: a value that lost is applied.",
+        "Rule 4: a value that was not chosen is applied.",
         (
             Patch(
                 _LEARNER,
@@ -27,7 +27,7 @@ MUTANTS = (
     ),
     Mutant(
         "announcements of two leaders are taken for one",
-        "Rule 4: the slots of the newer one, under the ballot of the older one.",
+        "Rule 4: slots that the newer leader announced are decided under the ballot of the older one.",
         (
             Patch(
                 _LEARNER,
@@ -43,7 +43,7 @@ MUTANTS = (
     ),
     Mutant(
         "a hole is stepped over",
-        "Invariant 9: a slot above it is applied before it.",
+        "Invariant 9: a slot above the hole is applied first.",
         (
             Patch(
                 _LEARNER,
@@ -68,12 +68,12 @@ MUTANTS = (
     ),
     Mutant(
         "a hole is asked for once",
-        "B14: and not again when the question or the answer was lost.",
+        "B14: if the request or its answer is lost, the hole stays.",
         (Patch(_FETCHING, "        self.due_at = self._request.expires_at\n", '        self.due_at = float("inf")\n'),),
     ),
     Mutant(
         "any answer to a catch-up is believed",
-        "Rule 4: a peer tells what it accepted, decided or not.",
+        "Rule 4: entries that a peer accepted are taken for decided.",
         (
             Patch(
                 _LEARNING,
@@ -85,12 +85,12 @@ MUTANTS = (
     # Reading.
     Mutant(
         "an older round confirms a read",
-        "B32: the answer to a round that began before the read says nothing about it.",
+        "B32: the answer to a round that began before the read does not confirm it.",
         (Patch(_READING, "            if batch.round <= round:\n", "            if True:\n"),),
     ),
     Mutant(
         "a read needs no quorum",
-        "B30: a leader that was deposed answers from what it knew.",
+        "B30: a deposed leader answers from old state.",
         (
             Patch(
                 _READING,
@@ -100,8 +100,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a read is confirmed by whoever answers",
-        "Rule 6: under exactly the leader's ballot, or it says nothing.",
+        "a read is confirmed by answers under any ballot",
+        "Rule 6: only answers under exactly the leader's ballot count.",
         (
             Patch(
                 _PROTOCOL,
@@ -116,8 +116,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a read is confirmed by one without a vote",
-        "B16, rule 6: the successor of a wiped disk learned from the leader that its predecessor deposed.",
+        "a read is confirmed by an incarnation without a vote",
+        "B16, rule 6: a wiped node answers the leader that its previous incarnation helped to depose.",
         (
             Patch(
                 _PROTOCOL,
@@ -128,7 +128,7 @@ MUTANTS = (
     ),
     Mutant(
         "a new leader reads below what it recovered",
-        "B31: what was acknowledged under its predecessor is missing.",
+        "B31: the read misses what the previous leader acknowledged.",
         (
             Patch(
                 _READS,
@@ -139,7 +139,7 @@ MUTANTS = (
     ),
     Mutant(
         "a read is confirmed while damage may hide what was chosen",
-        "Rule 6, B20: a slot that its quorum cannot call clean may hold what was acknowledged last.",
+        "Rule 6, B20: a slot that is not clean may hold a write that was acknowledged.",
         (
             Patch(
                 _READS,
@@ -150,7 +150,7 @@ MUTANTS = (
     ),
     Mutant(
         "an answer to an earlier boot's round counts",
-        "Rule 6: rounds are counted anew, so it may be taken for one to a round that begins later.",
+        "Rule 6: each boot counts rounds from 1, so the answer may be taken for one to a later round.",
         (
             Patch(
                 _PROTOCOL,
@@ -161,7 +161,7 @@ MUTANTS = (
     ),
     Mutant(
         "a read within a bound is as old as its confirmation",
-        "Section 4: what was answered while the ticket was out may be missing.",
+        "Rule 6: the read may miss writes that were acknowledged while it was being confirmed.",
         (
             Patch(
                 _QUERIES,
@@ -171,8 +171,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a read within a bound is served however old",
-        "Section 4: what is applied here is older than the caller allows.",
+        "a bounded read is served however old its state",
+        "The state is older than the caller allows.",
         (
             Patch(
                 _QUERIES,
@@ -183,17 +183,17 @@ MUTANTS = (
     ),
     Mutant(
         "a read is served before its slot is applied",
-        "Invariant 13.",
+        "Invariant 13: a read misses writes that were acknowledged before it.",
         (Patch(_QUERIES, "            if unserved.slot > applied:\n", "            if unserved.slot < 0:\n"),),
     ),
     Mutant(
         "a query joins the ticket that is out",
-        "B32, invariant 13: its round began before the query came.",
+        "B32, invariant 13: the round of that ticket began before the query arrived.",
         (
             Patch(
                 _QUERIES,
-                "        lane.waiting.append(questions)\n",
-                "        (lane.waiting if lane.asked is None else lane.asked).append(questions)\n",
+                "        lane.waiting.append(batch)\n",
+                "        (lane.waiting if lane.asked is None else lane.asked).append(batch)\n",
             ),
         ),
     ),

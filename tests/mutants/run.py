@@ -1,8 +1,8 @@
-"""Runs mutants under random seeds on all processors, and tells which of them were noticed.
+"""Runs mutants under random seeds on all processors and says which of them were noticed.
 
-Work is cut into pieces of some seeds of one mutant, each in a process of its own; a mutant's next
-piece, twice as long, queues behind everybody else's first. A kill counts once the same seed has
-passed without any patch.
+The work is divided into pieces: some seeds of one mutant, run in a process of its own. A mutant's next piece is
+twice as long and waits until all other mutants have had their turn. A kill counts once the unpatched code has
+passed under the same seed.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ ROOT = Path(__file__).resolve().parents[2]
 UNPATCHED = "-"
 _PIECE_MAX = 80
 _NOT_NOTICED = ("", "no end", "crash")
-"""What does not count as noticed: nothing, too much, and a mutant that is no longer a program of sense."""
+"""The rules of runs that do not count as noticed: nothing broke, the run had no end, or the program itself broke."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What came of one seed."""
+class SeedResult:
+    """The result of one run."""
 
     seed: int
     rule: str
     text: str
     seconds: float
-    """Of the processor."""
+    """Processor time."""
 
     @property
     def noticed(self) -> bool:
@@ -46,31 +46,31 @@ class Told:
 
 @dataclass(slots=True)
 class Score:
-    """One mutant, so far."""
+    """The results of one mutant so far."""
 
     mutant: Mutant
     limit: int
-    """Seeds that it is given at most."""
+    """The highest number of seeds to run it under."""
     seeds: int = 0
-    """Seeds it was run under."""
-    kills: list[Told] = field(default_factory=list)
-    other: list[Told] = field(default_factory=list)
-    """Runs without end, and crashes that are none of ours."""
+    """How many seeds it has been run under."""
+    kills: list[SeedResult] = field(default_factory=list)
+    other: list[SeedResult] = field(default_factory=list)
+    """Endless runs, and crashes that no check raised."""
     excused: int = 0
-    """Seeds under which the code as it is breaks too."""
+    """How many seeds were noticed but break the unpatched code too."""
     seconds: float = 0.0
     piece: int = 0
 
     @property
     def rules(self) -> str:
-        counts = Counter(told.rule for told in self.kills)
+        counts = Counter(result.rule for result in self.kills)
         return ", ".join(f"{rule} ({count})" if count > 1 else rule for rule, count in counts.most_common(4))
 
 
 class Hunt:
-    """Seeds ``first``, ``first + 1``, … for each mutant: until ``kills`` noticed it, or ``seeds`` are spent.
+    """Runs each mutant under the seeds ``first``, ``first + 1``, … until it has ``kills`` kills or ``seeds`` seeds.
 
-    After ``budget_s`` no more pieces are begun, for whichever mutant.
+    No piece is started after ``budget_s`` seconds.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Hunt:
         self._problem: BaseException | None = None
 
     def go(self) -> list[Score]:
-        """All of them, in the order they were given."""
+        """Run all mutants and return their scores in the order in which they were given."""
         threads = [threading.Thread(target=self._work) for _ in range(self._jobs)]
         for thread in threads:
             thread.start()
@@ -128,17 +128,17 @@ class Hunt:
                     self._queue.append(score)
 
     def _advance(self, score: Score) -> bool:
-        """One more piece of seeds; True if that was the last."""
+        """Run one more piece of a mutant's seeds; return whether it was the last."""
         missing = min(score.piece, score.limit - score.seeds)
-        for told in tell(score.mutant.name, self._first + score.seeds, missing):
+        for result in run_seeds(score.mutant.name, self._first + score.seeds, missing):
             score.seeds += 1
-            score.seconds += told.seconds
-            if told.noticed and self._passes_unpatched(told.seed):
-                score.kills.append(told)
-            elif told.noticed:
+            score.seconds += result.seconds
+            if result.noticed and self._passes_unpatched(result.seed):
+                score.kills.append(result)
+            elif result.noticed:
                 score.excused += 1
-            elif told.rule:
-                score.other.append(told)
+            elif result.rule:
+                score.other.append(result)
             if len(score.kills) >= self._kills:
                 return True
         score.piece = min(2 * score.piece, _PIECE_MAX)
@@ -147,13 +147,13 @@ class Hunt:
     def _passes_unpatched(self, seed: int) -> bool:
         passes = self._passes.get(seed)
         if passes is None:
-            (told,) = tell(UNPATCHED, seed, 1)
-            passes = self._passes[seed] = not told.rule
+            (result,) = run_seeds(UNPATCHED, seed, 1)
+            passes = self._passes[seed] = not result.rule
         return passes
 
 
-def tell(name: str, first: int, count: int) -> Iterator[Told]:
-    """Run a mutant under seeds from ``first`` on in a process of its own, which ends when nobody listens any more."""
+def run_seeds(name: str, first: int, count: int) -> Iterator[SeedResult]:
+    """Run a mutant under ``count`` seeds from ``first`` on in a child process; closing the iterator ends the child."""
     command = [sys.executable, "-m", "tests.mutants.child", name, str(first), str(count)]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     missing = count
@@ -161,10 +161,12 @@ def tell(name: str, first: int, count: int) -> Iterator[Told]:
         assert child.stdout is not None
         for line in child.stdout:
             missing -= 1
-            yield Told(**json.loads(line))
+            yield SeedResult(**json.loads(line))
         code = child.wait(SEED_CPU_S)
         if code or missing:
-            raise RuntimeError(f"{' '.join(command)} ended with exit code {code}, {missing} seeds before its end")
+            raise RuntimeError(
+                f"{' '.join(command)} ended with exit code {code} and did not run {missing} of its seeds"
+            )
     finally:
         child.kill()
         child.wait()
@@ -173,7 +175,7 @@ def tell(name: str, first: int, count: int) -> Iterator[Told]:
 
 
 def line_of(score: Score) -> str:
-    """One row of the table: in how many runs it was killed, of how many, and what they cost."""
+    """Return one row of the table: kills, runs and their processor time, and how the first kill was noticed."""
     runs = f"{len(score.kills)} of {score.seeds}"
     row = f"{score.mutant.name:<72} {runs:>16} {score.seconds:6.1f} s  "
     if score.kills:

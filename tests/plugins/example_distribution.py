@@ -1,4 +1,4 @@
-"""The distributions in ``examples/`` as a user has them: installed, and tested by their own tests."""
+"""Helpers that install the distributions in ``examples/`` and run their own tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def install(example: Path, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put ``example`` on the path, with the metadata that installing it would leave in ``directory``."""
+    """Put ``example`` on the path, and in ``directory`` the metadata that an installation would write."""
     project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
     name, version = project["name"], project["version"]
     metadata = directory / f"{name.replace('-', '_')}-{version}.dist-info"
@@ -28,7 +28,7 @@ def install(example: Path, directory: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run_its_tests(example: Path, *arguments: str) -> str:
-    """Run the tests of an installed example, the kit quickly, and return what pytest said."""
+    """Run the tests of an installed example, with a quick kit, and return the output of pytest."""
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *arguments],

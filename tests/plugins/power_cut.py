@@ -1,11 +1,12 @@
-"""A disk whose power can be cut at every moment, for a storage that uses ``os``'s own calls.
+"""A simulated disk whose power can be cut at any moment, for a storage that uses the calls of ``os``.
 
-While it watches, each call that changes something below one directory is carried out and noted. Then
-any moment of the run can be rebuilt as a power cut may leave it: of what was not synced, each
-512-byte piece of a file is there or not, a name that a directory was not synced after is there or not.
+While a ``Watch`` is active, each call that changes something below one directory is executed and
+recorded. Afterwards the disk can be rebuilt as a power cut at any moment may leave it: each unsynced
+512-byte piece of a file is there or not, and so is each name whose directory was not synced.
 
-``fail_next`` lets one write stop half way, or one sync fail as disks do: what it should have written is
-lost for good, is read back as if nothing were, and the next sync succeeds. It judges nothing.
+``fail_next`` makes one write stop half way, or one sync fail as it does on a real disk: the data that the
+sync should have written is lost for good but still reads back correctly, and the next sync succeeds. This
+module contains no assertions.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ SECTOR = 512
 
 @dataclass
 class File:
-    """One file, by whatever names: what is synced, and what was done since."""
+    """The content of one file, under any names: the synced bytes, and the changes since."""
 
     synced: bytes = b""
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
-    """Offset and bytes of a write; a length and None for a truncation."""
+    """The offset and bytes of a write, or the length and None of a truncation."""
 
 
 @dataclass
 class Event:
-    """One thing that happened, in order: ``change(disk)`` does it to a rebuilt disk."""
+    """One recorded event; ``change(disk)`` repeats it on a rebuilt disk."""
 
     change: Callable[[Disk], None]
     note: str = ""
 
 
 class Disk:
-    """The state of files and names at one moment of a run."""
+    """The files and names at one moment of a run."""
 
     def __init__(self) -> None:
         self.files: dict[int, File] = {}
@@ -55,7 +56,7 @@ class Disk:
         self.rename(path, file)
 
     def rename(self, path: str, file: int | None) -> None:
-        """``path`` stands for ``file`` now, or for nothing, until the directory is synced perhaps not."""
+        """Let ``path`` name ``file``, or nothing. A power cut may undo it until the directory is synced."""
         self.pending_names.setdefault(os.path.dirname(path), []).append((path, file))
 
     def sync(self, file: int) -> None:
@@ -70,7 +71,7 @@ class Disk:
             _set(self.names, name, file)
 
     def cut(self, chance: random.Random) -> dict[str, bytes]:
-        """What stands under which name after the power was cut now; file systems keep names in order."""
+        """Return the content of each name after a power cut now; file systems keep changes of names in order."""
         names = dict(self.names)
         for pending in self.pending_names.values():
             for name, file in pending[: chance.randint(0, len(pending))]:
@@ -116,7 +117,7 @@ def _after(content: bytes, pending: Sequence[tuple[int, bytes | None]]) -> bytes
 
 
 class Watch:
-    """What was done below ``root``, event by event."""
+    """Record what is done below ``root``, event by event."""
 
     def __init__(self, root: Path) -> None:
         self._root = str(root) + "/"
@@ -127,15 +128,15 @@ class Watch:
         self._count = 0
         self.events: list[Event] = []
         self.fail_next: str | None = None
-        """The name of the call on a file that is to fail, once."""
+        """The name of the call that fails next, once."""
 
     def note(self, text: str) -> None:
-        """A mark between the events, for whoever asks later what had been done by then."""
+        """Add a mark between the events, so that a test can tell later what had been done by then."""
         with self._lock:
             self.events.append(Event(lambda disk: None, text))
 
     def moments(self) -> Iterator[tuple[Disk, list[str]]]:
-        """The disk after each event, and the notes made up to then."""
+        """Yield the disk after each event, with the notes made until then."""
         disk, notes = Disk(), []
         for event in list(self.events):
             event.change(disk)
@@ -145,7 +146,7 @@ class Watch:
 
     @contextmanager
     def watching(self, patch: pytest.MonkeyPatch) -> Iterator[None]:
-        """Note what happens meanwhile."""
+        """Record the calls made inside the ``with`` block."""
         with patch.context() as context:
             for name in ("open", "close", "write", "pwrite", "pwritev", "ftruncate", "fsync", "fdatasync"):
                 context.setattr(os, name, self._watched(name, getattr(os, name)))
@@ -157,7 +158,7 @@ class Watch:
         see = getattr(self, f"_on_{name}")
 
         def call(*arguments: Any, **options: Any) -> Any:
-            # Noted and done in one step: what another thread does comes wholly before or after.
+            # Recorded and executed in one step, so that the calls of other threads come before or after it.
             with self._lock:
                 if name == self.fail_next and arguments[0] in self._inodes:
                     self.fail_next = None

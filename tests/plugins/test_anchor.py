@@ -1,4 +1,4 @@
-"""The anchor: what it says about the batches a store found, and when its copies are written and synced."""
+"""The anchor: how it judges the batches that a store found at load, and when its copies are written and synced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from paxospp.errors import CorruptedError, LockedError, StorageError
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
-from paxospp.storage import Anchor, Stamp, WriteBatch
+from paxospp.storage import Anchor, Stamp, StoreAnchor, WriteBatch
 
 DEADLINE_S = 20
 
@@ -32,24 +32,22 @@ def accepted(*slots: int, decided: int | None = None, meta: dict[str, bytes] | N
     )
 
 
-def opened(path: Path) -> Anchor:
-    anchor = Anchor()
-    anchor.open_anchor(str(path))
-    return anchor
+def opened(path: Path) -> StoreAnchor:
+    return StoreAnchor(str(path))
 
 
-def begun(path: Path) -> Anchor:
-    """The anchor of a store that was just made."""
+def begun(path: Path) -> StoreAnchor:
+    """Return the anchor of a new store."""
     anchor = opened(path)
-    recovery = anchor.recover_anchor(None)
+    recovery = anchor.recover(None)
     assert recovery.new
-    anchor.settle_anchor(recovery.stamp, None)
+    anchor.settle(recovery.stamp, None)
     return anchor
 
 
-def persisted(anchor: Anchor, batch: WriteBatch, round: int) -> Stamp:
+def persisted(anchor: StoreAnchor, batch: WriteBatch, round: int) -> Stamp:
     stamp = anchor.stamp_batch(batch, checksum=round)
-    anchor.anchor_batch(stamp, ballot(round))
+    anchor.advance(stamp, ballot(round))
     return stamp
 
 
@@ -61,7 +59,7 @@ def wait_until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + DEADLINE_S
     while not true():
         assert time.monotonic() < end
-        time.sleep(0.005)  # another thread writes files; nothing tells when
+        time.sleep(0.005)  # another thread writes the files, and reports nothing
 
 
 def test_opening_writes_nothing_but_the_lock(tmp_path: Path) -> None:
@@ -69,9 +67,9 @@ def test_opening_writes_nothing_but_the_lock(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "anchor").iterdir()] == ["LOCK"]
     with pytest.raises(LockedError):
         opened(tmp_path / "anchor")
-    anchor.close_anchor()
-    anchor.close_anchor()
-    opened(tmp_path / "anchor").close_anchor()
+    anchor.close()
+    anchor.close()
+    opened(tmp_path / "anchor").close()
 
 
 def test_batches_are_numbered_from_one_and_know_what_is_undecided(tmp_path: Path) -> None:
@@ -83,10 +81,10 @@ def test_batches_are_numbered_from_one_and_know_what_is_undecided(tmp_path: Path
     assert [stamp.undecided for stamp in (first, second, third)] == [1, 3, 3]
     assert [stamp.settled for stamp in (first, second, third)] == [0, 2, 2]
     assert {stamp.store for stamp in (first, second, third)} == {anchor.stamp.store}
-    anchor.close_anchor()
+    anchor.close()
 
 
-def test_a_stamp_survives_its_bytes_and_no_damage_to_them(tmp_path: Path) -> None:
+def test_a_stamp_round_trips_through_bytes_and_any_flipped_bit_is_refused(tmp_path: Path) -> None:
     stamp = Stamp(2**64 - 1, 2**63, 2**32 - 1, Slot(2**62), 7, Slot(3))
     data = stamp.to_bytes()
     assert Stamp.from_bytes(data) == stamp
@@ -100,114 +98,112 @@ def test_a_stamp_survives_its_bytes_and_no_damage_to_them(tmp_path: Path) -> Non
             Stamp.from_bytes(wrong)
 
 
-def test_all_that_was_anchored_is_there_again(tmp_path: Path) -> None:
+def test_everything_that_was_anchored_is_recovered(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     for round in (1, 2, 3):
         stamp = persisted(anchor, accepted(round), round)
-    anchor.close_anchor()
+    anchor.close()
 
     anchor = opened(tmp_path)
-    recovery = anchor.recover_anchor(stamp)
+    recovery = anchor.recover(stamp)
     assert (recovery.stamp, recovery.promised, recovery.lost, recovery.new) == (stamp, ballot(3), None, False)
-    anchor.settle_anchor(recovery.stamp, recovery.promised)
+    anchor.settle(recovery.stamp, recovery.promised)
     assert persisted(anchor, accepted(4), 4).number == 4
-    anchor.close_anchor()
+    anchor.close()
 
 
-def test_a_batch_above_the_anchor_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_batch_newer_than_the_anchor_is_accepted_as_found(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     persisted(anchor, accepted(1), 1)
     unsynced = anchor.stamp_batch(accepted(2), checksum=2)
-    anchor.close_anchor()
+    anchor.close()
 
     anchor = opened(tmp_path)
-    assert anchor.recover_anchor(unsynced).stamp == unsynced
-    anchor.close_anchor()
+    assert anchor.recover(unsynced).stamp == unsynced
+    anchor.close()
 
 
-def test_missing_batches_are_slots_from_the_lowest_undecided_one_on(tmp_path: Path) -> None:
+def test_missing_batches_make_slots_faulty_from_the_lowest_undecided_one(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     early = persisted(anchor, accepted(1, 2, 3, decided=2), 1)
     late = persisted(anchor, accepted(4), 2)
-    anchor.close_anchor()
+    anchor.close()
 
     anchor = opened(tmp_path)
-    recovery = anchor.recover_anchor(early)
+    recovery = anchor.recover(early)
     assert recovery.lost == range(3, sys.maxsize)
     assert recovery.promised == ballot(2), "the anchor repeats the promise"
-    assert (recovery.stamp.number, recovery.stamp.checksum) == (late.number, late.checksum), "no number comes twice"
-    anchor.close_anchor()
+    assert (recovery.stamp.number, recovery.stamp.checksum) == (late.number, late.checksum), "numbers are not reused"
+    anchor.close()
 
 
-def test_a_lost_change_of_meta_cannot_be_told_as_slots(tmp_path: Path) -> None:
+def test_a_lost_change_of_meta_is_an_error_and_not_faulty_slots(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     early = persisted(anchor, accepted(1), 1)
     persisted(anchor, accepted(meta={"boot": b"2"}), 2)
     persisted(anchor, accepted(2), 3)
-    anchor.close_anchor()
+    anchor.close()
 
     anchor = opened(tmp_path)
     with pytest.raises(CorruptedError, match="meta"):
-        anchor.recover_anchor(early)
-    anchor.close_anchor()
+        anchor.recover(early)
+    anchor.close()
 
 
-def test_a_store_that_is_empty_now_is_no_new_one(tmp_path: Path) -> None:
+def test_a_store_that_lost_everything_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     persisted(anchor, accepted(1), 1)
-    anchor.close_anchor()
+    anchor.close()
 
     anchor = opened(tmp_path)
     with pytest.raises(CorruptedError, match="none is left"):
-        anchor.recover_anchor(None)
-    anchor.close_anchor()
+        anchor.recover(None)
+    anchor.close()
 
 
 def test_a_store_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> None:
-    begun(tmp_path).close_anchor()
-    begun(tmp_path).close_anchor()
+    begun(tmp_path).close()
+    begun(tmp_path).close()
     (tmp_path / "anchor-b").unlink()
-    begun(tmp_path).close_anchor()
+    begun(tmp_path).close()
     (tmp_path / "anchor-a").unlink()
     (tmp_path / "anchor-a.new").write_bytes(b"torn")
     (tmp_path / "anchor-b").unlink()
-    begun(tmp_path).close_anchor()
+    begun(tmp_path).close()
 
 
 def test_a_store_whose_making_was_interrupted_has_a_durable_anchor_before_it_is_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, synced_paths: list[str]
 ) -> None:
-    """Killed before the directory was synced, then loaded and the power cut: log without anchor, and no way back."""
-    begun(tmp_path).close_anchor()
+    """Otherwise a kill before the directory is synced, then a load, then a power cut leave a log without an anchor."""
+    begun(tmp_path).close()
     (tmp_path / "anchor-b").unlink()
-    synced: list[str] = []
-    sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+    synced_paths.clear()
     anchor = opened(tmp_path)
 
-    assert anchor.recover_anchor(None).new
+    assert anchor.recover(None).new
 
-    assert synced[-1] == str(tmp_path)
-    assert {str(tmp_path / "anchor-a"), str(tmp_path / "anchor-b")} <= set(synced)
-    anchor.close_anchor()
+    assert synced_paths[-1] == str(tmp_path)
+    assert {str(tmp_path / "anchor-a"), str(tmp_path / "anchor-b")} <= set(synced_paths)
+    anchor.close()
 
 
 def test_another_history_under_the_same_number_is_refused(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     stamp = persisted(anchor, accepted(1), 1)
-    anchor.close_anchor()
+    anchor.close()
     for wrong in (stamp._replace(checksum=9), stamp._replace(store=9)):
         anchor = opened(tmp_path)
         with pytest.raises(CorruptedError):
-            anchor.recover_anchor(wrong)
-        anchor.close_anchor()
+            anchor.recover(wrong)
+        anchor.close()
 
 
 @pytest.mark.parametrize("copy", ["anchor-a", "anchor-b"])
 def test_one_copy_is_enough_whatever_happens_to_the_other(tmp_path: Path, copy: str) -> None:
     anchor = begun(tmp_path)
     stamp = persisted(anchor, accepted(1), 1)
-    anchor.close_anchor()
+    anchor.close()
     whole = (tmp_path / copy).read_bytes()
     chance = random.Random(1)
     flipped = []
@@ -220,36 +216,36 @@ def test_one_copy_is_enough_whatever_happens_to_the_other(tmp_path: Path, copy: 
         if damaged is not None:
             (tmp_path / copy).write_bytes(damaged)
         anchor = opened(tmp_path)
-        recovery = anchor.recover_anchor(stamp)
+        recovery = anchor.recover(stamp)
         assert (recovery.stamp, recovery.promised) == (stamp, ballot(1))
-        anchor.settle_anchor(recovery.stamp, recovery.promised)
-        anchor.close_anchor()
-        assert copies(tmp_path) == [whole, whole], "the damaged copy is mended"
+        anchor.settle(recovery.stamp, recovery.promised)
+        anchor.close()
+        assert copies(tmp_path) == [whole, whole], "the damaged copy is repaired"
 
 
 def test_without_a_whole_copy_nobody_can_say_what_was_promised(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     stamp = persisted(anchor, accepted(1), 1)
-    anchor.close_anchor()
+    anchor.close()
     for found in (stamp, None):
         for name in ("anchor-a", "anchor-b"):
             (tmp_path / name).write_bytes(b"\0" * 256)
         anchor = opened(tmp_path)
         with pytest.raises(CorruptedError):
-            anchor.recover_anchor(found)
-        anchor.close_anchor()
+            anchor.recover(found)
+        anchor.close()
 
 
 def test_the_copies_of_two_stores_are_not_taken_for_one(tmp_path: Path) -> None:
     for name in ("x", "y"):
         anchor = begun(tmp_path / name)
         stamp = persisted(anchor, accepted(1), 1)
-        anchor.close_anchor()
+        anchor.close()
     os.replace(tmp_path / "x" / "anchor-a", tmp_path / "y" / "anchor-a")
     anchor = opened(tmp_path / "y")
     with pytest.raises(CorruptedError, match="two different stores"):
-        anchor.recover_anchor(stamp)
-    anchor.close_anchor()
+        anchor.recover(stamp)
+    anchor.close()
 
 
 def test_the_first_copy_is_written_with_the_batch_and_the_second_when_the_store_idles(tmp_path: Path) -> None:
@@ -258,9 +254,9 @@ def test_the_first_copy_is_written_with_the_batch_and_the_second_when_the_store_
     persisted(anchor, accepted(1), 1)
     first, second = copies(tmp_path)
     assert first != before[0]
-    assert second in (before[1], first)  # the thread may have been quick
+    assert second in (before[1], first)  # the thread may have synced already
     wait_until(lambda: copies(tmp_path) == [first, first])
-    anchor.close_anchor()
+    anchor.close()
 
 
 def test_under_load_the_copies_are_synced_each_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,14 +276,14 @@ def test_under_load_the_copies_are_synced_each_second(tmp_path: Path, monkeypatc
         persisted(anchor, accepted(round), round)
         assert time.monotonic() - begin < DEADLINE_S
     assert time.monotonic() - begin < 2.0
-    anchor.close_anchor()
+    anchor.close()
 
 
 def test_closing_syncs_the_copies_and_leaves_no_thread(tmp_path: Path) -> None:
     anchor = begun(tmp_path)
     persisted(anchor, accepted(1), 1)
     assert [thread.name for thread in threading.enumerate()].count("paxospp-anchor") == 1
-    anchor.close_anchor()
+    anchor.close()
     assert "paxospp-anchor" not in [thread.name for thread in threading.enumerate()]
     first, second = copies(tmp_path)
     assert first == second
@@ -302,9 +298,9 @@ def test_after_a_failure_nothing_is_written_not_even_by_closing(tmp_path: Path) 
     with pytest.raises(StorageError, match="earlier write failed"):
         anchor.check_usable()
     with pytest.raises(StorageError):
-        anchor.anchor_batch(stamp._replace(number=2), ballot(2))
+        anchor.advance(stamp._replace(number=2), ballot(2))
     anchor.check_readable()
-    anchor.close_anchor()
+    anchor.close()
     assert copies(tmp_path) == before
 
 
@@ -319,11 +315,11 @@ def test_a_sync_that_fails_while_idling_ends_the_handle(tmp_path: Path, monkeypa
     wait_until(lambda: anchor.failed)
     with pytest.raises(StorageError):
         anchor.check_usable()
-    anchor.close_anchor()
+    anchor.close()
 
 
 def test_lowest_covers_every_slot_written_above_the_anchor_on_disk(tmp_path: Path) -> None:
-    """What ``load`` has to write anew: nothing below ``lowest`` came after the batch that was synced last."""
+    """``load`` writes the slots from ``lowest`` on again, so no batch after the last synced one may be below it."""
     anchor = begun(tmp_path)
     chance = random.Random(3)
     written: list[tuple[int, int]] = []  # number of the batch, slot
@@ -334,24 +330,58 @@ def test_lowest_covers_every_slot_written_above_the_anchor_on_disk(tmp_path: Pat
         stamp = anchor.stamp_batch(accepted(slot), checksum=round)
         written.append((stamp.number, slot))
         synced = anchor._synced
-        anchor.anchor_batch(stamp, ballot(1))
+        anchor.advance(stamp, ballot(1))
         above = [slot for number, slot in written if number > synced]
         assert stamp.lowest <= min(above)
         if round % 97 == 0:
             wait_until(lambda: anchor._synced == anchor.stamp.number)
-    assert stamp.lowest > 600, "and it does move on"
-    anchor.close_anchor()
+    assert stamp.lowest > 600, "lowest has to advance"
+    anchor.close()
 
 
-def test_load_comes_once_and_first(tmp_path: Path) -> None:
+def test_load_has_to_be_called_first_and_only_once(tmp_path: Path) -> None:
     anchor = opened(tmp_path)
     with pytest.raises(StorageError, match="load"):
         anchor.check_usable()
+    recovery = anchor.recover(None)
+    anchor.settle(recovery.stamp, None)
+    anchor.check_usable()
+    with pytest.raises(StorageError, match="once"):
+        anchor.recover(None)
+    anchor.close()
+    with pytest.raises(StorageError, match="closed"):
+        anchor.check_usable()
+
+
+def test_a_store_may_inherit_the_anchor_instead_of_holding_one(tmp_path: Path) -> None:
+    anchor = Anchor()
+    anchor.open_anchor(str(tmp_path))
+    assert anchor.read_anchor() is None
+    anchor.check_unloaded()
     recovery = anchor.recover_anchor(None)
     anchor.settle_anchor(recovery.stamp, None)
     anchor.check_usable()
-    with pytest.raises(StorageError, match="once"):
-        anchor.recover_anchor(None)
+    stamp = anchor.stamp_batch(accepted(1), checksum=1)
+    anchor.anchor_batch(stamp, ballot(1))
+    assert anchor.stamp == stamp
+    assert anchor.usable
     anchor.close_anchor()
     with pytest.raises(StorageError, match="closed"):
+        anchor.check_readable()
+
+    held = opened(tmp_path)
+    assert held.recover(stamp).promised == ballot(1)
+    held.close()
+
+
+def test_an_inherited_anchor_fails_like_one_that_is_held(tmp_path: Path) -> None:
+    anchor = Anchor()
+    anchor.open_anchor(str(tmp_path))
+    anchor.settle_anchor(anchor.recover_anchor(None).stamp, None)
+    anchor.fail(OSError(errno.EIO, "no"))
+    assert anchor.failed
+    assert not anchor.usable
+    with pytest.raises(StorageError, match="earlier write failed"):
         anchor.check_usable()
+    anchor.check_readable()
+    anchor.close_anchor()

@@ -1,6 +1,6 @@
-"""The conformance kit over every storage that comes with paxospp, and over the example's.
+"""Run the conformance kit on every storage that comes with paxospp, and on the one in ``examples/storage_plugin``.
 
-In a plain run over all of memory and file, quickly, and a few cases of each kind over rocksdb; in CI whole.
+A plain run uses the quick kit for memory and file, and a few cases of each kind for rocksdb; CI runs the whole kit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ A_FEW = (
 @needs_rocksdict
 @pytest.mark.long
 def test_rocksdb_as_it_is_opened_by_default_passes_a_few_cases_of_every_kind() -> None:
-    """The whole kit runs over one whose memory is small, see below: it does the same and compacts besides."""
+    """The whole kit runs below, on a store with a write buffer so small that tables are written and compacted too."""
     verdict = run_suite("rocksdb:{tmp}", cases=A_FEW, quick=True)
 
     assert verdict.holds, "\n\n".join(verdict.details())
@@ -57,8 +57,8 @@ def test_rocksdb_as_it_is_opened_by_default_passes_a_few_cases_of_every_kind() -
 @pytest.mark.timeout(0)  # the kit itself ends a case that hangs
 @pytest.mark.parametrize(
     "url",
-    [  # the longest first: CI goes through them in two processes
-        # So that tables are made and compacted, too.
+    [  # the longest first, because CI runs them in two processes
+        # A small buffer, so that tables are written and compacted.
         pytest.param("rocksdb:{tmp}?write_buffer_mib=2", marks=needs_rocksdict),
         SQLITE,
         "file:{tmp}",

@@ -1,4 +1,4 @@
-"""The lock on a directory: against this process, other processes, and what is left of dead ones."""
+"""The lock on a directory: it excludes this process and others, and survives files that killed processes left."""
 
 from __future__ import annotations
 
@@ -87,16 +87,11 @@ def test_a_place_that_cannot_be_a_directory_is_an_error_that_names_it(tmp_path: 
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_name_of_a_directory_that_is_there_already_is_made_durable_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever made it may have been killed before the sync: a power cut would take it away with all that is in it."""
+def test_the_name_of_an_existing_directory_is_made_durable_too(tmp_path: Path, synced_paths: list[str]) -> None:
+    """Its creator may have been killed before the sync, and a power cut would remove it with everything in it."""
     (tmp_path / "a").mkdir()
-    synced: list[str] = []
-    sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
 
     make_directory(str(tmp_path / "a"))
     make_directory(str(tmp_path / "a" / "b" / "c"))
 
-    assert synced == [str(tmp_path), str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    assert synced_paths == [str(tmp_path), str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]

@@ -1,4 +1,4 @@
-"""The file storage: what its own form on disk must withstand, beyond the clauses every storage keeps."""
+"""The file storage: what its format must withstand, beyond the clauses of the contract that every storage keeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ def entry(slot: int, round: int = 1, bytes_: int = 20) -> Entry:
 
 @dataclass
 class Model:
-    """What a store was told, kept the plain way."""
+    """The expected content of a store, in plain dicts."""
 
     promised: Ballot | None = None
     decided: int = 0
@@ -58,22 +57,12 @@ class Model:
         return Model(self.promised, self.decided, self.first, dict(self.entries), self.snapshot, dict(self.meta))
 
 
-@pytest.fixture
-def ram(tmp_path: Path) -> Iterator[Path]:
-    """A place where syncs cost nothing, where there is one: for tests that open a store hundreds of times."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)
-
-
 def is_in(slot: int, ranges: Iterator[range] | tuple[range, ...]) -> bool:
     return any(slot in slots for slots in ranges)
 
 
 def check_against(model: Model, storage: FileStorage, state: DurableState, *, damaged: bool) -> int:
-    """Everything is as ``model`` says, or said to be faulty; how many of the model's slots are faulty."""
+    """Check that every slot equals ``model`` or is reported as faulty; return how many of them are faulty."""
     assert (state.promised, state.first, state.snapshot) == (model.promised, model.first, model.snapshot)
     assert dict(state.meta) == model.meta
     faulty = tuple(state.faulty)
@@ -96,7 +85,7 @@ def check_against(model: Model, storage: FileStorage, state: DurableState, *, da
 
 
 def random_batch(model: Model, chance: random.Random, storage: FileStorage, number: int) -> WriteBatch:
-    """The next batch of a life as a replica leads it: slots above decided, sometimes a trim."""
+    """Return a batch such as a replica writes: slots above ``decided``, sometimes a trim."""
     top = max(model.entries, default=model.first - 1)
     accepted = {}
     for _ in range(chance.choice([0, 1, 1, 1, 1, 2, 5])):
@@ -127,7 +116,7 @@ def random_batch(model: Model, chance: random.Random, storage: FileStorage, numb
 
 
 def live(path: Path, seed: int, batches: int, model: Model | None = None) -> Model:
-    """A life of a store at ``path``, closed at its end."""
+    """Open a store at ``path``, write random batches, and close it."""
     chance = random.Random(seed)
     model = model or Model()
     storage = FileStorage(str(path), segment_bytes="4096")
@@ -149,7 +138,7 @@ def log_files(path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_many_lives_come_back_as_they_were(ram: Path, seed: int) -> None:
+def test_a_store_that_is_reopened_many_times_keeps_everything(ram: Path, seed: int) -> None:
     model = Model()
     for life in range(6):
         model = live(ram / "store", seed * 10 + life, 60, model)
@@ -159,7 +148,7 @@ def test_many_lives_come_back_as_they_were(ram: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)])
-def test_one_flipped_bit_anywhere_is_faulty_slots_or_an_error_and_never_a_lie(ram: Path, seed: int) -> None:
+def test_any_flipped_bit_is_reported_as_faulty_slots_or_an_error(ram: Path, seed: int) -> None:
     model = live(ram / "store", seed, 50)
     chance = random.Random(seed)
     named = 0
@@ -181,7 +170,7 @@ def test_one_flipped_bit_anywhere_is_faulty_slots_or_an_error_and_never_a_lie(ra
                 named += check_against(model, storage, state, damaged=True)
                 storage.close()
                 storage = FileStorage(str(copy), segment_bytes="4096")
-                assert storage.load().faulty == state.faulty, "until healed, every load tells it"
+                assert storage.load().faulty == state.faulty, "every load reports it until it is healed"
             finally:
                 storage.close()
             shutil.rmtree(copy)
@@ -206,7 +195,7 @@ def damage_cases() -> list[tuple[str, Callable[[bytes], bytes | None]]]:
 
 
 @pytest.mark.parametrize(("what", "damage"), damage_cases(), ids=lambda case: case if isinstance(case, str) else "")
-def test_a_file_of_the_log_or_anchor_may_be_damaged_whole(
+def test_a_whole_file_of_the_log_or_the_anchor_may_be_damaged(
     ram: Path, what: str, damage: Callable[[bytes], bytes | None]
 ) -> None:
     model = live(ram / "store", 11, 150)
@@ -231,7 +220,7 @@ def test_a_file_of_the_log_or_anchor_may_be_damaged_whole(
         shutil.rmtree(copy)
 
 
-def test_both_copies_of_the_anchor_gone_is_no_new_store(tmp_path: Path) -> None:
+def test_a_store_without_either_copy_of_the_anchor_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     live(tmp_path / "store", 3, 20)
     for file in (tmp_path / "store" / "anchor").glob("anchor-*"):
         file.unlink()
@@ -241,7 +230,7 @@ def test_both_copies_of_the_anchor_gone_is_no_new_store(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_a_log_that_is_gone_whole_is_no_new_store(tmp_path: Path) -> None:
+def test_a_store_without_its_log_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     storage = FileStorage(str(tmp_path / "store"))
     storage.load()
     storage.close()
@@ -264,7 +253,10 @@ def test_the_log_of_another_store_is_refused(tmp_path: Path) -> None:
 
 
 def crashed_in_the_last_batch(tmp_path: Path) -> tuple[Path, Model, Model, int, int]:
-    """A store whose last record is written and whose anchor does not know it yet; where that record stands."""
+    """Make a store whose anchor is older than its last record.
+
+    Returns its path, the states before and after that record, and where the record begins and ends.
+    """
     path = tmp_path / "store"
     storage = FileStorage(str(path))
     storage.load()
@@ -308,8 +300,8 @@ def test_a_torn_last_record_is_dropped_silently_wherever_it_is_torn(ram: Path, t
             storage.close()
 
 
-def test_the_same_bytes_are_a_loss_once_the_anchor_knew_the_batch(tmp_path: Path) -> None:
-    """FAULTS B21: told apart from a torn tail by what stands outside the log, and by nothing else."""
+def test_a_torn_record_is_a_loss_if_the_anchor_knows_its_batch(tmp_path: Path) -> None:
+    """Bug B21: the log alone cannot tell this loss from a torn tail; the anchor can, because it is outside the log."""
     path = tmp_path / "store"
     storage = FileStorage(str(path))
     storage.load()
@@ -336,7 +328,7 @@ def test_the_same_bytes_are_a_loss_once_the_anchor_knew_the_batch(tmp_path: Path
 
 
 def test_a_later_record_proves_that_an_earlier_one_was_synced(tmp_path: Path) -> None:
-    """The anchor on disk may lag a second behind; a log that goes on says itself what was durable."""
+    """The anchor on disk may be a second old; a later record names the ones that were durable before it."""
     path, _, after, _, end = crashed_in_the_last_batch(tmp_path)
     storage = FileStorage(str(path))
     storage.load()
@@ -357,7 +349,7 @@ def test_a_later_record_proves_that_an_earlier_one_was_synced(tmp_path: Path) ->
 
 
 def test_an_unsynced_batch_with_a_hole_before_it_is_dropped_with_all_behind_it(tmp_path: Path) -> None:
-    """C3: the disk wrote a later page and not an earlier one."""
+    """C3: the disk wrote a later page but not an earlier one."""
     path, _, after, _, end = crashed_in_the_last_batch(tmp_path)
     storage = FileStorage(str(path))
     storage.load()
@@ -367,7 +359,7 @@ def test_an_unsynced_batch_with_a_hole_before_it_is_dropped_with_all_behind_it(t
     storage.close()
     for file, data in anchor.items():
         file.write_bytes(data)
-    flip(log_files(path)[0], end + 50)  # in the first of the two
+    flip(log_files(path)[0], end + 50)  # in the record of slot 8
 
     storage = FileStorage(str(path))
     check_against(after, storage, storage.load(), damaged=False)
@@ -375,7 +367,7 @@ def test_an_unsynced_batch_with_a_hole_before_it_is_dropped_with_all_behind_it(t
 
 
 def test_a_write_that_never_reached_the_disk_is_noticed_by_the_record_behind_it(tmp_path: Path) -> None:
-    """D9: the disk acknowledged a write and kept what stood there before, a whole record of the same place."""
+    """The disk acknowledged a write but kept the old bytes, which are an intact record at the same offset."""
     path = tmp_path / "store"
     storage = FileStorage(str(path))
     storage.load()
@@ -407,7 +399,7 @@ def test_a_write_that_never_reached_the_disk_is_noticed_by_the_record_behind_it(
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)])
-def test_after_a_kill_any_flipped_bit_is_still_told(ram: Path, seed: int) -> None:
+def test_after_a_kill_any_flipped_bit_is_still_reported(ram: Path, seed: int) -> None:
     path = ram / "store"
     code = """
         import sys
@@ -430,7 +422,7 @@ def test_after_a_kill_any_flipped_bit_is_still_told(ram: Path, seed: int) -> Non
     chance = random.Random(seed)
     found = 0
     for file in [*log_files(path), *(path / "anchor").glob("anchor-*")]:
-        size = file.stat().st_size  # 0: it died between making the next segment and writing to it
+        size = file.stat().st_size  # 0: killed between making the next segment and writing to it
         for position in chance.sample(range(size), min(size, 25)):
             shutil.copytree(path, ram / "copy")
             damaged = ram / "copy" / file.relative_to(path)
@@ -458,7 +450,7 @@ def run_child(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_full_disk_ends_the_handle_and_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """A real limit of the system: no file may grow beyond 40,000 bytes, so a write comes back short, then fails."""
+    """At a limit of 40,000 bytes per file, one write is short and the next one fails."""
     code = """
         import resource, sys
         from tests.plugins.test_file import *
@@ -525,7 +517,7 @@ def test_a_failed_write_or_sync_is_never_tried_again(
     assert calls == tried
 
 
-def test_load_writes_anew_what_stands_above_the_anchor_and_syncs_it(
+def test_load_writes_records_newer_than_the_anchor_again_and_syncs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, _, after, begin, end = crashed_in_the_last_batch(tmp_path)
@@ -681,7 +673,7 @@ def test_faulty_slots_are_remembered_when_the_damaged_segment_is_gone(tmp_path: 
     meta = SnapshotMeta(Slot(8), "s")
     storage.create_snapshot(meta).commit()
     for slot in [number for number in range(1, 31) if number != 9]:
-        storage.persist(WriteBatch(accepted=[entry(slot, 2, bytes_=300)]))  # all others move to later segments
+        storage.persist(WriteBatch(accepted=[entry(slot, 2, bytes_=300)]))  # all other slots move to later segments
     storage.persist(WriteBatch(snapshot=meta, trim=Slot(9)))
     assert not damaged.exists()
     storage.close()
@@ -724,7 +716,7 @@ def test_a_forked_child_is_refused_and_does_not_hold_the_lock(tmp_path: Path) ->
                     os.write(ready[1], b".")
             storage.close()
             os.close(go[1])
-            os.read(go[0], 1)     # lives on, beyond the storage of its parent
+            os.read(go[0], 1)     # outlives the storage of its parent
             os._exit(0)
         assert os.read(ready[0], 1) + os.read(ready[0], 1) == b".."
         storage.persist(WriteBatch(accepted=[entry(1)]))
@@ -783,7 +775,8 @@ def test_a_long_read_holds_up_no_writer_and_sees_what_is_written_meanwhile(tmp_p
     storage.close()
 
 
-def test_a_trim_beside_readers_is_an_error_they_can_name_and_no_damage(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_readers_during_a_trim_get_trimmed_errors_and_no_others(tmp_path: Path) -> None:
     storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
     storage.load()
     failures: list[BaseException] = []
@@ -816,8 +809,8 @@ def test_a_trim_beside_readers_is_an_error_they_can_name_and_no_damage(tmp_path:
     storage.close()
 
 
-def killed_with_hints_behind_a_batch_that_rots(path: Path, hints: int) -> Path:
-    """Slots 1 to 9, a batch each; unsynced hints behind them; the process is killed, and the batch of slot 9 rots."""
+def killed_with_hints_after_a_damaged_batch(path: Path, hints: int) -> Path:
+    """Make a store of slots 1 to 9, a batch each, then unsynced hints; kill it and damage the batch of slot 9."""
     storage = FileStorage(str(path / "running"))
     storage.load()
     for slot in range(1, 9):
@@ -833,13 +826,13 @@ def killed_with_hints_behind_a_batch_that_rots(path: Path, hints: int) -> Path:
 
 
 def log_end(path: Path) -> int:
-    """Where the last record ends; behind it stand zeros."""
+    """Return the offset where the last record ends; zeros follow it."""
     return len(log_files(path)[-1].read_bytes().rstrip(b"\0"))
 
 
-def test_records_behind_a_lost_end_are_not_taken_for_later_ones_with_their_numbers(tmp_path: Path) -> None:
-    """The next batches got the numbers of the hints. At the start after that, the hints were found first."""
-    path = killed_with_hints_behind_a_batch_that_rots(tmp_path, 2)
+def test_old_records_after_a_lost_end_are_not_mistaken_for_new_ones_with_their_numbers(tmp_path: Path) -> None:
+    """The next batches got the numbers of those hints, and the following start found the hints first."""
+    path = killed_with_hints_after_a_damaged_batch(tmp_path, 2)
     storage = FileStorage(str(path))
     assert storage.load().faulty == (range(1, sys.maxsize),)
     for slot in range(12, 16):
@@ -853,8 +846,8 @@ def test_records_behind_a_lost_end_are_not_taken_for_later_ones_with_their_numbe
         storage.close()
 
 
-def test_a_batch_that_has_the_number_of_one_behind_a_lost_end_can_be_loaded(tmp_path: Path) -> None:
-    path = killed_with_hints_behind_a_batch_that_rots(tmp_path, 1)
+def test_a_batch_that_reuses_the_number_of_a_record_after_a_lost_end_can_be_loaded(tmp_path: Path) -> None:
+    path = killed_with_hints_after_a_damaged_batch(tmp_path, 1)
     storage = FileStorage(str(path))
     storage.load()
     storage.persist(WriteBatch(promised=ballot(4), faulty_until=Slot(20)))
@@ -865,15 +858,15 @@ def test_a_batch_that_has_the_number_of_one_behind_a_lost_end_can_be_loaded(tmp_
     storage.close()
 
 
-def test_what_is_faulty_is_not_forgotten_with_the_only_record_that_says_so(tmp_path: Path) -> None:
-    """A trim gave back the segment with the damaged entry, which it counted as empty; then the record itself rots."""
+def test_a_faulty_slot_is_still_reported_after_the_record_that_lists_it_is_damaged(tmp_path: Path) -> None:
+    """A trim deleted the segment of the damaged entry, which it counted as empty; then the trim's record is damaged."""
 
     def opened() -> tuple[FileStorage, DurableState]:
         storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
         return storage, storage.load()
 
     storage, _ = opened()
-    for slot in range(1, 20):  # three segments and the begin of a fourth
+    for slot in range(1, 20):  # three segments and the beginning of a fourth
         decided = Slot(min(slot, 11))
         storage.persist(WriteBatch(promised=ballot(3), accepted=[entry(slot, 3, 420)], decided=decided))
     storage.close()

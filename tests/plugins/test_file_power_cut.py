@@ -1,13 +1,10 @@
-"""The file storage when the power goes, at every moment of its lives: C1 to C4 and C10, and never a false alarm."""
+"""The file storage after a power cut at every moment of a run: clauses C1 to C4 and C10, and no false alarm."""
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +16,11 @@ from tests.plugins.power_cut import Watch
 from tests.plugins.test_file import Model, check_against, random_batch
 
 
-@pytest.fixture
-def ram() -> Iterator[Path]:
-    """Hundreds of stores are opened, and syncs need not cost anything here."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as directory:
-        yield Path(directory)
-
-
 def watched_lives(path: Path, seed: int, watch: Watch, patch: pytest.MonkeyPatch) -> list[Model]:
-    """Lives of a store, some of which end with a failed write or sync, and what it may hold, step by step.
+    """Open a store several times and write to it; some runs end with a failed write or sync.
 
-    The notes say up to which step a batch was begun, and from which on nothing may be lost any more.
+    Return what the store may hold after each step. The notes in ``watch`` say which step was begun last
+    ("begun N"), and up to which one nothing may be lost ("returned N").
     """
     chance = random.Random(seed)
     steps = [Model()]
@@ -64,7 +55,7 @@ def watched_lives(path: Path, seed: int, watch: Watch, patch: pytest.MonkeyPatch
                         returned = len(steps) - 1
                         watch.note(f"returned {returned}")
                     if chance.random() < 0.1:
-                        time.sleep(0.12)  # long enough for the anchor to be synced, as it is when a store idles
+                        time.sleep(0.12)  # long enough for an idle store to sync its anchor
                 storage.close()
                 returned = len(steps) - 1
                 watch.note(f"returned {returned}")
@@ -100,7 +91,7 @@ def check_snapshot(storage: FileStorage, state: DurableState) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))])
-def test_whenever_the_power_goes_what_was_acknowledged_is_there_and_nothing_else_is_said(
+def test_after_a_power_cut_at_any_moment_what_was_acknowledged_is_there_and_nothing_is_invented(
     ram: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     watch = Watch(ram / "store")
@@ -113,7 +104,7 @@ def test_whenever_the_power_goes_what_was_acknowledged_is_there_and_nothing_else
         for _ in range(2):
             rebuild(ram / "cut", disk.cut(chance), ram / "store")
             possible = steps[returned or 0 : begun + 1]
-            for _ in range(2):  # and what one load() returned survives to the next
+            for _ in range(2):  # what one load() returned survives until the next
                 storage = FileStorage(str(ram / "cut"), segment_bytes="4096")
                 state = storage.load()
                 possible = [model for model in possible if is_like(model, storage, state)]

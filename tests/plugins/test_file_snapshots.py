@@ -1,4 +1,4 @@
-"""Snapshots in files: staged, named by a batch, read until closed, and never damaged without a word."""
+"""Snapshots in files: staged, made current by a batch, readable until closed, and never damaged unnoticed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fresh(path: Path, current: SnapshotMeta | None = None) -> FileSnapshots:
 
 
 @pytest.mark.parametrize("size", [0, 1, 262_143, 262_144, 262_145, 1_000_000])
-def test_what_was_written_is_read_whatever_the_chunks(tmp_path: Path, size: int) -> None:
+def test_a_snapshot_reads_back_as_written_whatever_the_chunks(tmp_path: Path, size: int) -> None:
     data = random.Random(size).randbytes(size)
     snapshots = fresh(tmp_path)
     name = committed(snapshots, meta(3), *[data[at : at + 99_991] for at in range(0, size, 99_991)])
@@ -58,7 +58,7 @@ def test_what_was_written_is_read_whatever_the_chunks(tmp_path: Path, size: int)
 def test_a_disk_that_is_full_at_the_first_byte_leaves_no_file_and_no_descriptor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asked has no writer to abort, and asks again and again."""
+    """The caller has no writer to abort, and will retry."""
     opened_files: list[int] = []
     closed_files: list[int] = []
     begin, end = os.open, os.close
@@ -88,7 +88,7 @@ def test_a_disk_that_is_full_at_the_first_byte_leaves_no_file_and_no_descriptor(
     committed(snapshots, meta(3), b"now there is room")
 
 
-def test_the_named_one_is_current_and_all_others_go(tmp_path: Path) -> None:
+def test_the_snapshot_that_a_batch_names_is_current_and_all_others_are_deleted(tmp_path: Path) -> None:
     snapshots = fresh(tmp_path)
     first = committed(snapshots, meta(1), b"one")
     snapshots.adopt_snapshot(first)

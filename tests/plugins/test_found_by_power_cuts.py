@@ -1,4 +1,4 @@
-"""What power cuts and kills at drawn moments have found, each told as the one case it came down to."""
+"""Bugs that power cuts and kills at random moments have found, each reduced to a single case."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stage(storage: Storage, slot: int) -> SnapshotMeta:
 
 
 def load_twice(path: Path) -> DurableState:
-    """What one load says, the next one says again."""
+    """Check that two loads in a row return the same."""
     states = []
     for _ in range(2):
         storage = FileStorage(str(path), segment_bytes="4096")
@@ -38,7 +38,7 @@ def load_twice(path: Path) -> DurableState:
 
 
 def test_file_a_kill_after_the_sync_of_a_trim_before_its_anchor_loses_nothing(tmp_path: Path) -> None:
-    """All that the trim keeps stands in a segment that the anchor, one batch behind, knows nothing of."""
+    """Everything that the trim keeps is in a segment that the anchor, one batch behind, does not know."""
     storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
     storage.load()
     storage.persist(WriteBatch(promised=BALLOT, accepted=entries(range(1, 7)), decided=Slot(6)))
@@ -46,9 +46,9 @@ def test_file_a_kill_after_the_sync_of_a_trim_before_its_anchor_loses_nothing(tm
     storage.persist(WriteBatch(accepted=entries(range(7, 10)), sync=False))  # begins a new segment
     meta = stage(storage, 6)
     storage.persist(WriteBatch(snapshot=meta, trim=Slot(7)))
-    # Killed before the anchor was written and the old segment removed: those two are as they were.
-    for room in ("log", "snapshots"):
-        shutil.copytree(tmp_path / "store" / room, tmp_path / "killed" / room, dirs_exist_ok=True)
+    # A kill before the anchor was written and the old segment deleted: both are unchanged.
+    for folder in ("log", "snapshots"):
+        shutil.copytree(tmp_path / "store" / folder, tmp_path / "killed" / folder, dirs_exist_ok=True)
     expected = storage.read(Slot(7), Slot(10), 1 << 20)
     storage.close()
     assert len(list((tmp_path / "store" / "log").iterdir())) == 1, "the trim kept only the new segment"
@@ -67,7 +67,7 @@ def test_file_a_kill_after_the_sync_of_a_trim_before_its_anchor_loses_nothing(tm
     "unsynced", [range(0), range(7, 10)], ids=["behind a synced batch", "behind an unsynced batch"]
 )
 def test_file_a_power_cut_after_a_trim_gave_its_space_back_loses_nothing(tmp_path: Path, unsynced: range) -> None:
-    """The anchor on disk is up to a second old, and all that it knew of the log is trimmed and gone."""
+    """The anchor on disk is up to a second old, and every record that it knew was trimmed and deleted."""
     storage = FileStorage(str(tmp_path / "store"), segment_bytes="4096")
     storage.load()
     shutil.copytree(tmp_path / "store" / "anchor", tmp_path / "cut" / "anchor")
@@ -76,8 +76,8 @@ def test_file_a_power_cut_after_a_trim_gave_its_space_back_loses_nothing(tmp_pat
         storage.persist(WriteBatch(accepted=entries(unsynced), sync=False))  # begins a new segment
     meta = stage(storage, 6)
     storage.persist(WriteBatch(snapshot=meta, trim=Slot(7)))
-    for room in ("log", "snapshots"):
-        shutil.copytree(tmp_path / "store" / room, tmp_path / "cut" / room)
+    for folder in ("log", "snapshots"):
+        shutil.copytree(tmp_path / "store" / folder, tmp_path / "cut" / folder)
     storage.close()
     assert len(list((tmp_path / "cut" / "log").iterdir())) == 1
 
@@ -87,7 +87,7 @@ def test_file_a_power_cut_after_a_trim_gave_its_space_back_loses_nothing(tmp_pat
     assert (state.snapshot, state.faulty, dict(state.meta)) == (meta, (), {"a": b"1"})
 
 
-def test_rocksdb_a_first_start_that_was_cut_short_before_the_families_can_be_made_again(tmp_path: Path) -> None:
+def test_rocksdb_a_first_start_that_was_interrupted_before_the_column_families_can_be_repeated(tmp_path: Path) -> None:
     rocksdict = pytest.importorskip("rocksdict")
     from paxospp_rocksdb import open_rocksdb
 

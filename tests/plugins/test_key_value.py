@@ -1,4 +1,4 @@
-"""``KeyValueStorage`` over a dict that a test can damage: what it notices of what is below it."""
+"""Which damage ``KeyValueStorage`` notices, tested over a dict that can be damaged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Pairs = dict[bytes, bytes]
 
 
 class DictStorage(KeyValueStorage):
-    """The shortest store on ``KeyValueStorage``. ``pairs`` outlive it, as a disk would."""
+    """The shortest possible ``KeyValueStorage``; its ``pairs`` survive it, as a disk would."""
 
     def __init__(self, path: Path, pairs: Pairs, snapshots: FileSnapshots | None = None) -> None:
         super().__init__(str(path), snapshots=snapshots)
@@ -64,7 +64,7 @@ class DictStorage(KeyValueStorage):
 
 
 class Disk:
-    """One place: a directory for the anchor, and pairs."""
+    """The contents of one store: a directory for the anchor, and pairs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,7 +90,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def twenty(disk: Disk) -> Disk:
-    """Slots 1 to 20, five of them decided."""
+    """Return a store of slots 1 to 20, of which 1 to 5 are decided."""
     storage, _ = disk.load()
     for slot in range(1, 21):
         storage.persist(WriteBatch(promised=ballot(3), accepted=[entry(slot, value_of(slot))], meta={"a": b"b"}))
@@ -124,7 +124,7 @@ def test_entries_that_were_exchanged_are_both_faulty(twenty: Disk) -> None:
     assert list(twenty.load()[1].faulty) == [range(7, 8), range(12, 13)]
 
 
-def test_an_entry_under_a_key_that_nobody_wrote_is_faulty_and_so_is_the_one_that_moved(twenty: Disk) -> None:
+def test_an_entry_that_moved_to_another_key_makes_both_slots_faulty(twenty: Disk) -> None:
     twenty.pairs[entry_key(40)] = twenty.pairs.pop(entry_key(12))
 
     assert list(twenty.load()[1].faulty) == [range(12, 13), range(40, 41)]
@@ -139,7 +139,7 @@ def test_slots_that_cannot_be_read_are_faulty_and_those_behind_them_are_not(twen
     assert read_all(storage, 9, 15) == {slot: value_of(slot) for slot in range(9, 15)}
 
 
-def test_a_wide_gap_of_unreadable_slots_is_passed_in_few_steps(disk: Disk) -> None:
+def test_a_wide_gap_before_an_unreadable_slot_is_skipped_in_few_steps(disk: Disk) -> None:
     storage, _ = disk.load()
     storage.persist(accepted(1, 2**40, 2**40 + 1))
     storage.close()
@@ -152,7 +152,7 @@ def test_a_wide_gap_of_unreadable_slots_is_passed_in_few_steps(disk: Disk) -> No
 
 
 def test_an_older_entry_that_comes_back_is_faulty(twenty: Disk) -> None:
-    """A page or a part of a log that the disk lost, under a newer record."""
+    """The disk lost the page of the newer entry, and the record of the store is newer."""
     older = twenty.pairs[entry_key(9)]
     for life in range(2, 5):
         storage, state = twenty.load()
@@ -169,7 +169,7 @@ def test_an_older_entry_that_comes_back_is_faulty(twenty: Disk) -> None:
         storage.close()
 
 
-def test_an_older_list_of_replaced_slots_makes_every_slot_doubtful(twenty: Disk) -> None:
+def test_an_older_list_of_replaced_slots_makes_every_slot_faulty(twenty: Disk) -> None:
     storage, _ = twenty.load()
     storage.persist(accepted(9, round=2))
     older = {key: twenty.pairs[key] for key in (entry_key(9), REPLACED_KEY)}
@@ -185,7 +185,7 @@ def test_an_older_list_of_replaced_slots_makes_every_slot_doubtful(twenty: Disk)
     assert twenty.load()[1].faulty == ()
 
 
-def test_only_so_many_replaced_slots_are_kept(disk: Disk) -> None:
+def test_the_list_of_replaced_slots_is_bounded(disk: Disk) -> None:
     storage, _ = disk.load()
     slots = range(1, 3 * REPLACED_MAX)
     storage.persist(accepted(*slots))
@@ -257,7 +257,7 @@ def test_another_stores_pairs_are_refused(twenty: Disk, tmp_path: Path) -> None:
         twenty.load()
 
 
-def test_a_write_that_raised_after_it_landed_is_there_whole_after_a_restart(twenty: Disk) -> None:
+def test_a_write_that_succeeded_and_then_raised_is_complete_after_a_restart(twenty: Disk) -> None:
     storage, _ = twenty.load()
 
     def fail() -> None:
@@ -268,7 +268,7 @@ def test_a_write_that_raised_after_it_landed_is_there_whole_after_a_restart(twen
         storage.persist(WriteBatch(promised=ballot(9), accepted=[entry(21)]))
     with pytest.raises(StorageError, match="disk is gone"):
         storage.persist(accepted(22))
-    assert read_all(storage, 20) == {20: value_of(20)}, "what did not return is not shown"
+    assert read_all(storage, 20) == {20: value_of(20)}, "a batch whose write raised is not readable"
 
     _, state = twenty.load()
 
@@ -292,7 +292,7 @@ def test_a_failed_handle_writes_nothing_when_it_closes(twenty: Disk) -> None:
     assert twenty.pairs == before
 
 
-def test_what_was_found_above_the_anchor_is_written_anew_before_load_returns(twenty: Disk) -> None:
+def test_batches_newer_than_the_anchor_are_written_again_before_load_returns(twenty: Disk) -> None:
     storage, _ = twenty.load()
     stale = {path.name: path.read_bytes() for path in (twenty.path / "anchor").glob("anchor-*")}
     storage.persist(accepted(21, 22))
@@ -340,7 +340,7 @@ def test_a_trim_is_synced_and_deletes_only_after_it_returned(twenty: Disk) -> No
     assert entry_key(10) not in twenty.pairs
 
 
-def test_what_a_trim_left_behind_goes_at_load(twenty: Disk) -> None:
+def test_what_an_interrupted_trim_left_behind_is_deleted_at_load(twenty: Disk) -> None:
     storage, _ = twenty.load()
     snapshot(storage, 10, "s", b"data")
     write = storage.write
@@ -359,7 +359,7 @@ def test_what_a_trim_left_behind_goes_at_load(twenty: Disk) -> None:
     assert read_snapshot(storage) == b"data"
 
 
-def test_the_pieces_of_a_former_snapshot_go_with_its_last_reader(disk: Disk) -> None:
+def test_the_pieces_of_an_old_snapshot_are_deleted_when_its_last_reader_closes(disk: Disk) -> None:
     storage, _ = disk.load()
     snapshot(storage, 1, "old", b"o" * 600_000)
     reader, second = storage.open_snapshot(), storage.open_snapshot()
@@ -392,7 +392,7 @@ def test_a_store_of_another_format_is_refused(twenty: Disk) -> None:
         twenty.load()
 
 
-def test_a_list_of_replaced_entries_that_is_no_more_damages_nothing_at_later_starts(twenty: Disk) -> None:
+def test_a_damaged_list_of_replaced_entries_does_no_harm_once_they_are_trimmed(twenty: Disk) -> None:
     storage, _ = twenty.load()
     storage.persist(accepted(9, round=2))
     storage, _ = twenty.load()
@@ -408,7 +408,7 @@ def test_a_list_of_replaced_entries_that_is_no_more_damages_nothing_at_later_sta
         assert state.faulty == ()
 
 
-def test_a_replaced_entry_whose_damage_ends_damages_nothing_at_later_starts(twenty: Disk) -> None:
+def test_a_replaced_entry_that_faulty_until_made_empty_stays_empty_at_later_starts(twenty: Disk) -> None:
     storage, _ = twenty.load()
     storage.persist(accepted(20, round=2))
     storage, _ = twenty.load()
@@ -421,8 +421,8 @@ def test_a_replaced_entry_whose_damage_ends_damages_nothing_at_later_starts(twen
         assert (list(state.faulty), state.last) == ([], 19)
 
 
-def test_many_holes_below_decided_are_looked_at_once_each(disk: Disk) -> None:
-    """Each hole made the list of the missing slots twice as long: with forty of them, a start never ended."""
+def test_many_missing_decided_slots_are_each_reported_once(disk: Disk) -> None:
+    """Each missing slot once doubled the length of the list of them, so a start with forty of them never ended."""
     storage, _ = disk.load()
     storage.persist(accepted(*range(1, 81, 2)))
     storage.persist(WriteBatch(decided=Slot(79)))
@@ -433,7 +433,7 @@ def test_many_holes_below_decided_are_looked_at_once_each(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("nothing", [range(5, 5), range(7, 3), range(0)])
-def test_to_take_no_slots_out_of_a_set_changes_nothing(nothing: range) -> None:
+def test_discarding_an_empty_range_changes_nothing(nothing: range) -> None:
     slots = SlotSet([range(1, 9), range(12, 20)])
     slots.discard(nothing)
     assert slots.ranges == (range(1, 9), range(12, 20))

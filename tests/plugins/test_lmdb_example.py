@@ -1,6 +1,6 @@
-"""examples/lmdb_store as a stranger uses it: its own tests, its entry point, its class by file, the whole kit.
+"""``examples/lmdb_store`` as a user installs it: its own tests, its entry point, and the whole kit.
 
-All of it is ``long``: lmdb comes with the extra ``dev`` alone, which a plain run of the tests need not have.
+Every test is ``long``: only the extra ``dev`` installs lmdb, and a plain run of the tests does not need it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ DELETES_AND_PUTS = "test_whenever_the_power_goes_a_write_of_deletes_and_puts_is_
 
 @pytest.fixture
 def variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The file of variants of the store."""
+    """Write a file with variants of the store, and return its path."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
     (tmp_path / "variants.py").write_text(VARIANTS)
     return f"{tmp_path}/variants.py"
@@ -74,7 +74,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_its_own_tests_pass(installed: None) -> None:
-    """With a few cases of the conformance kit; all of it is below."""
+    """They run a few cases of the conformance kit; the whole kit runs below."""
     assert "skipped" not in run_its_tests(EXAMPLE, "tests/test_lmdb.py")
     assert "3 passed" in run_its_tests(EXAMPLE, "tests/test_contract.py", "-k", "second_opener")
 
@@ -112,7 +112,7 @@ except Exception as error:
 
 
 def test_a_sector_that_cannot_be_read_is_damage_and_not_sigbus(tmp_path: Path) -> None:
-    """Whichever read of the file it is that fails."""
+    """Whichever read of the file fails, the error is the same."""
     if (reason := trace_available()) is not None:
         pytest.skip(f"needs strace: {reason}")
     url = f"{STORE}:LmdbStorage:{tmp_path / 'store'}"
@@ -144,7 +144,7 @@ def test_the_whole_kit_finds_no_clause_broken() -> None:
 
 @pytest.mark.skipif(trace_available() is not None, reason=f"needs strace: {trace_available()}")
 def test_the_mapped_lock_file_hides_no_finding(variants: str) -> None:
-    """LMDB maps ``lock.mdb``, which decides nothing."""
+    """LMDB maps ``lock.mdb`` as well, but stores no data in it."""
     verdict = run_suite(f"{variants}:TwoTransactions:{{tmp}}", cases=[DELETES_AND_PUTS], quick=True)
 
     assert tuple(verdict.broken) == ("C1",)

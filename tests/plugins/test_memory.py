@@ -1,4 +1,4 @@
-"""The memory storage: what it says of itself, and the places that a name stands for."""
+"""The memory storage: it is volatile, and its name decides which opened stores are the same one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_it_says_that_it_is_volatile() -> None:
     assert backend.open("").durable is False
 
 
-def test_a_name_is_one_place_and_no_name_a_new_one_each_time() -> None:
+def test_one_name_is_one_store_and_an_empty_name_is_a_new_store_each_time() -> None:
     first = MemoryStorage("place")
     with pytest.raises(LockedError):
         MemoryStorage("place")
@@ -57,7 +57,7 @@ def test_it_keeps_what_it_is_told_until_it_is_closed() -> None:
         storage.persist(WriteBatch())
 
 
-def test_a_hole_below_decided_is_no_gap() -> None:
+def test_a_missing_decided_slot_is_an_error_and_not_an_empty_slot() -> None:
     storage = MemoryStorage()
     storage.load()
     storage.persist(WriteBatch(accepted=[entry(1), entry(3), entry(9)], decided=Slot(4)))
@@ -69,7 +69,7 @@ def test_a_hole_below_decided_is_no_gap() -> None:
     assert list(storage.read(Slot(3), Slot(10), 100)) == [entry(3)]
 
 
-def test_a_refused_batch_is_its_last() -> None:
+def test_after_a_refused_batch_the_store_accepts_no_other() -> None:
     storage = MemoryStorage()
     storage.load()
     with pytest.raises(StorageError):

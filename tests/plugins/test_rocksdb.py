@@ -1,4 +1,4 @@
-"""What RocksDB does by itself that would break the contract, and does not: TRAPS and the finding on its WAL."""
+"""Defaults of RocksDB that would break the contract: silent loss of log records, pickled values, unsynced writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(code: str, *arguments: str) -> str:
 
 
 def left(path: Path) -> Path:
-    """A store whose process ended without closing: 50 synced slots and 50 unsynced, all in the write-ahead log."""
+    """Make a store whose process ended without closing it: 50 synced and 50 unsynced slots, all in the log."""
     run(LEAVE, str(path))
     return path
 
@@ -81,7 +81,7 @@ def flip(slot: int) -> Callable[[Path], None]:
 
 
 def zero(slot: int) -> Callable[[Path], None]:
-    """Zeros where a record begins: every recovery mode takes them for the end of the log."""
+    """Overwrite the beginning of a record with zeros, which every recovery mode takes for the end of the log."""
     return lambda path: _change(path, lambda data, at: data[: at - 400] + bytes(800) + data[at + 400 :], slot)
 
 
@@ -180,7 +180,7 @@ def test_an_older_database_under_a_newer_anchor_is_noticed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("lost", ["CURRENT", "MANIFEST-*", "*.sst", "*"])
-def test_a_directory_that_lost_files_is_refused_and_not_made_anew(tmp_path: Path, lost: str) -> None:
+def test_a_directory_that_lost_files_is_refused_and_not_recreated(tmp_path: Path, lost: str) -> None:
     path = tmp_path / "store"
     storage, _ = load(path)
     storage.persist(accepted(1))
@@ -196,7 +196,7 @@ def test_a_directory_that_lost_files_is_refused_and_not_made_anew(tmp_path: Path
         assert sorted((path / "db").iterdir()) == left_over
 
 
-def test_a_database_that_is_gone_altogether_is_not_made_anew(tmp_path: Path) -> None:
+def test_a_missing_database_is_an_error_and_is_not_recreated(tmp_path: Path) -> None:
     load(tmp_path / "store")[0].close()
     shutil.rmtree(tmp_path / "store" / "db")
 
@@ -227,14 +227,14 @@ while at < len(data):
 """
 
 
-def test_a_manifest_that_keeps_rocksdb_reading_for_ever_is_refused(tmp_path: Path) -> None:
-    """In a process of its own: the circle holds the GIL, and no time limit of this one would end it."""
+def test_a_manifest_that_sends_rocksdb_into_an_endless_loop_is_refused(tmp_path: Path) -> None:
+    """Run in a process of its own: the loop would hold the GIL, so no timeout in this process could end it."""
     store = left(tmp_path / "store")
 
     assert set(run(FLIP_TYPES, str(store)).split()) == {"refused"}
 
 
-def test_a_manifest_is_looked_at_beyond_its_first_block(tmp_path: Path) -> None:
+def test_a_manifest_is_checked_beyond_its_first_block(tmp_path: Path) -> None:
     (tmp_path / "CURRENT").write_bytes(b"MANIFEST-000007\n")
     record = b"\0\0\0\0" + (1000).to_bytes(2, "little") + b"\1" + b"\7" * 1000
     block = (record * (BLOCK_BYTES // len(record))).ljust(BLOCK_BYTES, b"\0")
@@ -250,12 +250,12 @@ def test_a_manifest_is_looked_at_beyond_its_first_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [b"", b"\n", b"nowhere\n", b"\0\n", b".\n", b"x" * 300])
-def test_a_current_that_names_no_file_is_for_rocksdb_to_judge(tmp_path: Path, names: bytes) -> None:
+def test_a_current_file_that_names_no_manifest_is_left_to_rocksdb(tmp_path: Path, names: bytes) -> None:
     (tmp_path / "CURRENT").write_bytes(names)
     check_manifest(str(tmp_path))
 
 
-def test_a_start_that_was_cut_short_before_the_anchor_begins_anew(tmp_path: Path) -> None:
+def test_a_first_start_that_was_interrupted_before_the_anchor_starts_over(tmp_path: Path) -> None:
     path = tmp_path / "store"
     RocksdbStorage(str(path)).close()
     (path / "db").mkdir()
@@ -324,7 +324,7 @@ store.close()
     assert run(code, str(tmp_path / "store")) == "[1, 3]\n"
 
 
-def test_a_missing_driver_is_told_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_driver_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rocksdict", None)
     monkeypatch.delitem(sys.modules, "paxospp_rocksdb.store")
     (backend,) = paxospp_rocksdb.paxospp_storages()
@@ -335,7 +335,7 @@ def test_a_missing_driver_is_told_with_what_to_install(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("value", ["", "0", "-1", "many", "99999"])
-def test_an_option_that_does_not_fit_is_refused_before_anything_is_made(tmp_path: Path, value: str) -> None:
+def test_an_invalid_option_is_refused_before_anything_is_created(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError, match="write_buffer_mib"):
         paxospp_rocksdb.open_rocksdb(str(tmp_path / "store"), write_buffer_mib=value)
     assert not (tmp_path / "store").exists()
@@ -375,7 +375,7 @@ def test_its_own_text_logs_do_not_pile_up(tmp_path: Path) -> None:
     assert len(list((tmp_path / "store" / "db").glob("LOG*"))) <= 4
 
 
-def test_where_a_lost_end_stops_is_written_down(tmp_path: Path) -> None:
+def test_the_end_of_the_damage_is_stored(tmp_path: Path) -> None:
     path = left(tmp_path / "store")
     cut(20)(path)
     storage, state = load(path)

@@ -1,4 +1,4 @@
-"""examples/storage_plugin as a stranger uses it: its own tests, its entry point, its class by file."""
+"""``examples/storage_plugin`` as a user installs it: its own tests, its entry point, and its class named by file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(EXAMPLE, tmp_path, monkeypatch)
 
 
+@pytest.mark.long
 def test_its_own_tests_pass(installed: None) -> None:
-    """With a few cases of the conformance kit; ``test_clauses.py`` runs all of it over this store."""
+    """They run a few cases of the conformance kit; ``test_clauses.py`` runs the whole kit on this store."""
     assert "skipped" not in run_its_tests(EXAMPLE, "tests/test_sqlite.py")
     assert "3 passed" in run_its_tests(EXAMPLE, "tests/test_contract.py", "-k", "second_opener")
 
@@ -64,7 +65,7 @@ def test_it_imports_public_names_only() -> None:
 
 
 def test_its_readme_shows_what_its_ci_recipe_runs() -> None:
-    """So that the two do not drift apart; the commands of the recipe are those of the README."""
+    """The recipe for CI and the README have to show the same commands."""
     recipe = (EXAMPLE / ".github" / "workflows" / "test.yml").read_text()
     commands = [line.partition(" #")[0] for line in re.findall(r"- run: (.*)$", recipe, re.MULTILINE)]
 

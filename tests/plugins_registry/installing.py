@@ -1,4 +1,4 @@
-"""A plug-in distribution as pip leaves it, without pip."""
+"""Install a plug-in distribution as pip would, without pip."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def install(directory: Path, module: str, text: str, monkeypatch: pytest.MonkeyP
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}-dist\nVersion: 2.0\n{extra_line}")
     (metadata / "entry_points.txt").write_text(f"[paxospp]\n{module} = {module}\n")
     (directory / f"{module}.py").write_text(text)
-    sys.modules.pop(module, None)  # another test's, of the same name
+    sys.modules.pop(module, None)  # another test may have imported a module of this name
     monkeypatch.syspath_prepend(directory)

@@ -1,4 +1,4 @@
-"""NodeConfig: what it refuses, and what the refusal says."""
+"""``NodeConfig``: which values it refuses, and with which error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_defaults_are_those_of_the_contract_and_every_name_carries_a_unit() 
 
     assert config.call_timeout_s == 10.0
     assert config.value_bytes_max == 1024 * 1024
-    unitless = {"alpha"}  # a count of slots, by the papers' name
+    unitless = {"alpha"}  # a number of slots; the name is that of the papers
     units = ("_s", "_bytes_max", "_calls_max", "_slots_max")
     assert all(f.name.endswith(units) for f in fields(config) if f.name not in unitless)
 
@@ -46,7 +46,7 @@ def test_it_is_a_frozen_value_that_pickles_and_takes_keywords_only() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", None, True])
-def test_a_value_that_cannot_be_is_refused_by_name_and_value(value: Any) -> None:
+def test_an_impossible_value_is_refused_by_name_and_value(value: Any) -> None:
     for field in fields(NodeConfig):
         text = refusal(**{field.name: value})
         assert text.startswith((f"{field.name}={value}", f"{field.name}={value!r}"))
@@ -72,12 +72,12 @@ def test_a_queue_has_to_hold_at_least_one_message_of_the_largest_size() -> None:
     assert "peer_queue_bytes_max=1048576 is less than batch_bytes_max=4194304" in text
 
 
-def test_replace_checks_anew() -> None:
+def test_replace_checks_the_new_values() -> None:
     with pytest.raises(ConfigError):
         replace(NodeConfig(), heartbeat_interval_s=0.4)
 
 
-def test_toml_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
+def test_toml_sets_the_keys_it_names_and_leaves_the_defaults(tmp_path: Path) -> None:
     path = written(tmp_path, "call_timeout_s = 3\nalpha = 16\n")
 
     assert NodeConfig.from_toml(path) == NodeConfig(call_timeout_s=3, alpha=16)
@@ -91,7 +91,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
         NodeConfig.from_toml(path)
 
 
-def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_or_invalid_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml' cannot be read: No such file"):
         NodeConfig.from_toml(tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match=r"node\.toml' is not TOML: .*line 1"):

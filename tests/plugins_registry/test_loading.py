@@ -1,4 +1,4 @@
-"""Loading code that a flag names: what a file becomes, and what a mistake says."""
+"""Loading the code that a flag names: how a file becomes a module, and the errors for mistakes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_two_files_of_one_name_are_two_modules_and_hide_no_installed_one(tmp_pat
     assert hasattr(sys.modules["json"], "dumps")
 
 
-def test_a_module_is_named_by_its_dots() -> None:
+def test_a_dotted_name_is_a_module() -> None:
     assert load_object("pathlib:Path") is Path
 
 
@@ -66,7 +66,7 @@ def test_a_module_is_named_by_its_dots() -> None:
         ("pathlib:", "write FILE.py:Name or package.module:Name"),
     ],
 )
-def test_what_is_not_there_is_named_in_one_line(spec: str, says: str) -> None:
+def test_the_error_for_missing_code_is_one_line_that_names_it(spec: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_object(spec)
 

@@ -1,4 +1,4 @@
-"""``paxospp plugins``: the whole table whatever is broken, what to do about each problem, and the exit code."""
+"""``paxospp plugins``: the table is complete even if plug-ins are broken; what it says of problems, and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def paxospp_storages():
 """
 
 
-class Told:
+class Listing:
     """The output of the command: the rows of the table, the notes below it, and the exit code."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], *plugins: str) -> None:
@@ -33,7 +33,7 @@ class Told:
         self.rows = [tuple(row[at:].split("  ")[0].strip() for at in columns_of(head)) for row in rows]
 
     def states(self, plugin: str) -> dict[str, str]:
-        """The state of each thing that ``plugin`` offers."""
+        """Return the state of each thing that ``plugin`` offers."""
         return {offers: state for name, _, offers, state, _ in self.rows if name == plugin}
 
 
@@ -45,8 +45,8 @@ def store(scheme: str, more: str = "") -> str:
     return STORE.format(backend=f"{scheme!r}, Store, 'a store of mine'{more}")
 
 
-def test_all_that_ships_with_paxospp_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    told = Told(capsys)
+def test_the_plug_ins_of_paxospp_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Listing(capsys)
 
     assert told.states("file") == {"storage file:": "ok"}
     assert told.states("memory") == {"storage memory:": "ok"}
@@ -54,14 +54,14 @@ def test_all_that_ships_with_paxospp_is_listed(capsys: pytest.CaptureFixture[str
     assert list(told.states("rocksdb")) == ["storage rocksdb:"]
 
 
-def test_two_plug_ins_of_one_scheme_hide_nothing_and_are_both_marked(
+def test_two_plug_ins_with_the_same_scheme_are_both_marked_and_hide_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path / "a", "one_store", store("doubled"), monkeypatch)
     more = "paxospp.StorageBackend('single', Store, ''), paxospp.StorageBackend("
     install(tmp_path / "b", "other_store", store("doubled").replace("paxospp.StorageBackend(", more, 1), monkeypatch)
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 1
     assert told.states("one_store") == {"storage doubled:": "conflict"}
@@ -76,14 +76,14 @@ def test_two_plug_ins_of_one_scheme_hide_nothing_and_are_both_marked(
     )
 
 
-def test_a_given_plug_in_that_offers_what_an_installed_one_offers_hides_nothing(
+def test_a_given_plug_in_with_the_names_of_an_installed_one_hides_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = tmp_path / "mine.py"
     machine = "paxospp_state_machines():\n    return [paxospp.MachineType('kv', paxospp.StateMachine, 'mine')]\n"
     mine.write_text(f"{store('file')}\n@paxospp.hookimpl\ndef {machine}")
 
-    told = Told(capsys, str(mine))
+    told = Listing(capsys, str(mine))
 
     assert told.code == 1
     assert told.states(str(mine)) == {"storage file:": "conflict", "state machine kv": "conflict"}
@@ -100,13 +100,13 @@ def test_a_given_plug_in_that_offers_what_an_installed_one_offers_hides_nothing(
         (store("mine").replace("@paxospp.hookimpl", ""), "mark its paxospp_storages with @paxospp.hookimpl"),
     ],
 )
-def test_a_plug_in_that_is_broken_says_why_wherever_it_came_from(
+def test_a_broken_plug_in_is_explained_whether_installed_or_given(
     text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path / "a", "broken_store", text, monkeypatch)
     (tmp_path / "given.py").write_text(text)
 
-    told = Told(capsys, str(tmp_path / "given.py"))
+    told = Listing(capsys, str(tmp_path / "given.py"))
 
     assert told.code == 1
     assert told.states("broken_store") == told.states(str(tmp_path / "given.py")) == {"": "broken"}
@@ -114,13 +114,13 @@ def test_a_plug_in_that_is_broken_says_why_wherever_it_came_from(
     assert told.states("file") == {"storage file:": "ok"}
 
 
-def test_a_scheme_of_a_later_contract_is_broken_and_its_neighbour_is_not(
+def test_a_scheme_for_a_later_contract_is_broken_and_others_of_the_plug_in_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     both = store("late", ", contract=99), paxospp.StorageBackend('mine', Store, ''")
     install(tmp_path, "late_store", both, monkeypatch)
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 1
     assert told.states("late_store") == {"storage late:": "broken", "storage mine:": "ok"}
@@ -130,12 +130,12 @@ def test_a_scheme_of_a_later_contract_is_broken_and_its_neighbour_is_not(
 DRIVEN = store("driven", ", drivers=['a_driver_that_is_absent.native']")
 
 
-def test_a_driver_that_is_not_installed_makes_a_scheme_unavailable_which_breaks_nothing(
+def test_a_scheme_whose_driver_is_not_installed_is_unavailable_and_not_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path, "driven_store", DRIVEN, monkeypatch, extra="driven")
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 0
     assert told.states("driven_store") == {"storage driven:": "unavailable"}
@@ -150,7 +150,7 @@ def test_rocksdb_without_its_driver_is_unavailable_and_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "rocksdict", None)  # as if it were not installed
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 0
     assert told.states("rocksdb") == {"storage rocksdb:": "unavailable"}
@@ -159,12 +159,12 @@ def test_rocksdb_without_its_driver_is_unavailable_and_names_the_extra(
     ]
 
 
-def test_a_missing_driver_counts_as_broken_for_a_plug_in_that_was_asked_for(
+def test_a_missing_driver_is_a_failure_for_a_plug_in_that_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path, "driven_store", DRIVEN, monkeypatch)
 
-    told = Told(capsys, "driven_store")
+    told = Listing(capsys, "driven_store")
 
     assert told.code == 1
     assert told.states("driven_store") == {"storage driven:": "unavailable"}
@@ -177,27 +177,27 @@ def test_a_driver_that_is_installed_and_cannot_be_imported_is_broken(
     install(tmp_path / "a", "driven_store", store("driven", ", drivers=['native_driver']"), monkeypatch)
     (tmp_path / "a" / "native_driver.py").write_text("import its_own_library\n")
 
-    told = Told(capsys)
+    told = Listing(capsys)
 
     assert told.code == 1
     assert told.states("driven_store") == {"storage driven:": "broken"}
     assert any("driver native_driver of the storage scheme 'driven' cannot be imported" in note for note in told.notes)
 
 
-def test_observers_and_plug_ins_without_an_offer_are_listed_too(
+def test_observers_and_plug_ins_that_offer_nothing_are_listed_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     observer, empty = tmp_path / "observer.py", tmp_path / "empty.py"
     observer.write_text("import paxospp\n@paxospp.hookimpl\ndef paxospp_event(event): ...\n")
     empty.write_text("import paxospp\n@paxospp.hookimpl\ndef paxospp_storages(): return []\n")
 
-    told = Told(capsys, str(observer), str(empty))
+    told = Listing(capsys, str(observer), str(empty))
 
     assert told.states(str(observer)) == {"observer": "ok"}
     assert told.states(str(empty)) == {"nothing": "ok"}
 
 
-def test_no_plug_in_at_all_is_a_failure_that_says_what_is_missing(
+def test_finding_no_plug_in_at_all_is_a_failure_that_names_the_cause(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("paxospp.plugins.registry.entry_points", lambda group: ())

@@ -1,4 +1,4 @@
-"""The registry: how plug-ins come in, and what a broken, doubled or misspelt one meets."""
+"""The registry: how it finds plug-ins, and its errors for broken, duplicate and misspelt ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STARTED = NodeStarted(node=NAME, address="127.0.0.1:7001")
 
 
 class Nowhere(Storage):
-    """As much of a storage as opening one needs."""
+    """A storage with just enough methods to be opened."""
 
     def __init__(self, path: str, *, color: str = "red", **more: str) -> None:
         self.opened_with = (path, color, more)
@@ -69,7 +69,7 @@ def registry(*plugins: object) -> PluginRegistry:
     return PluginRegistry(plugins, load_entry_points=False)
 
 
-# How they come in
+# How plug-ins are found
 
 
 def test_what_ships_with_paxospp_comes_by_entry_point() -> None:
@@ -113,10 +113,10 @@ def test_a_plug_in_given_twice_counts_once() -> None:
     assert len(registry(mine, mine).found) == 1
 
 
-# Broken ones
+# Broken plug-ins
 
 
-def test_an_installed_plug_in_that_cannot_be_imported_is_remembered_and_takes_nobody_down(
+def test_an_installed_plug_in_that_cannot_be_imported_is_remembered_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path / "a", "broken_store", "import a_driver_that_is_absent\n", monkeypatch)
@@ -164,7 +164,7 @@ def test_an_unknown_hook_is_an_error_that_lists_the_hooks_and_names_the_nearest(
 
 
 def test_a_hook_that_is_marked_optional_may_be_unknown() -> None:
-    """For a plug-in that also serves a later version, which has more hooks."""
+    """A plug-in marks a hook optional if it also supports a later version, which has more hooks."""
     later = SimpleNamespace(
         paxospp_storages=hookimpl(lambda: ()), paxospp_later=hookimpl(optionalhook=True)(lambda: ())
     )
@@ -192,7 +192,7 @@ def test_a_hook_that_is_marked_optional_may_be_unknown() -> None:
         (plugin(StorageBackend("mine", Nowhere, "", drivers="lmdb")), "says drivers='lmdb': write a list, ['lmdb']"),
     ],
 )
-def test_a_plug_in_that_was_asked_for_and_is_broken_raises_one_line(broken: object, says: str) -> None:
+def test_a_broken_plug_in_that_was_given_raises_an_error_of_one_line(broken: object, says: str) -> None:
     with pytest.raises(PluginError) as caught:
         registry(broken)
 
@@ -245,7 +245,7 @@ def test_a_broken_plug_in_leaves_the_others_as_they_were(tmp_path: Path, monkeyp
     assert heard == [STARTED]
 
 
-# Two for one name
+# Two plug-ins with one name
 
 
 def test_two_plug_ins_for_one_scheme_are_refused_and_both_are_named() -> None:
@@ -266,7 +266,7 @@ def test_a_given_plug_in_does_not_replace_what_is_installed() -> None:
         PluginRegistry([plugin(machines=(MachineType("kv", Machine, ""),))])
 
 
-def test_two_installed_ones_are_refused_only_when_that_scheme_is_asked_for(
+def test_two_installed_plug_ins_for_one_scheme_are_refused_only_when_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (
@@ -311,14 +311,14 @@ def test_an_option_the_storage_does_not_take_is_refused_naming_those_it_does() -
     assert isinstance(found.storage("mine:x?size=1")(), Strict)
 
 
-def test_an_unknown_scheme_is_told_those_there_are() -> None:
+def test_the_error_for_an_unknown_scheme_lists_the_known_ones() -> None:
     with pytest.raises(UnknownBackendError, match=r"unknown storage scheme 'etcd' in 'etcd:x'; known.*: a-mine, mine"):
         registry(plugin(StorageBackend("mine", Nowhere, ""), StorageBackend("a-mine", Nowhere, ""))).storage("etcd:x")
     with pytest.raises(UnknownBackendError, match=r"unknown storage scheme 'redis'"):
         registry().storage("redis:localhost:6379")
 
 
-def test_a_driver_that_is_missing_names_the_extra_that_brings_it(
+def test_the_error_for_a_missing_driver_names_the_extra_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (
@@ -350,7 +350,7 @@ def test_a_class_in_a_file_or_a_module_is_a_storage_without_a_plug_in(tmp_path: 
         registry().storage("absent.py:Nowhere:x")
 
 
-def test_opening_something_that_is_no_storage_is_the_plug_ins_fault() -> None:
+def test_a_backend_that_opens_something_else_than_a_storage_is_a_plug_in_error() -> None:
     found = registry(plugin(StorageBackend("mine", lambda path: object(), "")))  # type: ignore[arg-type, return-value]
 
     with pytest.raises(PluginError, match=r"returned a object, which is not a paxospp\.Storage"):
@@ -361,7 +361,7 @@ class Unfinished(Storage):
     def close(self) -> None: ...
 
 
-def test_a_class_that_lacks_methods_is_told_which() -> None:
+def test_the_error_for_an_incomplete_class_lists_the_missing_methods() -> None:
     with pytest.raises(PluginError, match=r"Unfinished does not define create_snapshot, load, open_snapshot, persist"):
         registry().storage(f"{__file__}:Unfinished:x")
 
@@ -381,7 +381,7 @@ def later_by_function(path: str) -> Storage:
     return Later(path)
 
 
-def test_a_storage_that_says_nothing_was_written_for_contract_1() -> None:
+def test_a_storage_that_names_no_contract_was_written_for_contract_1() -> None:
     assert STORAGE_CONTRACT == Storage.contract == 1
     assert registry(plugin(StorageBackend("mine", Nowhere, ""))).storage_problem("mine") is None
 
@@ -410,7 +410,7 @@ def test_a_scheme_of_a_contract_that_is_not_supported_is_refused_before_it_is_op
         registry(plugin(backend, good))
 
 
-def test_a_class_or_function_in_a_url_is_asked_for_its_contract_too() -> None:
+def test_the_contract_of_a_class_or_function_in_a_url_is_checked_too() -> None:
     with pytest.raises(PluginError, match=rf"test_registry\.py:Later {WRITTEN_FOR_2}"):
         registry().storage(f"{__file__}:Later:x")
 
@@ -422,7 +422,7 @@ def test_a_class_or_function_in_a_url_is_asked_for_its_contract_too() -> None:
 
 
 @pytest.mark.parametrize("contract", ["1", 0, True, 1.0])
-def test_a_contract_that_is_not_a_version_is_told_so(contract: Any) -> None:
+def test_a_contract_that_is_not_a_version_number_is_an_error(contract: Any) -> None:
     with pytest.raises(PluginError, match=r"says contract=.*: write the number that paxospp.STORAGE_CONTRACT had"):
         registry(plugin(StorageBackend("mine", Nowhere, "", contract=contract)))
 
@@ -469,7 +469,7 @@ def test_a_machine_is_found_by_its_registered_name_or_as_a_class_or_function() -
         ("no_such_module:Bank", "there is no module 'no_such_module'"),
     ],
 )
-def test_what_is_no_machine_is_named_with_the_way_out(spec: str, says: str) -> None:
+def test_the_error_for_something_else_than_a_machine_says_what_to_write(spec: str, says: str) -> None:
     with pytest.raises((ConfigError, UnknownBackendError)) as caught:
         registry(plugin(machines=(MachineType("mine", Machine, ""),))).machine(spec)
 
@@ -480,7 +480,7 @@ def test_what_is_no_machine_is_named_with_the_way_out(spec: str, says: str) -> N
 # Observers
 
 
-def test_every_observer_hears_and_one_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_every_observer_is_called_and_an_exception_of_one_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[Event] = []
     silent = SimpleNamespace(paxospp_event=hookimpl(lambda: heard.append(STARTED)))  # needs none of the arguments
 
@@ -494,5 +494,7 @@ def test_every_observer_hears_and_one_that_raises_is_logged(caplog: pytest.LogCa
 
     assert heard == [STARTED, stopped] or heard == [stopped, STARTED]
     assert [p.observes for p in found.found] == [True, True, True, False]
-    assert ["failed to hear NodeStopped" in record.getMessage() for record in caplog.records] == [True]
+    assert ["raised an exception for the event NodeStopped" in record.getMessage() for record in caplog.records] == [
+        True
+    ]
     assert "deaf" in caplog.text

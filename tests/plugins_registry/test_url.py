@@ -1,4 +1,4 @@
-"""Storage URLs: every rule of their contract, one test each."""
+"""Storage URLs: a test for each rule of their contract."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parse(url: str) -> StorageUrl:
         ("file:x?", "x"),
     ],
 )
-def test_the_path_is_taken_as_it_stands(url: str, path: str) -> None:
+def test_the_path_is_taken_as_written(url: str, path: str) -> None:
     assert parse(url) == StorageUrl(url.partition(":")[0], path, {})
 
 
@@ -68,7 +68,7 @@ def test_a_leading_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) 
         ("store.py:Mine:", "store.py:Mine", ""),
     ],
 )
-def test_a_file_or_module_and_a_class_stand_where_a_scheme_may(url: str, backend: str, path: str) -> None:
+def test_a_file_or_module_with_a_class_may_replace_the_scheme(url: str, backend: str, path: str) -> None:
     assert parse(f"{url}?a=1") == StorageUrl(backend, path, {"a": "1"})
 
 
@@ -77,18 +77,18 @@ def test_a_registered_scheme_wins_over_a_module_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("url", ["etcd:/x", "etcd:x", "./data", "C:\\data", "x:y", ""])
-def test_what_names_no_scheme_is_told_those_there_are(url: str) -> None:
+def test_the_error_for_a_url_without_a_known_scheme_lists_the_known_ones(url: str) -> None:
     with pytest.raises(UnknownBackendError, match="file, memory, rocksdb"):
         parse(url)
 
 
 @pytest.mark.parametrize("url", ["file", "store.py:Mine", "package.stores:Mine"])
-def test_a_place_is_needed_where_one_store_is_opened(url: str) -> None:
+def test_a_path_is_required_to_open_one_store(url: str) -> None:
     with pytest.raises(ConfigError, match=f"write {url}:PATH"):
         parse(url)
 
 
-def test_a_fresh_directory_is_no_place_for_a_store_that_is_opened_again() -> None:
+def test_a_fresh_directory_is_refused_for_a_store_that_is_opened_again() -> None:
     with pytest.raises(ConfigError, match="fresh directory"):
         parse("file:{tmp}/n1")
 

@@ -1,4 +1,4 @@
-"""Plug-ins as a user meets them: given to a Node, as modules, objects or files."""
+"""Plug-ins that a user passes to a Node, as modules, objects or files."""
 
 from __future__ import annotations
 
@@ -52,27 +52,27 @@ def test_a_plug_in_in_a_file_brings_a_storage_and_a_machine(tmp_path: Path) -> N
     assert asyncio.run(run()) == 1
 
 
-def test_observers_hear_the_node_from_start_to_stop_and_one_that_raises_harms_nobody() -> None:
-    heard: list[paxospp.Event] = []
+def test_observers_receive_events_from_start_to_stop_even_if_another_observer_raises() -> None:
+    received: list[paxospp.Event] = []
 
     def fail(event: paxospp.Event) -> None:
-        raise ValueError("deaf")
+        raise ValueError("this observer fails")
 
-    def plugin(hear: Callable[[paxospp.Event], None]) -> object:
-        return SimpleNamespace(paxospp_event=paxospp.hookimpl(hear))
+    def plugin(observe: Callable[[paxospp.Event], None]) -> object:
+        return SimpleNamespace(paxospp_event=paxospp.hookimpl(observe))
 
     async def run() -> None:
         async with node(
-            "memory:", f"{__file__}:Counter", plugin(fail), plugin(lambda event: heard.append(event))
+            "memory:", f"{__file__}:Counter", plugin(fail), plugin(lambda event: received.append(event))
         ) as n1:
             assert await n1.execute(Counter.add, 2) == 2
 
     asyncio.run(run())
 
-    kinds = [type(event) for event in heard]
+    kinds = [type(event) for event in received]
     assert kinds[0] is paxospp.NodeStarted
     assert {paxospp.MembershipChanged, paxospp.LeaderChanged} <= set(kinds)
-    assert heard[-1] == paxospp.NodeStopped(node=paxospp.NodeId("n1"), cause=None)
+    assert received[-1] == paxospp.NodeStopped(node=paxospp.NodeId("n1"), cause=None)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_observers_hear_the_node_from_start_to_stop_and_one_that_raises_harms_no
         ("file:new", "absent.py:Counter", paxospp.ConfigError),
     ],
 )
-def test_what_does_not_fit_is_refused_at_start_and_writes_nothing(
+def test_a_wrong_storage_or_machine_is_refused_at_start_and_nothing_is_written(
     storage: str,
     machine: str,
     error: type[paxospp.PaxosppError],

@@ -1,7 +1,7 @@
 """The methods and values that make up storage contract 1.
 
-A test that fails here has found a change of the contract. If a store that was written before would no
-longer be right, ``paxospp.STORAGE_CONTRACT`` goes up; if not, the change is added to what is pinned here.
+A failure here means that the contract has changed. If a storage written before the change would no longer be
+correct, increase ``paxospp.STORAGE_CONTRACT``; otherwise add the change to the lists below.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import inspect
 import paxospp
 
 
-def methods_to_write(contract: type) -> dict[str, list[str]]:
-    """The abstract methods, with their parameters."""
+def methods_to_implement(contract: type) -> dict[str, list[str]]:
+    """Map each abstract method of ``contract`` to the names of its parameters."""
     names: frozenset[str] = getattr(contract, "__abstractmethods__", frozenset())
     found = {}
     for name in sorted(names):
@@ -28,14 +28,14 @@ def fields_of(record: type) -> list[str]:
     return [field.name for field in dataclasses.fields(record)]
 
 
-def test_this_is_contract_1() -> None:
+def test_the_current_storage_contract_is_1() -> None:
     assert paxospp.STORAGE_CONTRACT == 1
-    assert paxospp.Storage.contract == 1, "a class that says nothing was written for contract 1, for ever"
+    assert paxospp.Storage.contract == 1, "a class that does not set it was written for contract 1"
     assert paxospp.StorageBackend("mine", paxospp.Storage, "").contract is None
 
 
-def test_a_store_writes_these_methods_and_no_others() -> None:
-    assert methods_to_write(paxospp.Storage) == {
+def test_a_storage_implements_exactly_these_methods() -> None:
+    assert methods_to_implement(paxospp.Storage) == {
         "close": [],
         "create_snapshot": ["meta"],
         "load": [],
@@ -43,9 +43,9 @@ def test_a_store_writes_these_methods_and_no_others() -> None:
         "persist": ["batch"],
         "read": ["start", "stop", "max_bytes"],
     }
-    assert methods_to_write(paxospp.SnapshotWriter) == {"abort": [], "commit": [], "write": ["data"]}
-    assert methods_to_write(paxospp.SnapshotReader) == {"close": [], "meta": [], "read": ["size"]}
-    assert methods_to_write(paxospp.KeyValueStorage) == {
+    assert methods_to_implement(paxospp.SnapshotWriter) == {"abort": [], "commit": [], "write": ["data"]}
+    assert methods_to_implement(paxospp.SnapshotReader) == {"close": [], "meta": [], "read": ["size"]}
+    assert methods_to_implement(paxospp.KeyValueStorage) == {
         "close": [],
         "get": ["key"],
         "scan": ["start", "stop"],
@@ -53,7 +53,7 @@ def test_a_store_writes_these_methods_and_no_others() -> None:
     }
 
 
-def test_a_store_is_given_these_values_and_returns_those() -> None:
+def test_the_values_that_a_storage_takes_and_returns_have_exactly_these_fields() -> None:
     written = ["promised", "accepted", "decided", "trim", "snapshot", "meta", "sync", "faulty_until"]
     assert fields_of(paxospp.WriteBatch) == written
     assert fields_of(paxospp.DurableState) == ["promised", "decided", "first", "last", "snapshot", "meta", "faulty"]

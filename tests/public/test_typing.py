@@ -1,4 +1,4 @@
-"""The types of the face, as the type checkers see them."""
+"""The types of the public API, as mypy and pyright infer them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def check(*command: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_mypy_understands_the_right_calls_and_refuses_the_wrong_ones(tmp_path: Path) -> None:
+def test_mypy_accepts_the_right_calls_and_rejects_the_wrong_ones(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     check(sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", f"--cache-dir={tmp_path}", str(FACE))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_pyright_understands_the_right_calls_and_refuses_the_wrong_ones() -> None:
+def test_pyright_accepts_the_right_calls_and_rejects_the_wrong_ones() -> None:
     beside_python = Path(sys.executable).with_name("pyright")
     pyright = str(beside_python) if beside_python.exists() else shutil.which("pyright")
     if pyright is None:

@@ -1,8 +1,8 @@
-"""What a type checker says about the calls of the face. Checked, never run.
+"""Calls of the public API for the type checkers to judge. This file is checked, never run.
 
-mypy --strict with warn_unused_ignores and pyright both read it: an ``assert_type`` is a call
-that has to be understood, an expected error one that has to be refused. The ignores name no
-code, because the same refusal has another code in another version of mypy.
+mypy --strict with warn_unused_ignores and pyright both read it. A call inside ``assert_type`` must have that
+type; a call marked ``type: ignore`` must be an error. The ignores name no error code, because different
+versions of mypy report the same error under different codes.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportMissingTypeStubs=false
@@ -48,7 +48,7 @@ class KeyValue(paxospp.StateMachine):
 
 
 class Audited(KeyValue):
-    """A subclass adds commands; the inherited ones stay what they were."""
+    """A subclass that adds a command; the inherited commands keep their types."""
 
     count: int = 0
 
@@ -58,7 +58,7 @@ class Audited(KeyValue):
         return self.count
 
 
-def on_an_instance_they_are_methods() -> None:
+def commands_and_queries_are_plain_methods_of_an_instance() -> None:
     machine = KeyValue()
     assert_type(machine.put("a", "b"), None)
     assert_type(machine.add("a", n=2), int)
@@ -136,7 +136,7 @@ async def wrong(calls: Calls) -> None:
 
 
 def blocking(calls: SyncCalls) -> None:
-    """The sync twins differ in ``async`` only."""
+    """The synchronous calls have the same types, without ``await``."""
     assert_type(calls.execute(KeyValue.put, "boo", "foo"), None)
     assert_type(calls.execute(KeyValue.add, "a", n=2), int)
     assert_type(calls.execute(KeyValue.add, "a", timeout=2.0), int)
@@ -197,7 +197,7 @@ async def a_client() -> None:
         await client.query(KeyValue.get, 1)  # type: ignore
 
 
-def the_sync_twins() -> None:
+def the_sync_client_and_node() -> None:
     with paxospp.sync.Client(["127.0.0.1:7001"], timeout=10.0) as client:
         assert_type(client.execute(KeyValue.add, "a", timeout=None), int)
         assert_type(client.query(KeyValue.get, "boo"), str | None)

@@ -1,4 +1,4 @@
-"""Nothing that these tests do may make gRPC or asyncio complain, whatever comes over the wire."""
+"""Every test here also checks that gRPC and asyncio log no error, whatever input they got."""
 
 from __future__ import annotations
 

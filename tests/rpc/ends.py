@@ -1,4 +1,4 @@
-"""The two ends that the tests of rpc talk through: a peer that remembers, a node that echoes."""
+"""The other end for the tests of rpc: a peer that records frames, and a node that echoes calls."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PATIENCE_S = 10.0
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run ``test`` in a loop of its own, in debug mode, and see that it leaves no task behind."""
+    """Run ``test`` in an event loop of its own, in debug mode, and check that it leaves no task behind."""
 
     async def whole() -> None:
         async with asyncio.timeout(60):
             await test()
-        # gRPC itself needs a moment to let go of a call that was cancelled, not answered.
+        # gRPC needs a moment to release a call that was cancelled instead of answered.
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:
             _, left = await asyncio.wait(left, timeout=0.2)
@@ -44,14 +44,14 @@ def encode_from(name: NodeId) -> Callable[[NodeId, Any], bytes]:
 
 
 async def until(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
-    """Wait for ``condition``, looked at every few milliseconds."""
+    """Poll ``condition`` every few milliseconds until it holds."""
     async with asyncio.timeout(patience_s):
         while not condition():  # noqa: ASYNC110  what is waited for is on the far side of a socket
             await asyncio.sleep(0.002)
 
 
 def threads_left(patience_s: float = PATIENCE_S) -> list[str]:
-    """The threads beside this one that do not end; gRPC's poller ends a moment after its last channel is collected."""
+    """Return the names of other threads that do not end; gRPC's poller ends soon after its last channel is freed."""
     gc.collect()
     others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
     for thread in others:
@@ -60,7 +60,7 @@ def threads_left(patience_s: float = PATIENCE_S) -> list[str]:
 
 
 class Peer:
-    """A server that remembers the frames it got; ``hold`` keeps it from reading on."""
+    """A server that records the frames it got; ``hold`` makes it stop reading."""
 
     def __init__(self, name: NodeId = N2) -> None:
         self.name = name
@@ -96,7 +96,7 @@ class Peer:
 
 
 class EchoingCalls:
-    """Answers every run with itself and every query with its request; remembers who came and went."""
+    """Answers every run with itself and every query with its request; records connections and disconnections."""
 
     def __init__(self) -> None:
         self.connections: list[ClientConnection] = []

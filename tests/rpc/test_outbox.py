@@ -1,4 +1,4 @@
-"""What waits for a writer: taken in order and by size, and whoever waits for either end is told."""
+"""The send queue: items are taken in order and by size, and waiters at both ends are woken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paxospp.rpc.outbox import Outbox
 
 
 async def turn() -> None:
-    """One round of the loop, in which whoever was told goes on."""
+    """Let the event loop run, so that woken tasks proceed."""
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Links to peers: order, bounds, loss, and coming back."""
+"""Links to peers: order, bounds, loss, and reconnecting."""
 
 from __future__ import annotations
 
@@ -245,32 +245,6 @@ def test_a_peer_that_moved_is_dialled_at_its_new_address() -> None:
         await new.server.close()
 
     run(scenario)
-
-
-def test_a_link_that_is_reset_dials_on_a_new_connection_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
-        peer = await Peer().start()
-        outgoing = links()
-        outgoing.set_peers({N2: peer.address})
-        outgoing.send(N2, accept(1))
-        await peer.got(1)
-
-        outgoing.reset(N2)  # too early: this link was dialled a moment ago
-        outgoing.send(N2, accept(2))
-        await peer.got(2)
-        assert caplog.text.count(" open") == 1
-        await asyncio.sleep(1.0)
-        outgoing.reset(N2)
-        await until(lambda: caplog.text.count(" open") == 2)
-        outgoing.send(N2, accept(3))
-
-        assert await peer.got(3) == [accept(1), accept(2), accept(3)]
-        outgoing.reset(NodeId("n9"))  # nobody: nothing happens
-        await outgoing.close()
-        await peer.server.close()
-
-    with caplog.at_level(logging.INFO, logger="paxospp.rpc"):
-        run(scenario)
 
 
 def test_a_port_that_takes_the_connection_and_says_nothing_does_not_hold_the_link_for_good() -> None:

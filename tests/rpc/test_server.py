@@ -1,4 +1,4 @@
-"""The port of a node: binding, hostile input, back-pressure, closing."""
+"""The gRPC server of a node: binding, hostile input, back-pressure, closing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import grpc.aio
 import pytest
 
 from paxospp.errors import ConfigError, CorruptedError
-from paxospp.rpc.calling import CallStream
+from paxospp.rpc.call_stream import CallStream
 from paxospp.rpc.channel import CALL, CLIENT_CHANNEL, HEALTH_SERVICE, LINK, PEER_CHANNEL, STATUS, open_channel
 from paxospp.rpc.listening import check_listen, split_address
 from paxospp.rpc.server import Server
-from paxospp.rpc.status import fetch_status
+from paxospp.rpc.unary_calls import fetch_status
 from paxospp.wire.v1 import client_pb2 as pb
 from tests.rpc.ends import LOOPBACK, EchoingCalls, Peer, run, until
 
@@ -47,7 +47,7 @@ def test_a_port_in_use_is_an_error_that_names_it_and_the_way_out() -> None:
 
 
 def test_two_servers_never_share_a_port() -> None:
-    """gRPC's default lets a second server take every other connection, without a word."""
+    """By default, gRPC lets a second server silently share the port and take half of the connections."""
 
     async def scenario() -> None:
         first = server()
@@ -75,7 +75,7 @@ def test_a_name_of_which_one_address_is_taken_is_refused_whole() -> None:
 @pytest.mark.parametrize(
     ("listen", "reason"),
     [
-        ("192.0.2.1:7001", "not an address of this machine"),
+        ("192.0.2.1:7001", "this machine does not have that address"),
         ("no-such-host.invalid:7001", "no such host"),
         ("127.0.0.1", "host:port"),
         ("127.0.0.1:", "host:port"),
@@ -289,19 +289,23 @@ def test_a_client_that_does_not_read_its_answers_is_not_read_either() -> None:
     async def scenario() -> None:
         peer = await Peer().start()
         peer.echo.answer_bytes = 1 << 20
-        async with CallStream(peer.address) as stream:
+        async with open_channel(peer.address, CLIENT_CHANNEL) as channel:
+            call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(CALL)()
             for _ in range(60):
-                stream.send(pb.CallRequest(run=b"r"))
-                await stream.sent()
+                await call.write(frame(pb.CallRequest(run=b"r")))
             taken = -1
             while taken != len(peer.echo.runs):
                 taken = len(peer.echo.runs)
                 await asyncio.sleep(0.2)
             assert taken < 40
 
-            for _ in range(60):
-                await anext(stream)
+            answered = 0
+            while answered < 60:
+                data = await call.read()
+                assert isinstance(data, bytes)
+                answered += len(pb.ClientServiceCallResponse.FromString(data).responses)
             assert len(peer.echo.runs) == 60
+            call.cancel()
         await peer.server.close()
 
     run(scenario)

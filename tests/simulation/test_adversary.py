@@ -1,4 +1,4 @@
-"""What makes runs reach bad states soon: settings past the limits, rules that stick to links, and duels."""
+"""Means by which runs reach bad states soon: settings beyond the limits, rules on links, contested elections."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import pytest
 from paxospp.config import NodeConfig
 from paxospp.messages import Accept, Heartbeat, Prepare, SnapshotChunk
 from paxospp.model import Slot
-from paxospp.testing.simulation.disk import Disk
-from paxospp.testing.simulation.faults import draws_duels
-from paxospp.testing.simulation.interference import EVERYTHING, GROUPS, Interference, Rule
+from paxospp.testing.simulation.faults.families import draws_contests
+from paxospp.testing.simulation.faults.interference import Interference
+from paxospp.testing.simulation.faults.link_rules import EVERYTHING, GROUPS, LinkRule
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.network import Packet
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Plan
-from paxospp.testing.simulation.settings import draw_configs, is_extreme
-from paxospp.testing.simulation.virtual_time import Clock
+from paxospp.testing.simulation.node_settings import draw_configs, is_extreme
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import RunPlan
+from paxospp.testing.simulation.world.disk import SimulatedDisk
+from paxospp.testing.simulation.world.path import Packet
+from paxospp.testing.simulation.world.virtual_time import Clock
 
 
 def test_half_of_all_seeds_draw_settings_past_the_limits_and_the_others_none() -> None:
@@ -39,7 +40,7 @@ def test_half_of_all_seeds_draw_settings_past_the_limits_and_the_others_none() -
         assert config == NodeConfig(**{field.name: getattr(config, field.name) for field in fields(NodeConfig)})
 
 
-def a_network(*rules: Rule) -> tuple[Clock, Interference, Packet, list[Packet]]:
+def a_network(*rules: LinkRule) -> tuple[Clock, Interference, Packet, list[Packet]]:
     clock = Clock()
     arrived: list[Packet] = []
     packet = cast("Packet", (SimpleNamespace(rules=rules, under_way=0), None, None))
@@ -47,14 +48,14 @@ def a_network(*rules: Rule) -> tuple[Clock, Interference, Packet, list[Packet]]:
 
 
 def test_a_rule_is_about_its_kinds_only() -> None:
-    _, interference, packet, _ = a_network(Rule(frozenset({Prepare}), loss=1.0))
+    _, interference, packet, _ = a_network(LinkRule(frozenset({Prepare}), loss=1.0))
 
     assert interference.takes(packet, Prepare)
     assert not interference.takes(packet, Heartbeat)
 
 
 def test_a_rule_may_be_about_one_slot_only() -> None:
-    _, interference, packet, _ = a_network(Rule(frozenset({Accept}), loss=1.0, slot=7))
+    _, interference, packet, _ = a_network(LinkRule(frozenset({Accept}), loss=1.0, slot=7))
 
     for slot, is_lost in ((7, True), (8, False)):
         about = cast("Packet", (packet[0], None, SimpleNamespace(slot=slot)))
@@ -62,7 +63,7 @@ def test_a_rule_may_be_about_one_slot_only() -> None:
 
 
 def test_a_copy_with_a_delay_comes_after_the_message_and_waits_for_no_leader() -> None:
-    clock, interference, packet, arrived = a_network(Rule(frozenset({SnapshotChunk}), copies=1.0, delay_s=0.01))
+    clock, interference, packet, arrived = a_network(LinkRule(frozenset({SnapshotChunk}), copies=1.0, delay_s=0.01))
 
     assert not interference.takes(packet, SnapshotChunk)
     assert not arrived
@@ -70,8 +71,8 @@ def test_a_copy_with_a_delay_comes_after_the_message_and_waits_for_no_leader() -
     assert arrived == [packet]
 
 
-def test_what_is_held_arrives_after_the_lead_has_changed_hands() -> None:
-    clock, interference, packet, arrived = a_network(Rule(frozenset({Accept}), hold=1.0))
+def test_a_held_message_arrives_after_the_leader_has_changed() -> None:
+    clock, interference, packet, arrived = a_network(LinkRule(frozenset({Accept}), hold=1.0))
 
     assert interference.takes(packet, Accept)
     clock.run_until(clock.now + 60)
@@ -82,8 +83,8 @@ def test_what_is_held_arrives_after_the_lead_has_changed_hands() -> None:
     assert arrived == [packet]
 
 
-def test_what_is_still_held_arrives_when_nothing_goes_wrong_any_more() -> None:
-    clock, interference, packet, arrived = a_network(Rule(frozenset({Accept}), copies=1.0))
+def test_a_message_that_is_still_held_arrives_when_the_faults_end() -> None:
+    clock, interference, packet, arrived = a_network(LinkRule(frozenset({Accept}), copies=1.0))
 
     assert not interference.takes(packet, Accept)
     interference.release_all()
@@ -96,7 +97,7 @@ def test_every_kind_of_message_is_in_one_group() -> None:
 
 
 @pytest.mark.long
-def test_duels_reach_what_random_faults_hardly_ever_do() -> None:
+def test_contested_elections_reach_what_random_faults_hardly_ever_do() -> None:
     least = {
         "a node was made to campaign": 100,
         "what was chosen was damaged at a member of the next quorum": 5,
@@ -108,8 +109,8 @@ def test_duels_reach_what_random_faults_hardly_ever_do() -> None:
         "protocol: the promise of a campaign that was given up becomes durable": 1,
     }
     seen: Counter[str] = Counter()
-    for seed in [seed for seed in range(200) if draws_duels(seed)][:60]:
-        run = Run(Plan.draw(seed, machine=Ledger, workload=ledger_calls))
+    for seed in [seed for seed in range(200) if draws_contests(seed)][:60]:
+        run = SimulationRun(RunPlan.draw(seed, machine=Ledger, workload=ledger_calls))
         run.go()
         seen.update(run.world.reach.hits)
         seen.update(run.world.coverage)
@@ -119,7 +120,7 @@ def test_duels_reach_what_random_faults_hardly_ever_do() -> None:
 
 
 def test_the_end_of_a_log_is_lost_with_what_was_known_decided_and_never_below_the_snapshot() -> None:
-    image = Disk().image
+    image = SimulatedDisk().image
     image.decided = Slot(9)
     image.lose_end(Slot(6))
 

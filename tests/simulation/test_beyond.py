@@ -1,4 +1,4 @@
-"""What the simulator cannot reach, reached by hand: each test here is named in ``reach.beyond.BEYOND``."""
+"""Markers that the simulator cannot reach, reached by hand: ``reach.beyond.BEYOND`` names each test here."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.digests import Digests
 from paxospp.engine.rules.observer import Observer
-from paxospp.engine.settings import Settings
 from paxospp.messages import CatchUp, Checkpoint, Decided, SnapshotChunk
 from paxospp.model import NodeId, Slot, SnapshotMeta
 from paxospp.node.pacing import PACING, Pacing
-from paxospp.node.writer import Writer
 from paxospp.storage.contract import DurableState, WriteBatch
-from paxospp.testing.simulation.host import Host
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Overrides, Plan
-from paxospp.testing.simulation.world import World
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import Overrides, RunPlan
+from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.world import SimulatedWorld
+from tests.cluster.writing import open_writer
 from tests.engine.words import N1, N2, ballot, identity, membership, promise, sender, sent
 
 
 class Heard(Observer):
-    """Remembers the markers it hears."""
+    """Remembers the markers that are reported to it."""
 
     def __init__(self) -> None:
         self.markers: list[str] = []
@@ -39,12 +39,12 @@ class Heard(Observer):
 
 
 def replica(heard: Heard, *, decided: int) -> Replica:
-    """A replica that holds slots 2 up to ``decided``, has applied slot 1, and reads nothing by itself."""
+    """Return a replica that holds slots 2 to ``decided`` and has applied slot 1; the test does its reads."""
     last = Slot(decided)
     return Replica(
         identity(),
         DurableState(promised=ballot(1), decided=last, first=Slot(2), last=last),
-        Settings(alpha=4),
+        engine_settings(alpha=4),
         Random(1),
         memberships=[(Slot(1), membership())],
         applied=1,
@@ -77,7 +77,7 @@ def test_a_decided_slot_that_the_storage_forgot_counts_as_damaged_and_is_fetched
 
 
 def test_promises_of_others_may_be_enough_before_the_own_one_is_durable() -> None:
-    """A node tells its replica of a write and sends what waited for it in one step; the replica does not rely on it."""
+    """A node reports a write and sends what waited for it in one step; the replica does not rely on that."""
     heard = Heard()
     it = replica(heard, decided=1)
     it.start(0.0)
@@ -94,7 +94,7 @@ def test_promises_of_others_may_be_enough_before_the_own_one_is_durable() -> Non
 
 
 class HeldStorage(MemoryStorage):
-    """Its first write waits until it is let go."""
+    """A storage whose first write waits until the test releases it."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -109,13 +109,14 @@ class HeldStorage(MemoryStorage):
 
 
 def test_two_snapshots_are_two_writes() -> None:
-    """At most one snapshot is in a batch; a node makes one current at a time, so that two never queue."""
+    """A batch holds one snapshot at most; a node makes one current at a time, so two never queue there."""
 
     async def main() -> None:
         heard, storage, persisted = Heard(), HeldStorage(), asyncio.Queue[int]()
         failures: list[Exception] = []
-        writer = Writer("n1", on_persisted=persisted.put_nowait, on_failed=failures.append, observer=heard)
-        await writer.open(lambda: storage)
+        writer = await open_writer(
+            lambda: storage, on_persisted=persisted.put_nowait, on_failed=failures.append, observer=heard
+        )
         metas = [SnapshotMeta(Slot(0), "one"), SnapshotMeta(Slot(0), "two")]
         for meta in metas:
             staged = storage.create_snapshot(meta)
@@ -138,10 +139,10 @@ def test_two_snapshots_are_two_writes() -> None:
 # A snapshot that comes at a bad time, on a simulated cluster in which nothing else goes wrong.
 
 
-def founded(seed: int, slots: int, pacing: Pacing = PACING) -> World:
-    """Three nodes that have applied so many slots, and have nothing more to do."""
-    plan = Plan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(families=(), nodes=3))
-    run = Run(replace(plan, config=NodeConfig(), differing={}, pacing=pacing, drill=""))
+def founded(seed: int, slots: int, pacing: Pacing = PACING) -> SimulatedWorld:
+    """Return a world of three nodes that have applied ``slots`` slots and have nothing more to do."""
+    plan = RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(families=(), nodes=3))
+    run = SimulationRun(replace(plan, config=NodeConfig(), differing={}, pacing=pacing, profile=""))
     world = run.world
     for host in world.hosts:
         host.start()
@@ -151,8 +152,8 @@ def founded(seed: int, slots: int, pacing: Pacing = PACING) -> World:
     return world
 
 
-def cut_off(world: World, slots: int) -> tuple[Host, Host]:
-    """A follower that hears nothing, and the leader, which has applied more than so many slots that it has not."""
+def cut_off(world: SimulatedWorld, slots: int) -> tuple[SimulatedHost, SimulatedHost]:
+    """Cut off a follower; return it and the leader, once it has applied ``slots`` more slots than the follower."""
     follower = next(host for host in world.hosts if host not in world.leaders)
     source = next(host for host in world.hosts if host in world.leaders)
     names = [host.name for host in world.hosts]
@@ -163,27 +164,27 @@ def cut_off(world: World, slots: int) -> tuple[Host, Host]:
     return follower, source
 
 
-def passes(world: World, until: Callable[[], bool]) -> None:
-    """Let time pass until this is so."""
+def passes(world: SimulatedWorld, until: Callable[[], bool]) -> None:
+    """Let time pass until this is true."""
     for _ in range(10_000):
         if until():
             return
         world.clock.run_until(world.clock.now + 0.005)
-    raise AssertionError("it never is")
+    raise AssertionError("it never became true")
 
 
-def snapshot_of(host: Host) -> bytes:
-    assert host.parts is not None
-    return b"".join(host.parts.executor.encode_snapshot())
+def snapshot_of(host: SimulatedHost) -> bytes:
+    assert host.runtime is not None
+    return b"".join(host.runtime.executor.encode_snapshot())
 
 
-def offer(host: Host, source: Host, slot: Slot, data: bytes) -> None:
-    """``host`` needs a snapshot; this one comes from ``source``, in one chunk."""
-    parts = host.parts
-    assert parts is not None
-    parts.snapshots.on_needed(source.name)
-    chunk = SnapshotChunk(slot=slot, id="other", offset=0, data=data, last=True, ballot=source.promised)
-    parts.snapshots.on_message(source.sender, chunk)
+def offer(host: SimulatedHost, source: SimulatedHost, slot: Slot, data: bytes) -> None:
+    """Let ``host`` need a snapshot, and let this one come from ``source`` in one chunk."""
+    runtime = host.runtime
+    assert runtime is not None
+    runtime.snapshots.on_needed(source.name)
+    chunk = SnapshotChunk(slot=slot, id="other", offset=0, data=data, last=True, ballot=source.record.promised)
+    runtime.snapshots.on_message(source.sender, chunk)
 
 
 def test_a_snapshot_of_another_cluster_is_not_installed() -> None:
@@ -192,47 +193,47 @@ def test_a_snapshot_of_another_cluster_is_not_installed() -> None:
     source = next(host for host in world.hosts if host is not follower)
     passes(other, lambda: bool(other.leaders))
     stranger = other.leaders[0]
-    assert stranger.parts is not None
-    applied = stranger.parts.executor.applied
-    follower_parts = follower.parts
-    assert follower_parts is not None
-    assert follower_parts.replica.delivered < applied, "it would be of use, were it of this cluster"
+    assert stranger.runtime is not None
+    applied = stranger.runtime.executor.applied
+    follower_runtime = follower.runtime
+    assert follower_runtime is not None
+    assert follower_runtime.replica.delivered < applied, "it would be useful if it were of this cluster"
 
     offer(follower, source, applied, snapshot_of(stranger))
     marker = "snapshots: one of another cluster is refused"
     passes(world, lambda: world.reach.hits[marker] > 0)
-    assert follower_parts.executor.applied < applied
+    assert follower_runtime.executor.applied < applied
 
 
 def test_a_snapshot_that_is_whole_when_the_log_has_caught_up_is_dropped() -> None:
-    """A log that catches up drops it at once, unless all of it was just being staged."""
+    """A log that catches up drops a snapshot at once, unless its last chunk is just being staged."""
     world = founded(1, slots=3)
     follower, source = cut_off(world, 2)
-    assert follower.parts is not None
-    assert source.parts is not None
-    replica, executor = follower.parts.replica, source.parts.executor
+    assert follower.runtime is not None
+    assert source.runtime is not None
+    replica, executor = follower.runtime.replica, source.runtime.executor
     slot = executor.applied
 
     offer(follower, source, slot, snapshot_of(source))
-    entries = tuple(source.parts.replica.held(Slot(replica.delivered + 1), Slot(slot + 1), 1 << 20))
-    # Told past the node, which would drop the snapshot at once.
+    entries = tuple(source.runtime.replica.held(Slot(replica.delivered + 1), Slot(slot + 1), 1 << 20))
+    # Delivered past the node, which would drop the snapshot at once.
     decided = Decided(entries=entries, decided=slot, first=Slot(1))
     replica.on_message(source.sender, decided, replica.protocol.tick_due_at)
     assert replica.delivered == slot
     marker = "snapshots: the log has caught up with one that is whole"
     passes(world, lambda: world.reach.hits[marker] > 0)
-    assert not follower.parts.snapshots.is_fetching
+    assert not follower.runtime.snapshots.is_fetching
 
 
 def test_what_waits_to_be_applied_when_a_snapshot_brings_it_is_not_applied_again() -> None:
     world = founded(1, slots=3, pacing=Pacing(apply_slice_s=0.0))
     follower, source = cut_off(world, 40)
-    assert follower.parts is not None
-    assert source.parts is not None
-    slot, delivered = source.parts.executor.applied, follower.parts.replica.delivered
-    entries = tuple(source.parts.replica.held(Slot(delivered + 1), slot, 1 << 20))
+    assert follower.runtime is not None
+    assert source.runtime is not None
+    slot, delivered = source.runtime.executor.applied, follower.runtime.replica.delivered
+    entries = tuple(source.runtime.replica.held(Slot(delivered + 1), slot, 1 << 20))
     assert entries
-    assert entries[-1].slot < slot, "the snapshot tells of later slots"
+    assert entries[-1].slot < slot, "the snapshot covers later slots"
 
     told = Decided(entries=entries, decided=slot, first=Slot(1))
     follower.take(follower.loop, follower.receive, (source.sender, told))

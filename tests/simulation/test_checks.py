@@ -1,4 +1,4 @@
-"""What the simulator checks beside the engine, each shown by something that breaks it; tests/mutants does the rest."""
+"""Checks of the simulator, each shown by a change that breaks it; those of the engine are in tests/mutants."""
 
 from __future__ import annotations
 
@@ -23,52 +23,53 @@ from paxospp.node.snapshots.policy import Policy
 from paxospp.sessions.table import SessionTable
 from paxospp.storage.contract import WriteBatch
 from paxospp.testing import simulation
-from paxospp.testing.simulation.broken import Broken
-from paxospp.testing.simulation.disk import Disk
-from paxospp.testing.simulation.faults import Faults
-from paxospp.testing.simulation.history import History
-from paxospp.testing.simulation.host import Host
+from paxospp.testing.simulation.faults.families import Faults
+from paxospp.testing.simulation.judges.applied_log import AppliedLog
+from paxospp.testing.simulation.judges.call_history import CallHistory
+from paxospp.testing.simulation.judges.stuck import founding_is_stuck, stuck_slot
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Plan
-from paxospp.testing.simulation.stuck import founding_is_stuck, stuck_slot
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import RunPlan
+from paxospp.testing.simulation.rule_broken import RuleBroken
+from paxospp.testing.simulation.world.disk import SimulatedDisk
+from paxospp.testing.simulation.world.host import SimulatedHost
 
 ORDINARY = NodeConfig(value_bytes_max=1 << 10, inbox_bytes_max=1 << 20)
 CHURN = Faults(partition_rate=1.0, one_way_rate=0.5)
 
 
-def plans(**settings: object) -> Iterator[Plan]:
-    """A plan per seed, with what a test is about made likely."""
+def plans(**settings: object) -> Iterator[RunPlan]:
+    """Yield one plan per seed, in which the situation of the test is likely."""
     for seed in range(40):
-        drawn = Plan.draw(seed, machine=Ledger, workload=ledger_calls)
+        drawn = RunPlan.draw(seed, machine=Ledger, workload=ledger_calls)
         plan = replace(
             drawn,
             nodes=3,
             config=ORDINARY,
             differing={},
             pacing=PACING,
-            drill="",
+            profile="",
             older=frozenset(),
             clients=6,
             pace_s=0.02,
             safety_s=4.0,
             founds_first=True,
             rolls_back=False,
-            validates=False,  # what is asked is which rule sees it, and the model may see it first
+            validates=False,  # the test asks which rule finds it, and the model may find it first
             faults=CHURN,
         )
         yield replace(plan, **settings)  # type: ignore[arg-type]  # each is a field of its type
 
 
-def first_broken(plans: Iterator[Plan]) -> Broken:
+def first_broken(plans: Iterator[RunPlan]) -> RuleBroken:
     for plan in plans:
-        run = Run(plan)
+        run = SimulationRun(plan)
         try:
             run._found()
             run._safety()
-        except Broken as broken:
+        except RuleBroken as broken:
             return broken
-    raise AssertionError("no seed has broken anything")
+    raise AssertionError("no seed broke a rule")
 
 
 def test_a_session_that_comes_back_after_it_expired_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +91,7 @@ def test_a_session_that_comes_back_after_it_expired_is_found(monkeypatch: pytest
     assert first_broken(plans(config=config, faults=faults)).rule == "11"
 
 
-def test_a_lease_that_binds_nobody_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_that_binds_no_follower_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lease, "forbids", lambda *_: False)
 
     faults = Faults(partition_rate=1.5, one_way_rate=1.0)
@@ -98,6 +99,7 @@ def test_a_lease_that_binds_nobody_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert first_broken(plans(lease_us=1_500_000, weak_reads=0.6, pace_s=0.1, faults=faults)).rule in ("B33", "13")
 
 
+@pytest.mark.long
 def test_a_change_feed_that_tells_of_what_took_no_effect_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Effects, "pass_over", lambda *_: None)
 
@@ -111,8 +113,8 @@ def test_a_window_wider_than_alpha_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert first_broken(plans(config=replace(drawn.config, alpha=1))).rule in ("rule 7", "15", "18")
 
 
-def test_a_log_that_is_never_cut_short_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """18: a snapshot is no use if everything behind it stays."""
+def test_a_log_that_is_never_trimmed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """18: a snapshot is useless if the whole log below it stays."""
     monkeypatch.setattr(Policy, "keep_from", lambda *_: 2)
     drawn = next(plans())
     config = replace(drawn.config, snapshot_log_slots_max=16, kept_log_slots_max=1)
@@ -124,24 +126,24 @@ def test_a_log_that_is_never_cut_short_is_found(monkeypatch: pytest.MonkeyPatch)
 def test_queries_that_are_held_and_not_counted_or_counted_and_not_held_are_found(
     leak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """18: both have filled a node's memory, or its count, for good."""
-    from paxospp.node.queries import Queries, Questions
+    """18: either fault would fill the memory of a node, or its count, for good."""
+    from paxospp.node.queries import Queries, QueryBatch
 
     leave = Queries.leave
 
-    def leak_if_timed_out(queries: Queries, questions: Questions) -> None:
-        group = questions.group
-        if group is None or questions in queries._deadlines.open:
-            leave(queries, questions)
+    def leak_if_timed_out(queries: Queries, batch: QueryBatch) -> None:
+        group = batch.group
+        if group is None or batch in queries._deadlines.open:
+            leave(queries, batch)
         elif leak.startswith("off"):
-            queries._open -= len(questions.requests)
+            queries._open -= len(batch.requests)
         else:
-            group.remove(questions)
+            group.remove(batch)
 
     monkeypatch.setattr(Queries, "leave", leak_if_timed_out)
     broken = first_broken(plans(faults=replace(CHURN, impatience=0.5)))
     assert broken.rule == "18"
-    assert "queries as open, and holds" in str(broken)
+    assert "open queries and holds" in str(broken)
 
 
 def test_a_read_of_an_older_state_is_held_against_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,27 +154,27 @@ def test_a_read_of_an_older_state_is_held_against_its_bound(monkeypatch: pytest.
     assert first_broken(plans(weak_reads=0.9, pace_s=0.1, clients=12)).rule == "13"
 
 
-def test_what_ends_in_the_very_moment_a_ticket_is_drawn_is_not_asked_of_it() -> None:
-    """Seed 403: a call was answered when the faults ended, and in that moment, before it, a probe drew a ticket."""
-    history = History(Ledger(), Counter(), None, lambda: 7.0)
+def test_a_ticket_need_not_cover_a_call_that_ends_in_the_same_moment() -> None:
+    """Seed 403: a probe drew a ticket in the moment in which a call was answered, but before it."""
+    history = CallHistory(AppliedLog(Ledger(), Counter(), None), Counter(), lambda: 7.0)
     history._floors.append((5.0, 3))
 
     history.check_fresh(NodeId("n1"), Slot(2), 5.0)
     history.check_fresh(NodeId("n1"), Slot(3), 6.0)
-    with pytest.raises(Broken, match="3 had"):
+    with pytest.raises(RuleBroken, match="3 had"):
         history.check_fresh(NodeId("n1"), Slot(2), 6.0)
 
 
-def test_a_question_that_comes_twice_is_confirmed_by_what_was_said_since_each_came() -> None:
-    """Seed 13: the second copy waits for the next round, and the first must not be held against it."""
+def test_each_copy_of_a_read_is_confirmed_by_answers_since_it_came() -> None:
+    """Seed 13: the second copy waits for the next round, and is not judged by the first."""
     assert simulation.Simulation(Ledger).run([13]).seeds == 1
 
 
 def test_a_founding_value_that_rots_alone_is_waited_for() -> None:
-    """16: nobody can tell what was in slot 1, so nobody founds; that is no fault of the others."""
+    """16: no node knows what was in slot 1, so none may found a cluster; the others are right to wait."""
     seen: Counter[str] = Counter()
     for plan in plans(founds_first=False, faults=Faults(tail_rot=1.0), safety_s=1.0):
-        run = Run(plan)
+        run = SimulationRun(plan)
         run.go()
         seen += run.world.coverage
         if seen["excused: the cluster cannot go on"]:
@@ -181,10 +183,10 @@ def test_a_founding_value_that_rots_alone_is_waited_for() -> None:
     assert seen["excused: the cluster cannot go on"] > 0
 
 
-def test_whoever_is_cut_off_beside_its_leader_may_lose_what_only_they_hold() -> None:
+def test_a_follower_that_is_cut_off_with_its_leader_may_lose_what_only_they_hold() -> None:
     seen: Counter[str] = Counter()
     for plan in plans(nodes=5, faults=Faults(depose_s=0.1, usurp=0.3, lost_end=1.0)):
-        run = Run(plan)
+        run = SimulationRun(plan)
         run.go()
         seen += run.world.coverage
         if seen["the end of a log was lost beside its leader"]:
@@ -193,8 +195,8 @@ def test_whoever_is_cut_off_beside_its_leader_may_lose_what_only_they_hold() -> 
 
 
 def test_a_decided_value_that_only_one_node_held_is_missed_where_its_disk_lost_its_end() -> None:
-    """Seed 40000626: after a trim nothing was left on the disk but the doubt, and that was overlooked."""
-    disk = Disk()
+    """Seed 40000626: after a trim only the open end was left on the disk, and it was overlooked."""
+    disk = SimulatedDisk()
     disk.staged["s"] = b""
     ballot = Ballot(1, NodeId("n1"), 1)
     entries = [Entry(Slot(slot), ballot, Kind.NOOP, b"") for slot in (1, 2)]
@@ -204,7 +206,7 @@ def test_a_decided_value_that_only_one_node_held_is_missed_where_its_disk_lost_i
     ):
         disk.begin(batch)
         disk.returned(Random(0))
-    host = cast("Host", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
+    host = cast("SimulatedHost", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
 
     assert stuck_slot([host], 1) is None
     disk.image.damage([Slot(2)])
@@ -213,13 +215,13 @@ def test_a_decided_value_that_only_one_node_held_is_missed_where_its_disk_lost_i
     assert stuck_slot([host], 1) == 2
 
 
-def test_a_founding_that_only_lives_that_are_gone_could_confirm_is_waited_for() -> None:
+def test_a_founding_that_only_former_incarnations_could_confirm_is_waited_for() -> None:
     names = [NodeId(name) for name in ("n1", "n2", "n3")]
     hosts = [
         cast(
-            "Host",
+            "SimulatedHost",
             SimpleNamespace(
-                name=name, disk=Disk(), sender=SimpleNamespace(incarnation=1), finds_faulty=lambda slot: False
+                name=name, disk=SimulatedDisk(), sender=SimpleNamespace(incarnation=1), finds_faulty=lambda slot: False
             ),
         )
         for name in names
@@ -232,7 +234,7 @@ def test_a_founding_that_only_lives_that_are_gone_could_confirm_is_waited_for() 
     entry = Entry(Slot(1), Ballot(1, names[0], 1), Kind.MEMBERSHIP, founding.to_bytes())
     holder.disk.image.entries[Slot(1)] = entry
     lost.disk.image.faulty = {Slot(1)}
-    assert not founding_is_stuck(hosts), "the first node and the holder are a quorum of the lives in it"
+    assert not founding_is_stuck(hosts), "the first node and the holder are a quorum of the incarnations in it"
     wiped.sender.incarnation = 2  # type: ignore[misc]
     assert founding_is_stuck(hosts)
     lost.disk.image.faulty.clear()
@@ -240,11 +242,11 @@ def test_a_founding_that_only_lives_that_are_gone_could_confirm_is_waited_for() 
 
 
 def test_a_lost_slot_that_a_snapshot_covers_is_not_missed() -> None:
-    disk = Disk()
+    disk = SimulatedDisk()
     disk.image.snapshot = SnapshotMeta(Slot(3), "s"), b""
     disk.image.decided = Slot(3)
     disk.image.faulty = {Slot(3)}
-    host = cast("Host", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
+    host = cast("SimulatedHost", SimpleNamespace(disk=disk, finds_faulty=lambda _: False))
 
     assert stuck_slot([host], 1) is None
     disk.image.snapshot_is_damaged = True
@@ -254,37 +256,37 @@ def test_a_lost_slot_that_a_snapshot_covers_is_not_missed() -> None:
 CHECKED_IN = {
     1: ("invariants", "1"),
     2: ("invariants", "2"),
-    3: ("history", "3"),
+    3: ("applied_log", "3"),
     4: ("invariants", "4"),
     5: ("invariants", "5"),
     6: ("invariants", "6"),
     7: ("answer_memory", "7"),
-    8: ("leaders", "8"),
+    8: ("leader_rules", "8"),
     9: ("invariants", "9"),
-    10: ("history", "10"),
-    11: ("history", "11"),
-    12: ("history", "12"),
-    13: ("history", "13"),
-    14: ("history", "divergence"),
+    10: ("applied_log", "10"),
+    11: ("applied_log", "11"),
+    12: ("call_history", "12"),
+    13: ("call_history", "13"),
+    14: ("applied_log", "divergence"),
     15: ("invariants", "15"),
-    16: ("leaders", "16"),
-    17: ("roles", "17"),
+    16: ("leader_rules", "16"),
+    17: ("role_rules", "17"),
     18: ("bounds", "18"),
 }
-"""Per number of FAULTS (e) where it is raised, and as what; 19 is ``test_determinism``."""
+"""By invariant of the simulator's README: the module that checks it, and its name; ``test_determinism`` checks 19."""
 
 
 @pytest.mark.parametrize("number", CHECKED_IN)
 def test_every_invariant_of_the_fault_model_is_raised_somewhere(number: int) -> None:
-    room, rule = CHECKED_IN[number]
-    source = Path(simulation.__file__).with_name(f"{room}.py").read_text()
+    module, rule = CHECKED_IN[number]
+    source = Path(simulation.__file__).with_name("judges").joinpath(f"{module}.py").read_text()
 
-    assert re.search(rf'Broken\(\s*"{rule}"', source) or f'"{rule}" if' in source
+    assert re.search(rf'RuleBroken\(\s*"{rule}"', source) or f'"{rule}" if' in source
 
 
-def test_what_is_healed_by_any_batch_of_one_sync_may_come_under_an_older_ballot() -> None:
+def test_a_slot_that_is_repaired_within_one_sync_may_come_under_an_older_ballot() -> None:
     """Rule 5: a slot that was damaged is learned again under the ballot it was chosen under (seed 2383)."""
-    run = Run(next(plans(faults=Faults())))
+    run = SimulationRun(next(plans(faults=Faults())))
     run._found()
     host = run.world.hosts[0]
     assert host.disk.image.promised is not None
@@ -297,7 +299,7 @@ def test_what_is_healed_by_any_batch_of_one_sync_may_come_under_an_older_ballot(
             host.on_written()
 
     write(WriteBatch(accepted=[Entry(Slot(9), newer, Kind.COMMANDS, b"new")]))
-    with pytest.raises(Broken, match="held slot 9"):
+    with pytest.raises(RuleBroken, match="held slot 9"):
         write(WriteBatch(accepted=[Entry(Slot(9), older, Kind.COMMANDS, b"old")]))
     host.disk.image.damage([Slot(9)])
     hint = WriteBatch(decided=Slot(1), sync=False)

@@ -35,4 +35,4 @@ def test_the_event_hash_does_not_depend_on_the_interpreter_or_its_hash_seed() ->
 
 
 def test_different_seeds_give_different_runs() -> None:
-    assert len(set(Simulation(Ledger).run(range(4)).hashes.values())) == 4
+    assert len(set(Simulation(Ledger).run((1, 5, 12, 13)).hashes.values())) == 4

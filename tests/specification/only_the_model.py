@@ -1,7 +1,7 @@
-"""``python -m tests.specification.only_the_model MUTANT FIRST COUNT``: seeds judged by the model, and by nothing else.
+"""``python -m tests.specification.only_the_model MUTANT FIRST COUNT``: run seeds that only the model judges.
 
-The process becomes the mutant (``-`` for none). All that else looks at a simulated run goes on counting, and what it
-would raise is passed over. Prints one line for each seed: the rule that was broken and what was seen, or nothing.
+The process applies the mutant to its own source first (``-`` for none). All other checks of a simulated run keep
+counting, but do not end the run. Print one line for each seed: the broken rule and what was seen, or nothing.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from types import FunctionType
 from typing import Any
 
 OTHER = "something else:"
-"""How a line begins that tells of a run which the model did not end."""
+"""The beginning of a line about a run that something other than the model ended."""
 
 
-def _deaf(method: Callable[..., Any], broken: type[BaseException]) -> Callable[..., Any]:
+def _ignoring(method: Callable[..., Any], broken: type[BaseException]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def heard(*arguments: Any, **named: Any) -> Any:
+    def quiet(*arguments: Any, **named: Any) -> Any:
         try:
             return method(*arguments, **named)
         except broken:
             return None
 
-    return heard
+    return quiet
 
 
 def silence_all_but_the_model() -> None:
-    """No invariant of the simulator ends a run any more."""
+    """Keep the invariants of the simulator from ending a run."""
     from paxospp.testing import simulation
-    from paxospp.testing.simulation.broken import Broken
+    from paxospp.testing.simulation.rule_broken import RuleBroken
 
     modules = [import_module(f"{simulation.__name__}.{it.name}") for it in iter_modules(simulation.__path__)]
     judges = {
@@ -45,21 +45,21 @@ def silence_all_but_the_model() -> None:
     for judge in judges:
         for name, method in list(vars(judge).items()):
             if isinstance(method, FunctionType) and name.startswith(("on_", "check_", "after_", "_check", "_on_")):
-                setattr(judge, name, _deaf(method, Broken))
+                setattr(judge, name, _ignoring(method, RuleBroken))
 
 
 def verdict(seed: int) -> str:
-    """What the model says of one run, or else what ended it; empty if it came to its end."""
-    from paxospp.testing.simulation.broken import Broken
+    """Return what the model says about one run, or what else ended it; empty if the run finished."""
     from paxospp.testing.simulation.machines import Ledger, ledger_calls
-    from paxospp.testing.simulation.phases import Run
-    from paxospp.testing.simulation.plan import Overrides, Plan
+    from paxospp.testing.simulation.phases import SimulationRun
+    from paxospp.testing.simulation.plan import Overrides, RunPlan
+    from paxospp.testing.simulation.rule_broken import RuleBroken
     from paxospp.testing.simulation.validation.followed import RULE
 
-    plan = Plan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(validates=True))
+    plan = RunPlan.draw(seed, machine=Ledger, workload=ledger_calls, overrides=Overrides(validates=True))
     try:
-        Run(plan).go()
-    except Broken as found:
+        SimulationRun(plan).go()
+    except RuleBroken as found:
         return found.text if found.rule == RULE else f"{OTHER} {found}"
     except Exception as error:
         return f"{OTHER} {type(error).__name__}: {error}"

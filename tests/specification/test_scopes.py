@@ -1,4 +1,4 @@
-"""The executable specification: what it allows breaks nothing, and without any one guard something breaks."""
+"""The executable specification: no invariant breaks, and without any one guard some invariant does."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import pytest
 
 from paxospp.testing import specification
 from paxospp.testing.specification.__main__ import main
-from paxospp.testing.specification.checking import explore
+from paxospp.testing.specification.model_checker import explore
 from paxospp.testing.specification.scopes import NOT_NEEDED, SCOPES
 
 FOLDER = Path(specification.__file__).parent
 CASES = [(scope.name, guard) for scope in SCOPES.values() for guard in scope.guards]
 LARGE = {
-    "count: only lives that vote + promise: only who has a vote",
-    "found: a promise of everybody",
-    "found: the value that was found",
+    "count: only incarnations that vote + promise: only a voter",
+    "bootstrap: a promise from every node",
+    "bootstrap: the recovered membership",
     "install: a snapshot's ballot is met",
     "lease: clocks stay within the drift bound",
     "learn: accepted under the announcer's ballot or above",
     "propose: decided is not clean",
     "propose: faulty is not clean",
     "propose: at most alpha above decided",
-    "restart: nothing that was synced is forgotten",
-    "say: what is said of the disk waits for it",
-    "wipe: another disk is another life",
+    "restart: no synced write is lost",
+    "send: a message about the disk waits for its write",
+    "wipe: a new disk is a new incarnation",
 }
-"""Guards whose scopes take many hundreds of states, or thousands, until something breaks."""
+"""Guards without which it takes hundreds or thousands of states until an invariant breaks."""
 STATES_MAX = 100
-"""Of each scope in a plain pytest."""
+"""States to visit per scope in an ordinary test run."""
 LONG_STATES_MAX = 3_000
-"""Of each scope in a long one; ``python -m paxospp.testing.specification --seconds N`` goes as far as it is told."""
+"""States to visit per scope in a long run; ``python -m paxospp.testing.specification --seconds N`` goes further."""
 
 
 def guards_in_the_rules() -> set[str]:
-    """Every guard that an action names."""
+    """Return every guard that an action names."""
     guards = set()
     for file in FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -49,7 +49,7 @@ def guards_in_the_rules() -> set[str]:
 
 
 def test_it_imports_nothing_of_the_engine() -> None:
-    """It would otherwise repeat the engine's mistakes."""
+    """A specification that shared code with the engine would repeat its mistakes."""
     wrong = []
     for file in FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -60,7 +60,7 @@ def test_it_imports_nothing_of_the_engine() -> None:
 
 
 @pytest.mark.parametrize("name", SCOPES)
-def test_the_first_states_of_every_scope_break_nothing(name: str) -> None:
+def test_no_invariant_breaks_in_the_first_states_of_any_scope(name: str) -> None:
     result = explore(SCOPES[name], states_max=STATES_MAX)
     assert result.broken == "", result.trace
     assert result.exhausted or result.distinct >= STATES_MAX
@@ -68,13 +68,13 @@ def test_the_first_states_of_every_scope_break_nothing(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SCOPES)
-def test_no_scope_breaks_anything(name: str) -> None:
+def test_no_invariant_breaks_in_any_scope(name: str) -> None:
     result = explore(SCOPES[name], states_max=LONG_STATES_MAX)
     assert result.broken == "", result.trace
 
 
 @pytest.mark.parametrize(("name", "guard"), [case for case in CASES if case[1] not in LARGE])
-def test_without_a_guard_its_scope_breaks(name: str, guard: str) -> None:
+def test_without_a_guard_an_invariant_breaks_in_its_scope(name: str, guard: str) -> None:
     """This shows that the invariants can fail, and that the guard is needed."""
     result = explore(SCOPES[name], without=frozenset(guard.split(" + ")), states_max=20_000)
     assert result.broken, f"{result.distinct} states and nothing broke"
@@ -83,7 +83,7 @@ def test_without_a_guard_its_scope_breaks(name: str, guard: str) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "guard"), [case for case in CASES if case[1] in LARGE])
-def test_without_a_guard_its_larger_scope_breaks(name: str, guard: str) -> None:
+def test_without_a_guard_an_invariant_breaks_in_its_larger_scope(name: str, guard: str) -> None:
     result = explore(SCOPES[name], without=frozenset(guard.split(" + ")), states_max=100_000)
     assert result.broken, f"{result.distinct} states and nothing broke"
 
@@ -94,21 +94,21 @@ def test_every_guard_has_its_scope_or_a_reason_why_not() -> None:
     assert not told & NOT_NEEDED.keys()
 
 
-def test_symmetry_leaves_out_no_kind_of_state() -> None:
-    """With all states of a scope told apart there are more of them, as deep, and as unbroken."""
+def test_symmetry_reduction_leaves_out_no_kind_of_state() -> None:
+    """Without symmetry the search visits more states, at least as deep, and breaks nothing either."""
     scope = replace(SCOPES["one slot"], ballots=1)
     merged = explore(scope)
-    apart = explore(replace(scope, vouches=True))  # which names nodes, and does nothing without a decided slot
+    apart = explore(replace(scope, vouches=True))  # ends symmetry, and adds no step while no slot is decided
     assert merged.exhausted
     assert apart.exhausted
     assert merged.distinct < apart.distinct
     assert merged.depth <= apart.depth
 
 
-def test_the_command_prints_what_it_explored_and_the_way_to_a_violation(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_it_explored_and_the_trace_of_a_violation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--scope", "a wiped disk that knows nothing"]) == 0
     assert "exhausted" in capsys.readouterr().out
-    assert main(["--without", "snapshot: only of what is decided"]) == 0
+    assert main(["--without", "snapshot: only decided slots"]) == 0
     told = capsys.readouterr().out
     assert "BROKEN" in told
     assert "n3 decides 3" in told

@@ -1,4 +1,4 @@
-"""Arguments: complete when they leave, checked before they are proposed, understood when they are old."""
+"""Arguments: complete when sent, checked before they are proposed, and decoded if an older version sent them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def applied(payload: bytes) -> Any:
 
 
 def reason(payload: bytes) -> str:
-    """Refused at the front door; and if it was decided all the same, not understood."""
+    """Return why a node refuses ``payload``, and check that a replica stops if the payload was decided anyway."""
     with pytest.raises(RejectedError) as refused:
         check_command(Shop(), payload)
     with pytest.raises(NotUnderstoodError):
@@ -195,7 +195,7 @@ def test_many_parameters_are_completed_too() -> None:
     assert complete_call(machine, encode_untyped("put", [])) == machine_type.put.encode([])  # type: ignore[attr-defined]
 
 
-def test_a_default_is_made_anew_for_every_call() -> None:
+def test_every_call_gets_its_own_copy_of_a_default() -> None:
     class Lists(StateMachine):
         last: list[int]
 
@@ -220,12 +220,12 @@ def test_a_default_that_does_not_fit_its_annotation_is_refused() -> None:
         @command
         def put(self, n: int = "one") -> None: ...  # type: ignore[assignment]
 
-    with pytest.raises(MachineError, match=r"Machine\.put: the default of `n` does not fit its annotation"):
+    with pytest.raises(MachineError, match=r"Machine\.put: the default of `n` does not match its annotation"):
         prepare(Machine())
 
 
 def test_json_gives_what_annotations_take() -> None:
-    """Over the command line come JSON's types: text for dates, arrays for tuples and sets."""
+    """A command line passes the types of JSON: text for dates, arrays for tuples and sets."""
 
     class Typed(StateMachine):
         @command
@@ -240,7 +240,7 @@ def test_json_gives_what_annotations_take() -> None:
     assert Typed().apply(payload, CONTEXT) == msgspec.msgpack.encode(2024)
 
 
-def test_a_caller_keeps_no_piece_of_the_state() -> None:
+def test_a_caller_that_changes_its_arguments_later_does_not_change_the_state() -> None:
     given = ["a"]
     machine = Shop()
 
@@ -260,7 +260,7 @@ def test_arguments_may_nest(levels: int) -> None:
 
 
 @pytest.mark.parametrize("levels", [129, 400, 100_000])
-def test_arguments_that_nest_too_deep_are_rejected_for_every_replica_has_to_decode_them(levels: int) -> None:
+def test_arguments_that_nest_too_deep_are_rejected_because_every_replica_has_to_decode_them(levels: int) -> None:
     for opening in (b"\x91", b"\x81\xa1a"):
         payload = pack_call("keep", b"\x91" + opening * levels + b"\x01")
         with pytest.raises(RejectedError, match="keep: "):
@@ -270,7 +270,7 @@ def test_arguments_that_nest_too_deep_are_rejected_for_every_replica_has_to_deco
 @pytest.mark.parametrize(
     "items", [{}, {"maxlen": -1, "items": []}, {"maxlen": "a", "items": []}, 3, None, {"items": 1}]
 )
-def test_what_is_no_deque_is_rejected(items: Any) -> None:
+def test_a_value_that_does_not_encode_a_deque_is_rejected(items: Any) -> None:
     class Machine(StateMachine):
         @command
         def put(self, items: deque[int]) -> None: ...
@@ -289,7 +289,7 @@ def test_hostile_keys_are_rejected() -> None:
 def test_a_result_that_is_not_what_the_annotation_says_is_an_error_of_the_command() -> None:
     answer = Shop().answer(Shop.promise.encode())
 
-    with pytest.raises(CommandError, match="promise was run, but its result is not what it is annotated to be"):
+    with pytest.raises(CommandError, match="promise was run, but its result does not match its annotation"):
         Shop.promise.decode_result(answer)
 
 
@@ -305,7 +305,7 @@ def test_a_result_that_cannot_be_encoded_is_an_ordinary_exception(value: Any) ->
 
 
 def test_a_result_that_holds_itself_is_an_ordinary_exception() -> None:
-    """And no RecursionError, which would stop every replica."""
+    """It is not a RecursionError, which would stop every replica."""
     endless: list[Any] = []
     endless.append(endless)
 

@@ -1,4 +1,4 @@
-"""The two verbs, over a machine that is right here."""
+"""``execute`` and ``query`` on a machine in this process."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class KeyValue(StateMachine):
         return self.data.get(key)
 
 
-class Here:
-    """Where bytes go: to a machine in this object."""
+class InProcess:
+    """Run calls on a machine in this process."""
 
     _call_timeout_s: float | None = 10.0
 
@@ -55,19 +55,19 @@ class Here:
         return self.machine.answer(request)
 
 
-class Awaited(Here, Calls):
+class Awaited(InProcess, Calls):
     async def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
         await asyncio.sleep(0)
         return self.run(payload, timeout_s)
 
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> Awaitable[bytes]:
-        # A bare future is as good as a coroutine.
+        # A bare future is as valid as a coroutine.
         future = asyncio.get_running_loop().create_future()
         future.set_result(self.ask(request, consistency, timeout_s))
         return future
 
 
-class Blocking(Here, SyncCalls):
+class Blocking(InProcess, SyncCalls):
     def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
         return self.run(payload, timeout_s)
 
@@ -76,7 +76,7 @@ class Blocking(Here, SyncCalls):
 
 
 class Both:
-    """Calls the awaited and the blocking verbs, which have to agree."""
+    """Make each call both with ``await`` and blocking, and check that both return the same."""
 
     def __init__(self) -> None:
         self.awaited = Awaited()
@@ -158,11 +158,11 @@ def test_a_query_may_say_how_fresh_its_answer_has_to_be() -> None:
         ("execute", ("put",), {}, "takes 1 to 2 arguments, not 0"),
         ("execute", ("put", "a", [], 3), {}, "takes 1 to 2 arguments, not 3"),
         ("execute", ("put", 1), {}, "argument `key`: expected `str`, got `int`"),
-        ("execute", ("put",), {"key": "a"}, "a call by name takes its arguments by position, not `key=`"),
+        ("execute", ("put",), {"key": "a"}, "put: pass arguments by position in a call by name, not as `key=`"),
         ("execute", (KeyValue.put,), {}, "put needs `key`"),
         ("execute", (KeyValue.put, 1), {}, "argument `key`: expected `str`, got `int`"),
         ("execute", (KeyValue.put, "a"), {"consistency": "local"}, "put has no parameter `consistency`"),
-        ("execute", (b"raw", 1), {}, "takes no further arguments"),
+        ("execute", (b"raw", 1), {}, "takes no other arguments"),
         ("query", (KeyValue.get, "a"), {"consistency": "Local"}, "'Local': use 'linearizable', 'lease', 'local'"),
         ("query", ("get", "a"), {"consistency": None}, "consistency=None: use"),
     ],
@@ -175,17 +175,17 @@ def test_a_call_that_does_not_fit_is_rejected(
 
 
 @pytest.mark.parametrize("what", [KeyValue().put, print, None, 3, "put".__len__])
-def test_what_is_no_operation_is_a_type_error_that_says_what_to_give(what: Any) -> None:
+def test_executing_something_else_than_an_operation_is_a_type_error_that_says_what_to_pass(what: Any) -> None:
     with pytest.raises(TypeError, match=r"execute\(\) takes a command such as KeyValue\.put, its name or bytes"):
         Both().execute(what, "a")
 
 
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
 def test_a_bound_is_a_number_of_seconds(seconds: float) -> None:
-    with pytest.raises(ValueError, match="give the seconds"):
+    with pytest.raises(ValueError, match="give the greatest age of an answer in seconds"):
         bounded(seconds)
 
 
-def test_a_bound_is_a_value() -> None:
+def test_a_bound_compares_by_value_and_pickles() -> None:
     assert bounded(2) == bounded(2.0)
     assert pickle.loads(pickle.dumps(bounded(2))) == bounded(2)

@@ -1,4 +1,4 @@
-"""What a command may know of its place in the log."""
+"""The context: what a command knows about its place in the log."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_random_is_seeded_from_cluster_slot_and_position() -> None:
 
 
 def test_random_is_the_same_in_every_version_of_python() -> None:
-    """A seed that changed would let replicas of two versions differ: pinned."""
+    """If the seed changed, replicas that run two versions would diverge."""
     random = Context(7, 1, 0.0, b"0123456789abcdef").random
 
     assert isinstance(random, Random)

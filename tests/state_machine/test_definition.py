@@ -1,4 +1,4 @@
-"""What is refused when a state machine's class is made, each in one line that names the place."""
+"""The errors that defining the class of a state machine can raise: each is one line that names the place."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_class_variable_may_be_mutable() -> None:
 
 
 @pytest.mark.parametrize("text", ["ClassVar", "typing.ClassVar[dict]", "t.ClassVar[dict]", " 'ClassVar[dict]'"])
-def test_a_class_variable_is_known_by_its_text_too(text: str) -> None:
+def test_a_class_variable_is_recognised_in_a_string_annotation_too(text: str) -> None:
     type("Machine", (StateMachine,), {"table": {}, "__annotations__": {"table": text}})
 
 
@@ -163,7 +163,7 @@ def test_apply_without_the_other_three_is_refused() -> None:
     assert "Partly overrides apply but not answer, snapshot, restore" in refusal(make)
 
 
-def test_commands_of_a_machine_in_full_control_are_refused_for_nobody_could_call_them() -> None:
+def test_commands_of_a_machine_in_full_control_are_refused_because_nobody_could_call_them() -> None:
     def make() -> object:
         class Both(StateMachine):
             def apply(self, command: bytes, context: Context) -> bytes:
@@ -193,17 +193,17 @@ def test_a_name_that_begins_with_paxospp_is_refused() -> None:
 
         return Machine
 
-    assert "names that begin with 'paxospp.' are kept for paxospp itself" in refusal(make)
+    assert "names that begin with 'paxospp.' are reserved for paxospp" in refusal(make)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "é" * 128, "\ud800"])
-def test_a_name_that_cannot_travel_is_refused(name: str) -> None:
+def test_a_name_that_cannot_be_encoded_is_refused(name: str) -> None:
     def put(self: object) -> None: ...
 
     refusal(lambda: command(name=name)(put))
 
 
-def test_a_name_that_is_no_text_is_refused() -> None:
+def test_a_name_that_is_not_a_str_is_refused() -> None:
     def put(self: object) -> None: ...
 
     assert 'takes a str, not 3; write @paxospp.command(name="put")' in refusal(
@@ -211,7 +211,7 @@ def test_a_name_that_is_no_text_is_refused() -> None:
     )
 
 
-def test_the_longest_name_is_taken() -> None:
+def test_the_longest_name_is_accepted() -> None:
     def put(self: object) -> None: ...
 
     assert command(name="x" * 255)(put).name == "x" * 255
@@ -265,12 +265,12 @@ def test_a_plain_method_over_an_inherited_command_is_refused() -> None:
     assert "Sub.put overrides a command of " in refusal(make)
 
 
-def test_what_is_no_method_is_refused() -> None:
-    assert "stands on a method" in refusal(lambda: command(staticmethod(print)))
-    assert "its first parameter `self`" in refusal(lambda: command(lambda: None))  # type: ignore[misc, arg-type]
+def test_decorating_something_else_than_a_method_is_refused() -> None:
+    assert "decorates a method" in refusal(lambda: command(staticmethod(print)))
+    assert "a first parameter, `self`" in refusal(lambda: command(lambda: None))  # type: ignore[misc, arg-type]
 
 
-def test_a_method_may_be_named_as_the_helpers_of_paxospp_are() -> None:
+def test_a_method_may_have_the_name_of_a_helper_of_paxospp() -> None:
     class Guarded(StateMachine):
         total: int = 0
 

@@ -1,4 +1,4 @@
-"""A machine that overrides all four methods takes and gives raw bytes."""
+"""A machine in full control overrides all four methods, and receives and returns raw bytes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_it_is_known_to_be_in_full_control_and_needs_no_annotations(kind: type[A
     assert machine.answer(b"2") == b"ab"
 
 
-def test_a_typed_machine_is_not() -> None:
+def test_a_typed_machine_is_not_in_full_control() -> None:
     class Typed(StateMachine):
         pass
 
@@ -73,7 +73,7 @@ def test_any_raw_command_may_be_proposed_and_no_named_one() -> None:
         check_query(Appending(), encode_untyped("get", ["a"]))
 
 
-def test_its_commands_are_complete_and_nothing_is_known_of_them() -> None:
+def test_raw_commands_need_no_completion_and_are_not_described() -> None:
     payload = pack_raw(b"abc")
 
     assert complete_call(Appending(), payload) is payload

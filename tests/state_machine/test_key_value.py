@@ -1,4 +1,4 @@
-"""The built-in ``kv``."""
+"""The built-in state machine ``kv``."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_value_is_anything_messagepack_can_hold(value: Any) -> None:
     assert KeyValue.get.decode_result(machine.answer(KeyValue.get.encode(["k"]))) == value
 
 
-def test_it_is_fit_for_a_node() -> None:
+def test_a_node_accepts_it() -> None:
     machine = KeyValue()
 
     assert prepare(machine) is machine

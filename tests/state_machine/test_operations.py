@@ -1,4 +1,4 @@
-"""Methods on an instance, operations on the class."""
+"""A command or query is a plain method on an instance, and an operation on the class."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_subclass_inherits_adds_and_overrides_operations() -> None:
     assert machine.answer(KeyValue.get.encode(["a"])) == b"\xa1b"
 
 
-def test_the_operations_of_a_class_can_be_told() -> None:
+def test_the_operations_of_a_class_can_be_listed() -> None:
     operations = operations_of(Audited)
 
     assert list(operations) == ["put", "delete", "get", "count"]
@@ -170,8 +170,8 @@ def test_a_query_is_no_command_and_a_command_no_query() -> None:
         check_query(KeyValue(), KeyValue.put.encode(["a", "b"]))
 
 
-def test_an_unknown_command_that_was_decided_is_no_result_of_it() -> None:
-    """Another version wrote it: the replica has to stop, so nothing that catches Exception may take it."""
+def test_an_unknown_command_that_was_decided_stops_the_replica_and_has_no_result() -> None:
+    """Another version wrote it, so the replica has to stop: code that catches Exception must not catch this."""
     with pytest.raises(NotUnderstoodError, match="no command 'putt'") as caught:
         KeyValue().apply(pack_call("putt", b"\x90"), CONTEXT)
 
@@ -191,7 +191,7 @@ def test_raw_bytes_are_refused_by_a_typed_machine() -> None:
         check_command(KeyValue(), b"\x00raw")
 
 
-def test_what_the_method_raises_comes_through() -> None:
+def test_an_exception_of_a_method_reaches_the_caller() -> None:
     class Refusing(StateMachine):
         @command
         def refuse(self) -> None:

@@ -1,4 +1,4 @@
-"""What travels for one call, and what comes back."""
+"""The payload of a call, and its outcome."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_length_of_a_name_counts_bytes() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "\udcff"])
-def test_a_name_that_cannot_travel_is_rejected(name: str) -> None:
+def test_a_name_that_cannot_be_encoded_is_rejected(name: str) -> None:
     with pytest.raises(RejectedError):
         pack_call(name, b"\x90")
     with pytest.raises(RejectedError):

@@ -1,4 +1,4 @@
-"""Snapshots of what the class bodies annotate."""
+"""Snapshots of annotated attributes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from paxospp.errors import ConfigError, CorruptedError
 from paxospp.state_machine import MachineError, StateMachine, command, prepare
-from paxospp.state_machine.state import CHUNK_BYTES_MAX
+from paxospp.state_machine.annotated_state import CHUNK_BYTES_MAX
 
 
 @dataclass
@@ -148,7 +148,7 @@ def test_chunks_are_bounded_and_no_value_is_decoded_in_one_go() -> None:
 def test_a_value_larger_than_a_chunk_is_cut() -> None:
     machine = Everything()
     machine.anything = "x" * (3 * CHUNK_BYTES_MAX)
-    machine.names = {str(i): "y" * CHUNK_BYTES_MAX for i in range(100)}
+    machine.names = {str(i): "y" * CHUNK_BYTES_MAX for i in range(10)}
 
     chunks = list(machine.snapshot())
 
@@ -243,7 +243,9 @@ def test_a_snapshot_that_does_not_fit_the_annotation_names_the_attribute() -> No
     class Number(StateMachine):
         value: int = 1
 
-    with pytest.raises(MachineError, match=r"Number\.value: the snapshot does not fit its annotation: Expected `int`"):
+    with pytest.raises(
+        MachineError, match=r"Number\.value: the snapshot does not match its annotation: Expected `int`"
+    ):
         Number().restore(Text().snapshot())
 
 
@@ -335,7 +337,7 @@ def test_a_value_that_a_snapshot_could_not_hold_is_refused_when_a_node_starts() 
 
     with pytest.raises(ConfigError, match=r"Large\.value cannot be encoded"):
         prepare(Large())
-    with pytest.raises(ConfigError, match=r"Wrong\.value: the snapshot does not fit its annotation"):
+    with pytest.raises(ConfigError, match=r"Wrong\.value: the snapshot does not match its annotation"):
         prepare(Wrong())
 
 

@@ -1,4 +1,4 @@
-"""Arguments from a command line."""
+"""How the texts of a command line become arguments."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_argument_is_json_and_other_text_a_string(text: str, value: Any) -> N
 
 
 @pytest.mark.parametrize("text", ["boo", "12", "true", "null", "[1, 2]", "", "NaN", " x ", "'quoted'"])
-def test_a_parameter_annotated_str_takes_text_as_it_stands(text: str) -> None:
+def test_a_parameter_annotated_str_takes_text_as_written(text: str) -> None:
     assert arguments_from_texts(describe(KeyValue())["commands"], "delete", [text]) == [text]
 
 
@@ -73,7 +73,7 @@ def test_a_quoted_json_string_is_read_as_json_for_any_parameter(text: str, value
     assert arguments_from_texts(describe(KeyValue())["commands"], "delete", [text]) == [value]
 
 
-def test_arguments_beyond_the_parameters_are_json_for_the_front_door_to_refuse() -> None:
+def test_surplus_arguments_are_read_as_json_and_left_to_the_call_to_refuse() -> None:
     assert arguments_from_texts(describe(KeyValue())["commands"], "delete", ["1", "2"]) == ["1", 2]
 
 

@@ -1,4 +1,4 @@
-"""Which annotations travel, and how the others are refused."""
+"""Which annotated types can be stored, and the errors for all others."""
 
 from __future__ import annotations
 
@@ -198,8 +198,8 @@ def test_every_supported_type_comes_back_as_it_was(annotation: Any, value: Any) 
         (Box[complex], "`complex` cannot be stored"),
         (Point | Tree, "may not contain more than one"),
         (Point | dict[str, int], "may not contain more than one dict-like type"),
-        (Mixed, "the values of an Enum have to be all str or all int"),
-        (Literal[True], "the values of a Literal have to be str, int or None"),
+        (Mixed, "the values of an Enum must be all str or all int"),
+        (Literal[True], "the values of a Literal must be str, int or None"),
         (dict[list[int], int], "a `list[int]` cannot be a key"),
         (set[Point], "a `Point` cannot be a key"),
         (T, "`~T` cannot be stored"),

@@ -1,4 +1,4 @@
-"""Every message there is, drawn at random within the bounds of the wire."""
+"""Hypothesis strategies for every kind of message, within the bounds of the wire format."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
-"""Frames: what was sent comes back, and nothing else ever does."""
+"""Frames: a frame decodes to what was encoded, and damaged bytes are refused."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paxospp.messages import Accept, Accepted, ForwardRuns, Heartbeat, Message, Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 from paxospp.wire.frames import FrameDecoder, FrameEncoder, MalformedFrameError, decode_frame, encode_frame, size_of
 from paxospp.wire.v1 import peer_pb2 as pb
+from tests.examples import examples
 from tests.wire.drawn import MESSAGES, NAMES, SENDERS
 
 N2, N3 = NodeId("n2"), NodeId("n3")
@@ -44,13 +45,13 @@ MESSAGES_SENT: tuple[Message, ...] = (
 )
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(SENDERS, NAMES, st.lists(MESSAGES, max_size=5))
 def test_a_frame_comes_back_as_it_was_sent(sender: Sender, to: NodeId, messages: list[Message]) -> None:
     assert decode_frame(encode_frame(sender, to, messages), to) == (sender, messages)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(SENDERS, st.lists(MESSAGES, max_size=5))
 def test_an_encoder_that_remembers_makes_the_same_frames_for_every_peer(
     sender: Sender, messages: list[Message]
@@ -61,7 +62,7 @@ def test_an_encoder_that_remembers_makes_the_same_frames_for_every_peer(
         assert encoder.encode(sender, to, messages) == encode_frame(sender, to, messages)
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(st.lists(st.sampled_from((0, 1)), min_size=2, max_size=6), st.lists(MESSAGES, max_size=4), st.data())
 def test_nothing_of_a_message_or_of_a_sender_stays_in_the_next_frame(
     ballots: list[int], others: list[Message], data: st.DataObject
@@ -93,7 +94,7 @@ def test_a_number_that_does_not_fit_leaves_nothing_behind_in_its_encoder() -> No
             assert decode_frame(encoder.encode(SENDER, N2, [good]), N2) == (SENDER, [good])
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(st.lists(SENDERS, min_size=1, max_size=3), st.lists(st.tuples(st.integers(0, 20), MESSAGES), max_size=30))
 def test_a_decoder_that_remembers_senders_reads_each_as_if_it_were_the_first(
     senders: list[Sender], said: list[tuple[int, Message]]
@@ -155,7 +156,7 @@ def test_no_flipped_bit_changes_what_is_read() -> None:
 
 
 def test_no_flipped_bit_in_a_frame_whose_fields_are_all_at_their_defaults_changes_what_is_read() -> None:
-    """What is not written cannot be damaged, but a flip may turn one field into another."""
+    """Default values are not written, so they cannot be damaged; a flipped bit may turn one field into another."""
     sender = Sender(b"", 0, NodeId("n1"), 0, 0, 0)
     messages: list[Message] = [Accepted(ballot=Ballot(0, NodeId("n1"), 0), slot=Slot(1)), ForwardRuns(runs=(b"",))]
     frame = encode_frame(sender, N2, messages)
@@ -177,7 +178,7 @@ def test_a_frame_cut_anywhere_is_refused() -> None:
             decode_frame(frame[:length], N2)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(MalformedFrameError):
@@ -243,7 +244,7 @@ def test_large_values_come_back_whole() -> None:
     assert decode_frame(encode_frame(SENDER, N2, [accept, accept]), N2)[1] == [accept, accept]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(MESSAGES)
 def test_the_size_of_a_message_is_about_right_and_rarely_too_small(message: Message) -> None:
     exact = len(encode_frame(SENDER, N2, [message])) - len(encode_frame(SENDER, N2, []))

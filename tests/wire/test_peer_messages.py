@@ -1,4 +1,4 @@
-"""Each message's bounds: what no version of paxospp ever says is not understood as something else."""
+"""The bounds of each message's fields: bytes that no version of paxospp writes are refused."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paxospp.messages import Accept, Message, Prepare, Promise, ReadAnswer
 from paxospp.model import Ballot, Kind, NodeId, Slot
 from paxospp.wire.peer_messages import MalformedFrameError, MessageEncoder, decode_message, encode_message
 from paxospp.wire.v1 import peer_pb2 as pb
+from tests.examples import examples
 from tests.wire.drawn import MESSAGES
 
 BALLOT: dict[str, Any] = {"round": 7, "node": "n1", "incarnation": 5}
@@ -84,10 +85,10 @@ def test_a_kind_of_message_that_a_later_version_may_add_is_refused() -> None:
         decode_message(b"\xfa\x07\x02hi")  # field 127
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(MESSAGES, st.data())
 def test_damaged_messages_are_refused_or_are_messages(message: Message, data: st.DataObject) -> None:
-    """Without the frame's checksum: whatever is decoded is within the bounds of every field."""
+    """Random bytes, without the checksum of a frame: every message that decodes is within the bounds of its fields."""
     body = bytearray(encode_message(message))
     for _ in range(data.draw(st.integers(1, 4))):
         if body:

@@ -1,7 +1,7 @@
-"""``lmdb:DIRECTORY``: a paxospp log in LMDB. This module holds the hook; ``store`` holds the store.
+"""``lmdb:DIRECTORY``: a paxospp log in LMDB. This module holds the hook, ``store`` the store.
 
-Only ``store`` imports the driver, and only when somebody opens an ``lmdb:`` URL. Without the driver
-``paxospp plugins`` says *unavailable*, and every other storage works as before.
+Only ``store`` imports the driver, and it is imported when an ``lmdb:`` URL is opened. Without the driver,
+``paxospp plugins`` shows the scheme as *unavailable*, and every other storage works.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import paxospp
 
 
 def open_lmdb(path: str, map_mib: str = "64") -> paxospp.Storage:
-    """Open the store in the directory ``path``; ``map_mib`` is how large its memory map is at first."""
+    """Open the store in the directory ``path``; ``map_mib`` is the first size of its memory map, in MiB."""
     from paxospp_lmdb.store import LmdbStorage
 
     return LmdbStorage(path, map_mib)

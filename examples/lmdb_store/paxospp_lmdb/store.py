@@ -1,26 +1,25 @@
-"""A paxospp log in LMDB: ordered keys for ``paxospp.KeyValueStorage``, which does the rest of the contract.
+"""A paxospp log in LMDB: ordered keys for ``paxospp.KeyValueStorage``, which implements the storage contract.
 
 LMDB is a copy-on-write B+tree in one file that is mapped into memory. A commit writes new pages, syncs
-them, and then names them in one of two *meta pages*, with a synced write of its own; a reader sees the
-tree that the newer meta page names. So a commit is atomic and durable, and readers never wait. The rest
-needs care:
+them, and then makes them visible by a synced write to one of two *meta pages*. A reader sees the tree
+of the newer meta page. So a commit is atomic and durable, and readers never wait. The rest needs care:
 
-* **Creation.** LMDB writes the first meta pages without a sync, and never syncs the names of its files. A
-  power cut then leaves a file that it refuses for ever. ``_create`` makes the database under another
-  name, syncs it, and renames it.
-* **SIGBUS.** Reading a mapped page that the file does not have, or that the disk cannot read, is not an
-  exception: it kills the process. ``_check_file`` reads the file with ordinary reads before it is mapped,
-  and ``_pad_file`` makes it as long as the map will assume.
-* **No checksums.** A damaged page can lead LMDB anywhere. ``_check_file`` has ``lmdb.verify`` walk the
-  tree first; what is inside the values, and whether all of them are there, ``KeyValueStorage`` checks.
-* **The map has a size.** A full map is ``MapFullError`` from a write that has changed nothing: ``_grow``
-  doubles it and the write is made again. Changing the size invalidates every open transaction of this
+* **Creation.** LMDB writes the first meta pages without a sync, and never syncs the directory entries of its
+  files. A power cut can leave a file that LMDB refuses for ever. ``_create`` makes the database under
+  another name, syncs it, and renames it.
+* **SIGBUS.** Reading a mapped page that the file does not have, or that the disk cannot read, kills the
+  process instead of raising an exception. ``_check_file`` reads the file with ordinary reads before it is
+  mapped, and ``_pad_file`` extends it to the length that the map assumes.
+* **No checksums.** A damaged page can make LMDB follow a wrong one. ``_check_file`` calls ``lmdb.verify``, which
+  walks the tree. ``KeyValueStorage`` checks the values, and that none is missing.
+* **The map has a size.** When it is full, a write raises ``MapFullError`` and changes nothing; ``_grow`` doubles
+  the map, and the write is repeated. Changing the size invalidates every open transaction of this
   process, so ``_grow`` waits until there are none.
 * **Fork.** A forked child shares the map and the locks. If it writes and then closes the environment, its
   parent waits for LMDB's lock for ever. ``_usable`` refuses to work in a child, and ``close`` leaves the
   environment alone there.
-* **Long readers** keep every page alive that was freed since they began. Every transaction here ends
-  with its call or its scan, and ``KeyValueStorage`` leaves no scan open.
+* **Long readers** keep LMDB from reusing the pages that were freed since they began. Every transaction here
+  ends with its call or its scan, and ``KeyValueStorage`` leaves no scan open.
 
 Reference: http://www.lmdb.tech/doc/, "Caveats"; Chu, "MDB: A Memory-Mapped Database and Backend for
 OpenLDAP" (2011).
@@ -41,17 +40,17 @@ import paxospp
 from paxospp.storage import sync_directory
 
 KEY_BYTES_MAX = 511
-"""LMDB's limit, compiled in. ``KeyValueStorage`` writes keys of nine bytes at most when snapshots are files."""
+"""LMDB's limit, compiled in. The keys of ``KeyValueStorage`` have at most nine bytes if snapshots are files."""
 MAP_MIB_MAX = 1 << 20
 GROW_WAIT_S = 30.0
-"""How long ``_grow`` waits for readers before the write fails: a read takes milliseconds."""
+"""How long ``_grow`` waits for readers before the write fails. A read takes milliseconds."""
 READERS_MAX = 126
-"""Read transactions at a time, in all processes together; the process that opens the database first decides."""
+"""Concurrent read transactions, in all processes together. The first process to open the database sets it."""
 READ_BYTES = 1 << 20
 
 _DAMAGE = (
     lmdb.CorruptedError,
-    lmdb.CursorFullError,  # a tree deeper than any tree can be
+    lmdb.CursorFullError,  # the tree is deeper than a sound tree can be
     lmdb.InvalidError,
     lmdb.PageNotFoundError,
     lmdb.VersionMismatchError,
@@ -61,8 +60,8 @@ _DAMAGE = (
 class LmdbStorage(paxospp.KeyValueStorage):
     """One database in ``path``/db, snapshots in ``path``/snapshots, the anchor in ``path``/anchor.
 
-    Snapshots are files because an LMDB file never shrinks: pages that a trim frees are used again, but
-    megabytes of a former snapshot would stay in it.
+    Snapshots are files because an LMDB file never shrinks: LMDB reuses the pages that a trim frees, but a
+    large file stays large.
     """
 
     contract = 1
@@ -77,8 +76,8 @@ class LmdbStorage(paxospp.KeyValueStorage):
         self._owner = os.getpid()
         self._readers = 0
         self._reader_left = threading.Condition()
-        # Makes and locks the directory. LMDB's own locks are not enough: two processes that create a database at
-        # the same time both find none, and a process that opens it twice loses the lock with the first close.
+        # This creates and locks the directory. LMDB's own locks are not enough: two processes may create the
+        # database at the same time, and a process that opens it twice loses the lock with the first close.
         super().__init__(path, snapshots=paxospp.FileSnapshots(os.path.join(path, "snapshots")))
 
     def load(self) -> paxospp.DurableState:
@@ -96,12 +95,12 @@ class LmdbStorage(paxospp.KeyValueStorage):
 
     def get(self, key: bytes) -> bytes | None:
         if not 0 < len(key) <= KEY_BYTES_MAX:
-            return None  # LMDB holds no such key, and raises for an empty one
+            return None  # LMDB cannot hold such a key, and raises for an empty one
         with self._transaction() as transaction:
             return transaction.get(key)
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        # One transaction for the whole scan: that is what makes it one state of the store.
+        # One transaction for the whole scan, so that it shows one state of the store.
         with self._transaction() as transaction, transaction.cursor() as cursor:
             if cursor.set_range(start):
                 for key, value in cursor:
@@ -128,7 +127,7 @@ class LmdbStorage(paxospp.KeyValueStorage):
                         transaction.put(key, value)
                 return
             except lmdb.MapFullError:
-                self._grow(env)  # the transaction is aborted, and no meta page names what it wrote: make it again
+                self._grow(env)  # the transaction is aborted and has changed nothing: repeat it
             except lmdb.Error as error:
                 raise _translated(error) from error
 
@@ -141,8 +140,8 @@ class LmdbStorage(paxospp.KeyValueStorage):
     # Opening
 
     def _create(self) -> None:
-        """Make an empty database, so that after a power cut it is there whole or not at all."""
-        if self.read_anchor() is not None:  # its copies are made after the database
+        """Create an empty database that a power cut leaves either whole or absent."""
+        if self.read_anchor() is not None:  # the anchor is created after the database
             raise paxospp.CorruptedError(f"{self._directory} is missing, and this is not a new store")
         fresh = f"{self._directory}.new"
         if os.path.isdir(fresh):  # a process was killed here before
@@ -162,17 +161,17 @@ class LmdbStorage(paxospp.KeyValueStorage):
             directory,
             map_size=self._map_bytes,  # LMDB takes what the file needs if that is more
             mode=0o700,
-            # Two syncs per commit, both of them needed: the pages before the meta page that names them, and the
-            # meta page before the commit returns. Without ``metasync`` a power cut undoes the last commit, which
-            # was acknowledged; without ``sync`` a meta page may reach the disk before its pages, and the
-            # database is broken.
+            # Two syncs per commit, both needed: the pages before the meta page that refers to them, and the meta
+            # page before the commit returns. Without ``metasync`` a power cut undoes the last commit, which was
+            # acknowledged. Without ``sync`` a meta page may reach the disk before its pages, which breaks the
+            # database.
             sync=True,
             metasync=True,
-            # With a writable map, LMDB stores into a sparse file: on a full disk that is SIGBUS instead of an error.
-            # A stray pointer can write to the database, and ``paxospp verify`` cannot see what is written.
-            # ``map_async`` has a meaning only with it, and then as that of ``sync=False``.
+            # With a writable map, LMDB stores into a sparse file: on a full disk that raises SIGBUS instead of an
+            # error. A stray pointer can overwrite the database, and ``paxospp verify`` cannot see the writes.
+            # ``map_async`` has an effect only with ``writemap``, and then the effect of ``sync=False``.
             writemap=False,
-            # Needed although the directory is locked: the writer learns from its table which pages are being read.
+            # Needed although the directory is locked: the lock file tells the writer which pages are being read.
             lock=True,
             max_readers=READERS_MAX,
         )
@@ -181,7 +180,7 @@ class LmdbStorage(paxospp.KeyValueStorage):
         """Raise CorruptedError unless LMDB can map the file and follow its pages."""
         try:
             problems: list[str] = verify(self._file, subdir=False)  # type: ignore[no-untyped-call]
-            # ``verify`` reads only the first page of a large value; a sector that cannot be read is an error here.
+            # ``verify`` reads only the first page of a large value, so read all of them: a bad sector raises here.
             with open(self._file, "rb", buffering=0) as file:
                 while file.read(READ_BYTES):
                     pass
@@ -193,13 +192,13 @@ class LmdbStorage(paxospp.KeyValueStorage):
             raise paxospp.CorruptedError(f"{self._file}: {problems[0]} ({len(problems)} problems)")
 
     def _pad_file(self) -> None:
-        """Make the file as long as the database says it is, so that no page of it is SIGBUS.
+        """Extend the file to the length that the meta page states, so that reading a page never raises SIGBUS.
 
-        The file is shorter if its tail was cut off, but also if its last pages are free: LMDB does not write
-        those. In the first case zeros replace the end of a value, which ``KeyValueStorage`` notices.
+        The file is shorter if its end was cut off, but also if its last pages are free, because LMDB does not
+        write those. In the first case zeros replace the end of a value, which ``KeyValueStorage`` notices.
         """
         env = self._usable()
-        needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]  # both read the meta page only
+        needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]  # both read only the meta page
         if os.path.getsize(self._file) < needed:
             os.truncate(self._file, needed)
 
@@ -214,7 +213,7 @@ class LmdbStorage(paxospp.KeyValueStorage):
 
     @contextmanager
     def _transaction(self) -> Iterator[lmdb.Transaction[bytes]]:
-        """Read one state of the database. The map keeps its size until this ends."""
+        """Yield a read transaction, which sees one state of the database. The map keeps its size until it ends."""
         env = self._usable()
         with self._reader_left:
             self._readers += 1
@@ -231,8 +230,8 @@ class LmdbStorage(paxospp.KeyValueStorage):
     def _grow(self, env: lmdb.Environment) -> None:
         """Double the map while no transaction of this process is open.
 
-        Other processes (``python -m lmdb``, ``mdb_copy``) only read. One that was started before gets
-        ``MapResizedError`` from its next transaction, and calls ``set_mapsize(0)`` to adopt the new size.
+        Other processes (``python -m lmdb``, ``mdb_copy``) only read. If one is running, its next transaction
+        raises ``MapResizedError``, and it calls ``set_mapsize(0)`` to adopt the new size.
         """
         with self._reader_left:
             if not self._reader_left.wait_for(lambda: self._readers == 0, GROW_WAIT_S):
@@ -260,6 +259,6 @@ def _sync_file(path: str) -> None:
 
 
 def _translated(error: lmdb.Error) -> paxospp.StorageError:
-    """LMDB's error as one of the contract's."""
+    """Return LMDB's error as one of the storage contract's."""
     kind = paxospp.CorruptedError if isinstance(error, _DAMAGE) else paxospp.StorageError
     return kind(f"LMDB: {error}")

@@ -1,4 +1,4 @@
-"""LMDB's traps, one by one. The clauses of the contract are checked in test_contract.py."""
+"""The traps of LMDB, one by one. The storage contract is checked in test_contract.py."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def entry(slot: int, value: bytes) -> Entry:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[LmdbStorage]:
-    """A store that is open and loaded, with a map that is small."""
+    """Open and load a store with a small map."""
     opened = LmdbStorage(str(tmp_path / "store"), map_mib="1")
     opened.load()
     yield opened
@@ -78,8 +78,8 @@ def test_each_commit_is_synced_and_the_map_cannot_be_written(storage: LmdbStorag
 # Creation
 
 
-def test_a_creation_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
-    """A power cut left half of the meta pages, under the name that a database has while it is made."""
+def test_a_creation_that_was_cut_short_is_repeated(tmp_path: Path) -> None:
+    """A power cut left half of the meta pages, under the temporary name."""
     unfinished = tmp_path / "db.new"
     unfinished.mkdir()
     (unfinished / "data.mdb").write_bytes(bytes(100))
@@ -91,7 +91,7 @@ def test_a_creation_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_a_database_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+def test_a_database_that_is_gone_is_not_created_again(tmp_path: Path) -> None:
     storage = LmdbStorage(str(tmp_path))
     storage.load()
     storage.persist(WriteBatch(promised=BALLOT))
@@ -132,14 +132,14 @@ storage.close()
 
 
 def loaded_elsewhere(path: Path) -> str:
-    """Load and read everything in another process, so that SIGBUS fails the test and not pytest."""
+    """Load and read everything in another process, so that SIGBUS does not kill pytest."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", LOAD, str(path)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
     return done.stdout.strip()
 
 
-def test_a_file_that_was_cut_anywhere_is_told_and_is_never_sigbus(tmp_path: Path) -> None:
+def test_a_file_that_was_cut_anywhere_is_reported_and_never_raises_sigbus(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     storage = LmdbStorage(str(whole))
     storage.load()
@@ -188,7 +188,7 @@ def test_a_file_that_is_shorter_than_the_database_says_is_sound_if_the_end_is_fr
     storage.close()
 
 
-def test_a_page_that_lost_its_form_is_damage(tmp_path: Path) -> None:
+def test_a_page_whose_header_changed_is_damage(tmp_path: Path) -> None:
     storage = LmdbStorage(str(tmp_path))
     storage.load()
     for slot in range(1, 200):
@@ -210,7 +210,7 @@ def test_a_page_that_lost_its_form_is_damage(tmp_path: Path) -> None:
 # The map
 
 
-def test_a_full_map_grows_and_the_write_is_made_again(storage: LmdbStorage) -> None:
+def test_a_full_map_grows_and_the_write_is_repeated(storage: LmdbStorage) -> None:
     assert storage._env is not None
     before = storage._env.info()["map_size"]
     for slot in range(1, 6):
@@ -291,8 +291,8 @@ def test_a_key_of_the_greatest_length_and_bounds_that_are_longer(storage: LmdbSt
     assert storage._env.max_key_size() == KEY_BYTES_MAX
 
 
-def test_pages_that_a_scan_may_still_show_are_not_used_again(storage: LmdbStorage) -> None:
-    """A long scan has a price: the file grows until it ends."""
+def test_pages_that_a_scan_may_still_show_are_not_reused(storage: LmdbStorage) -> None:
+    """This is the cost of a long scan: the file grows until the scan ends."""
 
     def pages_for_writes() -> int:
         assert storage._env is not None
@@ -312,7 +312,7 @@ def test_pages_that_a_scan_may_still_show_are_not_used_again(storage: LmdbStorag
     assert pages_for_writes() == 0
 
 
-def test_more_readers_than_there_are_slots_for_are_an_error_that_names_the_limit(storage: LmdbStorage) -> None:
+def test_too_many_readers_are_an_error_that_names_the_limit(storage: LmdbStorage) -> None:
     put(storage, b"x1", b"x2")
     scans = [storage.scan(b"x", b"y") for _ in range(READERS_MAX)]
     assert {next(rows) for rows in scans} == {(b"x1", b"value")}
@@ -354,7 +354,7 @@ def test_a_store_that_is_closed_or_not_yet_loaded_says_so(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "much", "1.5", "99999999"])
-def test_a_map_size_that_does_not_fit_is_refused_before_anything_is_made(tmp_path: Path, size: str) -> None:
+def test_a_map_size_out_of_bounds_is_refused_before_anything_is_created(tmp_path: Path, size: str) -> None:
     with pytest.raises(ConfigError, match="map_mib"):
         open_lmdb(str(tmp_path / "store"), map_mib=size)
     assert not (tmp_path / "store").exists()

@@ -1,20 +1,20 @@
 """``sqlite:DIRECTORY``: a paxospp log in SQLite, through the standard library.
 
-One table of ordered keys and values; ``paxospp.KeyValueStorage`` does the rest of the contract. What is
-left is to make SQLite keep its promises:
+The log is one table of ordered keys and values. ``paxospp.KeyValueStorage`` implements the storage contract on
+top of it, and this module sets up SQLite so that a commit is as durable as the contract demands:
 
-* ``journal_mode=WAL``: a commit is one write and one sync. Readers have connections of their own, see the
-  last commit and never wait for a writer. With a rollback journal, readers and the writer would lock each
-  other out, and a commit would take three syncs.
-* ``synchronous=FULL``: in WAL mode this syncs the log with each commit. ``NORMAL``, which many recommend
-  for WAL, syncs at checkpoints only, so that a power cut loses acknowledged commits. (``EXTRA`` differs
-  from ``FULL`` for rollback journals alone.)
+* ``journal_mode=WAL``: a commit is one write and one sync. Readers use their own connections, see the last
+  commit and never wait for a writer. With a rollback journal, readers and the writer would lock each other
+  out, and a commit would take three syncs.
+* ``synchronous=FULL``: in WAL mode this syncs the log with each commit. ``NORMAL``, which is often recommended
+  for WAL, syncs at checkpoints only, so a power cut loses acknowledged commits. (``EXTRA`` differs from
+  ``FULL`` only for rollback journals.)
 * ``auto_vacuum=FULL``: a commit gives the pages that a trim freed back to the file system.
-* ``_rewrite``: after a sync that failed, SQLite trusts the next one, which does not write the lost pages.
-  So ``load`` writes the log once more before SQLite opens it, and after a failure ``close`` has the last
-  connection be one that cannot write.
-* ``quick_check`` in ``load``: SQLite has no checksums, so a flipped bit in the structure of a page could
-  make it skip rows. What is inside the rows, and whether all of them are there, ``KeyValueStorage`` checks.
+* ``_rewrite``: after a sync that failed, SQLite trusts the next one, which does not write the lost pages. So
+  ``load`` writes the log again before SQLite opens it, and after a failure ``close`` makes sure that the last
+  connection to be closed is read-only.
+* ``quick_check`` in ``load``: SQLite has no checksums, so a flipped bit in the structure of a page could make it
+  skip rows. ``KeyValueStorage`` checks what is in the rows, and that none is missing.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _MAKE_TABLE = "CREATE TABLE IF NOT EXISTS pairs (key BLOB PRIMARY KEY, value BLO
 
 
 class SqliteStorage(paxospp.KeyValueStorage):
-    """One SQLite file in the directory ``path``; ``cache_kib`` is how much of it each connection keeps in memory."""
+    """The log in one SQLite file in the directory ``path``. Each connection caches up to ``cache_kib`` KiB of it."""
 
-    contract = 1  # the value that paxospp.STORAGE_CONTRACT had when this was written
+    contract = 1  # the value of paxospp.STORAGE_CONTRACT when this was written
 
     def __init__(self, path: str, cache_kib: str = "2048") -> None:
         if not cache_kib.isdecimal():
@@ -69,8 +69,8 @@ class SqliteStorage(paxospp.KeyValueStorage):
         return None
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        # Each scan has a connection to itself: a second statement on the same connection would see the
-        # state that the first one began with.
+        # Each running scan uses its own connection: a second statement on the same one would see the state
+        # with which the first one began.
         try:
             reader = self._readers.get_nowait()
         except Empty:
@@ -88,7 +88,7 @@ class SqliteStorage(paxospp.KeyValueStorage):
     def write(
         self, delete_ranges: Sequence[tuple[bytes, bytes]], puts: Sequence[tuple[bytes, bytes]], sync: bool
     ) -> None:
-        # Every commit is synced, also with ``sync`` false: more than what is asked for is never wrong.
+        # Every commit is synced, also if ``sync`` is false: a store may always sync.
         assert self._writer is not None, "load() comes first"
         self._writer.execute("BEGIN IMMEDIATE")
         self._writer.executemany("DELETE FROM pairs WHERE key >= ? AND key < ?", delete_ranges)
@@ -96,8 +96,8 @@ class SqliteStorage(paxospp.KeyValueStorage):
         self._writer.execute("COMMIT")  # if this raises, nothing is written here again: no ROLLBACK, no retry
 
     def close(self) -> None:
-        # Closing the last connection makes a checkpoint, which writes. After a failure nothing may be written,
-        # so the last one is then a connection that cannot write.
+        # SQLite makes a checkpoint, and so writes, when the last connection is closed. After a failure nothing may
+        # be written, so the last connection is then a read-only one.
         last = self._connect_read_only() if self.failed else None
         while not self._readers.empty():
             self._readers.get().close()
@@ -115,17 +115,17 @@ class SqliteStorage(paxospp.KeyValueStorage):
     def _connect_read_only(self) -> sqlite3.Connection | None:
         with suppress(sqlite3.Error):
             connection = sqlite3.connect(f"file:{quote(self._file)}?mode=ro", uri=True, check_same_thread=False)
-            connection.execute("SELECT key FROM pairs LIMIT 1").fetchone()  # it counts as open only now
+            connection.execute("SELECT key FROM pairs LIMIT 1").fetchone()  # SQLite counts it as open only now
             return connection
         return None
 
 
 def _rewrite(path: str) -> None:
-    """Write every byte of the file once more, and sync it.
+    """Write every byte of the file again, and sync it.
 
     After a sync that failed, the operating system takes the lost pages for written. SQLite would read them
-    from memory and append to them, its next sync would leave them out, and the next power cut would take
-    them and everything behind them.
+    from memory and append to the file, its next sync would skip them, and the next power cut would lose
+    them and everything after them.
     """
     with suppress(FileNotFoundError), open(path, "r+b") as file:
         data = file.read()

@@ -1,4 +1,4 @@
-"""The storage contract, clause by clause: ``paxospp.testing.StorageSuite`` over this store."""
+"""The storage contract, clause by clause: this class inherits every case of the conformance kit."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from paxospp.testing import StorageSuite
 
 class TestSqlite(StorageSuite):
     storage_url = "sqlite:{tmp}"
-    quick = "CI" not in os.environ  # a tenth of the crashes while you write, all of them where CI runs
+    quick = "CI" not in os.environ  # a tenth of the crashes on your machine, all of them in CI

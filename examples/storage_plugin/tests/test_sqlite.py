@@ -1,4 +1,4 @@
-"""What is SQLite's own: how it is set up, what it keeps, and what its damage becomes."""
+"""What is particular to SQLite: its settings, its damage, its entry point. The contract is in test_contract.py."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_each_commit_is_synced(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_a_page_that_lost_its_form_is_damage(tmp_path: Path) -> None:
+def test_a_page_that_is_overwritten_is_damage(tmp_path: Path) -> None:
     storage = SqliteStorage(str(tmp_path))
     storage.load()
     for slot in range(1, 200):
@@ -76,7 +76,7 @@ def test_a_second_opener_is_told_who_holds_it(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_a_value_that_is_no_number_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_an_option_that_is_not_a_number_is_refused_before_anything_is_created(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cache_kib"):
         SqliteStorage(str(tmp_path / "store"), cache_kib="much")
     assert not (tmp_path / "store").exists()

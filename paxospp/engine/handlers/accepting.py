@@ -1,10 +1,10 @@
-"""Whether this replica may promise or accept at all, before its acceptor is asked whether it can.
+"""Accepting: checks whether this replica may promise or accept, before its acceptor decides whether it does.
 
-Only a life of the storage that stands in the membership votes; before there is one, only for what
-may found the cluster; and while a lease binds it, for nobody but the leader it was granted to.
-Whoever is refused here gets no answer: to the asker the question was lost.
+A replica votes only if its incarnation is in the membership. Before it knows a membership, it votes only in slot 1.
+While a lease binds it, it promises only the leader that it granted the lease to. A request that is refused for one of
+these reasons is not answered, as if it had been lost.
 
-References: rules 8 and 9; Gray and Cheriton, "Leases" (1989).
+References: rules 6, 8 and 9; Gray and Cheriton, "Leases" (1989).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from paxospp.model import Ballot, Entry, Slot
 
 
 class AcceptorHandler:
-    """The doors to one replica's acceptor."""
+    """Checks requests to the acceptor of one replica, and sends its answers."""
 
     def __init__(
         self, identity: Identity, cluster: ClusterView, acceptor: Acceptor, lease: Lease, observer: Observer
@@ -34,7 +34,7 @@ class AcceptorHandler:
         self._lease = lease
 
     def on_prepare(self, sender: Sender, prepare: Prepare, decided: Slot, out: OutputBuilder) -> bool:
-        """Answer a candidate; True if this replica promised."""
+        """Answer a candidate, and return whether this replica promised."""
         if not self._cluster.votes:
             self._observer.reached("voting: a prepare is not answered without a vote")
             return False
@@ -54,7 +54,7 @@ class AcceptorHandler:
         return True
 
     def on_accept(self, sender: Sender, accept: Accept, out: OutputBuilder) -> bool:
-        """Answer a leader; True if this replica accepted."""
+        """Answer a leader, and return whether this replica accepted."""
         if self._cluster.membership is None:
             if accept.slot != FOUNDING_SLOT:
                 self._observer.reached("voting: an accept is not answered before the founding is known")
@@ -74,18 +74,18 @@ class AcceptorHandler:
         return isinstance(reply, Accepted)
 
     def on_leader(self, ballot: Ballot, out: OutputBuilder, *, wants_lease: bool) -> int:
-        """Promise the leader whose heartbeat came, and perhaps grant it a lease: for how many microseconds."""
+        """Promise the leader that sent a heartbeat; return for how many microseconds a lease is granted, or 0."""
         if self._cluster.membership is None or not self._cluster.votes:
             return 0
-        # A leader whose reads this replica is to confirm needs its promise.
+        # Answers confirm the leader's reads, which takes this replica's promise.
         out.write(self._acceptor.promise(ballot))
         return self._lease.grant(ballot, out.boot_time) if wants_lease else 0
 
     def is_bound(self, out: OutputBuilder) -> bool:
-        """Whether a lease that this replica granted forbids it to campaign."""
+        """Return whether a lease that this replica granted keeps it from campaigning."""
         return self._lease.forbids(Ballot(0, self._identity.name, self._identity.incarnation), out.boot_time)
 
     def store_lease(self, out: OutputBuilder) -> None:
-        """Have the disk know how long grants may last, before one lasts so long."""
+        """Write the length of leases to disk, if it changed; only then may leases of that length be granted."""
         if (batch := self._lease.wants_stored(out.boot_time)) is not None:
             out.write(batch, then=LeaseDurable(self._lease.asked_us))

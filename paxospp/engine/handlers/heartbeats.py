@@ -1,9 +1,7 @@
-"""What this replica tells the others about itself, over and over: its heartbeats and answers.
+"""Heartbeats: they tell the peers about this replica, and show whether it is quorum-connected (rule 5).
 
-Holds the rounds and knows who answers, whether a leader here is served, and whether the disk
-answers. Reads the acceptor's promise and the learner's progress; changes neither.
-
-A replica whose disk hangs says so, and does not count for a quorum while it does (rule 5).
+The handler keeps the rounds of heartbeats and knows which peers answer. It reads the acceptor's promise and the
+learner's progress and changes neither. A replica whose disk hangs says so, and does not count for a quorum meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from paxospp.storage.contract import DurableState
 
 
 class HeartbeatHandler:
-    """Composes heartbeats and answers from the parts of one replica."""
+    """Builds the heartbeats and answers of one replica."""
 
     def __init__(
         self,
@@ -56,7 +54,7 @@ class HeartbeatHandler:
         self._remembered = _highest_remembered(state)
 
     def heartbeat(self, round: int, leading: Leading | None, now: float) -> Heartbeat:
-        """Round ``round``; while leading also what is decided under our ballot."""
+        """Return the heartbeat of round ``round``; a leader's also says what is decided under its ballot."""
         return Heartbeat(
             round=round,
             leading=leading.ballot if leading is not None else None,
@@ -70,14 +68,14 @@ class HeartbeatHandler:
         )
 
     def announce(self, leading: Leading, out: OutputBuilder) -> None:
-        """Tell everybody what is decided, and want no answer."""
+        """Announce to all peers what is decided; they do not answer."""
         leading.announcement.on_sent()
         out.send_all(self._cluster.others, self.heartbeat(ANNOUNCEMENT, leading, out.now))
 
     def answer(
         self, nonce: int, round: int, leading: Leading | None, leader: NodeId | None, now: float, *, lease: int = 0
     ) -> HeartbeatAnswer:
-        """The answer to a peer's round; with ``lease``, it was granted one."""
+        """Return the answer to a peer's round; ``lease`` is the length of a granted lease in microseconds, or 0."""
         return HeartbeatAnswer(
             nonce=nonce,
             round=round,
@@ -98,15 +96,15 @@ class HeartbeatHandler:
         return leading.vouched_up_to(self._learning.decided, self._cluster.voters)
 
     def is_quorum_connected(self, leading: Leading | None, now: float) -> bool:
-        """It leads and a quorum answers it, or it hears such a leader directly."""
+        """Return whether this replica leads and a quorum answers it, or hears such a leader directly."""
         if leading is None:
             return self._election.hears_quorum_connected_leader(now)
         if now - leading.since < self._window_s:
-            return True  # a quorum promised a moment ago
+            return True  # a quorum has just promised
         return self.hears_quorum(now - self._window_s, now)
 
     def hears_quorum(self, since: float, now: float) -> bool:
-        """Whether the voters with working disks that answered after ``since``, this one included, are a quorum."""
+        """Return whether this replica and the voters that answered after ``since`` are a quorum with working disks."""
         voters = self._cluster.voters
         working = self.rounds.working_after(since, voters)
         if self._cluster.votes and self.disk_answers(now):
@@ -114,11 +112,11 @@ class HeartbeatHandler:
         return voters.is_quorum(working)
 
     def answered_after(self, since: float) -> Iterable[NodeId]:
-        """Which peers answered after ``since``."""
+        """Return the peers that answered after ``since``."""
         return self.rounds.answered_after(since, self._cluster.others)
 
     def compare_digests(self, node: NodeId, incarnation: int, checkpoint: Checkpoint, out: OutputBuilder) -> None:
-        """Take a replica's digest, and say so if two differ at one slot."""
+        """Add a replica's digest, and report it if two digests of one slot differ."""
         self.digests.add(node, incarnation, checkpoint)
         if (known := self.digests.difference(checkpoint.slot)) is not None:
             pairs = tuple(sorted((other, digest.hex()) for other, digest in known.items()))
@@ -127,15 +125,15 @@ class HeartbeatHandler:
             out.output.diverged_at = checkpoint.slot
 
     def disk_answers(self, now: float) -> bool:
-        """Whether no write has been out for a window."""
+        """Return whether no write has been outstanding for longer than a window."""
         return self.writes.oldest_age(now) <= self._window_s
 
     def disk_hangs(self, now: float) -> bool:
-        """Whether a write has been out for two windows."""
+        """Return whether a write has been outstanding for longer than two windows."""
         return self.writes.oldest_age(now) > 2 * self._window_s
 
 
 def _highest_remembered(state: DurableState) -> Slot:
-    """The highest slot this storage holds or, where it is damaged, may have held."""
+    """Return the highest slot that this storage holds, or may have held where it is damaged."""
     ends = [slots.stop - 1 for slots in state.faulty]
     return Slot(min(max([state.last, *ends]), sys.maxsize - 1))

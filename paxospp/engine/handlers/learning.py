@@ -1,7 +1,7 @@
-"""LearningHandler and teaching: decided entries on their way here, to the state machine, and to peers.
+"""Learning: how decided entries reach this replica, its state machine and its peers (rule 4).
 
-Composes what the learner knows, what is asked of peers and what is read from the storage. It
-sends nothing but CatchUp and Decided, and writes only what it learned.
+The handler combines the learner, catch-up from peers and reads of the storage. It sends nothing but CatchUp and
+Decided, and writes only what it learned.
 
 Reference: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 5.2: state transfer.
 """
@@ -29,18 +29,25 @@ _MEMBERSHIP = "membership"
 
 
 def membership_meta(membership: Membership) -> dict[str, bytes]:
-    """What stands beside the log once slot 1 is trimmed, so that a replica whose snapshot rots knows its cluster."""
+    """Return the meta entry that keeps the membership once slot 1 is trimmed.
+
+    A replica whose snapshot is damaged still knows its cluster from it.
+    """
     return {_MEMBERSHIP: membership.to_bytes()}
 
 
 def stored_membership(meta: Mapping[str, bytes]) -> Membership | None:
-    """Undo that; None where nothing was trimmed yet. Raises CorruptedError."""
+    """Return the membership that ``membership_meta`` stored; None if nothing was trimmed yet.
+
+    Raises:
+        CorruptedError: the stored bytes are not a membership.
+    """
     data = meta.get(_MEMBERSHIP)
     return None if data is None else Membership.from_bytes(data)
 
 
 class LearningHandler:
-    """The learner with its sources: announcements, peers and the storage."""
+    """The learner of one replica and its sources: announcements, peers and the storage."""
 
     def __init__(
         self,
@@ -53,15 +60,20 @@ class LearningHandler:
         applied: Slot,
         hinted: Slot,
     ) -> None:
-        """``hinted`` is what the disk knows decided; ``applied`` the slot of the snapshot that was restored."""
+        """Start from what is ``decided``.
+
+        Args:
+            applied: the slot of the snapshot that was restored; 0 without one.
+            hinted: the slot that the storage knows decided.
+        """
         self.founding: Entry | None = None
-        """The entry of slot 1 once it is decided."""
+        """The entry of slot 1, once it is decided."""
         self.is_held = False
-        """Whether the state machine has enough to do: nothing more is handed out, read or fetched for it."""
+        """Whether the state machine is behind, so that nothing more is delivered, read or fetched for it."""
         self.is_loading = False
-        """Whether what the start needs is still being read; nobody is heard before."""
+        """Whether the entries that a start needs are still being read; until then every message is dropped."""
         self.waits_for_snapshot = False
-        """Whether the slots it needs next are to be had as a snapshot only, as far as those say who were asked."""
+        """Whether the next slots are available only as a snapshot, according to the peers that were asked."""
         self._observer = observer
         self._log = log
         self._acceptor = acceptor
@@ -83,28 +95,28 @@ class LearningHandler:
 
     @property
     def delivered(self) -> Slot:
-        """The slot handed out for applying last."""
+        """The highest slot handed to the state machine."""
         return self.learner.delivered
 
     @property
     def wanted(self) -> Slot:
-        """The highest slot that anyone is known to know decided."""
+        """The highest slot that any replica has reported as decided."""
         return self.learner.wanted
 
     @property
     def covered(self) -> Slot:
-        """The slot of the current snapshot, as far as it is known to be whole."""
+        """The slot of the current snapshot; 0 if it is damaged or missing."""
         return self._covered
 
     @property
     def lost(self) -> range | None:
-        """The next slots to apply, if they are known decided and their values cannot be had here any more."""
+        """The next slots to apply, if they are known decided but no longer readable here; see ``Learner.lost``."""
         return self.learner.lost()
 
     # After a start.
 
     def load(self, out: OutputBuilder, *, founding_known: bool) -> None:
-        """Read what memory has to hold: all above ``decided``, and the founding membership."""
+        """Request the entries that memory has to hold: all above ``decided``, and slot 1."""
         if not founding_known and self.decided >= FOUNDING_SLOT:
             self._load(FOUNDING_SLOT, Slot(FOUNDING_SLOT + 1), out)
         self._load(self._log.memory_from, Slot(self._log.last + 1), out)
@@ -117,12 +129,12 @@ class LearningHandler:
             self.is_loading = True
 
     def on_read(self, token: int, entries: Sequence[Entry], faulty: Sequence[range], out: OutputBuilder) -> None:
-        """The storage read what was asked; ``faulty`` are slots it found damaged doing so."""
+        """Handle the result of a read; ``faulty`` are slots that the storage found damaged."""
         purpose, wanted = self._reads.take(token)
         damaged = [max(slots.start, wanted.start) for slots in faulty if slots.stop > wanted.start]
         first = Slot(min(damaged, default=wanted.start))
         if faulty and not entries and (not isinstance(purpose, Load) or first >= wanted.stop):
-            first = wanted.start  # a decided slot was there once; and one of those that were asked for is damaged
+            first = wanted.start  # a decided slot was stored once, so at least the first slot asked for is damaged
             faulty = (*faulty, range(first, first + 1))
         if faulty:
             self._observer.reached("learning: a read of the log finds damage")
@@ -131,8 +143,8 @@ class LearningHandler:
             case Load():
                 for entry in entries:
                     self._on_loaded(entry)
-                # Reads are cut by bytes and end before damage: only an empty one ends the stretch. Nothing was ever
-                # accepted in the slots below the first damaged one.
+                # A read ends after so many bytes or before damage, so only an empty one means the end. Slots below the
+                # first damaged one that hold no entry were never accepted.
                 if entries or faulty:
                     self._load(Slot(entries[-1].slot + 1) if entries else first, wanted.stop, out)
                 self.is_loading = self._reads.is_out(Load)
@@ -140,7 +152,7 @@ class LearningHandler:
                 if not entries and not faulty and wanted.start > self.learner.delivered:
                     self._mark_gone(wanted.start)
                 for entry in entries:
-                    if entry.slot > self.learner.delivered:  # a snapshot may have come in between
+                    if entry.slot > self.learner.delivered:  # a snapshot may have been installed since
                         self._observer.reached("learning: a decided slot is read from the storage to be applied")
                         self.learner.hand_out(entry)
                         out.output.decided.append(entry)
@@ -153,7 +165,7 @@ class LearningHandler:
                 assert_never(purpose)
 
     def _mark_gone(self, slot: Slot) -> None:
-        """Nothing came for ``slot``, which is decided, so it was there once."""
+        """Mark ``slot`` as damaged: it is decided, so it was stored once, and the storage no longer has it."""
         self._observer.reached("learning: a decided slot is gone from the storage")
         self._log.mark_faulty([range(slot, slot + 1)])
 
@@ -166,22 +178,22 @@ class LearningHandler:
     # What is decided.
 
     def decide(self, slot: Slot, ballot: Ballot) -> None:
-        """This replica, leading under ``ballot``, counted a quorum for ``slot``."""
+        """Note that ``slot`` is decided: this replica, the leader of ``ballot``, has counted a quorum for it."""
         self._observer.learned(slot, ballot)
         self.learner.decide(slot)
 
     def on_announcement(self, peer: NodeId, ballot: Ballot, decided_up_to: Slot) -> None:
-        """The leader of ``ballot`` knows every slot up to ``decided_up_to`` decided."""
+        """Note that every slot up to ``decided_up_to`` is decided, as the leader of ``ballot`` announced."""
         self.fetching.heard(peer, decided_up_to)
         self.learner.announce(ballot, decided_up_to)
 
     def on_hearsay(self, peer: NodeId, decided: Slot) -> None:
-        """``peer`` knows slots up to ``decided`` decided and can be asked for them."""
+        """Note that ``peer`` has slots up to ``decided`` as decided, and can be asked for them."""
         self.fetching.heard(peer, decided)
         self.learner.heard_of(decided)
 
     def on_decided(self, peer: NodeId, message: Decided, out: OutputBuilder) -> None:
-        """Decided entries, each with its ballot."""
+        """Learn the decided entries that ``peer`` sent, each with its ballot."""
         progress = False
         for entry in message.entries:
             if entry.slot > self.decided or self._log.is_faulty(entry.slot):
@@ -202,7 +214,7 @@ class LearningHandler:
             self.waits_for_snapshot = True
 
     def advance(self, out: OutputBuilder) -> None:
-        """Move over what is decided now, and hand it to the state machine in order."""
+        """Advance over all slots now known to be decided, and deliver them in order."""
         learner, log = self.learner, self._log
         learner.advance()
         if self.founding is None and learner.decided >= FOUNDING_SLOT:
@@ -224,10 +236,10 @@ class LearningHandler:
         if readable and not self._reads.is_out(Deliver):
             out.output.reads.append(self._reads.ask(Deliver(), next_slot, stop))
 
-    # What the disk hears of it.
+    # The hint on disk.
 
     def hint(self, out: OutputBuilder) -> Slot | None:
-        """What is decided now, to ride along with a write of this turn if the disk has not heard of it."""
+        """Return the slot to store as the hint with a write of this output; None if no hint has to be stored."""
         decided = self.learner.decided
         if decided <= self._hinted or not out.writes:
             return None
@@ -235,7 +247,7 @@ class LearningHandler:
         return decided
 
     def write_hint(self, out: OutputBuilder) -> None:
-        """Tell the disk what is decided, if nothing else is written that it could ride along with."""
+        """Write the hint by itself, if this output has no other write to carry it."""
         if self.decided > self._hinted and not out.writes:
             self._hinted = self.decided
             out.write(WriteBatch(decided=self.decided, sync=False))
@@ -243,14 +255,14 @@ class LearningHandler:
     # Snapshots.
 
     def publish(self, meta: SnapshotMeta, first: Slot, governing: Membership, out: OutputBuilder) -> None:
-        """The snapshot ``meta`` of this replica is staged: make it current, and forget slots below ``first``."""
+        """Make this replica's own staged snapshot current, and trim the log below ``first``."""
         first = Slot(min(first, meta.slot + 1))
         out.write(WriteBatch(snapshot=meta, trim=first, decided=self.decided, meta=membership_meta(governing)))
         self._log.trim(first)
         self._covered = meta.slot
 
     def install(self, covered: Met, out: OutputBuilder) -> None:
-        """A peer's snapshot is staged and whole: it tells of every slot up to its own."""
+        """Make a peer's staged snapshot current; every slot up to the snapshot's is decided."""
         self._observer.reached("learning: a peer's snapshot is installed")
         self._observer.installed(covered.meta.slot, covered.ballot)
         out.write(self._acceptor.install(covered, membership_meta(covered.governing)))
@@ -260,9 +272,10 @@ class LearningHandler:
         self.waits_for_snapshot = False
 
     def trim_damage(self, governing: Membership, out: OutputBuilder) -> None:
-        """What is damaged here and stands in the snapshot is of no use in the log: whoever lacks it needs the snapshot.
+        """Trim damage that the current snapshot covers.
 
-        So the log begins behind it from now on, and that is what peers are told.
+        A peer that lacks such a slot needs the snapshot anyway. After the trim, this replica tells its peers that its
+        log begins after the damage.
         """
         ends = [min(slots.stop, self._covered + 1) for slots in self._log.faulty if slots.start <= self._covered]
         if ends:
@@ -274,7 +287,7 @@ class LearningHandler:
     # Peers.
 
     def fetch(self, leader: Ballot | None, out: OutputBuilder, *, disk_is_full: bool) -> None:
-        """Ask for the first hole, if there is one and it is time, and the disk keeps up."""
+        """Ask a peer for the first hole, if a request is due and the disk keeps up."""
         hole = None if self.is_held else self.learner.hole()
         if hole is None:
             self.fetching.forget_progress()
@@ -289,7 +302,7 @@ class LearningHandler:
             out.send(*request)
 
     def on_catch_up(self, peer: NodeId, wanted: CatchUp, out: OutputBuilder) -> None:
-        """Answer from memory, or from the storage with one read per peer at a time."""
+        """Answer a peer's request from memory, or else with one read of the storage at a time per peer."""
         stop = Slot(min(wanted.stop, self.decided + 1))
         entries: tuple[Entry, ...] = ()
         if self._log.first <= wanted.start < stop:
@@ -301,9 +314,9 @@ class LearningHandler:
         out.send(peer, self._answer(entries, wanted.start))
 
     def _answer(self, entries: Sequence[Entry], start: Slot) -> Decided:
-        """What to tell a peer that asked from ``start`` on.
+        """Return the answer to a peer that asked for entries from ``start`` on.
 
-        What is damaged here and was applied is to be had as a snapshot only, like a slot that was trimmed.
+        A slot that is damaged here and was applied is available only as a snapshot, like a slot that was trimmed.
         """
         first = self._log.first
         if not entries and first <= start <= self.delivered:

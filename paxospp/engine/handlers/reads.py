@@ -1,10 +1,10 @@
-"""Reads, from the one who asks to the slot that must be applied before he is answered.
+"""Linearizable reads: from a request to the slot that must be applied before it is answered (rule 6).
 
-A leader confirms them, by its lease or by a round that begins after they came (``reading``); every
-other replica puts its own to the leader it knows. Nobody's answer is made here: what comes of a
-read is a slot, or that it could not be confirmed.
+A leader confirms a read by its lease, or by a round of heartbeats that begins after the read arrived. Every other
+replica forwards its reads to the leader it knows. The outcome of a read is a slot, or that the read was not confirmed;
+the node answers the query itself.
 
-Reference: rule 6; Ongaro's thesis (2014), 6.4.
+Reference: Ongaro's thesis (2014), 6.4.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from paxospp.model import NodeId, Slot
 
 
 class ReadHandler:
-    """Reads of one replica's callers, and of peers that take it for their leader.
+    """Reads of this replica's callers, and of peers that take it for the leader.
 
-    ``leading`` is its role, if it leads; each call is told, for the role is not kept here.
+    The protocol owns the role, so every method takes ``leading``: the leader's state while this replica leads.
     """
 
     def __init__(
         self,
         identity: Identity,
         cluster: ClusterView,
-        pulse: HeartbeatHandler,
+        heartbeats: HeartbeatHandler,
         learning: LearningHandler,
         lease: Lease,
         observer: Observer,
@@ -44,19 +44,19 @@ class ReadHandler:
         self._observer = observer
         self._identity = identity
         self._cluster = cluster
-        self._pulse = pulse
+        self._heartbeats = heartbeats
         self._learning = learning
         self._lease = lease
         self._window_s = window_s
         self._reading = PendingReads()
         self._remote = ForwardedReads()
 
-    # Who asks.
+    # Requests.
 
     def read(
         self, ticket: int, leading: Leading | None, leader: NodeId | None, out: OutputBuilder, *, lease: bool
     ) -> None:
-        """A caller of this replica asks: confirm it, or ask the leader."""
+        """Handle a read of a caller of this replica: confirm it, or forward it to the leader."""
         if leading is not None and self._cluster.membership is not None:
             self._confirm(ReadRequester(None, 0, ticket), leading, out, lease=lease)
         elif leading is None and leader is not None:
@@ -66,7 +66,7 @@ class ReadHandler:
             out.output.readable.append(ReadReady(ticket=ticket, slot=None))
 
     def on_request(self, sender: Sender, request: ReadRequest, leading: Leading | None, out: OutputBuilder) -> None:
-        """A peer asks, who takes this replica for its leader."""
+        """Handle a read that a peer has forwarded, which takes this replica for the leader."""
         asker = ReadRequester(sender.node, sender.nonce, request.counter)
         if leading is not None and self._cluster.membership is not None:
             self._confirm(asker, leading, out, lease=request.lease)
@@ -75,7 +75,7 @@ class ReadHandler:
             self._answer(asker, None, leading, out)
 
     def on_answer(self, answer: ReadAnswer, out: OutputBuilder) -> None:
-        """The leader answers a read of this replica's callers."""
+        """Handle the leader's answer to a forwarded read."""
         if answer.nonce != self._identity.nonce:
             return
         ticket = self._remote.take(answer.counter)
@@ -85,7 +85,7 @@ class ReadHandler:
             out.output.readable.append(ReadReady(ticket=ticket, slot=answer.slot))
 
     def give_up(self, out: OutputBuilder) -> None:
-        """What the leader has not answered for a window is not confirmed."""
+        """Fail the forwarded reads that the leader has not answered within a window."""
         for ticket in self._remote.give_up(out.now):
             self._observer.reached("reads: a leader that does not answer in time confirms none")
             out.output.readable.append(ReadReady(ticket=ticket, slot=None))
@@ -93,10 +93,10 @@ class ReadHandler:
     # While leading.
 
     def _confirm(self, asker: ReadRequester, leading: Leading, out: OutputBuilder, *, lease: bool) -> None:
-        """At once while a lease is held and that is enough; else by a round that begins after this."""
+        """Confirm a read at once if ``lease`` allows it and the lease is held; else by the next round of heartbeats."""
         self._observer.took_read(asker, leading.ballot, leading.next_slot)
         if not leading.sees_the_end(self._cluster.voters):
-            # What was chosen next may be what the damage took.
+            # The damage may hide a value that was chosen in the next slot.
             self._observer.reached("reads: none is confirmed while the next slot may hold what was chosen")
             self._answer(asker, None, leading, out)
             return
@@ -110,23 +110,23 @@ class ReadHandler:
             self._reading.add(read)
 
     def on_round(self, round: int, out: OutputBuilder) -> None:
-        """Round ``round`` of heartbeats is about to be sent."""
+        """Begin round ``round`` of heartbeats; call this before sending it."""
         self._reading.begin(round, self._identity.name)
         self._lease.on_round(round, out.boot_time)
 
     def on_heartbeat_answer(self, peer: NodeId, answer: HeartbeatAnswer) -> None:
-        """A voter answered a round under exactly this leader's ballot."""
+        """Count an answer of a voter to a round, given under exactly this leader's ballot."""
         self._reading.on_answer(peer, answer.round)
         self._lease.on_answer(peer, answer.round, answer.lease)
 
     def settle(self, leading: Leading, out: OutputBuilder) -> bool:
-        """Answer what a quorum has confirmed by now; True if others wait for a round that should begin."""
+        """Answer the reads that a quorum has confirmed; return whether to begin a round for the others."""
         for read in self._reading.confirmed(self._cluster.voters):
             self._answer(read.asker, read.slot, leading, out)
         return self._reading.wants_round
 
     def abandon(self, out: OutputBuilder) -> None:
-        """This replica leads no more: whoever waits must try again."""
+        """Fail all waiting reads, because this replica no longer leads."""
         for asker in self._reading.abandon():
             self._observer.reached("reads: one is abandoned because its leader steps down")
             self._answer(asker, None, None, out)
@@ -149,5 +149,5 @@ class ReadHandler:
             out.output.readable.append(ReadReady(ticket=asker.number, slot=slot))
             return
         if leading is not None and leading.announcement.due_at < math.inf:
-            self._pulse.announce(leading, out)  # whoever reads there has to see it applied
+            self._heartbeats.announce(leading, out)  # the peer has to apply the slot before it can answer
         out.send(asker.peer, ReadAnswer(nonce=asker.nonce, counter=asker.number, slot=slot))

@@ -1,1 +1,1 @@
-"""The rules of the protocol, one per module: pure, returning values, with no knowledge of the output under construction."""
+"""The rules of the protocol, one per module: pure functions and classes that return values and know no output."""

@@ -1,8 +1,7 @@
-"""The acceptor: the only memory of what this replica has promised.
+"""The acceptor: the only place that remembers what this replica has promised and accepted (rules 1 to 4).
 
-It answers Prepare and Accept, nothing else. It never sends and never writes: each handler
-returns the reply *and* the write that must be durable before the reply leaves. One promise
-covers every slot.
+It answers Prepare and Accept, and stores entries that are learned. It never sends and never writes: each method returns
+the reply *and* the batch that must be durable before the reply is sent. One promise covers every slot.
 
 Reference: Lamport, "Paxos Made Simple" (2001), section 2.2, phases 1b and 2b.
 """
@@ -22,7 +21,7 @@ from paxospp.storage.contract import WriteBatch
 
 
 class Acceptor:
-    """Promise and accepted entries of one replica; ``promised`` is the promise in memory."""
+    """The promise and the accepted entries of one replica; ``promised`` is the promise in memory."""
 
     def __init__(
         self,
@@ -39,10 +38,10 @@ class Acceptor:
         self.log = log
         self._chunk_bytes_max = chunk_bytes_max
         self._answers = 0
-        """How many reports this boot has given; each carries its number."""
+        """The number of reports that this boot has given; every report carries its own number."""
 
     def on_prepare(self, prepare: Prepare, decided: Slot) -> tuple[Nack | tuple[Promise, ...], WriteBatch]:
-        """Phase 1b: promise, unless a higher ballot was promised; report what is held above ``decided``."""
+        """Phase 1b: promise and report what is held above ``decided``, unless a higher ballot was promised."""
         if self._has_promised_above(prepare.ballot):
             assert self.promised is not None
             self._observer.reached("acceptor: a prepare below the promise is refused")
@@ -54,7 +53,7 @@ class Acceptor:
         return self._report(prepare, decided), batch
 
     def promise(self, ballot: Ballot) -> WriteBatch:
-        """Raise the promise to ``ballot``; the write is empty if that is what it was."""
+        """Raise the promise to ``ballot``, and return the batch that stores it; it is empty if nothing changed."""
         check_promise_rises(self.promised, ballot)
         if self.promised == ballot:
             return NOTHING
@@ -62,16 +61,16 @@ class Acceptor:
         return WriteBatch(promised=ballot)
 
     def on_accept(self, accept: Accept, *, own: bool = False) -> tuple[Accepted | Nack | None, WriteBatch]:
-        """Phase 2b: accept, unless a higher ballot was promised; None where no answer helps.
+        """Phase 2b: accept, unless a higher ballot was promised; the reply is None if no answer would help.
 
-        What this replica proposes itself (``own``) it always accepts: its window is what bounds that.
+        A replica's ``own`` proposal is never refused for lack of memory, because its window already bounds those.
         """
         if self._has_promised_above(accept.ballot):
             assert self.promised is not None
             self._observer.reached("acceptor: an accept below the promise is refused")
             return Nack(refused=accept.ballot, promised=self.promised), NOTHING
         if accept.slot < max(self.log.first, self.log.memory_from):
-            # Decided long ago: our promise said so and our heartbeats do; the leader will fetch it.
+            # Decided long ago. Our promise and our heartbeats say so; the leader will fetch it.
             self._observer.reached("acceptor: an accept below what memory holds gets no answer")
             return None, NOTHING
         entry = Entry(accept.slot, accept.ballot, accept.kind, accept.value)
@@ -81,7 +80,7 @@ class Acceptor:
             self._observer.reached("acceptor: the same accept is answered again")
             return Accepted(ballot=accept.ballot, slot=accept.slot), NOTHING
         if held is None and accept.slot > self.log.last and self.log.is_full and not own:
-            # Too far behind to hold more: catch up first. Not accepting is always allowed.
+            # This replica is too far behind to hold more; it catches up first. Not accepting is always safe.
             self._observer.reached("acceptor: a full log accepts nothing new")
             return None, NOTHING
         if self._writes.is_full and not own:
@@ -104,10 +103,10 @@ class Acceptor:
         )
 
     def learn(self, entry: Entry) -> WriteBatch:
-        """Store a decided entry under the ballot it came with, or the slot's own if higher.
+        """Store a decided entry under the ballot it came with, or under the slot's own ballot if that is higher.
 
-        A later Prepare must be told a ballot at which this value was chosen or confirmed, and an
-        accepted ballot never exceeds the promise: both rise in one batch (rule 4).
+        A later Prepare must be answered with a ballot under which this value was chosen or confirmed, and an accepted
+        ballot never exceeds the promise. So one batch raises both (rule 4).
         """
         if entry.slot < self.log.first:
             return NOTHING
@@ -132,9 +131,9 @@ class Acceptor:
         return WriteBatch(accepted=(entry,))
 
     def install(self, covered: Met, meta: Mapping[str, bytes]) -> WriteBatch:
-        """Let a peer's snapshot take the place of all entries up to its slot; accepted slots above it stay.
+        """Replace all entries up to the slot of a peer's snapshot; accepted entries above it stay.
 
-        Like a learned entry it raises the promise to its ballot, in the same batch. ``meta`` goes to disk with it.
+        Like a learned entry, a snapshot raises the promise to its ballot in the same batch, which also stores ``meta``.
         """
         slot = covered.meta.slot
         first = Slot(slot + 1)
@@ -153,7 +152,7 @@ class Acceptor:
         return self.promised is not None and self.promised > ballot
 
     def _report(self, prepare: Prepare, decided: Slot) -> tuple[Promise, ...]:
-        """What is held above ``decided``, cut into parts that fit a message."""
+        """Return the entries held above ``decided``, in parts that fit into a message."""
         parts: list[list[Entry]] = [[]]
         size = 0
         for entry in self.log.above(decided):

@@ -1,4 +1,4 @@
-"""Admission: which messages are handled at all, decided before any role sees them.
+"""Admission: decides which messages are handled at all, before any role sees them.
 
 ``PeerBook`` knows every incarnation of a peer that this replica has met since it started, and what each of them has to
 remember. A wiped or swapped disk has another incarnation, which has no vote. Boots rise within an incarnation; two
@@ -37,25 +37,25 @@ from paxospp.model import Ballot, NodeId, Slot
 
 @dataclass(slots=True)
 class _PeerIncarnation:
-    """What one incarnation of one node has said."""
+    """The declarations of one incarnation of a peer so far."""
 
     boot: int
     nonce: int
     promised: Ballot | None = None
     accepted_up_to: Slot = Slot(0)
     introduced: bool = True
-    """Whether this boot has shown that it remembers what earlier ones declared."""
+    """Whether this boot has shown that it remembers what earlier boots declared."""
     refused: str | None = None
 
 
 class PeerBook:
-    """The incarnations of peers met since this boot, by name and number."""
+    """The incarnations of peers that this replica has met since it started."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[NodeId, int], _PeerIncarnation] = {}
 
     def admit(self, sender: Sender, message: ProtocolMessage) -> str | None:
-        """Why ``message`` must be dropped; None if it may be heard. Remembers what it declares."""
+        """Return why to drop ``message``, or None, and remember what it declares."""
         key = (sender.node, sender.incarnation)
         known = self._known.get(key)
         if known is None:
@@ -96,7 +96,7 @@ def _remember(known: _PeerIncarnation, message: ProtocolMessage) -> None:
 
 
 _SAID_ALOUD = ("another cluster", "another group", "a clone", "rolled back")
-"""Reasons that an operator should hear of begin with one of these."""
+"""The beginnings of those reasons that are reported to the operator."""
 
 
 _MARKERS = {
@@ -111,11 +111,11 @@ _MARKERS = {
     "still loading": "admission: still loading",
     "unknown sender": "admission: unknown sender",
 }
-"""The marker of each kind of reason."""
+"""The marker for each kind of reason."""
 
 
 class Admission:
-    """The door of one replica: who is let in, and a count of who was not, by reason."""
+    """Decides which messages one replica handles, and counts those it drops, by reason."""
 
     def __init__(self, cluster: ClusterView, observer: Observer = NOBODY) -> None:
         self._observer = observer
@@ -125,13 +125,13 @@ class Admission:
         self._said: set[tuple[NodeId, str]] = set()
 
     def admit(self, sender: Sender, message: ProtocolMessage, me: Sender) -> str | None:
-        """Why ``message`` is dropped by the replica that presents itself as ``me``; None if it is heard."""
+        """Return why the replica that presents itself as ``me`` drops ``message``; None if it handles it."""
         if sender.node not in self._cluster.others:
             return "unknown sender"
         return why_refused(sender, message, me, self._cluster.voters) or self._peers.admit(sender, message)
 
     def drop(self, sender: Sender, reason: str, me: NodeId) -> FaultFound | None:
-        """Count a drop; the event to tell observers when it is the first of its kind."""
+        """Count a dropped message, and return the event to publish if it is the first of its kind."""
         self.dropped[reason] += 1
         self._observer.reached(_MARKERS[reason.partition(":")[0]])
         if not reason.startswith(_SAID_ALOUD) or (sender.node, reason) in self._said:
@@ -141,7 +141,7 @@ class Admission:
 
 
 def why_refused(sender: Sender, message: ProtocolMessage, me: Sender, voters: Voters) -> str | None:
-    """Why a message of ``sender`` is dropped by the replica that presents itself as ``me``; None if it is heard."""
+    """Return why a message of ``sender`` is dropped, as far as group, cluster and membership tell; else None."""
     if sender.group != me.group:
         return f"another group: {sender.node} speaks for group {sender.group}"
     if sender.cluster_id and me.cluster_id and sender.cluster_id != me.cluster_id:
@@ -157,7 +157,7 @@ def why_refused(sender: Sender, message: ProtocolMessage, me: Sender, voters: Vo
 
 
 def highest_ballot(message: ProtocolMessage) -> Ballot | None:
-    """The highest ballot that ``message`` tells of."""
+    """Return the highest ballot in ``message``; None if it names none."""
     match message:  # most frequent first
         case Accept() | Accepted() | Prepare() | Promise():
             return message.ballot
@@ -172,7 +172,7 @@ def highest_ballot(message: ProtocolMessage) -> Ballot | None:
 
 
 def _claimed_ballot(message: ProtocolMessage) -> Ballot | None:
-    """The ballot that the sender says is its own."""
+    """Return the ballot that the sender claims as its own."""
     match message:
         case Accept() | Prepare():
             return message.ballot
@@ -183,7 +183,7 @@ def _claimed_ballot(message: ProtocolMessage) -> Ballot | None:
 
 
 def _is_learners(message: ProtocolMessage) -> bool:
-    """What one may say who does not vote: ask, and tell what is decided."""
+    """Return whether a node without a vote may send ``message``, as it may requests, answers and decided entries."""
     if isinstance(message, Heartbeat):
         return message.leading is None
     return isinstance(message, (HeartbeatAnswer, CatchUp, Decided, ReadRequest))

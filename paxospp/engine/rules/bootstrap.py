@@ -1,11 +1,12 @@
-"""How a cluster comes into being: slot 1 is its first membership.
+"""Bootstrapping a cluster: slot 1 decides its first membership (rule 9).
 
-Before it is decided nothing else is proposed. A candidate for it needs a promise from *every*
-named node, so that whatever an older candidate left is seen; only if an answer already holds a
-founding value, a quorum of the lives listed in that value is enough. A node accepts a founding
-value only if its own present life stands in it.
+Until slot 1 is decided, nothing else is proposed. A candidate needs a promise from *every* named node, so that it sees
+whatever an earlier candidate left. If an answer already holds a membership for slot 1, a quorum of the incarnations
+listed in that membership is enough. A node accepts a first membership only if its own incarnation is listed in it.
 
-References: rule 9; Lamport, Malkhi, Zhou, "Reconfiguring a State Machine" (2010).
+In the code, *founding* means bootstrapping, and the *founding value* is the membership in slot 1.
+
+Reference: Lamport, Malkhi, Zhou, "Reconfiguring a State Machine" (2010).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FOUNDING_SLOT = Slot(1)
 
 
 def founding_voters(identity: Identity, promises: Promises) -> Voters:
-    """Whose promises found the cluster: everyone's, or a quorum of a founding value already accepted."""
+    """Return the voters whose promises are needed: every named node, or a quorum of a membership already accepted."""
     accepted = [
         report.entries[FOUNDING_SLOT] for report in promises.reports.values() if FOUNDING_SLOT in report.entries
     ]
@@ -34,10 +35,16 @@ def founding_voters(identity: Identity, promises: Promises) -> Voters:
 
 
 def may_found(decided: Slot, held: Entry | None, told: Iterable[Slot]) -> bool:
-    """Whether it is for this replica, which holds ``held`` in slot 1, to found a cluster.
+    """Return whether this replica may campaign to bootstrap a cluster.
 
-    Not if there is one already, as it or one of those knows who ``told`` what they know decided. But one
-    that holds a founding value may have to confirm it: whoever knows it decided may have lost it.
+    It may not if a cluster exists, that is, if it or a peer knows that slot 1 is decided. The exception is a replica
+    that holds a founding value: it may have to confirm that value, because the peer that knew it as decided may have
+    lost it.
+
+    Args:
+        decided: the highest slot that this replica knows to be decided.
+        held: the entry it holds in slot 1.
+        told: the highest decided slots that its peers have reported.
     """
     if decided >= FOUNDING_SLOT:
         return False
@@ -45,7 +52,7 @@ def may_found(decided: Slot, held: Entry | None, told: Iterable[Slot]) -> bool:
 
 
 def voters_to_found(held: Entry | None, everyone: Voters) -> Voters:
-    """Whom a campaign to found needs to reach: everyone, or a quorum of a founding value held here."""
+    """Return the voters that have to answer before a campaign begins: all, or a quorum of the value held in slot 1."""
     if held is None or held.kind is not Kind.MEMBERSHIP:
         return everyone
     return Majority(Membership.from_bytes(held.value))
@@ -54,37 +61,38 @@ def voters_to_found(held: Entry | None, everyone: Voters) -> Voters:
 def founding_entry(
     identity: Identity, settings: Settings, promises: Promises, random: Random, observer: Observer
 ) -> Entry:
-    """What to propose in slot 1: what may have been chosen there, or a first membership of who promised.
+    """Return the entry to propose in slot 1.
 
-    That is of all named nodes, in the lives that promised, under a fresh cluster id.
+    It is the value that may have been chosen there, or else a new membership of all named nodes, in the incarnations
+    that promised, with a random cluster id.
     """
     entry = promises.choose(FOUNDING_SLOT, founding_voters(identity, promises))
     if entry is not None and entry.kind is Kind.MEMBERSHIP:
         observer.reached("founding: a founding value that was found is proposed again")
         return entry
-    lives = {name: report.incarnation for name, report in promises.reports.items()}
+    incarnations = {name: report.incarnation for name, report in promises.reports.items()}
     membership = Membership(
         cluster_id=random.randbytes(16),
         group=identity.group,
         alpha=settings.alpha,
         session_expiry_s=settings.session_expiry_s,
         replaces=Slot(0),
-        members=tuple(Member(name, identity.cluster[name], lives[name]) for name in sorted(identity.cluster)),
+        members=tuple(Member(name, identity.cluster[name], incarnations[name]) for name in sorted(identity.cluster)),
     )
     return Entry(FOUNDING_SLOT, promises.ballot, Kind.MEMBERSHIP, membership.to_bytes())
 
 
 def why_not_founded_by(entry: Entry, identity: Identity) -> str | None:
-    """Why this node does not accept ``entry`` as the founding of its cluster; None if it does."""
+    """Return why this node refuses ``entry`` as the first membership of its cluster; None if it accepts it."""
     if entry.slot != FOUNDING_SLOT or entry.kind is not Kind.MEMBERSHIP:
-        return "slot 1 of a new cluster takes a membership and nothing else"
+        return "slot 1 of a new cluster holds a membership and nothing else"
     try:
         membership = Membership.from_bytes(entry.value)
     except CorruptedError as error:
         return str(error)
     if not membership.has(identity.name, identity.incarnation):
-        return f"it does not list this storage of {identity.name}"
+        return f"the proposed membership does not list this storage of {identity.name}"
     if membership.names != frozenset(identity.cluster):
         theirs, ours = ", ".join(sorted(membership.names)), ", ".join(sorted(identity.cluster))
-        return f"it names {theirs}; this node was started for {ours}"
+        return f"the proposed membership names {theirs}; this node was started for {ours}"
     return None

@@ -1,7 +1,7 @@
-"""A campaign: what exists only while this replica asks for promises under a ballot of its own.
+"""A campaign: the state that exists only while this replica asks for promises under its own ballot (rule 2).
 
-Before there is a cluster it asks for the founding of one, see ``founding``; afterwards a quorum of
-the members is enough. It collects and judges; whoever owns it sends, writes and takes the lead.
+Before a cluster exists, a campaign bootstraps one, see ``bootstrap``; afterwards it needs promises from a quorum of the
+members. ``Campaigning`` collects promises and decides when they are enough; the protocol sends and changes the role.
 
 Reference: Lamport, "Paxos Made Simple" (2001), section 2.2, phase 1a.
 """
@@ -20,13 +20,13 @@ from paxospp.model import Ballot, NodeId, Slot
 
 
 def next_ballot(identity: Identity, *known: Ballot | None) -> Ballot:
-    """Above every ballot ``known``, and never used before."""
+    """Return a ballot above every ballot in ``known``, which this incarnation has never used."""
     highest = max((ballot.round for ballot in known if ballot), default=0)
     return Ballot(highest + 1, identity.name, identity.incarnation)
 
 
 class Campaigning:
-    """The promises to one ballot, until they are enough."""
+    """The promises to one ballot, until they are a quorum."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class Campaigning:
 
     @property
     def prepare(self) -> Prepare:
-        """What everybody is asked."""
+        """The Prepare that every peer is sent."""
         return Prepare(ballot=self.promises.ballot, start=self._start)
 
     def has_won(self, cluster: ClusterView) -> bool:
-        """Whether those who promised are enough to lead."""
+        """Return whether the promises are enough to lead."""
         promises = self.promises
         founds = cluster.membership is None
         voters = founding_voters(self._identity, promises) if founds else cluster.voters
@@ -62,7 +62,7 @@ class Campaigning:
         return voters.is_quorum(promises.promised(voters))
 
     def to_ask_again(self, now: float, others: Collection[NodeId]) -> list[NodeId]:
-        """Who has not answered and is to be asked again now."""
+        """Return the peers that have not answered, once it is time to ask them again."""
         if now < self._prepare_again_at:
             return []
         self._prepare_again_at = now + self._resend_s

@@ -1,10 +1,8 @@
-"""What a snapshot covers, as far as the protocol is concerned.
+"""The part of a snapshot that matters to the protocol: the slots it covers, and under which ballots they were decided.
 
-A snapshot tells a replica that slots are decided, like a decided entry does, so it has to name a
-ballot as an entry does: a replica that leads or campaigns under a lower one must give that up before
-it makes use of the snapshot (rules 1 and 4). A snapshot is installed as ``Met``, which only
-``Protocol.install`` makes, of a ``Covered`` whose ballot it has met; and a ``Covered`` is not made
-without a ballot.
+A snapshot tells a replica that slots are decided, as a decided entry does. So it names a ballot, as an entry does, and
+a replica that leads or campaigns under a lower ballot gives that up before it uses the snapshot (rules 1 and 4). The
+types enforce it: a ``Covered`` cannot be made without a ballot, and only ``Protocol.install`` turns it into a ``Met``.
 """
 
 from __future__ import annotations
@@ -18,19 +16,19 @@ from paxospp.model import Ballot, Membership, Slot, SnapshotMeta
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Covered:
-    """Every slot up to ``meta.slot`` is decided, and is part of the snapshot ``meta``."""
+    """A snapshot whose slots, all up to ``meta.slot``, are decided."""
 
     meta: SnapshotMeta
     ballot: Ballot
-    """No slot up to ``meta.slot`` was decided under a higher ballot."""
+    """The highest ballot under which a slot up to ``meta.slot`` may have been decided."""
     memberships: Sequence[tuple[Slot, Membership]]
-    """Every membership that governs a slot above ``meta.slot``, with the slot it was decided in; not empty."""
+    """The memberships that govern slots above ``meta.slot``, each with the slot that decided it; never empty."""
 
     @property
     def governing(self) -> Membership:
-        """The latest of the memberships."""
+        """The latest membership."""
         return self.memberships[-1][1]
 
 
 Met = NewType("Met", Covered)
-"""What a snapshot covers, once this replica has met its ballot: it leads and campaigns under no lower one."""
+"""A ``Covered`` whose ballot this replica has met, so that it leads or campaigns under no lower ballot."""

@@ -1,7 +1,7 @@
-"""Digests of replicas at the same slot: equal, or somebody diverged.
+"""Digests: replicas compare what their state machines computed up to the same slot.
 
-The one who is outvoted by a majority with one other digest stops serving; where no majority
-agrees, nobody can say who is right, and everybody goes on after having said so.
+If the digests differ, a replica has diverged. A replica that a majority contradicts with one common digest stops
+serving. If no majority agrees, nobody can tell which replica is right; all of them report it and go on.
 
 Reference: Chandra et al., "Paxos Made Live" (2007), 6.2: checksums that replicas compare.
 """
@@ -18,7 +18,7 @@ from paxospp.messages import Checkpoint
 from paxospp.model import NodeId, Slot
 
 _SLOTS_MAX = 64
-"""How many of the latest checkpoints are kept to be compared."""
+"""The number of latest checkpoints that are kept for comparison."""
 
 
 class _Computed(NamedTuple):
@@ -27,18 +27,18 @@ class _Computed(NamedTuple):
 
 
 class Digests:
-    """Who had which digest where."""
+    """The digests of all replicas at the latest checkpoints."""
 
     def __init__(self, me: NodeId, observer: Observer = NOBODY) -> None:
         self._observer = observer
         self.latest: Checkpoint | None = None
-        """This replica's own latest."""
+        """This replica's own latest checkpoint."""
         self._me = me
         self._at: dict[Slot, dict[NodeId, _Computed]] = {}
         self._told: set[Slot] = set()
 
     def add(self, node: NodeId, incarnation: int, checkpoint: Checkpoint) -> None:
-        """Take the digest that one incarnation of one node computed."""
+        """Add the digest that one incarnation of a node computed."""
         if node == self._me:
             self.latest = checkpoint
         self._at.setdefault(checkpoint.slot, {})[node] = _Computed(incarnation, checkpoint.digest)
@@ -48,7 +48,7 @@ class Digests:
             self._told.discard(oldest)
 
     def difference(self, slot: Slot) -> Mapping[NodeId, bytes] | None:
-        """All digests known at ``slot`` if they differ and nobody was told before."""
+        """Return all digests known at ``slot`` if they differ and this was not reported before; else None."""
         known = {node: computed.digest for node, computed in self._at.get(slot, {}).items()}
         if slot in self._told or self._me not in known or len(set(known.values())) < 2:
             return None
@@ -57,7 +57,7 @@ class Digests:
         return known
 
     def is_outvoted(self, slot: Slot, voters: Voters) -> bool:
-        """Whether a majority of the voters agrees on another digest at ``slot`` than this replica's."""
+        """Return whether a majority of the voters agrees on a digest at ``slot`` that differs from this replica's."""
         computed = self._at.get(slot, {})
         if self._me not in computed:
             return False

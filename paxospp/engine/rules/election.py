@@ -1,13 +1,14 @@
-"""When to campaign: only a replica that a quorum hears, and whom no served leader reaches.
+"""Elections: when a replica campaigns (rule 5).
 
-A leader is *served* while a quorum answers it. A replica that misses such a leader for a window
-asks its peers in a whole round of heartbeats; if a quorum with working disks answers and nobody
-is served, it campaigns. A replica whose peer is served keeps still and learns from that peer, so
-that links that work for some only do not make leaders depose each other.
+A replica is *quorum-connected* if it leads and a quorum answers it, or if it hears such a leader directly. A replica
+that hears no quorum-connected leader for a window asks its peers in a whole round of heartbeats. It campaigns if a
+quorum with working disks answers and none of them is quorum-connected. A replica whose peer is quorum-connected does
+not campaign and learns from that peer, so that partial partitions do not make leaders depose each other.
 
-Reference: Ng, Haridi, Carbone, "OmniPaxos" (2023), section 5: ballot leader election among
-quorum-connected servers. The refusal to campaign beside a served leader follows Ongaro's
-thesis, 4.2.3.
+A *window* is the election timeout, plus jitter.
+
+References: Ng, Haridi, Carbone, "OmniPaxos" (2023), section 5: ballot leader election among quorum-connected servers;
+Ongaro's thesis, 4.2.3: a server that hears a leader refuses to help to replace it.
 """
 
 from __future__ import annotations
@@ -23,15 +24,21 @@ from paxospp.messages import HeartbeatAnswer
 from paxospp.model import Ballot, NodeId, Slot
 
 _JITTER = 0.5
-"""A window is stretched by up to this share of itself."""
+"""The largest jitter of a window, as a fraction of it."""
 _PATIENCE = 4
-"""So many windows one that could not decide leaves it to voters that know more; they may be no better off."""
+"""The number of windows for which a replica that could not decide anything lets voters that know more go first.
+
+After that it campaigns itself, because those voters may be no better off.
+"""
 _BLANK = 0.25
-"""Before a cluster exists there is no leader to be patient with: this share of a window keeps candidates apart."""
+"""The longest first window before a cluster exists, as a fraction of a window.
+
+No leader can exist yet, so this wait only keeps candidates apart.
+"""
 
 
-class Verdict(Enum):
-    """What a replica does about the silence of its leader."""
+class ElectionStep(Enum):
+    """The next step of a replica whose leader is silent."""
 
     WAIT = auto()
     PROBE = auto()
@@ -39,13 +46,13 @@ class Verdict(Enum):
 
 
 class Election:
-    """The window of one replica that does not lead, and the leader it hears."""
+    """The election timer of one replica that does not lead, and the leader it hears."""
 
     def __init__(self, window_s: float, random: Random, observer: Observer = NOBODY) -> None:
         self._observer = observer
         self.window_s = window_s
         self.leader: Ballot | None = None
-        """The ballot of the leader heard last, while no higher one is known."""
+        """The ballot of the leader heard last; None once a higher ballot is known."""
         self._leader_is_quorum_connected = False
         self._heard_at = float("-inf")
         self._quorum_connected_at = float("-inf")
@@ -54,11 +61,11 @@ class Election:
         self._probe_ends_at = 0.0
         self._was_patient = False
         self._left_to_others = 0
-        """For how many windows it has not campaigned, because it could not decide and others know more."""
+        """The number of windows for which this replica has let voters that know more go first."""
         self._random = random
 
     def begin(self, now: float, *, alone: bool, founded: bool) -> None:
-        """The first window: none without peers, a part of one before a cluster exists."""
+        """Start the first window: none for a node without peers, a short one before a cluster exists."""
         if alone:
             self._expires_at = now
         elif not founded:
@@ -67,18 +74,18 @@ class Election:
             self.restart(now)
 
     def restart(self, now: float) -> None:
-        """A new window with fresh jitter."""
+        """Start a new window with new jitter."""
         self._expires_at = now + self.window_s * (1 + _JITTER * self._random.random())
         self._probe_round = None
         self._was_patient = False
 
     def let_others_go_first(self, now: float) -> None:
-        """A new window that outlasts every other replica's: this one has led, and others may do better."""
+        """Start a window that is longer than any other replica's, so that another one campaigns first."""
         self.restart(now)
         self._expires_at += self.window_s * (1 + _JITTER)
 
     def on_leader_heartbeat(self, ballot: Ballot, quorum_connected: bool, now: float) -> bool:
-        """A leader said that it leads; True if it is another one than before."""
+        """Handle a leader's heartbeat, and return whether the leader changed."""
         changed = self.leader != ballot
         self.leader = ballot
         self._heard_at = now
@@ -88,10 +95,10 @@ class Election:
         return changed
 
     def on_leader_message(self, ballot: Ballot, now: float) -> bool:
-        """Any message of the leader counts as its heartbeat; True if it is another leader."""
+        """Handle another message of a leader, which counts as a heartbeat; return whether the leader changed."""
         self._heard_at = now
         if self.leader != ballot:
-            self._leader_is_quorum_connected = True  # a quorum promised a moment ago, or it could not propose
+            self._leader_is_quorum_connected = True  # it proposes, so a quorum has just promised its ballot
             self.leader = ballot
             self._hear(now)
             return True
@@ -100,7 +107,7 @@ class Election:
         return False
 
     def forget_leader(self) -> bool:
-        """A higher ballot is known; True if there was a leader to forget."""
+        """Forget the leader, because a higher ballot is known; return whether one was known."""
         had_one = self.leader is not None
         self.leader = None
         self._leader_is_quorum_connected = False
@@ -108,11 +115,11 @@ class Election:
         return had_one
 
     def has_lost_leader(self, now: float) -> bool:
-        """Whether the leader it knows of, served or not, has been silent for a window."""
+        """Return whether the known leader, quorum-connected or not, has been silent for a window."""
         return self.leader is not None and now - self._heard_at > self.window_s
 
     def hears_quorum_connected_leader(self, now: float) -> bool:
-        """Whether a served leader was heard directly within a window."""
+        """Return whether a quorum-connected leader was heard directly within the last window."""
         return now - self._quorum_connected_at < self.window_s
 
     def decide(
@@ -125,36 +132,37 @@ class Election:
         decided: Slot,
         far_ahead_slots: int,
         is_stuck: bool,
-    ) -> Verdict:
-        """What to do now. PROBE means: begin a round, and tell its number to ``probing``.
+    ) -> ElectionStep:
+        """Return what to do now. PROBE means: begin a round of heartbeats and pass its number to ``probing``.
 
-        ``is_stuck``: it could not decide anything soon if it led. Then it does not campaign for some windows while a
-        working voter knows more, which can lead instead. After that it tries: who knows more may be no better off.
+        Args:
+            is_stuck: this replica could not decide anything soon if it led. It then does not campaign for
+                ``_PATIENCE`` windows while a working voter knows more, because that voter can lead instead.
         """
         if now < self._expires_at:
-            return Verdict.WAIT
+            return ElectionStep.WAIT
         if self._probe_round is None:
-            return Verdict.PROBE
-        # A probe that found no quorum goes on. What was said before the latest window is not so any more.
+            return ElectionStep.PROBE
+        # A probe that found no quorum goes on. Answers from before the last window are out of date.
         answers = heartbeats.since(self._probe_round, now - self.window_s, voters)
         if any(answer.quorum_connected for answer in answers.values()):
             self._observer.reached("election: a replica whose peer is served keeps still")
             self.restart(now)
-            return Verdict.WAIT
+            return ElectionStep.WAIT
         reachable = heartbeats.after(now - self.window_s, voters)
         if now < self._probe_ends_at and any(peer not in answers for peer in reachable):
-            return Verdict.WAIT
+            return ElectionStep.WAIT
         working = {peer: answer for peer, answer in answers.items() if answer.disk_answers}
         if not voters.is_quorum([me, *working]):
             if voters.is_quorum([me, *heartbeats.answered_after(now - self.window_s, heartbeats.answers)]):
                 self._observer.reached("election: of those who answer too few are voters with working disks")
-            return Verdict.WAIT
+            return ElectionStep.WAIT
         if is_stuck and any(answer.decided > decided for answer in working.values()):
             if self._left_to_others < _PATIENCE:
                 self._observer.reached("election: a replica that could not decide leaves it to a voter that knows more")
                 self._left_to_others += 1
                 self.restart(now)
-                return Verdict.WAIT
+                return ElectionStep.WAIT
             self._observer.reached("election: a replica that could not decide tries, for nobody who knows more leads")
         if not is_stuck:
             self._left_to_others = 0
@@ -163,23 +171,23 @@ class Election:
             self._expires_at = now + self.window_s
             self._probe_round = None
             self._was_patient = True
-            return Verdict.WAIT
+            return ElectionStep.WAIT
         self._left_to_others = 0
-        return Verdict.CAMPAIGN
+        return ElectionStep.CAMPAIGN
 
     def probing(self, round: int, ends_at: float) -> None:
-        """The round that was begun because the window ran out."""
+        """Note the round of heartbeats that was begun because the window ran out."""
         self._probe_round = round
         self._probe_ends_at = ends_at
 
     @property
     def probe_round(self) -> int | None:
-        """The round of heartbeats that has to say whether a campaign is right; None while none is under way."""
+        """The round whose answers decide whether to campaign; None if no probe is under way."""
         return self._probe_round
 
     @property
     def next_at(self) -> float:
-        """When the window or the probe runs out."""
+        """When the window or the probe ends."""
         return self._probe_ends_at if self._probe_round is not None else self._expires_at
 
     def _hear(self, now: float) -> None:

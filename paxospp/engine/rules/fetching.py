@@ -1,8 +1,7 @@
-"""Fetching decided slots that this replica missed, and handing them to others.
+"""Catch-up: which peer to ask for decided slots that this replica missed, and when (rule 4).
 
-One request is out at a time. Each answer that brought something is followed at once by the
-next request; one that stays out is repeated to another peer, with back-off, also when traffic
-stopped.
+One request is outstanding at a time. An answer that brought something is followed by the next request at once; a
+request that is not answered goes to another peer, with back-off, even if no other traffic arrives.
 
 Reference: Liskov and Cowling, "Viewstamped Replication Revisited", 5.2: state transfer.
 """
@@ -25,12 +24,12 @@ class _Request:
 
 
 class Fetching:
-    """Decides whom to ask for a hole, and when."""
+    """Decides which peer to ask for a hole, and when."""
 
     def __init__(self, *, grace_s: float, resend_s: float, resend_max_s: float, observer: Observer = NOBODY) -> None:
         self._observer = observer
         self.due_at: float | None = None
-        """When ``ask`` wants to be called again; None while nothing is missing."""
+        """The time at which to call ``ask`` again; None while nothing is missing."""
         self._grace_s = grace_s
         self._resend_s = resend_s
         self._resend_max_s = resend_max_s
@@ -38,16 +37,16 @@ class Fetching:
         self._decided_at: dict[NodeId, Slot] = {}
         self._request: _Request | None = None
         self._useless: set[NodeId] = set()
-        """Who answered the present hole with nothing, or not in time."""
+        """Peers that answered a request for the current hole with nothing, or not in time."""
         self._helpful: NodeId | None = None
-        """Who brought something last: others may have trimmed what it keeps."""
+        """The peer that last brought something; others may have trimmed what this one still holds."""
 
     def heard(self, peer: NodeId, decided: Slot) -> None:
-        """``peer`` can be asked for slots up to ``decided``."""
+        """Note that ``peer`` can be asked for slots up to ``decided``."""
         self._decided_at[peer] = max(decided, self._decided_at.get(peer, Slot(0)))
 
     def on_answer(self, peer: NodeId, progress: bool) -> None:
-        """An answer came; one that brought something makes room for the next request at once."""
+        """Handle an answer of ``peer``; if it brought something, the next request is due at once."""
         self._request = None
         if not progress:
             self._useless.add(peer)
@@ -58,7 +57,7 @@ class Fetching:
             self.due_at = 0.0
 
     def forget_progress(self) -> None:
-        """Nothing is missing any more."""
+        """Forget the request and its history, because nothing is missing any more."""
         self.due_at = None
         self._request = None
         self._useless.clear()
@@ -66,14 +65,14 @@ class Fetching:
         self._pause_s = self._resend_s
 
     def wait(self, now: float) -> None:
-        """Ask nobody before a moment is over."""
+        """Put off the next request by one resend interval."""
         self.due_at = max(now + self._resend_s, self.due_at or 0.0)
 
     def ask(self, hole: range, leader: NodeId | None, now: float) -> tuple[NodeId, CatchUp] | None:
-        """The request to send now for ``hole``, if it is time for one."""
+        """Return the request for ``hole`` and the peer to send it to, if one is due now."""
         start = Slot(hole.start)
         if self.due_at is None:
-            # An Accept that travels another way may fill it in a moment.
+            # An Accept that was delayed on its way may fill the hole in a moment.
             self.due_at = now + self._grace_s
         if now < self.due_at:
             return None
@@ -92,11 +91,11 @@ class Fetching:
         return peer, CatchUp(start=start, stop=Slot(min(hole.stop, start + _REQUEST_SLOTS_MAX)))
 
     def _choose(self, start: Slot, leader: NodeId | None, late: NodeId | None) -> NodeId | None:
-        """Who helped last, else the leader, else whoever has most; another one than the one that was late."""
+        """Pick a peer: the last one that helped, then the leader, then the one with the highest decided slot."""
         able = [peer for peer, decided in self._decided_at.items() if decided >= start]
         others = [peer for peer in able if peer not in self._useless]
         if not others:
-            # All were asked, and some did not even answer: begin again, with a peer that has a snapshot at least.
+            # All were asked without success: begin again. A peer that trimmed the slots at least has a snapshot.
             self._observer.reached("catch-up: all peers were asked, and it begins again")
             self._useless.clear()
             others = [peer for peer in able if peer != late] or able

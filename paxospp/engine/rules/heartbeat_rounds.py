@@ -1,9 +1,8 @@
-"""Rounds of heartbeats: every replica asks every peer, and remembers who answered which round.
+"""Rounds of heartbeats: every replica asks every peer, and remembers the latest answer of each (rule 5).
 
-Answers carry no vote. They say who is reachable in both directions, which is what elections,
-the step-down of a lonely leader and the confirmation of reads are decided on. Where a quorum is asked
-for, only voters whose disks answer count, each in the incarnation that votes: a wiped disk, or one that
-hangs, decides nothing.
+Answers carry no vote. They show which peers are reachable in both directions. Elections, the step-down of a leader
+without a quorum, and the confirmation of reads are based on them. For a quorum, only voters with working disks count,
+each in the incarnation that votes: a node whose disk was wiped or hangs has no say.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from paxospp.messages import HeartbeatAnswer, Sender
 from paxospp.model import NodeId, Slot
 
 ANNOUNCEMENT = 0
-"""The round of a heartbeat that wants no answer."""
+"""The round number of a heartbeat that is not answered."""
 
 
 @dataclass(slots=True, frozen=True)
 class Answered:
-    """The latest answer of one peer."""
+    """The latest answer of one peer, and when it arrived."""
 
     answer: HeartbeatAnswer
     at: float
@@ -29,7 +28,7 @@ class Answered:
 
 
 class HeartbeatRounds:
-    """Which round is out, when the next is due, and the latest answer of each peer."""
+    """The current round, when the next one is due, and the latest answer of each peer."""
 
     def __init__(self, interval_s: float) -> None:
         self.round = 0
@@ -38,17 +37,17 @@ class HeartbeatRounds:
         self._interval_s = interval_s
 
     def begin(self, now: float) -> int:
-        """The number of a new round, which is sent now."""
+        """Begin a round, which is sent now, and return its number."""
         self.round += 1
         self.next_at = now + self._interval_s
         return self.round
 
     def is_nearly_due(self, now: float) -> bool:
-        """Whether more than half of the interval has passed since the last round."""
+        """Return whether more than half of the interval has passed since the last round."""
         return now > self.next_at - self._interval_s / 2
 
     def on_answer(self, sender: Sender, answer: HeartbeatAnswer, now: float) -> bool:
-        """Take an answer; False for one that is older than another we had."""
+        """Remember an answer; return False if a newer one of that peer is known."""
         former = self.answers.get(sender.node)
         if former is not None and answer.round < former.answer.round:
             return False
@@ -56,11 +55,11 @@ class HeartbeatRounds:
         return True
 
     def since(self, round: int, time: float, voters: Voters) -> dict[NodeId, HeartbeatAnswer]:
-        """Answers of voters to ``round`` or a later one that came after ``time``."""
+        """Return the answers of voters to ``round`` or a later round that arrived after ``time``."""
         return {peer: answer for peer, answer in self.after(time, voters).items() if answer.round >= round}
 
     def after(self, time: float, voters: Voters) -> dict[NodeId, HeartbeatAnswer]:
-        """Answers of voters that came after ``time``."""
+        """Return the answers of voters that arrived after ``time``."""
         return {
             peer: answered.answer
             for peer, answered in self.answers.items()
@@ -68,13 +67,13 @@ class HeartbeatRounds:
         }
 
     def working_after(self, time: float, voters: Voters) -> list[NodeId]:
-        """Which voters answered after ``time``, and said that their disks answer."""
+        """Return the voters that answered after ``time`` and have working disks."""
         return [peer for peer, answer in self.after(time, voters).items() if answer.disk_answers]
 
     def knows_more(self, decided: Slot, time: float, voters: Voters) -> bool:
-        """Whether a working voter that answered after ``time`` knows more decided than ``decided``."""
+        """Return whether a working voter that answered after ``time`` knows slots above ``decided`` decided."""
         return any(self.answers[peer].answer.decided > decided for peer in self.working_after(time, voters))
 
     def answered_after(self, time: float, among: Iterable[NodeId]) -> list[NodeId]:
-        """Who of ``among`` answered after ``time``."""
+        """Return which of ``among`` answered after ``time``."""
         return [peer for peer in among if peer in self.answers and self.answers[peer].at > time]

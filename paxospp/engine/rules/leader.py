@@ -1,7 +1,8 @@
-"""Phase 2, seen by the leader: a window of slots in flight, each decided on its own.
+"""The leader's side of phase 2: a window of slots in flight, each decided on its own (rule 3).
 
-First the slots that phase 1 found open, with the values it found; then new ones. What a quorum
-accepted under *this* ballot is chosen. Unanswered accepts are sent again, with back-off.
+A new leader first proposes in the slots that phase 1 found open, with the values it found there, and then new values.
+A value is chosen when a quorum has accepted it under *this* ballot. Unanswered Accepts are sent again, with back-off.
+Nothing in here sends a message; methods return what has to be sent.
 
 References: van Renesse and Altinbuken, "Paxos Made Moderately Complex": commander and WINDOW;
 Lamport, "Paxos Made Simple", 3: gaps are filled with no-ops.
@@ -23,7 +24,7 @@ from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 
 
 class DecidedAnnouncement:
-    """When a leader tells its followers what is decided, if no other message carries it.
+    """Schedules a separate announcement of what is decided, for when no other message carries it.
 
     Every Accept and every heartbeat says up to which slot the log is decided. The next Accept is rarely far
     away, so a separate message is worth its cost only if a caller at a follower waits for the slot, or if
@@ -32,7 +33,7 @@ class DecidedAnnouncement:
 
     def __init__(self, wait_s: float) -> None:
         self.due_at = math.inf
-        """When a separate announcement is due; infinite while there is nothing to announce."""
+        """The time at which an announcement is due; infinite while nothing has to be announced."""
         self._wait_s = wait_s
         self._awaited = Slot(0)
 
@@ -41,18 +42,18 @@ class DecidedAnnouncement:
         self._awaited = slot
 
     def on_decided(self, before: Slot, now: float) -> None:
-        """Schedule an announcement: more than ``before`` is decided."""
+        """Schedule an announcement, because slots above ``before`` have been decided."""
         wait_s = 0.0 if self._awaited > before else self._wait_s
         self.due_at = min(self.due_at, now + wait_s)
 
     def on_sent(self) -> None:
-        """Cancel the announcement: a message to every follower has just said what is decided."""
+        """Cancel the announcement, because a message to every follower has just said what is decided."""
         self.due_at = math.inf
 
 
 @dataclass(slots=True)
 class Proposal:
-    """One slot in flight."""
+    """One slot in flight, and the nodes that have accepted it."""
 
     entry: Entry
     sent_at: float
@@ -61,7 +62,7 @@ class Proposal:
 
 
 class Leading:
-    """What exists only while this replica leads under ``ballot``."""
+    """The state that exists only while this replica leads under ``ballot``."""
 
     def __init__(
         self,
@@ -81,30 +82,31 @@ class Leading:
         self.alpha = alpha
         self.recovered_up_to = Slot(max(promises.recovered_up_to, decided))
         self.progressed_at = since
-        """When more was decided last, or the lead was taken."""
+        """The time at which ``decided`` last advanced; at first, when this replica became the leader."""
         self.next_slot = Slot(self.recovered_up_to + 1)
         self.proposals: dict[Slot, Proposal] = {}
         self._window_bytes_max = settings.tail_bytes_max
         self._sizes: dict[Slot, int] = {}
         self._bytes = 0
-        """Of the values in slots that were opened and are not decided, those chosen above a hole included."""
+        """Total size of the values proposed above ``decided``, including those already chosen above a gap."""
         self._settled_up_to = decided
         self._prepare_again_at: float | None = None
         self._prepare_pause_s = settings.resend_interval_s
         self._unproposed = Slot(decided + 1)
         self._held_back: set[Slot] = set()
         self._restored_up_to = Slot(0)
-        """The highest slot that the others were last asked to accept again."""
+        """The highest slot that the followers were last asked to accept again."""
         self._resend_s = settings.resend_interval_s
         self._resend_max_s = settings.resend_interval_max_s
         self._blocked_by: Slot | None = None
         self._blocked_since = since
-        """Since when the same thing has kept it from deciding or applying anything new."""
+        """The time since which the same obstacle has kept this leader from deciding or applying anything new."""
 
     def is_blocked(self, lost: range | None, voters: Voters, now: float, for_s: float) -> bool:
-        """Whether for so long it has not seen the end of the log, or not had back the first slot that is lost here.
+        """Return whether one obstacle has blocked this leader for longer than ``for_s`` seconds.
 
-        It may never: what that takes may be where it reaches nobody. ``lost`` as ``learner.lost`` says.
+        The obstacle is that this leader has not seen the end of the log, or that it has not recovered the first slot of
+        ``lost`` (see ``Learner.lost``). It may last for ever, if the nodes that could help are unreachable from here.
         """
         blocked_by = Slot(lost.start) if lost is not None else None if self.sees_the_end(voters) else self.next_slot
         if blocked_by != self._blocked_by:
@@ -112,10 +114,10 @@ class Leading:
         return blocked_by is not None and now - self._blocked_since > for_s
 
     def recover(self, decided: Slot, voters: Voters) -> Iterator[Entry]:
-        """Entries to propose in slots that phase 1 left open, as far as answers and the window allow.
+        """Yield the entries to propose in slots that phase 1 left open, as far as answers and the window allow.
 
-        Yields each slot once. A slot without clean answers from a quorum is held back and tried
-        again when another promise came, or when it turns out to be decided.
+        Each slot is yielded once. A slot without clean answers from a quorum is held back and tried again with the
+        next call; more promises may have come by then, or the slot may be decided.
         """
         candidates = sorted(slot for slot in self._held_back if slot > decided)
         self._unproposed = Slot(max(self._unproposed, decided + 1))
@@ -132,17 +134,21 @@ class Leading:
                 yield entry
 
     def found(self, slot: Slot, alpha: int) -> None:
-        """A founding membership is proposed in ``slot``: its alpha holds, new values go above it, reads wait for it."""
+        """Take over the ``alpha`` of the first membership, proposed in ``slot``.
+
+        New values go above that slot, and reads wait for it.
+        """
         self.alpha = alpha
         self.recovered_up_to = Slot(max(self.recovered_up_to, slot))
         self.next_slot = Slot(self.recovered_up_to + 1)
         self._unproposed = Slot(max(self._unproposed, slot + 1))
 
     def on_late_promise(self, node: NodeId, voters: Voters) -> None:
-        """The promise of ``node`` came after the lead was taken: values in it may have to come before new ones.
+        """Handle a promise of ``node`` that came after the election; its values may have to precede new ones.
 
-        Where another answer was damaged, this one may be what makes a slot clean that is not proposed
-        in yet, and then what it holds there may be chosen. Where a quorum said *none* without it, not.
+        If other answers were damaged in a slot that has no proposal yet, this answer may be the one that makes the slot
+        clean, and the value it holds there may have been chosen. If a quorum without ``node`` is clean in the slot,
+        that value was not chosen.
         """
         report = self.promises.reports[node]
         found = report.decided
@@ -155,12 +161,12 @@ class Leading:
             return
         self._observer.reached("leading: a late promise reports what has to come before new values")
         if self._unproposed > self.recovered_up_to:
-            self._unproposed = self.next_slot  # in all below something was proposed, or is held back
+            self._unproposed = self.next_slot  # every slot below has a proposal or is held back
         self.recovered_up_to = found
         self.next_slot = Slot(found + 1)
 
     def prepare_is_due(self, now: float) -> bool:
-        """Whether to ask again for the slots held back; asking doubles the pause."""
+        """Return whether to send Prepare again for the slots held back; each time doubles the pause."""
         if self._prepare_again_at is None:
             self._prepare_again_at = now + self._prepare_pause_s
             return False
@@ -171,9 +177,10 @@ class Leading:
         return True
 
     def is_waiting(self, decided: Slot, lost: range | None, voters: Voters) -> bool:
-        """Whether a slot still lacks clean answers: a recovered one, the next, or the first that is decided and lost.
+        """Return whether more clean answers are needed: for a recovered slot, the next slot, or the first lost slot.
 
-        Of what is lost here this replica's own promise says *decided*, so that one answer more is needed than to lead.
+        For a slot that is decided and lost here, this replica's own promise says *decided*, which is not clean. So one
+        more answer is needed than for winning the election.
         """
         if any(slot > decided for slot in self._held_back):
             return True
@@ -182,18 +189,19 @@ class Leading:
         return not self.sees_the_end(voters)
 
     def sees_the_end(self, voters: Voters) -> bool:
-        """Whether nothing that was answered for can lie above what phase 1 recovered.
+        """Return whether no value that any node has applied can lie above what phase 1 recovered.
 
-        Damage with no end names no slot that could be held back, and yet it may reach the next one. A value above a
-        next slot in which nothing was chosen was applied by nobody.
+        Damage without an end names no slot that could be held back, but it may hide a value in the next slot. It is
+        enough that the next slot is clean: if nothing was chosen there, no node has applied a value above it.
         """
         promises = self.promises
         return promises.is_clean_from(self.next_slot, voters) or promises.is_clean(self.next_slot, voters)
 
     def room(self, decided: Slot, voters: Voters) -> int:
-        """How many new values may be proposed now: rule 7, nothing above ``decided + alpha``.
+        """Return how many new values may be proposed now.
 
-        And none while the window holds too many bytes: what is in flight is held in memory here and there.
+        Nothing is proposed above ``decided + alpha`` (rule 7), and nothing while the values in flight have too many
+        bytes, because this node and its followers hold them in memory.
         """
         if max(self._unproposed, decided + 1) <= self.recovered_up_to:
             self._observer.reached("leading: no room before all that was recovered is proposed")
@@ -207,7 +215,7 @@ class Leading:
             return 0
         if self.promises.is_clean_from(self.next_slot, voters):
             return room
-        # Each slot for itself: of the one after the next nobody has said anything that counts.
+        # Propose slot by slot, because no answer that counts says anything about the slot after the next one.
         if self.promises.is_clean(self.next_slot, voters):
             self._observer.reached("leading: room for one value, because only the next slot is clean")
             return 1
@@ -216,11 +224,11 @@ class Leading:
 
     @property
     def window_is_full(self) -> bool:
-        """Whether the values in flight have as many bytes as the window takes."""
+        """Whether the values in flight have reached the limit in bytes."""
         return self._bytes >= self._window_bytes_max
 
     def vouched_up_to(self, decided: Slot, voters: Voters) -> Slot:
-        """The slot above which nobody can have accepted anything before, see ``damaged_end``; 0: it cannot tell."""
+        """Return the slot above which no acceptor can have accepted anything, see ``log.DamagedEnd``; 0 if unknown."""
         if decided < self.recovered_up_to:
             self._observer.reached("leading: it vouches for nothing before it has decided what it recovered")
             return Slot(0)
@@ -230,19 +238,22 @@ class Leading:
         return Slot(decided + self.alpha)
 
     def next_entry(self, kind: Kind, value: bytes) -> Entry:
-        """Bind ``value`` to the next slot. There is room, so all below is proposed, held back or decided."""
+        """Bind ``value`` to the next slot; call this only while ``room`` is positive.
+
+        Then every slot below is proposed, held back or decided.
+        """
         entry = Entry(self.next_slot, self.ballot, kind, value)
         self.next_slot = self._unproposed = Slot(self.next_slot + 1)
         return entry
 
     def open(self, entry: Entry, now: float) -> None:
-        """Count answers for ``entry`` from now on."""
+        """Start to count acceptances of ``entry``."""
         self.proposals[entry.slot] = Proposal(entry, now, self._resend_s)
         self._bytes += len(entry.value) - self._sizes.get(entry.slot, 0)
         self._sizes[entry.slot] = len(entry.value)
 
     def on_accepted(self, slot: Slot, node: NodeId, voters: Voters) -> bool:
-        """Take one answer; True when it made the slot chosen. Two of one node are one."""
+        """Count one acceptance, and return whether it completed a quorum. A node counts once."""
         proposal = self.proposals.get(slot)
         if proposal is None:
             return False
@@ -253,7 +264,7 @@ class Leading:
         return True
 
     def settle(self, decided: Slot, now: float) -> None:
-        """Stop asking for slots that turned out to be decided."""
+        """Drop the proposals of slots that are decided."""
         if decided == self._settled_up_to:
             return
         self.progressed_at = now
@@ -265,11 +276,11 @@ class Leading:
             self._bytes -= sizes.pop(Slot(slot), 0)
             self.proposals.pop(Slot(slot), None)
         self._settled_up_to = decided
-        # A snapshot, or a peer, may tell of slots that an earlier leader decided above all that was recovered.
+        # A snapshot or a peer may report slots above all recovered ones that an earlier leader decided.
         self.next_slot = Slot(max(self.next_slot, decided + 1))
 
     def resend(self, now: float, decided: Slot, bytes_max: int) -> Iterator[tuple[Accept, frozenset[NodeId]]]:
-        """Accepts that went unanswered too long, with those who answered; oldest first, bounded."""
+        """Yield the Accepts to send again, each with the nodes that need no copy, until ``bytes_max`` is exceeded."""
         size = 0
         for slot in sorted(self.proposals):
             proposal = self.proposals[slot]
@@ -286,13 +297,14 @@ class Leading:
     def restore(
         self, is_lost: Callable[[Slot], bool], decided: Slot, voters: Voters, bytes_max: int
     ) -> Iterator[Accept]:
-        """Have the others accept again, under this ballot, what is decided and lost here; oldest first, bounded.
+        """Yield Accepts for slots that are decided and lost here, so that the followers accept them again.
 
-        They may hold it without knowing it decided, so that there is nobody to fetch it from. Accepted
-        under this ballot, they know; and a quorum's clean answers can only have held what was decided.
-        Below that, too many answers said *decided*, and whoever gave one can teach the others.
+        A follower may hold such a value without knowing that it is decided, so no node can be asked for it. Once a
+        follower has accepted it under this ballot, it knows. Proposing is safe: a quorum of clean answers can only have
+        held the decided value. The range begins where a quorum no longer said *decided*; below, the nodes that said
+        so can send the entries. At most ``alpha`` slots, until ``bytes_max`` is exceeded, oldest first.
 
-        Only later answers tell that they know, and that it is time for the next slots: these are soon asked for again.
+        Only later promises show that the followers know and that the next slots are due, so Prepare is soon sent again.
         """
         size = 0
         start = self.promises.undecided_from(voters)
@@ -311,5 +323,5 @@ class Leading:
                     return
 
     def accept(self, entry: Entry, decided: Slot) -> Accept:
-        """The Accept that asks for ``entry``."""
+        """Return the Accept for ``entry``."""
         return Accept(ballot=self.ballot, slot=entry.slot, kind=entry.kind, value=entry.value, decided_up_to=decided)

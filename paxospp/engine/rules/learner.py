@@ -1,11 +1,11 @@
-"""The learner: which slots are decided, and in which order they reach the state machine.
+"""The learner: which slots are decided, and in which order they reach the state machine (rule 4).
 
-A slot is decided here when this replica, leading, counted a quorum; when a decided entry came
-with its ballot; or when a leader announced it and what this replica accepted is at least as
-new as that announcement. Anything else is a hole, to be fetched.
+A replica knows that a slot is decided if it counted a quorum as the leader, if it received a decided entry, or if a
+leader announced the slot and this replica has accepted a value there under that leader's ballot or a higher one. Every
+other slot is a hole and has to be fetched.
 
-Reference: rule 4. An announcement under ballot b covers slots decided under ballots up
-to b; a value accepted under b or above in such a slot is the chosen one (Paxos Made Simple, P2b).
+An announcement under ballot b covers slots decided under ballots up to b; a value accepted under b or above in such a
+slot is the chosen one (Lamport, "Paxos Made Simple", P2b).
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ _LOOKAHEAD_SLOTS = 1024
 
 
 class Learner:
-    """``decided``: every slot up to it is decided and held; ``delivered``: handed out for applying."""
+    """The slots that one replica knows to be decided.
+
+    Every slot up to ``decided`` is known to be decided and is held; every slot up to ``delivered`` was handed to the
+    state machine.
+    """
 
     def __init__(self, *, decided: Slot, applied: Slot, log: Log, observer: Observer = NOBODY) -> None:
         self._observer = observer
         self.decided = decided
         self.delivered = applied
         self.wanted = decided
-        """The highest slot that anyone is known to know decided."""
+        """The highest slot that any replica has reported as decided."""
         self._log = log
         self._decided_above: set[Slot] = set()
         self._announced_under: Ballot | None = None
@@ -36,17 +40,17 @@ class Learner:
 
     @property
     def decided_above(self) -> Collection[Slot]:
-        """Slots known decided above the first that is not."""
+        """The slots above ``decided`` that are known to be decided."""
         return self._decided_above
 
     def decide(self, slot: Slot) -> None:
-        """This slot is decided, and the log holds its entry."""
+        """Note that ``slot`` is decided and that the log holds its entry."""
         if slot > self.decided:
             self._decided_above.add(slot)
             self.wanted = max(self.wanted, slot)
 
     def announce(self, ballot: Ballot, decided_up_to: Slot) -> None:
-        """The leader of ``ballot`` knows every slot up to ``decided_up_to`` decided."""
+        """Note that every slot up to ``decided_up_to`` is decided, as the leader of ``ballot`` announced."""
         self.wanted = max(self.wanted, decided_up_to)
         if self._announced_under is not None and ballot < self._announced_under:
             self._observer.reached("learner: an announcement of an older leader comes late")
@@ -55,15 +59,15 @@ class Learner:
             self._announced_up_to = max(self._announced_up_to, decided_up_to)
         else:
             self._observer.reached("learner: another leader announces")
-            self.advance()  # what the former leader announced still holds for what came meanwhile
+            self.advance()  # the former leader's announcement still covers what was accepted since
             self._announced_under, self._announced_up_to = ballot, decided_up_to
 
     def heard_of(self, decided: Slot) -> None:
-        """Somebody knows slots up to ``decided`` decided; it can be asked for them."""
+        """Note that a peer knows slots up to ``decided`` decided and can be asked for them."""
         self.wanted = max(self.wanted, decided)
 
     def advance(self) -> bool:
-        """Move ``decided`` over every slot now known; True if it moved."""
+        """Advance ``decided`` over all slots now known to be decided, and return whether it moved."""
         before = self.decided
         if not self._decided_above and self._announced_up_to <= before:
             return False
@@ -78,7 +82,7 @@ class Learner:
         return self.decided > before
 
     def hole(self) -> range | None:
-        """The first run of slots that others know decided and this replica lacks."""
+        """Return the first range of slots that peers know decided and this replica lacks; None if it lacks none."""
         if (lost := self.lost()) is not None:
             self._observer.reached(
                 "learner: trimmed slots are missing, because no snapshot could be restored"
@@ -98,10 +102,10 @@ class Learner:
         return range(start, self.wanted + 1)
 
     def lost(self) -> range | None:
-        """The next slots to apply, if they were decided here once and cannot be had here any more.
+        """Return the next slots to apply, if they are known decided but no longer readable here; else None.
 
-        Either they are damaged, and are fetched like any other hole; or they are trimmed and no snapshot of them
-        could be restored, so that only a peer's can help.
+        Either their records are damaged, and they are fetched like any other hole; or they were trimmed and the
+        snapshot that covers them cannot be restored, so that only a peer's snapshot can help.
         """
         start = Slot(self.delivered + 1)
         if start < self._log.first:
@@ -111,13 +115,13 @@ class Learner:
         return range(start, max(start + 1, min(self._log.end_of_faulty(start), self.decided + 1)))
 
     def is_lost(self, slot: Slot) -> bool:
-        """Whether ``slot`` was decided here once, was not applied, and cannot be had here any more."""
+        """Return whether ``slot`` is known decided, not applied yet, and no longer readable here."""
         if not self.delivered < slot <= self.decided:
             return False
         return slot < self._log.first or (bool(self._log.faulty) and self._log.is_faulty(slot))
 
     def deliver(self) -> Iterator[Entry]:
-        """Decided entries that memory holds, next in order for the state machine."""
+        """Yield the decided entries that are next for the state machine, as far as memory holds them."""
         while self.delivered < self.decided:
             entry = self._log.get(Slot(self.delivered + 1))
             if entry is None:
@@ -126,7 +130,7 @@ class Learner:
             yield entry
 
     def jump(self, slot: Slot) -> None:
-        """A snapshot up to ``slot`` took the place of all entries up to it."""
+        """Continue after ``slot``: a snapshot has replaced all entries up to it."""
         check_next_snapshot(self.delivered, slot)
         self.delivered = slot
         self.decided = max(self.decided, slot)

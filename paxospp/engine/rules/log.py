@@ -19,7 +19,7 @@ NOTHING = WriteBatch()
 
 
 class Log:
-    """Entries by slot, with what is faulty; evicts what is decided once it holds too much."""
+    """Entries by slot, and the slots that are faulty; evicts decided entries once they take too much memory."""
 
     def __init__(self, *, first: Slot, last: Slot, memory_from: Slot, faulty: Sequence[range], bytes_max: int) -> None:
         self.first = first
@@ -28,20 +28,20 @@ class Log:
         self.faulty = [range(max(slots.start, first), slots.stop) for slots in faulty if slots.stop > first]
         self.bytes = 0
         self.bytes_max = bytes_max
-        """What ``bytes`` may be after ``evict``."""
+        """The most that ``bytes`` may be after ``evict``."""
         self._entries: dict[Slot, Entry] = {}
 
     def get(self, slot: Slot) -> Entry | None:
-        """The entry held in memory for ``slot``."""
+        """Return the entry of ``slot`` if memory holds it."""
         return self._entries.get(slot)
 
     @property
     def held(self) -> Collection[Slot]:
-        """The slots whose entries memory holds."""
+        """The slots whose entries are in memory."""
         return self._entries.keys()
 
     def store(self, entry: Entry) -> None:
-        """Hold ``entry``; a value stored over a faulty slot heals it."""
+        """Store ``entry``; a slot that was faulty no longer is."""
         former = self._entries.get(entry.slot)
         if former is not None:
             self.bytes -= len(former.value)
@@ -52,7 +52,7 @@ class Log:
             self.faulty = list(_without(self.faulty, entry.slot))
 
     def mark_faulty(self, slots: Iterable[range]) -> None:
-        """Damage found while reading: these slots are faulty unless memory holds them."""
+        """Mark slots as faulty that could not be read, except those in memory."""
         for damaged in slots:
             start = max(damaged.start, self.first)
             stop = min(damaged.stop, self.last + 1)
@@ -64,36 +64,33 @@ class Log:
 
     @property
     def faulty_end(self) -> bool:
-        """Whether damage reaches beyond all that is held."""
+        """Whether the damage reaches beyond the last entry, so that its end is unknown."""
         return bool(self.faulty) and self.is_faulty_above(self.last)
 
     def is_faulty(self, slot: Slot) -> bool:
         return any(slot in slots for slots in self.faulty)
 
     def is_faulty_above(self, bound: Slot) -> bool:
-        """Whether any slot above ``bound`` is faulty."""
+        """Return whether any slot above ``bound`` is faulty."""
         return any(slots.stop > bound + 1 for slots in self.faulty)
 
     def end_of_faulty(self, slot: Slot) -> Slot:
-        """The first slot above ``slot`` that is not faulty with it, or past all that is held."""
+        """Return the first slot after the damage that contains ``slot``, but at most one past the last entry."""
         for slots in self.faulty:
             if slot in slots:
-                # Damage may reach above all that is held; whoever steps over it must come on all the same.
+                # Damage may reach far beyond the last entry, and callers that step over it must make progress.
                 return Slot(max(slot + 1, min(slots.stop, self.last + 1)))
         return slot
 
     def forget_loose(self, slot: Slot) -> None:
-        """Drop a healed entry that lies below what memory holds without gaps."""
+        """Drop the entry of ``slot`` if it was stored over damage and lies below ``memory_from``."""
         if slot < self.memory_from:
             entry = self._entries.pop(slot, None)
             if entry is not None:
                 self.bytes -= len(entry.value)
 
     def close_faulty_end(self, bound: Slot) -> bool:
-        """Nothing above ``bound`` can have been accepted before the damage: open ends end there.
-
-        Returns whether anything was faulty above it.
-        """
+        """End all damage at ``bound``, because nothing above can have been accepted; return whether this changed it."""
         if not self.is_faulty_above(bound):
             return False
         self.faulty = [
@@ -104,11 +101,11 @@ class Log:
         return True
 
     def above(self, slot: Slot) -> tuple[Entry, ...]:
-        """What is held above ``slot``, ascending; complete as long as ``slot >= memory_from - 1``."""
+        """Return the entries above ``slot`` in order; complete if ``slot >= memory_from - 1``."""
         return tuple(self._entries[held] for held in sorted(self._entries) if held > slot)
 
     def between(self, start: Slot, stop: Slot, bytes_max: int) -> tuple[Entry, ...]:
-        """Consecutive entries from ``start`` on that memory holds, at least one if it holds ``start``."""
+        """Return consecutive entries from ``start`` on, up to ``bytes_max``, but at least one if memory holds it."""
         entries: list[Entry] = []
         size = 0
         for slot in range(start, stop):
@@ -120,7 +117,7 @@ class Log:
         return tuple(entries)
 
     def trim(self, first: Slot) -> None:
-        """The slots below ``first`` are forgotten."""
+        """Forget the slots below ``first``."""
         if first <= self.first:
             return
         for slot in [slot for slot in self._entries if slot < first]:
@@ -131,7 +128,7 @@ class Log:
         self.faulty = [range(max(slots.start, first), slots.stop) for slots in self.faulty if slots.stop > first]
 
     def evict(self, up_to: Slot) -> None:
-        """Let go of the oldest entries, up to that slot, until the bound holds again."""
+        """Remove the oldest entries from memory, up to ``up_to``, until ``bytes_max`` holds again."""
         while self.bytes > self.bytes_max and self.memory_from <= up_to:
             entry = self._entries.pop(self.memory_from, None)
             if entry is not None:
@@ -140,7 +137,7 @@ class Log:
 
     @property
     def is_full(self) -> bool:
-        """Whether even after evicting there is no room for more undecided values."""
+        """Whether undecided values alone take too much memory to accept more."""
         return self.bytes > 2 * self.bytes_max
 
 
@@ -159,9 +156,9 @@ class DamagedEnd:
     """Decides when damage to the end of the log stops, so that slots above it count as empty again.
 
     An acceptor that lost the end of its log answers *faulty* for every slot from some slot on, and no candidate may
-    count such an answer. The damage has to end somewhere, or this acceptor never helps anybody again. A leader ends
-    it by *vouching* up to a slot: no acceptor can have accepted anything above that slot. Every method returns what
-    has to be written, which is ``NOTHING`` while the damage stays open.
+    count such an answer. The damage has to end somewhere, or this acceptor can never help a candidate again. A leader
+    ends it by *vouching* up to a slot: no acceptor can have accepted anything above that slot. Every method returns the
+    batch to write, which is ``NOTHING`` while the damage stays open.
 
     **Claim.** A starts with the promise p and with damage. Then A accepted nothing above d + alpha before
     it was damaged, if the leader of a ballot b vouched for d + alpha and these premises hold:
@@ -234,7 +231,7 @@ class DamagedEnd:
         return self._close(answer.vouched_up_to, ballot)
 
     def on_own(self, ballot: Ballot, vouched_up_to: Slot) -> WriteBatch:
-        """Believe this replica's own word, while it leads under ``ballot``.
+        """End the damage where this replica itself vouches that it ends, while it leads under ``ballot``.
 
         Its ballot is of this boot (premise 3), and its own answer is not among the clean ones (premise 2).
         """

@@ -1,10 +1,9 @@
-"""What a replica tells whoever looks on while it works: a simulator, an explorer, a test.
+"""The observer of a replica: a simulator, an explorer or a test that watches it work.
 
-The observer is passed in when a replica is made. It hears two things: *markers*, which name a branch
-that matters for safety and was just taken, so that a sweep of random runs can say which branches it
-reached; and *steps*, which say what was counted or concluded, so that each can be judged when it
-happens, by somebody who sees all disks and all messages. An observer looks and never changes
-anything. Without one nothing is recorded: a marker costs one call of an empty method.
+A replica is given its observer when it is made, and reports two kinds of events. A *marker* names a branch that matters
+for safety and was just taken, so that a sweep of random runs can list the branches it reached. A *step* says what was
+counted or concluded, so that a judge that sees all disks and all messages can check it at once. An observer never
+changes anything. By default nothing is recorded, and a marker costs one call of an empty method.
 """
 
 from __future__ import annotations
@@ -17,47 +16,47 @@ from paxospp.model import Ballot, NodeId, Slot
 
 
 class Observer(Markers):
-    """Every method does nothing; override those you want to hear. Calls come in the middle of a step."""
+    """Methods that do nothing; override those of interest. They are called in the middle of a step."""
 
     def reported(self, answer: int) -> None:
-        """The acceptor's answer of that number is made; what it accepts and learns from here on is not in it."""
+        """Called when the acceptor has made its report number ``answer``; later acceptances are not in it."""
 
     def counted_promise(self, sender: Sender, answer: int, ballot: Ballot, report: PromiseReport) -> None:
-        """All parts of one answer to ``ballot`` are in, and say ``report``."""
+        """Called when all parts of one answer to ``ballot`` have arrived; ``report`` is what they say together."""
 
     def counted_acceptance(self, ballot: Ballot, slot: Slot, node: NodeId, incarnation: int) -> None:
-        """The leader of ``ballot`` counts this acceptance; it asked for it and has not counted a quorum yet."""
+        """Called when the leader of ``ballot`` counts this acceptance of a slot that is not chosen yet."""
 
     def counted_grant(self, peer: NodeId, until: float) -> None:
-        """The leader counts on a lease that ``peer`` granted, until this boot time of its own."""
+        """Called when the leader counts a lease granted by ``peer``, until the leader's boot time ``until``."""
 
     def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
-        """The leader of ``ballot`` takes in a read; ``next_slot`` is the first above all it knows of."""
+        """Called when the leader of ``ballot`` receives a read; ``next_slot`` is above all slots that it knows of."""
 
     def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
-        """A read is confirmed from ``slot`` on, by the lease of the leader of ``ballot`` or by a round of heartbeats.
+        """Called when a read is confirmed for ``slot``, by the leader's lease or by a round of heartbeats.
 
-        None for a replica that does not lead, which confirms nothing.
+        ``ballot`` is None if the replica does not lead, in which case it must not confirm anything.
         """
 
     def gave_up_read(self, asker: ReadRequester) -> None:
-        """The leader says that it cannot confirm this read."""
+        """Called when the leader refuses this read."""
 
     def learned(self, slot: Slot, ballot: Ballot) -> None:
-        """A slot is decided, as somebody told under a ballot up to ``ballot``, or as this leader counted under it."""
+        """Called when ``slot`` is decided under a ballot up to ``ballot``, as a peer said or this leader counted."""
 
     def installed(self, slot: Slot, ballot: Ballot) -> None:
-        """A peer's snapshot tells that every slot up to ``slot`` is decided, under ballots up to ``ballot``."""
+        """Called when a peer's snapshot is installed: slots up to ``slot`` are decided, under at most ``ballot``."""
 
     def campaigns(self, asked_in: int | None) -> None:
-        """A campaign begins, on the answers to the round ``asked_in`` of heartbeats and later ones; None: on none."""
+        """Called when a campaign begins, after answers to round ``asked_in`` or later; None: without asking."""
 
     def leads_on(self, now: float) -> None:
-        """A leader that ticked at ``now`` has found no reason to step down."""
+        """Called when a leader has ticked at ``now`` and found no reason to step down."""
 
     def closed_damage(self, bound: Slot, ballot: Ballot) -> None:
-        """On the word of the leader of ``ballot`` nothing above ``bound`` counts as damaged from now on."""
+        """Called when damage is closed because the leader of ``ballot`` vouched that it ends at ``bound``."""
 
 
 NOBODY = Observer()
-"""Looks at nothing."""
+"""The observer that ignores everything."""

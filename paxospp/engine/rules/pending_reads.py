@@ -1,9 +1,9 @@
-"""Linearizable reads without the log: a quorum confirms, after the read came, that nobody newer leads.
+"""Linearizable reads without the log: after a read arrives, a quorum confirms that no newer leader exists (rule 6).
 
-A read waits for a round of heartbeats begun after it arrived. One round confirms every read
-that waited for it. Acknowledgements of older rounds count for nothing.
+A read waits for a round of heartbeats that begins after it arrived. One round confirms all reads that waited for it.
+Answers to older rounds do not count.
 
-Reference: Ongaro's thesis, 6.4 (ReadIndex), with the round's number in place of a message count.
+Reference: Ongaro's thesis, 6.4 (ReadIndex); the number of the round takes the place of a message count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from paxospp.model import NodeId, Slot
 
 
 class ReadRequester(NamedTuple):
-    """Who waits for a read: this node (``peer`` None) with its ticket, or a peer's boot with its counter."""
+    """The receiver of the answer to a read: this node (``peer`` is None), or one boot of a peer.
+
+    ``number`` is this node's ticket, or the peer's counter.
+    """
 
     peer: NodeId | None
     nonce: int
@@ -39,35 +42,35 @@ class _Batch:
 
 
 class PendingReads:
-    """Reads of a leader that wait for their round, or for its answers."""
+    """The reads of a leader that wait for a round of heartbeats, or for its answers."""
 
     def __init__(self) -> None:
         self._waiting: list[Read] = []
         self._batches: list[_Batch] = []
 
     def add(self, read: Read) -> None:
-        """``read`` just arrived: only a round begun from now on confirms it."""
+        """Add a read that just arrived; only a round that begins from now on confirms it."""
         self._waiting.append(read)
 
     @property
     def wants_round(self) -> bool:
-        """Whether a round should begin: reads wait, and no round for earlier ones is out."""
+        """Whether to begin a round: reads wait, and no round for earlier reads is under way."""
         return bool(self._waiting) and not self._batches
 
     def begin(self, round: int, me: NodeId) -> None:
-        """A round begins now; it is for every read that waited."""
+        """Begin a round, for every read that waits."""
         if self._waiting:
             self._batches.append(_Batch(round, self._waiting, {me}))
             self._waiting = []
 
     def on_answer(self, peer: NodeId, round: int) -> None:
-        """``peer`` answered ``round`` under exactly our ballot."""
+        """Count an answer of ``peer`` to ``round``, given under exactly our ballot."""
         for batch in self._batches:
             if batch.round <= round:
                 batch.answered_by.add(peer)
 
     def confirmed(self, voters: Voters) -> Iterable[Read]:
-        """Take out the reads that a quorum has confirmed."""
+        """Remove and return the reads that a quorum has confirmed."""
         done = [batch for batch in self._batches if voters.is_quorum(batch.answered_by)]
         if not done:
             return ()
@@ -77,7 +80,7 @@ class PendingReads:
         return reads
 
     def abandon(self) -> list[ReadRequester]:
-        """Nobody confirms anything any more: these askers must try again."""
+        """Remove all reads, because this replica no longer leads; return their requesters."""
         askers = [read.asker for batch in self._batches for read in batch.reads]
         askers.extend(read.asker for read in self._waiting)
         self._batches.clear()
@@ -86,24 +89,24 @@ class PendingReads:
 
 
 class ForwardedReads:
-    """Reads of a follower that were put to the leader, by the counter they were asked under."""
+    """The reads that a follower has forwarded to the leader, by the counter in their request."""
 
     def __init__(self) -> None:
         self._last_counter = 0
         self._out: dict[int, tuple[int, float]] = {}
 
     def ask(self, ticket: int, until: float) -> int:
-        """The counter under which to ask for ``ticket``; given up at ``until``."""
+        """Add a read, which is given up at ``until``, and return the counter for its request."""
         self._last_counter += 1
         self._out[self._last_counter] = (ticket, until)
         return self._last_counter
 
     def take(self, counter: int) -> int | None:
-        """The ticket of an answer; None for one that was given up or answered before."""
+        """Remove the read that an answer belongs to, and return its ticket; None if it was given up or answered."""
         ticket, _ = self._out.pop(counter, (None, 0.0))
         return ticket
 
     def give_up(self, now: float) -> list[int]:
-        """Take out the tickets that waited too long."""
+        """Remove the reads that have waited too long, and return their tickets."""
         late = [counter for counter, (_, until) in self._out.items() if now >= until]
         return [self._out.pop(counter)[0] for counter in late]

@@ -1,13 +1,16 @@
-"""Phase 1, seen by the candidate: promises in parts, and what they say about each slot.
+"""The candidate's side of phase 1: promises that come in parts, and what they say about each slot (rule 2).
 
-For every slot a promise says *accepted*, *none*, *faulty* or *decided*. Only the first two are
-clean; the leader proposes in a slot only after clean answers from a quorum. A promise counts
-when all parts of one answer are in. Answers are told apart by the sender's boot and a counter: a
-Prepare that is sent again is answered again, and what was accepted in between moves the bounds of
-the parts, so that parts of two answers may leave out a value. A promise counts for the incarnation
-that gave it: a founder asks everybody, and a node whose disk was wiped has forgotten what its name
-accepted. Of two incarnations of one node nobody can tell which one is gone, for the answer of the
-earlier may be the later one to arrive; so neither counts, and the next ballot asks anew.
+For every slot, a promise says *accepted*, *none*, *faulty* or *decided*. Only the first two are clean. A leader
+proposes in a slot only after clean answers from a quorum.
+
+An answer counts once all of its parts have arrived. A Prepare that is sent again is answered again, and entries
+accepted in between shift the boundaries of the parts, so a mixture of two answers could miss a value. Answers are
+therefore told apart by the boot of their sender and a counter.
+
+A promise counts for the incarnation that gave it. While a cluster is being bootstrapped, every node is asked, and a
+node whose disk was wiped has forgotten what it accepted before. If two incarnations of a node answer, one of them is
+gone, but the candidate cannot tell which, because the older answer may arrive last. Neither counts, and the next
+ballot asks again.
 
 References: Lamport, "Paxos Made Simple", 2.2, phase 2a; Alagappan et al., "Protocol-Aware
 Recovery for Consensus-Based Storage" (2018): a faulty entry is not an absent one.
@@ -27,10 +30,10 @@ from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class PromiseReport:
-    """All that one acceptor's promise said."""
+    """Everything that one acceptor's promise said, from all of its parts."""
 
     incarnation: int
-    """Whose life promised."""
+    """The incarnation that promised."""
     decided: Slot
     first: Slot
     last: Slot
@@ -38,23 +41,23 @@ class PromiseReport:
     faulty: tuple[range, ...]
 
     def is_clean(self, slot: Slot) -> bool:
-        """Whether it says accepted or none: not decided, and not faulty."""
+        """Return whether it says *accepted* or *none* of ``slot``, and not *decided* or *faulty*."""
         return slot >= self.undecided_from and not any(slot in slots for slots in self.faulty)
 
     @property
     def undecided_from(self) -> Slot:
-        """From this slot on it does not say *decided*."""
+        """The first slot of which it does not say *decided*."""
         return Slot(max(self.decided + 1, self.first))
 
     @property
     def clean_from(self) -> Slot:
-        """From this slot on it is clean for every slot; ``sys.maxsize`` where its damage has no end."""
+        """The slot from which on it is clean for every slot; ``sys.maxsize`` if its damage has no end."""
         return Slot(max([self.undecided_from, *(slots.stop for slots in self.faulty)]))
 
 
 @dataclass(slots=True)
 class _Answer:
-    """The latest answer of one node: its identity, and the parts that have come; None once all have."""
+    """The latest answer of one node, and the parts of it that have arrived; ``parts`` is None once all have."""
 
     incarnation: int
     boot: int
@@ -62,17 +65,17 @@ class _Answer:
     parts: dict[int, Promise] | None
 
     def is_older_than(self, sender: Sender, promise: Promise) -> bool:
-        """Whether ``promise`` begins a newer answer."""
+        """Return whether ``promise`` belongs to a newer answer."""
         return (self.boot, self.number) < (sender.boot, promise.answer)
 
     def take(self, sender: Sender, promise: Promise) -> dict[int, Promise] | None:
-        """Keep ``promise`` if it is a part of this very answer; all parts, once they are complete."""
+        """Add ``promise`` if it is a part of this answer; return all parts once they are complete, else None."""
         parts = self.parts
         same = (self.boot, self.number) == (sender.boot, promise.answer)
         if parts is None or not same or any(_head(part) != _head(promise) for part in parts.values()):
             return None
         if promise.parts > 1 and not promise.answer:
-            return None  # a version that does not number its answers: its parts cannot be told apart
+            return None  # an old version does not number its answers, so their parts cannot be told apart
         parts[promise.part] = promise
         if len(parts) < promise.parts:
             return None
@@ -81,7 +84,7 @@ class _Answer:
 
 
 class Promises:
-    """The promises made to one ballot."""
+    """The promises that one ballot has received."""
 
     def __init__(self, ballot: Ballot, observer: Markers = UNWATCHED) -> None:
         self._observer = observer
@@ -89,12 +92,15 @@ class Promises:
         self.reports: dict[NodeId, PromiseReport] = {}
         self._answers: dict[NodeId, _Answer] = {}
         self._disputed: set[NodeId] = set()
-        """Nodes of which two incarnations have answered."""
+        """Nodes of which two incarnations have answered; neither counts."""
         self._clean_from: tuple[Slot, Voters] | None = None
-        """From which slot on a quorum is clean for every slot, as far as the reports of now say."""
+        """Cache of the slot from which on a quorum is clean for every slot, with the voters it was computed for."""
 
     def add(self, sender: Sender, promise: Promise) -> bool:
-        """Take one part; True if it completed the report of its sender. A later report replaces an earlier one."""
+        """Add one part of an answer, and return whether it completed a report.
+
+        A later report of a node replaces an earlier one.
+        """
         node = sender.node
         answer = self._answers.get(node)
         if answer is not None and answer.incarnation != sender.incarnation:
@@ -134,46 +140,46 @@ class Promises:
 
     @property
     def is_assembling(self) -> bool:
-        """Whether some parts of an answer have come, and not all."""
+        """Whether an answer has arrived in part."""
         return any(answer.parts for answer in self._answers.values())
 
     @property
     def recovered_up_to(self) -> Slot:
-        """The highest slot any report holds, knows decided, or calls faulty with an end."""
+        """The highest slot that any report holds, knows decided, or names as damaged, except damage without an end."""
         return max((slot for report in self.reports.values() for slot in _ends(report)), default=Slot(0))
 
     @property
     def decided_up_to(self) -> Slot:
-        """The highest slot any report calls decided."""
+        """The highest slot that any report calls decided."""
         return max((report.decided for report in self.reports.values()), default=Slot(0))
 
     def promised(self, voters: Voters) -> list[NodeId]:
-        """Who of ``voters`` has promised."""
+        """Return which of the voters have promised."""
         return [node for node, report in self.reports.items() if voters.has(node, report.incarnation)]
 
     def clean(self, slot: Slot, voters: Voters) -> list[NodeId]:
-        """Who of ``voters`` answered accepted or none for ``slot``."""
+        """Return which of the voters are clean in ``slot``."""
         return [node for node in self.promised(voters) if self.reports[node].is_clean(slot)]
 
     def is_clean(self, slot: Slot, voters: Voters) -> bool:
-        """Whether a quorum answered accepted or none for ``slot``."""
+        """Return whether a quorum is clean in ``slot``."""
         return voters.is_quorum(self.clean(slot, voters))
 
     def is_clean_from(self, slot: Slot, voters: Voters) -> bool:
-        """Whether a quorum answered accepted or none for ``slot`` and everything above; asked for every new value."""
+        """Return whether one quorum is clean in ``slot`` and everything above; cached, as every new value asks."""
         if self._clean_from is None or self._clean_from[1] is not voters:
             begins = {node: self.reports[node].clean_from for node in self.promised(voters)}
             self._clean_from = _first_of_quorum(begins, voters), voters
         return slot >= self._clean_from[0]
 
     def undecided_from(self, voters: Voters) -> Slot:
-        """From which slot on there is a quorum that said *decided* of none; ``sys.maxsize``: there is no quorum."""
+        """Return the slot from which on a quorum says *decided* of no slot; ``sys.maxsize`` if no quorum answered."""
         return _first_of_quorum({node: self.reports[node].undecided_from for node in self.promised(voters)}, voters)
 
     def choose(self, slot: Slot, voters: Voters) -> Entry | None:
-        """What must be proposed in ``slot`` under our ballot; None while it has to stay open.
+        """Return the entry to propose in ``slot`` under this ballot, or None if the slot has to stay open.
 
-        The value of the highest ballot accepted there, or a no-op where a quorum said none.
+        It is the accepted value of the highest ballot, or a no-op if a quorum said *none*.
         """
         if not self.is_clean(slot, voters):
             self._observer.reached("promises: a slot stays open for lack of clean answers")
@@ -189,7 +195,7 @@ class Promises:
 
 
 def _first_of_quorum(begins: Mapping[NodeId, Slot], voters: Voters) -> Slot:
-    """The first slot at or below which a quorum begins; ``sys.maxsize`` if they are too few."""
+    """Return the lowest slot from which on a quorum has begun; ``sys.maxsize`` if ``begins`` holds no quorum."""
     for begin in sorted(set(begins.values())):
         if voters.is_quorum([node for node, theirs in begins.items() if theirs <= begin]):
             return begin
@@ -197,7 +203,7 @@ def _first_of_quorum(begins: Mapping[NodeId, Slot], voters: Voters) -> Slot:
 
 
 def _head(part: Promise) -> tuple[object, ...]:
-    """What all parts of one answer say alike."""
+    """Return the fields that are equal in all parts of one answer."""
     return part.start, part.parts, part.decided, part.first, part.last, part.faulty
 
 
@@ -205,6 +211,6 @@ def _ends(report: PromiseReport) -> Iterator[Slot]:
     yield report.decided
     yield max(report.entries, default=Slot(0))
     for slots in report.faulty:
-        # An open end names no slot; is_clean keeps new values out of it all the same.
+        # Damage without an end names no highest slot; ``is_clean`` keeps new values out of it.
         if slots.stop <= max(report.last, report.decided) + 1:
             yield Slot(slots.stop - 1)

@@ -1,7 +1,7 @@
-"""Reads from storage that are out, and what each is for.
+"""Outstanding reads of the storage, and the purpose of each.
 
-Memory holds a tail of the log only; what is older, and everything right after a start, comes
-from the storage in chunks.
+Memory holds only a tail of the log. Older entries, and all entries right after a start, are read from the storage in
+chunks.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class ReadRange:
 
 @dataclass(slots=True, frozen=True)
 class Load:
-    """After a start: what is held above the durable ``decided``, and the founding membership."""
+    """Load entries into memory after a start: those above the durable ``decided``, and slot 1."""
 
     stop: Slot
 
 
 @dataclass(slots=True, frozen=True)
 class Deliver:
-    """Decided entries on their way to the state machine."""
+    """Deliver decided entries to the state machine."""
 
 
 @dataclass(slots=True, frozen=True)
 class Serve:
-    """Decided entries that ``peer`` asked for."""
+    """Send decided entries to ``peer``, which asked for them."""
 
     peer: NodeId
     stop: Slot
@@ -50,7 +50,7 @@ Purpose = Load | Deliver | Serve
 
 
 class StorageReads:
-    """Hands out tokens; one read per peer and one for delivery are out at a time."""
+    """Numbers the reads; at most one for delivery and one per peer are outstanding."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -58,18 +58,18 @@ class StorageReads:
         self._out: dict[int, tuple[Purpose, ReadRange]] = {}
 
     def ask(self, purpose: Purpose, start: Slot, stop: Slot) -> ReadRange:
-        """The read to ask the node for."""
+        """Return a new read for the node to carry out."""
         self._last_token += 1
         wanted = ReadRange(token=self._last_token, start=start, stop=stop, max_bytes=self._bytes_max)
         self._out[wanted.token] = (purpose, wanted)
         return wanted
 
     def take(self, token: int) -> tuple[Purpose, ReadRange]:
-        """What the read ``token`` was for; each is answered once."""
+        """Remove the read ``token``, and return its purpose and range."""
         return self._out.pop(token)
 
     def is_out(self, purpose: type[Load | Deliver] | NodeId) -> bool:
-        """Whether a read for a start, for delivery, or one for that peer, is out."""
+        """Return whether a read of this purpose, or for this peer, is outstanding."""
         if isinstance(purpose, str):
             return any(isinstance(out, Serve) and out.peer == purpose for out, _ in self._out.values())
         return any(isinstance(out, purpose) for out, _ in self._out.values())

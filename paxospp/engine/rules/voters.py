@@ -1,8 +1,8 @@
-"""Who votes, and what a quorum is, as far as this replica knows.
+"""The voters and the quorums of the cluster, as far as this replica knows them.
 
 Votes are counted by incarnation and not by name: two answers of one node are one answer, and an answer of an
-incarnation that is not in the membership counts for nothing. Until slot 1 is decided there is no membership, only the
-names this node was started with; then the membership of slot 1 governs every slot from 2 on (rule 7).
+incarnation that is not in the membership counts for nothing. Until slot 1 is decided, this replica knows only the
+names that its node was started with; then the membership of slot 1 governs every slot from 2 on (rule 7).
 
 Reference: Lamport, "Paxos Made Simple", 2.2: any two majorities have an acceptor in common.
 """
@@ -17,7 +17,7 @@ from paxospp.model import Membership, NodeId
 
 
 class Voters(Protocol):
-    """Whose answers count, and when they are enough."""
+    """Whose answers count, and when they are a quorum."""
 
     @property
     def names(self) -> frozenset[NodeId]: ...
@@ -28,7 +28,7 @@ class Voters(Protocol):
 
 
 class Majority:
-    """More than half of a decided membership."""
+    """A quorum is more than half of a membership."""
 
     def __init__(self, membership: Membership) -> None:
         self.names = membership.names
@@ -43,7 +43,7 @@ class Majority:
 
 
 class Everyone:
-    """All named nodes, whatever their incarnation: what founding asks for (rule 9)."""
+    """A quorum is every named node, in any incarnation: required to bootstrap a cluster (rule 9)."""
 
     def __init__(self, names: Collection[NodeId]) -> None:
         self.names = frozenset(names)
@@ -61,21 +61,21 @@ class ClusterView:
     def __init__(self, identity: Identity) -> None:
         self.membership: Membership | None = None
         self.id = b""
-        """Empty until the founding membership is known to be decided."""
+        """The cluster id; empty until slot 1 is known to be decided."""
         self.founding_refused: str | None = None
-        """Why the last founding value that arrived was not accepted here."""
+        """Why this replica refused the last membership that was proposed for slot 1."""
         self.voters: Voters = Everyone(identity.cluster)
         self.others: tuple[NodeId, ...] = tuple(sorted(name for name in identity.cluster if name != identity.name))
         self._identity = identity
 
     @property
     def votes(self) -> bool:
-        """Whether this life of the node stands in the membership; before founding, whether it might."""
+        """Whether this incarnation is in the membership; True while there is none yet."""
         return self.voters.has(self._identity.name, self._identity.incarnation)
 
     @property
     def why_not_voting(self) -> str | None:
-        """In one sentence, for `status`; None if it votes or is not founded yet."""
+        """One sentence for ``paxospp status``; None if this replica votes or the cluster is not bootstrapped yet."""
         if self.votes:
             return None
         return (
@@ -84,7 +84,7 @@ class ClusterView:
         )
 
     def adopt(self, membership: Membership) -> None:
-        """Slot 1 is decided: its members vote and nobody else (rule 9)."""
+        """Adopt the membership that slot 1 decided: from now on only its members vote (rule 9)."""
         self.membership = membership
         self.id = membership.cluster_id
         self.founding_refused = None
@@ -92,10 +92,10 @@ class ClusterView:
         self.others = tuple(sorted({*self._identity.cluster, *membership.names} - {self._identity.name}))
 
     def try_founding(self, membership: Membership) -> None:
-        """While slot 1 is in flight only the lives listed in it are counted."""
+        """Count only the incarnations listed in ``membership`` while it is proposed in slot 1."""
         self.voters = Majority(membership)
 
     def abandon_founding(self) -> None:
-        """The founding in flight was given up: everyone is asked again."""
+        """Give up the proposal in slot 1: from now on every named node has to answer again."""
         if self.membership is None:
             self.voters = Everyone(self._identity.cluster)

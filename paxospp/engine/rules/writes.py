@@ -1,4 +1,4 @@
-"""The writes that are out: what waits for them, since when, and how much.
+"""Outstanding writes: since when they are under way, how large they are, and what waits for them.
 
 What waits is a value and not a callback, so that the state of a replica can be copied and compared.
 """
@@ -13,32 +13,32 @@ from paxospp.messages import Accepted
 from paxospp.model import Ballot
 
 BYTES_MIN = 1 << 10
-"""No node is bounded to less: it would take one value at a time, and the next when that is sent again."""
+"""The smallest limit. With less, a node would accept one value at a time, and the next only when it is sent again."""
 
 
 @dataclass(slots=True, frozen=True)
 class PromiseDurable:
-    """This replica's promise to its own campaign under ``ballot`` is on disk."""
+    """The promise of this replica to its own campaign under ``ballot`` is on disk."""
 
     ballot: Ballot
 
 
 @dataclass(slots=True, frozen=True)
 class AcceptanceDurable:
-    """This replica's acceptance of its own proposal is on disk."""
+    """The acceptance of this replica's own proposal is on disk."""
 
     accepted: Accepted
 
 
 @dataclass(slots=True, frozen=True)
 class LeaseDurable:
-    """The disk says that grants may last for ``duration_us`` microseconds."""
+    """The length of leases, in microseconds, is on disk."""
 
     duration_us: int
 
 
 Durable = PromiseDurable | AcceptanceDurable | LeaseDurable
-"""What a write was for, if the replica goes on with something when it has returned."""
+"""The reason why the replica waits for a write to return."""
 
 
 @dataclass(slots=True)
@@ -47,28 +47,28 @@ class _Write:
     since: float
     then: list[Durable]
     bytes: int
-    """Of the values in it."""
+    """Total size of the values in it."""
 
 
 class Writes:
-    """Numbers writes from 1, and knows what each was for until it returned."""
+    """The writes that were handed to the storage and have not returned, numbered from 1."""
 
     def __init__(self, bytes_max: int) -> None:
         self.last_token = 0
         self.bytes = 0
-        """Of the values that are out: they wait in memory for a disk that is slow, or hangs."""
+        """Total size of the values that wait in memory for the disk."""
         self.bytes_max = 2 * max(bytes_max, BYTES_MIN)
-        """Beyond this nothing new is handed out."""
+        """The size beyond which ``is_full`` is true."""
         self._out: deque[_Write] = deque()
 
     def hand_out(self, now: float, then: list[Durable], bytes: int) -> None:
-        """A write leaves now and gets the next number; ``returned`` yields ``then`` when it has returned."""
+        """Add a write with the next number; ``returned`` yields ``then`` once it has returned."""
         self.last_token += 1
         self.bytes += bytes
         self._out.append(_Write(self.last_token, now, then, bytes))
 
     def returned(self, token: int) -> Iterator[Durable]:
-        """What was waiting for the writes up to ``token``."""
+        """Remove the writes up to ``token``, and yield what waited for them."""
         while self._out and self._out[0].token <= token:
             write = self._out.popleft()
             self.bytes -= write.bytes
@@ -76,17 +76,17 @@ class Writes:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits for the disk that nothing new is accepted, proposed or fetched before a write returns.
+        """Whether too much waits for the disk, so that nothing new is accepted, proposed or fetched for now.
 
-        What is decided without this replica is let go of by its log, and is still here.
+        The log's own limit is not enough: it evicts decided entries, which the outstanding writes still hold.
         """
         return self.bytes > self.bytes_max
 
     @property
     def out(self) -> Sequence[object]:
-        """The writes that are out, oldest first."""
+        """The outstanding writes, oldest first."""
         return self._out
 
     def oldest_age(self, now: float) -> float:
-        """Seconds since the oldest write that is out was handed out; 0 when none is."""
+        """Return the age of the oldest outstanding write in seconds; 0 without one."""
         return now - self._out[0].since if self._out else 0.0

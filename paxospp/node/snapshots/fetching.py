@@ -1,8 +1,8 @@
-"""Fetching a peer's snapshot: chunk by chunk, one outstanding, checked whole before it counts.
+"""Fetching a peer's snapshot: chunk by chunk, one request at a time, checked completely before it is used.
 
-After a cut it goes on at the offset where it stopped, at another peer only if that one holds the
-same snapshot; if nobody who answers does any more, it begins anew. What came is staged in the storage and
-checked as it comes; until all of it proved right, nothing that this node has is touched.
+After a lost connection fetching continues at the same offset; from another peer only if that peer holds the same
+snapshot. If no peer that answers has it any more, another snapshot is begun. Chunks are staged in the storage and
+checked as they arrive; until the whole snapshot is proved correct, nothing that this node has is touched.
 
 Reference: Ongaro's thesis (2014), chapter 5.
 """
@@ -24,25 +24,25 @@ from paxospp.storage.contract import SnapshotWriter
 
 SILENCE_MAX_S = 2.0
 SAME_PEER_TRIES = 3
-"""So often a silent peer is asked before the next one is."""
+"""How many times a silent peer is asked before the next one."""
 
 
 class _Incoming:
-    """A snapshot on its way here; fed in the thread."""
+    """A snapshot being fetched; its methods are called in the thread."""
 
     def __init__(self, meta: SnapshotMeta, named: SnapshotMeta) -> None:
         self.meta = meta
-        """What its source calls it."""
+        """The snapshot's name at its source."""
         self.named = named
-        """What this node does: the same, but for one that is to take the place of itself."""
+        """Its name here: the same, unless it is to replace a damaged copy of itself."""
         self.offset = 0
         self.covered: Covered | None = None
-        """What it covers, once all of it is here."""
+        """What the snapshot covers, once all of it is here."""
         self._check = SnapshotCheck()
         self._writer: SnapshotWriter | None = None
 
     def take(self, chunk: SnapshotChunk, create: Callable[[SnapshotMeta], SnapshotWriter]) -> None:
-        """Stage and check the next chunk; after the last one all of it is durable and right."""
+        """Stage and check the next chunk; after the last one the snapshot is durable and proved correct."""
         if self._writer is None:
             self._writer = create(self.named)
         self._check.feed(chunk.data)
@@ -52,29 +52,30 @@ class _Incoming:
             head = self._check.finish()
             if head.applied != self.meta.slot or not head.memberships:
                 raise CorruptedError(
-                    f"snapshot: it is of slot {head.applied}, and was sent as that of {self.meta.slot}"
+                    f"snapshot: it was sent as the snapshot of slot {self.meta.slot}, but is of slot {head.applied}"
                 )
-            told = [ballot for ballot in (head.ballot, chunk.ballot) if ballot is not None]
-            if not told:
+            ballots = [ballot for ballot in (head.ballot, chunk.ballot) if ballot is not None]
+            if not ballots:
                 raise CorruptedError(
-                    "snapshot: it does not say under which ballots its slots were decided; "
-                    "upgrade the node that it came from"
+                    "snapshot: it does not name a ballot under which its slots were decided: "
+                    "upgrade the node that sent it"
                 )
-            covered = Covered(meta=self.named, ballot=max(told), memberships=head.decoded_memberships())
+            covered = Covered(meta=self.named, ballot=max(ballots), memberships=head.decoded_memberships())
             self._writer.commit()
             self.covered = covered
 
     def abort(self) -> None:
         if self._writer is not None:
-            with suppress(Exception):  # what remains is an orphan, and goes at the next load
+            with suppress(Exception):  # the remains are an orphan, which the next load removes
                 self._writer.abort()
 
 
 class Fetcher:
     """Fetches one snapshot at a time.
 
-    ``on_ballot``: the highest ballot of the slots it covers is known. ``on_whole(covered, size)``: it is
-    committed to the storage; ``discard`` or an installation must follow. ``on_failed``: it came to nothing, and why.
+    ``on_ballot`` is called when a bound for the ballots of the covered slots is known. ``on_whole(covered,
+    size_bytes)`` is called when the snapshot is committed to the storage; ``discard`` or an installation must follow.
+    ``on_failed(source, error)`` is called when the snapshot is damaged or cannot be stored.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Fetcher:
         loop: asyncio.AbstractEventLoop,
         resend_interval_s: float,
         keep_asking_s: float,
-        peers: Callable[[], Sequence[NodeId]],
+        peers: Sequence[NodeId],
         send: Callable[[NodeId, SnapshotRequest], None],
         name: Callable[[SnapshotMeta], SnapshotMeta],
         on_ballot: Callable[[Ballot], None],
@@ -92,11 +93,12 @@ class Fetcher:
         on_failed: Callable[[NodeId, Exception], None],
         observer: Markers = UNWATCHED,
     ) -> None:
+        """Set up; ``name`` returns the name under which a peer's snapshot is stored here."""
         self._observer = observer
         self.source: NodeId | None = None
-        """Whom the chunks come from; None when nothing is being fetched or installed."""
+        """The peer that sends the chunks; None when nothing is being fetched or installed."""
         self.cluster_id = b""
-        """Of the cluster that the source says it belongs to."""
+        """The id of the cluster that the source says it belongs to."""
         self._writer = writer
         self._loop = loop
         self._resend_interval_s = resend_interval_s
@@ -110,23 +112,23 @@ class Fetcher:
         self._covers = Slot(0)
         self._incoming: _Incoming | None = None
         self.is_staging = False
-        """Whether the storage is writing a chunk, even one of a snapshot that was given up. It stages one at a time."""
+        """Whether a chunk is being written, even of a snapshot that was given up; a storage stages one at a time."""
         self._whole = False
         self._useless: set[NodeId] = set()
-        """Who said that the snapshot is not to be had there."""
+        """The peers that answered that they do not have the snapshot."""
         self._tries = 0
         self._began = 0.0
-        """When it began to ask, by the loop's clock."""
+        """When the first request was sent, by the loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def slot(self) -> Slot | None:
-        """Of the snapshot that is on its way, once that is known."""
+        """The slot of the snapshot that is being fetched, once it is known."""
         return None if self._incoming is None else self._incoming.meta.slot
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is here, and being installed, or was."""
+        """Whether all of it is here: it is being installed, or was."""
         return self._whole
 
     @property
@@ -134,7 +136,7 @@ class Fetcher:
         return 0 if self._incoming is None else self._incoming.offset
 
     def begin(self, peer: NodeId, *, covers: Slot) -> None:
-        """Fetch whichever snapshot ``peer`` has, if it covers that slot; only when nothing else is staged."""
+        """Fetch the current snapshot of ``peer`` if it covers the slot ``covers``; only when nothing else is staged."""
         self.source = peer
         self._covers = covers
         self._incoming = None
@@ -153,10 +155,10 @@ class Fetcher:
             if incoming is None
             else SnapshotRequest(id=incoming.meta.id, offset=incoming.offset),
         )
-        self._arm(min(self._resend_interval_s * 2**self._tries, SILENCE_MAX_S))
+        self._set_timer(min(self._resend_interval_s * 2**self._tries, SILENCE_MAX_S))
 
     def on_chunk(self, sender: Sender, chunk: SnapshotChunk) -> None:
-        """A chunk, or that there is none; what was not asked for, or comes twice, is passed over."""
+        """Handle a chunk, or the answer that the peer has none; ignore what was not asked for, or comes twice."""
         if self.source is None or self.is_staging or self._whole:
             return
         if not chunk.id:
@@ -173,7 +175,7 @@ class Fetcher:
                 self._observer.reached("fetching: the first chunk tells under which ballots its slots were decided")
                 self._on_ballot(chunk.ballot)
                 if incoming is not self._incoming:
-                    return  # a turn came of it, in which the log had caught up: nothing is fetched any more
+                    return  # the driver advanced, found that the log has caught up, and discarded this fetch
         if (chunk.id, chunk.slot, chunk.offset) != (incoming.meta.id, incoming.meta.slot, incoming.offset):
             self._observer.reached("fetching: a chunk that was not asked for is passed over")
             return
@@ -184,9 +186,9 @@ class Fetcher:
         self._stage(incoming, chunk)
 
     def _stage(self, incoming: _Incoming, chunk: SnapshotChunk) -> None:
-        self._disarm()
+        self._cancel_timer()
         self.is_staging = True
-        worker = self._writer.beside("snapshots")
+        worker = self._writer.worker_for("snapshots")
         storage = self._writer.storage
 
         def job() -> None:
@@ -194,9 +196,9 @@ class Fetcher:
                 incoming.take(chunk, storage.create_snapshot)
             except Exception as error:
                 incoming.abort()
-                worker.tell(self._fail, incoming, error)
+                worker.call_on_loop(self._fail, incoming, error)
             else:
-                worker.tell(self._on_staged, incoming)
+                worker.call_on_loop(self._on_staged, incoming)
 
         worker.put(job)
 
@@ -211,7 +213,7 @@ class Fetcher:
         else:
             self._observer.reached("fetching: a snapshot is whole")
             self._whole = True
-            self._arm(self._keep_asking_s)
+            self._set_timer(self._keep_asking_s)
             self._on_whole(incoming.covered, incoming.offset)
 
     def _fail(self, incoming: _Incoming, error: Exception) -> None:
@@ -224,7 +226,7 @@ class Fetcher:
 
     def _on_gone(self, peer: NodeId) -> None:
         self._useless.add(peer)
-        others = [other for other in self._peers() if other not in self._useless]
+        others = [other for other in self._peers if other not in self._useless]
         if peer != self.source:
             return
         if self._incoming is not None and others:
@@ -233,12 +235,12 @@ class Fetcher:
             self._ask()
         elif self._incoming is not None:
             self._observer.reached("fetching: nobody has it any more, and another one is begun")
-            # Nobody has that one any more; this one has another.
+            # No peer has that snapshot any more, but this one has another.
             self._drop(self._incoming)
             self.begin(peer, covers=self._covers)
         else:
             self._observer.reached("fetching: the peer that is asked has none that helps")
-            # It may be taking one. So it is asked again for a while, as if it had been silent.
+            # The peer may be taking one, so it is asked again for a while, as if it had been silent.
             self._useless.discard(peer)
             if self._tries + 1 >= SAME_PEER_TRIES or self._loop.time() >= self._began + SILENCE_MAX_S:
                 self.end()
@@ -251,7 +253,7 @@ class Fetcher:
             assert self._incoming is not None
             self._observer.reached("fetching: its source is told that the log behind it will be needed")
             self._send(self.source, SnapshotRequest(id=self._incoming.meta.id, offset=self._incoming.offset))
-            self._arm(self._keep_asking_s)
+            self._set_timer(self._keep_asking_s)
             return
         self._tries += 1
         if self._tries >= SAME_PEER_TRIES:
@@ -259,10 +261,11 @@ class Fetcher:
                 self._observer.reached("fetching: a peer that does not answer is given up before anything came")
                 self.end()
                 return
-            peers = [peer for peer in self._peers() if peer not in self._useless]
+            peers = [peer for peer in self._peers if peer not in self._useless]
             if self._useless and self._tries >= SAME_PEER_TRIES + len(peers):
                 self._observer.reached("fetching: those who answer have another one, and it is given up")
-                # Whoever answers has another one, and who might have this one is silent: the replica asks anew.
+                # Those who answer have another snapshot, and those who may have this one are silent. The replica will
+                # ask for a snapshot again.
                 self.discard()
                 return
             if peers:
@@ -272,37 +275,37 @@ class Fetcher:
         self._ask()
 
     def discard(self) -> None:
-        """Drop what was fetched, whole or not: it is not needed any more."""
+        """Stop fetching and drop what was fetched, complete or not."""
         incoming = self._incoming
         self.end()
         if incoming is not None and not self.is_staging:
             self._drop(incoming)
 
     def _drop(self, incoming: _Incoming) -> None:
-        worker = self._writer.beside("snapshots")
+        worker = self._writer.worker_for("snapshots")
 
         def job() -> None:
             incoming.abort()
-            worker.tell(_nothing)
+            worker.call_on_loop(_nothing)
 
         worker.put(job)
 
     def end(self) -> None:
-        """Nothing is fetched any more; what was published stays."""
+        """Stop fetching; a snapshot that was published stays."""
         self.source = None
         self._incoming = None
         self._whole = False
-        self._disarm()
+        self._cancel_timer()
 
-    def _arm(self, delay_s: float) -> None:
-        self._disarm()
+    def _set_timer(self, delay_s: float) -> None:
+        self._cancel_timer()
         self._timer = self._loop.call_later(delay_s, self._on_silence)
 
-    def _disarm(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
 def _nothing() -> None:
-    """Every job tells when it is done."""
+    """Do nothing: every job reports when it is done, and after this one nothing is to be done."""

@@ -1,12 +1,11 @@
-"""When the next snapshot is due, and from which slot on the log stays.
+"""When the next snapshot is due, and which slots stay in the log.
 
-A snapshot costs as much as the state is large, so the log may grow as long as the last snapshot
-before the next one is taken: what is written for snapshots is never more than what is written
-for the log. While that is little it may grow to four times as much: with 10 MB of state and values
-of 100 kB, snapshots otherwise take a fifth of all processor time. Counts bytes and slots as they
-are applied, reads no clock and no disk.
+A snapshot costs as much as the state is large. So the log may grow to the size of the last snapshot before the next one
+is taken: then no more is written for snapshots than for the log. As long as the log is small it may grow to four times
+that size: with 10 MB of state and values of 100 kB, snapshots would otherwise take a fifth of all processor time. The
+policy counts bytes and slots as they are applied, and reads no clock and no disk.
 
-Reference: DESIGN section 7; the rule for growth is that of append-only files rewritten at 100 %.
+The rule for growth is that of append-only files that are rewritten when they have doubled.
 """
 
 from __future__ import annotations
@@ -18,37 +17,45 @@ from paxospp.config import NodeConfig
 from paxospp.model import Slot
 
 ENTRY_BYTES = 192
-"""About what an entry costs on disk beside its value: a batch of one entry is a record of its own."""
+"""About what an entry takes on disk in addition to its value: a batch of one entry is a record of its own."""
 GROWTH_EARLY = 4.0
-"""How many times as long as the last snapshot the log may grow, up to so many times the setting for its bytes."""
+"""The log may grow to this many times the last snapshot, and at most this many times ``snapshot_log_bytes_max``."""
 HELD_BYTES_MAX = 1 << 30
-"""The most of the log that is kept for a peer that is being sent a snapshot; then it needs a newer one."""
+"""The most of the log that is kept for a peer that is being sent a snapshot; beyond this it needs a newer one."""
 _MARKS = 64
+"""How many positions in the log are remembered per ``kept_log_bytes_max`` or ``kept_log_slots_max``."""
 
 
 class _Mark(NamedTuple):
     slot: Slot
     bytes: int
-    """Of everything counted up to ``slot``, inclusive."""
+    """What was counted up to ``slot``, inclusive."""
 
 
 class Policy:
-    """Of a node that has restored ``applied`` from a snapshot and holds the log from ``first`` on."""
+    """Counts what is applied, and says when a snapshot is due and what may be trimmed."""
 
     def __init__(self, config: NodeConfig, *, first: Slot, applied: Slot, snapshot_bytes: int = 0) -> None:
+        """Begin after a start.
+
+        Args:
+            first: the first slot in the log.
+            applied: the slot of the snapshot that was restored; 0 without one.
+            snapshot_bytes: the size of that snapshot.
+        """
         self._bytes_max = config.snapshot_log_bytes_max
         self._slots_max = config.snapshot_log_slots_max
         self._kept_bytes_max = config.kept_log_bytes_max
         self._kept_slots_max = config.kept_log_slots_max
         self._bytes = 0
         self._slot = applied
-        # How large the entries between are nobody knows; they are kept once more, and then counted.
+        # The size of the entries from ``first`` to ``applied`` is unknown; the next snapshot keeps them once more.
         self._marks: deque[_Mark] = deque([_Mark(Slot(min(first - 1, applied)), 0)])
         self.due = False
         """Whether enough was applied since the last snapshot."""
         self._begun_at = _Mark(applied, 0)
         self.snapshot_slot = applied
-        """The slot of the last snapshot that became current."""
+        """The slot of the last snapshot that is staged or current."""
         self._expect(snapshot_bytes)
 
     @property
@@ -57,7 +64,7 @@ class Policy:
         return self._slot > self.snapshot_slot
 
     def count(self, slot: Slot, value_bytes: int) -> None:
-        """An entry was applied."""
+        """Count an applied entry."""
         self._slot = slot
         self._bytes += value_bytes + ENTRY_BYTES
         last = self._marks[-1]
@@ -69,21 +76,21 @@ class Policy:
             self.due = True
 
     def begin(self) -> None:
-        """A snapshot of what was applied up to now is being taken."""
+        """Note that a snapshot of the state applied so far is being taken."""
         self.due = False
         self._begun_at = _Mark(self._slot, self._bytes)
 
     def failed(self) -> None:
-        """It came to nothing; whoever asks again decides when."""
+        """Note that it failed: another one is due, and the caller decides when."""
         self.due = True
 
     def taken(self, size_bytes: int) -> None:
-        """It is staged, and becomes current."""
+        """Note that it is staged and will become current."""
         self.snapshot_slot = self._begun_at.slot
         self._expect(size_bytes)
 
     def installed(self, slot: Slot, size_bytes: int) -> None:
-        """A peer's snapshot took the place of everything up to ``slot``."""
+        """Note that a peer's snapshot replaced everything up to ``slot``."""
         self._slot = self.snapshot_slot = slot
         self._begun_at = _Mark(slot, self._bytes)
         self._marks = deque([self._begun_at])
@@ -99,7 +106,11 @@ class Policy:
         self.due = self._bytes >= self._bytes_due or self._slot >= self._slot_due
 
     def keep_from(self, held: Slot | None) -> Slot:
-        """The first slot to keep for slow peers, and from ``held`` on, if that is not too much."""
+        """Return the first slot to keep in the log.
+
+        Kept are the configured bytes and slots, for peers that were away for a while, and everything from ``held`` on,
+        unless that is more than ``HELD_BYTES_MAX``.
+        """
         above = Slot(self.snapshot_slot + 1)
         held = above if held is None else min(held, above)
         marks = self._marks

@@ -1,13 +1,11 @@
-"""Making the current snapshot the machine's state, at a start and after one was installed.
+"""Restoring the machine from the current snapshot, at a start and after a peer's snapshot was installed.
 
-It is read from the storage a piece at a time, in a thread; every piece is checked on its way.
-When it takes longer than a second, the log says how far it is.
+The snapshot is read from the storage in pieces, in a thread, and every piece is checked. If that takes longer than a
+second, the progress is logged.
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -15,53 +13,32 @@ from paxospp.errors import CorruptedError, StorageError
 from paxospp.execution.executor import Executor, Restoring
 from paxospp.execution.snapshot import check_snapshot
 from paxospp.model import Ballot, NodeId, SnapshotMeta
-from paxospp.node.snapshots.collecting import collector_resting
+from paxospp.node.progress import ProgressLog
+from paxospp.node.snapshots.gc_pause import collector_paused
 from paxospp.storage.contract import SnapshotReader, Storage
 
 READ_BYTES = 1 << 20
-FIRST_S = 1.0
-
-_log = logging.getLogger("paxospp.node")
-
-
-class Progress:
-    """Says how far something is, once it takes longer than a second, and then less and less often."""
-
-    def __init__(self, name: NodeId, what: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name = name
-        self._what = what
-        self._clock = clock
-        self._began = clock()
-        self._next_s = FIRST_S
-        self.said = False
-
-    def at(self, where: str) -> None:
-        """It is at ``where`` now."""
-        passed_s = self._clock() - self._began
-        if passed_s >= self._next_s:
-            self._next_s = max(2 * self._next_s, passed_s)
-            self.said = True
-            _log.warning("node %s: %s: %s after %.0f s", self._name, self._what, where, passed_s)
 
 
 def restore_current(name: NodeId, storage: Storage, executor: Executor, promised: Ballot | None) -> int:
-    """Make the storage's current snapshot the executor's state; its size in bytes, 0 if there is none.
+    """Restore ``executor`` from the storage's current snapshot; return its size in bytes, 0 if there is none.
 
-    ``promised`` is what the storage remembers: nothing that it ever held was decided under a higher ballot, which
-    is all that is known where the snapshot itself does not say.
+    Args:
+        promised: the promise in the storage. No slot that this storage held was decided under a higher ballot, so it
+            is the bound for a snapshot that does not name a ballot itself.
 
     Raises:
-        CorruptedError: it cannot be read, or is not what was written; the executor is as it was.
+        CorruptedError: the snapshot cannot be read or is damaged; the executor is unchanged.
         ReplicaStoppedError: the machine raised.
     """
     reader = storage.open_snapshot()
     if reader is None:
         return 0
     with reader:
-        # All of it before any of it: a machine that has taken in half is of no use any more.
+        # Check all of it before restoring any of it: a machine that is half restored cannot be used.
         check_snapshot(iter(partial(reader.read, READ_BYTES), b""))
     reader = storage.open_snapshot()
-    assert reader is not None, "nobody else writes to the storage yet"
+    assert reader is not None, "nothing else writes to the storage yet"
     restoring = executor.begin_restore()
     try:
         size = read_into(restoring, reader, name)
@@ -73,12 +50,15 @@ def restore_current(name: NodeId, storage: Storage, executor: Executor, promised
 
 
 def read_into(restoring: Restoring, reader: SnapshotReader, name: NodeId, *, stop: Callable[[], bool] = bool) -> int:
-    """Let ``restoring`` read all that ``reader`` has, and close it; how many bytes that were."""
+    """Feed ``restoring`` everything in ``reader``, close it, and return the number of bytes.
+
+    Raises StorageError as soon as ``stop`` returns True.
+    """
     size = 0
 
     def pieces() -> Iterator[bytes]:
         nonlocal size
-        progress = Progress(name, f"restoring the snapshot of slot {reader.meta.slot}")
+        progress = ProgressLog(name, f"restoring the snapshot of slot {reader.meta.slot}")
         while data := reader.read(READ_BYTES):
             if stop():
                 raise StorageError("the node is closing")
@@ -86,14 +66,14 @@ def read_into(restoring: Restoring, reader: SnapshotReader, name: NodeId, *, sto
             progress.at(f"{size / 1e6:.0f} MB read")
             yield data
 
-    with reader, collector_resting(promote=True):
+    with reader, collector_paused(promote=True):
         restoring.read(pieces())
     return size
 
 
 def damaged(meta: SnapshotMeta, cause: CorruptedError) -> CorruptedError:
-    """What a node says that cannot start because of it."""
+    """Return the error of a node that cannot start because its only snapshot is damaged."""
     return CorruptedError(
-        f"the snapshot of slot {meta.slot} is damaged ({cause}), the log below it is gone, and there is no other "
+        f"the snapshot of slot {meta.slot} is damaged ({cause}), the log below it is trimmed, and there is no other "
         "node to fetch it from: restore the data directory from a copy"
     )

@@ -1,8 +1,8 @@
-"""Sending the current snapshot to peers, a chunk for each request.
+"""Sending the current snapshot to peers, one chunk per request.
 
-A peer says which snapshot and from which offset; whatever was lost on the way is asked for again
-and answered again. The log from the snapshot's slot on is kept while a peer is at it: it needs
-that next. A peer that is still busy installing asks for what lies behind the end.
+A request names the snapshot and the offset; a peer repeats it when the request or its answer was lost. While a peer is
+being sent a snapshot, the log above the snapshot's slot is kept, because the peer needs it next. A peer that is busy
+installing keeps asking for the chunk after the end, so that this node knows.
 
 Reference: Ongaro's thesis (2014), chapter 5.
 """
@@ -23,23 +23,25 @@ from paxospp.storage.contract import SnapshotReader
 
 _READ_BYTES = 1 << 20
 GONE = SnapshotChunk(slot=Slot(0), id="", offset=0, data=b"", last=False)
+"""The answer when this node does not have the requested snapshot."""
 
 _log = logging.getLogger("paxospp.node")
 
 
 @dataclass(slots=True)
-class _Stream:
-    """What one peer is being sent."""
+class _Transfer:
+    """The snapshot that one peer is being sent."""
 
     asked_at: float
     since: Slot
-    """The slot of the snapshot that was current when it was opened, at least."""
+    """At most the slot of the snapshot being sent: that of the current one when the transfer began."""
     reading: bool = False
     reader: SnapshotReader | None = None
     meta: SnapshotMeta | None = None
     offset: int = 0
-    """Of what ``ahead`` begins with."""
+    """The offset in the snapshot at which ``ahead`` begins."""
     ahead: bytearray = field(default_factory=bytearray)
+    """Bytes that were read and not sent yet."""
     ended: bool = False
     last_sent: SnapshotChunk | None = None
 
@@ -49,10 +51,11 @@ class _Stream:
             self.reader = None
 
 
-class Sender:
-    """Serves snapshots.
+class SnapshotSender:
+    """Sends the current snapshot to the peers that ask for it.
 
-    ``on_none``: one was asked for, and there is none, or too old a one; ``on_damaged``: it cannot be read.
+    ``on_none`` is called when a peer needs a snapshot and there is none, or only one that is too old; ``on_damaged``
+    when the current one is damaged.
     """
 
     def __init__(
@@ -70,7 +73,13 @@ class Sender:
         idle_s: float,
         observer: Markers = UNWATCHED,
     ) -> None:
-        """``idle_s``: after so long without a request a peer is taken to be done, or gone."""
+        """Set up.
+
+        Args:
+            current: return the slot of the current snapshot; 0 without one.
+            ballot: return a bound for the ballots under which the slots of a snapshot were decided, if it is known.
+            idle_s: a peer that has not asked for this long is considered done, or gone.
+        """
         self._observer = observer
         self._idle_s = idle_s
         self._name = name
@@ -82,90 +91,92 @@ class Sender:
         self._ballot = ballot
         self._on_none = on_none
         self._on_damaged = on_damaged
-        self._streams: dict[NodeId, _Stream] = {}
+        self._transfers: dict[NodeId, _Transfer] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
 
     @property
     def held(self) -> Slot | None:
-        """The first slot that a peer will need after what it is being sent; None when nobody is."""
-        return min((Slot(stream.since + 1) for stream in self._streams.values()), default=None)
+        """The first slot that a peer will need after the snapshot it is being sent; None if no peer is sent one."""
+        return min((Slot(transfer.since + 1) for transfer in self._transfers.values()), default=None)
 
     def on_request(self, peer: NodeId, request: SnapshotRequest) -> None:
-        """Answer with a chunk, or that this snapshot is not to be had here any more."""
+        """Answer with a chunk, or with ``GONE``."""
         if self._ended:
             return
-        stream = self._streams.get(peer)
-        if stream is None:
-            stream = self._streams[peer] = _Stream(self._loop.time(), self._current())
-            self._arm()
-        stream.asked_at = self._loop.time()
-        if stream.reading:
+        transfer = self._transfers.get(peer)
+        if transfer is None:
+            transfer = self._transfers[peer] = _Transfer(self._loop.time(), self._current())
+            self._set_timer()
+        transfer.asked_at = self._loop.time()
+        if transfer.reading:
             self._observer.reached("sending: a chunk is asked for again while it is read")
-            return  # asked again meanwhile; the answer is on its way
+            return  # the answer to the first request is being read
         if not request.id:
-            stream.since = self._current()
-        sent = stream.last_sent
+            transfer.since = self._current()
+        sent = transfer.last_sent
         if sent is not None and (sent.id, sent.offset) == (request.id, request.offset):
             self._observer.reached("sending: a chunk is sent again")
             self._send(peer, sent)
             return
-        self._read(peer, stream, request)
+        self._read(peer, transfer, request)
 
-    def _read(self, peer: NodeId, stream: _Stream, request: SnapshotRequest) -> None:
-        worker = self._writer.beside("snapshot chunks")
-        stream.reading = True
+    def _read(self, peer: NodeId, transfer: _Transfer, request: SnapshotRequest) -> None:
+        worker = self._writer.worker_for("snapshot chunks")
+        transfer.reading = True
 
         def job() -> None:
             try:
-                chunk = self._chunk(stream, request)
+                chunk = self._chunk(transfer, request)
             except Exception as error:
-                worker.tell(self._on_chunk, peer, stream, None, error)
+                worker.call_on_loop(self._on_chunk, peer, transfer, None, error)
             else:
-                worker.tell(self._on_chunk, peer, stream, chunk, None)
+                worker.call_on_loop(self._on_chunk, peer, transfer, chunk, None)
 
         worker.put(job)
 
-    def _chunk(self, stream: _Stream, request: SnapshotRequest) -> SnapshotChunk | None:
-        """In the thread: what was asked for; None if it is not to be had."""
-        fits = stream.meta is not None and stream.meta.id == request.id and stream.offset <= request.offset
-        if stream.reader is None or not fits:
-            stream.close()
-            stream.reader = self._writer.storage.open_snapshot()
-            stream.meta = None if stream.reader is None else stream.reader.meta
-            stream.offset, stream.ended = 0, False
-            stream.ahead.clear()
-        reader, meta = stream.reader, stream.meta
+    def _chunk(self, transfer: _Transfer, request: SnapshotRequest) -> SnapshotChunk | None:
+        """Read the requested chunk, in the thread; None if this node does not have the snapshot."""
+        fits = transfer.meta is not None and transfer.meta.id == request.id and transfer.offset <= request.offset
+        if transfer.reader is None or not fits:
+            transfer.close()
+            transfer.reader = self._writer.storage.open_snapshot()
+            transfer.meta = None if transfer.reader is None else transfer.reader.meta
+            transfer.offset, transfer.ended = 0, False
+            transfer.ahead.clear()
+        reader, meta = transfer.reader, transfer.meta
         if reader is None or meta is None or request.id not in ("", meta.id):
             return None
         if meta.slot < request.covers:
-            stream.meta = None
+            transfer.meta = None
             return None
-        # What lies before the offset was received before a cut, through another stream than this.
-        skip = request.offset - stream.offset
+        # Skip what the peer received in an earlier transfer, before the connection was lost.
+        skip = request.offset - transfer.offset
         while True:
-            part = min(skip, len(stream.ahead))
-            del stream.ahead[:part]
-            stream.offset += part
+            part = min(skip, len(transfer.ahead))
+            del transfer.ahead[:part]
+            transfer.offset += part
             skip -= part
-            # One byte beyond, to know which chunk is the last.
-            if stream.ended or (not skip and len(stream.ahead) > self._chunk_bytes_max):
+            # Read one byte more than a chunk, to know whether it is the last one.
+            if transfer.ended or (not skip and len(transfer.ahead) > self._chunk_bytes_max):
                 break
             data = reader.read(_READ_BYTES)
-            stream.ended = not data
-            stream.ahead += data
-        data = bytes(stream.ahead[: self._chunk_bytes_max])
-        last = stream.ended and len(data) == len(stream.ahead)
+            transfer.ended = not data
+            transfer.ahead += data
+        data = bytes(transfer.ahead[: self._chunk_bytes_max])
+        last = transfer.ended and len(data) == len(transfer.ahead)
         return SnapshotChunk(slot=meta.slot, id=meta.id, offset=request.offset, data=data, last=last)
 
-    def _on_chunk(self, peer: NodeId, stream: _Stream, chunk: SnapshotChunk | None, problem: Exception | None) -> None:
-        stream.reading = False
+    def _on_chunk(
+        self, peer: NodeId, transfer: _Transfer, chunk: SnapshotChunk | None, problem: Exception | None
+    ) -> None:
+        transfer.reading = False
         if self._ended:
-            stream.close()
+            transfer.close()
             return
         if chunk is not None:
             chunk = replace(chunk, ballot=self._ballot(SnapshotMeta(chunk.slot, chunk.id)))
-        stream.last_sent = chunk
+        transfer.last_sent = chunk
         if chunk is not None:
             self._observer.reached("sending: a chunk is sent")
             self._send(peer, chunk)
@@ -177,35 +188,38 @@ class Sender:
             self._on_damaged(problem)
         elif problem is not None:
             self._observer.reached("sending: the current snapshot cannot be read")
-            _log.warning("node %s: its snapshot cannot be read for %s: %s", self._name, peer, problem)
-        elif stream.meta is None:
+            _log.warning("node %s: cannot read the current snapshot to send it to %s: %s", self._name, peer, problem)
+        elif transfer.meta is None:
             self._observer.reached("sending: there is no snapshot that helps")
             self._on_none()
         else:
             self._observer.reached("sending: another snapshot has taken the place of the one asked for")
 
     def _forget(self, peer: NodeId) -> None:
-        stream = self._streams.pop(peer, None)
-        if stream is not None and not stream.reading:
-            stream.close()
+        transfer = self._transfers.pop(peer, None)
+        if transfer is not None and not transfer.reading:
+            transfer.close()
 
-    def _arm(self) -> None:
+    def _set_timer(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(self._idle_s, self._look)
+            self._timer = self._loop.call_later(self._idle_s, self._on_timer)
 
-    def _look(self) -> None:
-        """Let go of what nobody asks for any more."""
+    def _on_timer(self) -> None:
+        """End the transfers whose peers no longer ask."""
         self._timer = None
         until = self._loop.time() - self._idle_s
-        for peer in [peer for peer, stream in self._streams.items() if stream.asked_at <= until and not stream.reading]:
+        for peer in [
+            peer for peer, transfer in self._transfers.items() if transfer.asked_at <= until and not transfer.reading
+        ]:
             self._observer.reached("sending: a peer that asks no more is forgotten")
             self._forget(peer)
-        if self._streams:
-            self._arm()
+        if self._transfers:
+            self._set_timer()
 
     def end(self) -> None:
+        """End all transfers."""
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        for peer in list(self._streams):
+        for peer in list(self._transfers):
             self._forget(peer)

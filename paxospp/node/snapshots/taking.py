@@ -1,8 +1,8 @@
-"""Taking a snapshot: from the machine, between two commands, to the storage, beside them.
+"""Taking a snapshot: the machine's state is captured between two commands and written beside them.
 
-The machine is asked once, on the loop, for a view of its state; its chunks are written in
-another thread, a piece at a time, while commands go on being applied. Nothing counts before
-the batch that names the snapshot, and that one is for the replica to write.
+The machine is asked once, on the event loop, for a view of its state. The chunks of that view are written in a thread,
+a piece per job, while further commands are applied. The snapshot becomes current only with the batch that names it,
+which the replica writes.
 
 Reference: ``storage/contract.py``, clause C10; Ongaro's thesis (2014), chapter 5.
 """
@@ -17,7 +17,7 @@ from contextlib import suppress
 from paxospp.execution.executor import Executor
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.model import Ballot, NodeId, SnapshotMeta
-from paxospp.node.snapshots.collecting import collector_resting
+from paxospp.node.snapshots.gc_pause import collector_paused
 from paxospp.node.writer import Writer
 from paxospp.storage.contract import SnapshotWriter
 
@@ -25,7 +25,11 @@ _log = logging.getLogger("paxospp.node")
 
 
 class Taker:
-    """Takes one snapshot at a time. ``on_staged(meta, ballot, size)``: it is committed to the storage."""
+    """Takes one snapshot at a time.
+
+    ``on_staged(meta, ballot, size_bytes)`` is called when the snapshot is committed to the storage, ``on_failed`` when
+    it could not be taken.
+    """
 
     def __init__(
         self,
@@ -54,10 +58,10 @@ class Taker:
         self._on_failed = on_failed
 
     def begin(self) -> None:
-        """Take one of the state as it is now; only between two commands, and only when not ``busy``."""
+        """Begin a snapshot of the state as it is now; only between two commands, and only when not ``busy``."""
         before = self._loop.time()
         try:
-            with collector_resting():
+            with collector_paused():
                 chunks = iter(self._executor.encode_snapshot())
         except Exception as error:
             self._on_failed(error)
@@ -65,41 +69,41 @@ class Taker:
         pause_s = self._loop.time() - before
         if pause_s > self._pause_max_s:
             _log.warning(
-                "node %s: its machine took %.0f ms to begin a snapshot of slot %d, longer than a heartbeat; "
-                "override snapshot() and restore() with something that returns a view at once",
+                "node %s: the state machine took %.0f ms to begin a snapshot of slot %d, longer than the heartbeat "
+                "interval: override snapshot() and restore(), so that snapshot() returns a view without copying",
                 self._name,
                 pause_s * 1000,
                 self._executor.applied,
             )
         self.busy = True
         meta = SnapshotMeta(self._executor.applied, f"{self._draw(64):016x}")
-        self._write(_Staging(meta, self._executor.ballot, chunks, self._piece_bytes))
+        self._write(_SnapshotWork(meta, self._executor.ballot, chunks, self._piece_bytes))
 
-    def _write(self, staging: _Staging) -> None:
-        worker = self._writer.beside("snapshots")
+    def _write(self, work: _SnapshotWork) -> None:
+        worker = self._writer.worker_for("snapshots")
         storage = self._writer.storage
 
         def job() -> None:
             try:
-                if staging.writer is None:
-                    staging.writer = storage.create_snapshot(staging.meta)
-                done = staging.write_piece(staging.writer)
+                if work.writer is None:
+                    work.writer = storage.create_snapshot(work.meta)
+                done = work.write_piece(work.writer)
             except BaseException as error:
-                staging.abort()
-                worker.tell(self._fail, error)
+                work.abort()
+                worker.call_on_loop(self._fail, error)
             else:
-                worker.tell(self._on_piece, staging, done)
+                worker.call_on_loop(self._on_piece, work, done)
 
         worker.put(job)
 
-    def _on_piece(self, staging: _Staging, done: bool) -> None:
+    def _on_piece(self, work: _SnapshotWork, done: bool) -> None:
         if not done:
             self._observer.reached("taking: a snapshot is written piece by piece")
-            self._write(staging)
+            self._write(work)
             return
         self._observer.reached("taking: a snapshot is staged")
         self.busy = False
-        self._on_staged(staging.meta, staging.ballot, staging.size)
+        self._on_staged(work.meta, work.ballot, work.size)
 
     def _fail(self, error: BaseException) -> None:
         self._observer.reached("taking: a snapshot cannot be staged")
@@ -107,8 +111,8 @@ class Taker:
         self._on_failed(error if isinstance(error, Exception) else RuntimeError(f"the machine raised {error!r}"))
 
 
-class _Staging:
-    """One snapshot on its way; its chunks are consumed in the thread."""
+class _SnapshotWork:
+    """One snapshot being taken; its chunks are consumed in the thread."""
 
     def __init__(self, meta: SnapshotMeta, ballot: Ballot | None, chunks: Iterator[bytes], piece_bytes: int) -> None:
         self.meta = meta
@@ -119,7 +123,7 @@ class _Staging:
         self._piece_bytes = piece_bytes
 
     def write_piece(self, writer: SnapshotWriter) -> bool:
-        """Write about a piece; True when that was the last and all of it is durable."""
+        """Write about one piece; return True after the last one, when the whole snapshot is durable."""
         until = self.size + self._piece_bytes
         for chunk in self._chunks:
             writer.write(chunk)
@@ -131,5 +135,5 @@ class _Staging:
 
     def abort(self) -> None:
         if self.writer is not None:
-            with suppress(Exception):  # what remains is an orphan, and goes at the next load
+            with suppress(Exception):  # the remains are an orphan, which the next load removes
                 self.writer.abort()

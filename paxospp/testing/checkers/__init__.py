@@ -1,14 +1,13 @@
-"""Checkers for histories: was what callers saw possible if calls had been made one at a time?
+"""Checkers for histories: could calls made one at a time have had the results that callers saw?
 
-Three layers, cheapest first:
+There are three checkers, cheapest first:
 
-* ``check_witness``: the order is known (a simulator sees the log); nothing is searched;
-* zones: black box, ``put`` and ``get`` with values written once; no search either;
-* search: black box, any model; exact, within a budget.
+* ``check_witness`` needs the order of the log, which a simulator knows; it searches nothing;
+* ``zones`` needs only the history, of ``put`` and ``get`` with values written once; it searches nothing either;
+* ``wing_gong`` needs only the history, of any model; it searches all orders within a budget, and is exact.
 
-``check_linearizable`` takes a history apart by key, since a history is linearizable just if each
-object's part of it is (Herlihy and Wing's locality), and gives each part to the cheapest of the
-last two that can judge it::
+``check_linearizable`` splits a history by key, because a history is linearizable if and only if the part of each object
+is (the locality of Herlihy and Wing), and gives each part to the cheaper of the last two that can judge it::
 
     history = History()
     number = history.call("put", "k", 1)
@@ -24,9 +23,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from paxospp.state_machine import StateMachine
 from paxospp.testing.checkers.history import History, Operation, Raised
-from paxospp.testing.checkers.models import KeyValueModel, MachineModel, Model, run_on
-from paxospp.testing.checkers.search import search
+from paxospp.testing.checkers.models import KeyValueModel, MachineModel, SequentialModel, run_on
 from paxospp.testing.checkers.verdict import Judgement, NotLinearizableError, Verdict, linearizable
+from paxospp.testing.checkers.wing_gong import search
 from paxospp.testing.checkers.witness import Logged, check_order, check_witness
 from paxospp.testing.checkers.zones import check_zones, fits_zones
 
@@ -49,26 +48,31 @@ __all__ = [
 ]
 
 BUDGET = 1_000_000
-"""Placements that one part of a history may cost: some seconds with a model that is written out."""
+"""How many placements the search tries for one part of a history: some seconds with ``KeyValueModel``."""
 
 
 def check_linearizable(
     history: Iterable[Operation],
-    model: Model | Callable[[], StateMachine] | None = None,
+    model: SequentialModel | Callable[[], StateMachine] | None = None,
     *,
     budget: int = BUDGET,
 ) -> Verdict:
-    """Whether some order of ``history`` explains every answer and keeps what returned before a call before it.
+    """Check whether ``history`` is linearizable: some order of its operations explains every answer.
+
+    In that order, an operation that returned before another was called comes before it.
 
     Args:
-        history: a ``History``, or operations from elsewhere.
-        model: what the object does; without one, that of the ``kv`` machine, key by key. A state
-            machine's class stands for ``MachineModel``, where ``key`` takes the history apart:
-            operations of different keys must not touch each other there, None is a key like any.
-        budget: placements to try per key; a history that is not settled by then is neither
+        history: a ``History``, or other operations.
+        model: what the object does; None: the ``kv`` machine, key by key. The class of a state machine stands for
+            ``MachineModel``, which splits the history by ``Operation.key``: operations of different keys must not
+            affect each other, and those with the key None are one part.
+        budget: how many placements the search tries per key. A history that is not settled by then is neither
             linearizable nor a violation.
+
+    Returns:
+        The verdict, with the operations that show a violation.
     """
-    used: Model = KeyValueModel() if model is None else _as_model(model)
+    used: SequentialModel = KeyValueModel() if model is None else _as_model(model)
     steps = 0
     undecided: Verdict | None = None
     for part in _parts(history, used).values():
@@ -81,18 +85,18 @@ def check_linearizable(
     return linearizable(steps) if undecided is None else undecided
 
 
-def _as_model(model: Model | Callable[[], StateMachine]) -> Model:
+def _as_model(model: SequentialModel | Callable[[], StateMachine]) -> SequentialModel:
     return MachineModel(model) if callable(model) else model
 
 
-def _parts(history: Iterable[Operation], model: Model) -> dict[Hashable, list[Operation]]:
+def _parts(history: Iterable[Operation], model: SequentialModel) -> dict[Hashable, list[Operation]]:
     parts: dict[Hashable, list[Operation]] = {}
     for operation in history:
         parts.setdefault(model.part(operation), []).append(operation)
     return parts
 
 
-def _check_part(operations: Sequence[Operation], model: Model, budget: int) -> Verdict:
+def _check_part(operations: Sequence[Operation], model: SequentialModel, budget: int) -> Verdict:
     if isinstance(model, KeyValueModel) and fits_zones(operations):
         return check_zones(operations)
     return search(operations, model, budget)

@@ -1,15 +1,14 @@
-"""What was called and what came back: operations, and the history that records them.
+"""Operations, and the history that records what was called and what was returned.
 
-A history knows nothing of clusters or machines. It gives each call and each return the next
-number of one counter, so that "a returned before b was called" is ``a.ret < b.call`` and no
-clock is trusted. How an operation ended decides what may be concluded from it:
+A history does not depend on clusters or machines. It numbers calls and returns with one counter, so "a returned before
+b was called" is ``a.ret < b.call``, and no clock is trusted. The end of an operation decides what it proves:
 
-* *answered*, an error raised by the machine included: it took effect once, between call and return;
+* *answered*, which includes an error raised by the machine: it took effect once, between call and return;
 * *unknown* (time-out, lost connection, cancelled): it took effect once after its call, or never;
 * *refused* (never proposed): it had no effect, and is left out of ``operations``;
-* *not answered*, for a query: it says nothing, and is dropped.
+* a query that was *not answered* proves nothing, and is dropped.
 
-A call that is re-sent with the same session and number is one operation: first call, last return.
+A call that is sent again with the same session and number is one operation: from its first call to its last return.
 
 Reference: Herlihy, Wing, "Linearizability: A Correctness Condition for Concurrent Objects" (1990).
 """
@@ -24,7 +23,7 @@ from typing import Any
 
 @dataclass(slots=True, frozen=True)
 class Raised:
-    """The result of an operation whose method raised: an answer like any other. Texts are not compared."""
+    """The result of an operation whose method raised. Only the type of the exception is compared, not its text."""
 
     type: str
 
@@ -34,21 +33,22 @@ class Operation:
     """One call as its caller saw it."""
 
     id: Hashable
-    """Equal for the same operation in a history and in a log; in a recorded history its number."""
+    """Identifies the operation in a history and in a log; in a recorded history, its number."""
     call: int
+    """When it was called, by the history's counter."""
     ret: int | None
-    """None: the outcome is unknown; it may have taken effect at any time after its call, or never."""
+    """When it returned; None: its outcome is unknown, so it took effect at any time after its call, or never."""
     kind: str
     """The name of the command or query."""
     arguments: tuple[Any, ...] = ()
     result: Any = None
-    """What came back, or ``Raised``; means nothing where ``ret`` is None."""
+    """The result, or ``Raised``; meaningless if ``ret`` is None."""
     key: Hashable = None
-    """Of which of several objects that do not touch each other, where the model does not see it itself."""
+    """The object that it concerns, if the machine has several independent ones and the model cannot tell."""
     process: Hashable = None
-    """Who called, for reports only."""
+    """The caller, for reports only."""
     read_at: int | None = None
-    """For a query of which it is known: the slot up to which the answering replica had applied."""
+    """For a query, the slot up to which the answering replica had applied; None: unknown."""
 
     @property
     def unknown(self) -> bool:
@@ -72,7 +72,7 @@ class _Open:
 
 
 class History:
-    """Records operations while they happen; may be shared by the clients of one process."""
+    """Records operations while they happen. All clients in one process may share a history."""
 
     def __init__(self) -> None:
         self._clock = itertools.count(1)
@@ -80,17 +80,17 @@ class History:
         self._ended: list[Operation] = []
         self._answered = 0
         self.refused: list[Operation] = []
-        """Operations that had no effect, by the word of whoever refused them."""
+        """Operations that had no effect, because they were refused."""
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """Everything that may have had an effect or was seen, those still under way as unknown."""
+        """All operations that may have had an effect or were answered; those still under way are unknown."""
         under_way = [self._operation(id, opened, None, None) for id, opened in self._open.items() if not opened.query]
         return tuple(sorted([*self._ended, *under_way], key=lambda operation: operation.call))
 
     @property
     def answered(self) -> int:
-        """How many operations came back with an answer."""
+        """How many operations were answered."""
         return self._answered
 
     def __len__(self) -> int:
@@ -102,26 +102,26 @@ class History:
     def call(
         self, kind: str, *arguments: Any, key: Hashable = None, process: Hashable = None, query: bool = False
     ) -> int:
-        """An operation begins; the number to end it by."""
+        """Record that an operation begins, and return its number, with which to end it."""
         number = next(self._clock)
         self._open[number] = _Open(number, kind, arguments, key, process, query)
         return number
 
     def answer(self, number: int, result: Any, *, read_at: int | None = None) -> Operation:
-        """It was answered; an exception of the machine is the answer ``Raised(type)``."""
+        """Record the answer to an operation; for an exception of the machine, ``Raised(type)``."""
         operation = self._operation(number, self._open.pop(number), next(self._clock), result, read_at)
         self._ended.append(operation)
         self._answered += 1
         return operation
 
     def unknown(self, number: int) -> None:
-        """Nobody will say what became of it. A query says nothing then."""
+        """Record that the outcome of an operation will never be known; a query is dropped."""
         opened = self._open.pop(number)
         if not opened.query:
             self._ended.append(self._operation(number, opened, None, None))
 
     def refuse(self, number: int) -> None:
-        """It had no effect and never will: it was refused before it was proposed."""
+        """Record that an operation had no effect and never will: it was refused before it was proposed."""
         opened = self._open.pop(number)
         if not opened.query:
             self.refused.append(self._operation(number, opened, next(self._clock), None))

@@ -1,7 +1,7 @@
-"""What an object does when it is called by one caller at a time: what histories are held against.
+"""Sequential models: what an object does if it is called by one caller at a time.
 
-``KeyValueModel`` is written out for speed, one key at a time; ``MachineModel`` makes a model of
-any typed state machine, with its snapshots as states.
+``KeyValueModel`` is one key of the ``kv`` machine, written out for speed. ``MachineModel`` makes a model of any typed
+state machine, with its snapshots as states.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from paxospp.state_machine import Context, StateMachine, operations_of, set_cont
 from paxospp.testing.checkers.history import Operation, Raised
 
 
-class Model(Protocol):
-    """A sequential object; a state is a value, and is never changed in place."""
+class SequentialModel(Protocol):
+    """A sequential object. Its states are values that are never changed in place."""
 
     def part(self, operation: Operation) -> Hashable:
-        """Of which object it is: operations of different parts do not touch each other."""
+        """Return which part of a history the operation belongs to; operations of different parts are independent."""
         ...
 
     def initial(self) -> Hashable:
-        """The state before anything was called."""
+        """Return the state before the first operation."""
         ...
 
     def apply(self, state: Any, operation: Operation) -> tuple[Hashable, Any]:
-        """The state after the operation, and what it answers; ``operation.result`` is not looked at."""
+        """Return the state after the operation and its result; ``operation.result`` is ignored."""
         ...
 
 
 class KeyValueModel:
-    """One key of the ``kv`` machine: ``put``, ``get``, ``cas`` and ``delete``; None is an absent key.
+    """One key of the ``kv`` machine: ``put``, ``get``, ``cas`` and ``delete``; the state None is an absent key.
 
-    Each key is an object of its own, so a history falls apart into small ones.
+    Each key is an object of its own, so that a history splits into short parts.
     """
 
     def part(self, operation: Operation) -> Hashable:
@@ -52,13 +52,13 @@ class KeyValueModel:
                 return (new, True) if state == expected else (state, False)
             case "delete", (_,):
                 return None, state is not None
-        raise ValueError(f"{operation}: the model of one key has put, get, cas and delete; use MachineModel")
+        raise ValueError(f"{operation}: KeyValueModel knows only put, get, cas and delete; use MachineModel")
 
 
 class MachineModel:
-    """Any typed state machine; a state is its snapshot. Slower than a model that is written out.
+    """Any typed state machine, with its snapshots as states; slower than a model written for the purpose.
 
-    ``self.context`` says slot 1 and time 0 throughout: what the real one said, a history does not tell.
+    ``self.context`` always has slot 1 and time 0, because a history does not contain the real ones.
     """
 
     def __init__(self, machine: Callable[[], StateMachine]) -> None:
@@ -78,7 +78,10 @@ class MachineModel:
 
 
 def run_on(machine: StateMachine) -> Callable[[str, tuple[Any, ...]], Any]:
-    """``run(kind, arguments)`` on this one machine, for ``check_witness``; what the method raises is ``Raised``."""
+    """Return a function ``run(kind, arguments)`` that calls ``machine``, for ``check_witness``.
+
+    If the method raises, the result is ``Raised``. An unknown ``kind`` raises RejectedError.
+    """
     operations = {operation.name: operation for operation in operations_of(type(machine)).values()}
 
     def run(kind: str, arguments: tuple[Any, ...]) -> Any:

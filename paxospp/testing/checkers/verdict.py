@@ -1,4 +1,4 @@
-"""What a check comes to: linearizable, not, or not found out within the budget."""
+"""The verdict on a history: linearizable, a violation, or not settled within the budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paxospp.testing.checkers.history import Operation
 
 
 class Judgement(Enum):
-    """Three values: a search that gave up has found nothing, in either direction."""
+    """Whether a history is linearizable. A search that spent its budget proves neither."""
 
     LINEARIZABLE = "linearizable"
     VIOLATION = "violation"
@@ -18,18 +18,18 @@ class Judgement(Enum):
 
 
 class NotLinearizableError(AssertionError):
-    """A history that no order explains, or that was not explained within the budget."""
+    """No order explains the history, or none was found within the budget; the text is the verdict."""
 
 
 @dataclass(slots=True, frozen=True)
 class Verdict:
-    """The judgement of one history, and for a violation the operations that show it."""
+    """The verdict on one history, with the operations that show a violation."""
 
     judgement: Judgement
     reason: str = ""
     operations: Sequence[Operation] = ()
     steps: int = 0
-    """How many placements were tried; 0 where no search was needed."""
+    """How many placements the search tried; 0 if none was needed."""
 
     @property
     def ok(self) -> bool:
@@ -40,7 +40,7 @@ class Verdict:
         return self.judgement is Judgement.VIOLATION
 
     def expect(self) -> None:
-        """Raise unless the history is linearizable."""
+        """Raise NotLinearizableError unless the history is linearizable."""
         if not self.ok:
             raise NotLinearizableError(str(self))
 

@@ -1,10 +1,9 @@
-"""The witness check: the order is known, so nothing is searched. O(n) once the reads are sorted.
+"""The witness check: the log gives the order, so nothing is searched. It takes O(n log n) time.
 
-Whoever sees the chosen log, such as a simulator, knows where every command took effect. It is
-enough to run that log on one machine and to look at three things: each answered command stands
-in the log once and was answered what the machine says there; each query was answered what the
-machine says at the slot it was served at; and where one operation returned before another was
-called, the log has them in that order. A log that passes is a proof of linearizability.
+A simulator sees the chosen log, and knows where every command took effect. The check runs that log on one machine.
+Each answered command must be in the log once, with the result that the machine has there. Each query must have the
+answer that the machine gives at the slot where it was served. And where one operation returned before another was
+called, the log must have them in that order. Then the log proves that the history is linearizable.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ _AFTER_ALL = math.inf
 
 
 class Logged(NamedTuple):
-    """A command where the chosen log has it; one that was a duplicate there is not in the list."""
+    """A command that took effect, with its place in the chosen log; duplicates in the log are left out."""
 
     id: Hashable
-    """That of the ``Operation`` that asked for it."""
+    """The id of its ``Operation``."""
     slot: int
     position: int
     kind: str
@@ -31,11 +30,11 @@ class Logged(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where an operation took effect; a query comes after every command of its slot."""
+    """The place in the log where an operation took effect; a query comes after every command of its slot."""
 
     slot: int
     position: float
-    """Infinite for a query."""
+    """The position among the commands of the slot; infinity for a query."""
 
 
 def check_witness(
@@ -45,14 +44,15 @@ def check_witness(
     *,
     refused: Iterable[Operation] = (),
 ) -> Verdict:
-    """Whether ``log`` explains ``operations``.
+    """Check whether ``log`` explains ``operations``.
 
     Args:
-        operations: those answered and those unknown. A query needs ``read_at``, or is taken for a command.
+        operations: the operations that were answered and those with unknown outcomes. One without ``read_at`` is
+            treated as a command, so a query needs it.
         log: the commands that took effect, in the order of slots and positions.
-        run: one machine: ``run(kind, arguments)`` changes it by a command or asks it a query, and
-            gives the result (``Raised`` where it raised). Called in the order of the log.
-        refused: what had no effect by somebody's word, and so may not stand in the log.
+        run: ``run(kind, arguments)`` runs a command or a query on one machine, and returns the result (``Raised`` if
+            it raised). It is called in the order of the log; see ``run_on``.
+        refused: operations that had no effect, and so must not be in the log.
     """
     known = list(operations)
     told = {operation.id: operation for operation in known if operation.read_at is None}
@@ -73,7 +73,7 @@ def check_witness(
         if logged.id in places:
             return _wrong(f"applied twice, at {tuple(places[logged.id])} and {tuple(place)}", told.get(logged.id))
         if logged.id in denied:
-            return violation(f"refused, and yet applied at {tuple(place)}", denied[logged.id])
+            return violation(f"refused, but applied at {tuple(place)}", denied[logged.id])
         places[logged.id] = place
         result = run(logged.kind, logged.arguments)
         operation = told.get(logged.id)
@@ -88,14 +88,15 @@ def check_witness(
             return wrong
     for operation in told.values():
         if not operation.unknown and operation.id not in places:
-            return violation("answered, and not in the log", operation)
+            return violation("answered, but not in the log", operation)
     return check_order((o, _place_of(o, places)) for o in known if o.read_at is not None or o.id in places)
 
 
 def check_order(placed: Iterable[tuple[Operation, tuple[float, float]]]) -> Verdict:
-    """Whether the places respect real time: what returned before another was called stands before it.
+    """Check that places respect real time: an operation that returned before another was called is placed before it.
 
-    Two queries may share a place. A sweep over all calls and returns, with the latest place so far.
+    Two queries may share a place. The check goes through all calls and returns in order, and keeps the latest place of
+    an operation that has returned.
     """
     known = list(placed)
     moments = [(operation.call, True, operation, place) for operation, place in known]
@@ -109,7 +110,7 @@ def check_order(placed: Iterable[tuple[Operation, tuple[float, float]]]) -> Verd
         elif latest is not None and place < latest[1]:
             where = f"{tuple(latest[1])} and {tuple(place)}"
             return violation(
-                f"one returned before the other was called, and they stand at {where}", latest[0], operation
+                f"one returned before the other was called, but their places are {where}", latest[0], operation
             )
     return linearizable()
 

@@ -1,15 +1,15 @@
-"""The zone check: one register, each value written once. O(n log n), no search, and exact.
+"""The zone check, for one register to which each value is written once. It is exact and takes O(n log n) time.
 
-The operations on one value, its write and its reads, are a *cluster*. In any order that explains
-the history they stand together, so all that counts of a cluster is its *zone*: from ``f``, the
-first return in it, to ``s``, the last call. Where ``f < s`` the value must have been there from f
-to s (a forward zone); else it was there at some moment between s and f (a backward zone).
+The operations on one value, its write and its reads, are a *cluster*. In any order that explains the history they are
+adjacent, so only the *zone* of a cluster matters: from ``f``, the first return in it, to ``s``, the last call. If
+``f < s``, the register had the value from f to s (a forward zone); otherwise it had the value at some moment between s
+and f (a backward zone).
 
-A register is linearizable just if each read has a write that was called before the read
-returned, no two forward zones overlap, and no backward zone lies inside a forward zone.
+A register is linearizable if and only if each read has a write that was called before the read returned, no two forward
+zones overlap, and no backward zone lies inside a forward zone.
 
-A write whose outcome is unknown and that nobody read need not have happened, and is left out; one
-that was read did happen, before the first return of a read of it, whatever its caller heard.
+A write with an unknown outcome that was never read need not have happened, and is left out. If it was read, it happened
+before the first return of such a read.
 
 Reference: Gibbons, Korach, "Testing Shared Memories" (1997), section 4.
 """
@@ -29,7 +29,7 @@ WRITE, READ = "put", "get"
 
 @dataclass(slots=True)
 class _Cluster:
-    """One value: who wrote it and who read it. The initial value was written before everything."""
+    """The operations on one value. The initial value was written before everything else."""
 
     value: Any
     write: Operation | None = None
@@ -42,7 +42,7 @@ class _Cluster:
 
     @property
     def first_return(self) -> float:
-        """Of the write, or of a read that proves it had happened."""
+        """The first return of the write, or of a read that proves that the write had happened."""
         returns = (math.inf if operation.ret is None else operation.ret for operation in self.operations)
         return -1 if self.initial else min(returns)
 
@@ -52,7 +52,10 @@ class _Cluster:
 
 
 def fits_zones(operations: Sequence[Operation], initial: Hashable = None) -> bool:
-    """Whether the zone check can judge this: puts and gets alone, no value written twice nor the initial one."""
+    """Whether the zone check can judge these operations: only puts and gets, and no value written twice.
+
+    The initial value counts as written once.
+    """
     written = {initial}
     for operation in operations:
         if operation.kind == WRITE and len(operation.arguments) == 2:
@@ -66,7 +69,7 @@ def fits_zones(operations: Sequence[Operation], initial: Hashable = None) -> boo
 
 
 def check_zones(operations: Sequence[Operation], initial: Hashable = None) -> Verdict:
-    """The verdict for the operations on one key, of which ``fits_zones`` is true."""
+    """Return the verdict on the operations on one key, for which ``fits_zones`` must be true."""
     clusters: dict[Any, _Cluster] = {initial: _Cluster(initial, initial=True)}
     for operation in operations:
         if operation.kind == WRITE:
@@ -76,9 +79,9 @@ def check_zones(operations: Sequence[Operation], initial: Hashable = None) -> Ve
             continue
         cluster = clusters.get(operation.result)
         if cluster is None:
-            return violation("it read a value that nobody wrote", operation)
+            return violation("it read a value that was never written", operation)
         if cluster.write is not None and cluster.write.call > operation.ret:
-            return violation("it read a value that was written later", cluster.write, operation)
+            return violation("it read a value before it was written", cluster.write, operation)
         cluster.reads.append(operation)
     happened = [c for c in clusters.values() if c.initial or c.reads or (c.write is not None and not c.write.unknown)]
     return _check_overlaps(happened)
@@ -92,7 +95,7 @@ def _check_overlaps(clusters: Sequence[_Cluster]) -> Verdict:
         is_forward = first_return < last_call
         if holder is not None:
             if is_forward and first_return < holder[1]:
-                return _both("two values were there at one time", holder[2], cluster)
+                return _both("the register had two values at the same time", holder[2], cluster)
             if not is_forward and first_return < holder[1]:
                 return _both("a value was read before and after another was written", holder[2], cluster)
         if is_forward and (holder is None or last_call > holder[1]):

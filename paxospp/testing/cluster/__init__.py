@@ -1,17 +1,19 @@
-"""A real cluster on this machine to test with: faults of the network, of processes and of disks.
+"""A real cluster on this machine for tests, with faults of the network, of processes and of disks.
 
-``cluster`` is the public face; ``hosting`` says who may run the nodes, ``embedded`` and
-``processes`` do; ``network`` holds the links, ``disks`` the faults of disks, ``places`` where
-everything is; ``recording`` makes a history out of calls, and ``chaos`` does harm meanwhile.
+``cluster`` has the public class. ``node_runner`` says what it needs of those that run nodes: ``embedded``, in this
+process, and ``served``, in a process per node (``node_main`` is its main program). ``links`` connects the nodes through
+fault proxies, ``disks`` makes disks fail, and ``provisioning`` finds ports, storage URLs and machines.
+``cluster_client`` is the client that a cluster makes, ``recorded_calls`` records calls in a history, and ``chaos``
+injects random faults.
 """
 
-from paxospp.testing.cluster.calling import ClusterClient
 from paxospp.testing.cluster.chaos import Nemesis, Workload, driven
 from paxospp.testing.cluster.cluster import Cluster, NotAgreedError
+from paxospp.testing.cluster.cluster_client import ClusterClient
 from paxospp.testing.cluster.disks import DiskFaultsUnavailableError, why_no_disk_faults
-from paxospp.testing.cluster.hosting import NodeEndedError
-from paxospp.testing.cluster.processes import NodeProcess
-from paxospp.testing.cluster.recording import Recorded
+from paxospp.testing.cluster.node_runner import NodeEndedError
+from paxospp.testing.cluster.recorded_calls import Recorded
+from paxospp.testing.cluster.served import NodeProcess
 
 __all__ = [
     "Cluster",

@@ -1,10 +1,10 @@
-"""Chaos: clients at work, faults at random, and a history of it all.
+"""Chaos tests: clients that call, random faults, and a history of the calls.
 
-``drive`` keeps clients calling what a workload draws, until it is told to end. ``Nemesis`` does
-harm: one fault at a time out of the families it was given, held for a while and undone again,
-drawn from a seed. (A seed repeats the faults, not what a real cluster makes of them.)
+``driven`` lets clients call what a workload draws while a block runs. ``Nemesis`` injects faults: one at a time, from
+the families it is given, each held for a while and ended again. Faults are drawn from a seed, which repeats the faults,
+but not how a real cluster reacts to them.
 
-The name is Jepsen's, and so is the shape: generator, nemesis, history, checker.
+The structure (generator, nemesis, history, checker) and the name are from Jepsen.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from paxospp.state_machine import Query
 from paxospp.testing.checkers import History
 from paxospp.testing.cluster.cluster import Cluster
 from paxospp.testing.cluster.disks import why_no_disk_faults
-from paxospp.testing.cluster.recording import Recorded
+from paxospp.testing.cluster.recorded_calls import Recorded
 
 Workload = Callable[[Random], tuple[Any, ...]]
-"""What to call next: an operation and its arguments, such as ``(KeyValue.put, "a", 1)``."""
+"""Draws the next call: an operation and its arguments, such as ``(KeyValue.put, "a", 1)``."""
 
 
 @contextlib.asynccontextmanager
@@ -41,10 +41,19 @@ async def driven(
     consistency: Consistency = "linearizable",
     follow_leader: bool = True,
 ) -> AsyncIterator[None]:
-    """Clients that call ``workload`` one call after another while the block runs, and write ``history``.
+    """Let clients call what ``workload`` draws while the block runs, and record the calls in ``history``.
 
-    Their queries have ``consistency``; a history that is to be linearizable has room for ``lease`` besides.
-    Those that do not follow the leader speak to one node alone, each in turn to another one.
+    Args:
+        cluster: whom to call.
+        history: where to record the calls.
+        workload: draws the next call of a client.
+        random: seeds the generator of each client.
+        clients: the number of clients; each makes one call after another.
+        timeout: of each call, in seconds.
+        pause_s: the mean pause between two calls of a client.
+        consistency: of queries. A history can be linearizable with ``linearizable`` or ``lease``.
+        follow_leader: whether clients may call every node; otherwise each calls one node only, and the clients are
+            spread over the nodes.
     """
     ends = asyncio.Event()
     tasks = [
@@ -81,7 +90,7 @@ async def _drive(
 ) -> None:
     while not ends.is_set():
         operation, *arguments = workload(random)
-        with contextlib.suppress(CallError):  # it stands in the history, as what it was
+        with contextlib.suppress(CallError):  # the history has recorded it
             if isinstance(operation, Query):
                 await calls.query(operation, *arguments, consistency=consistency)
             else:
@@ -90,11 +99,11 @@ async def _drive(
 
 
 class Nemesis:
-    """Does harm to a cluster, a fault at a time, and counts what it did.
+    """Injects faults into a cluster, one at a time, and counts them.
 
-    Families: ``kill`` and ``kill many`` (the leader twice as often as others), ``isolate``,
-    ``partition``, ``one way``, ``delay``, ``reset``, ``half open``, and with processes ``pause``
-    and ``disk`` (EIO from fsync, which has to end the node).
+    The families of faults are ``kill``, ``kill many``, ``isolate``, ``partition``, ``one way``, ``delay``, ``reset``,
+    ``half open``, and with a process per node ``pause`` and ``disk`` (fsync fails, which must end the node). A fault
+    of a single node hits the leader in half of the cases.
     """
 
     NETWORK = ("isolate", "partition", "one way", "delay", "reset", "half open")
@@ -119,17 +128,17 @@ class Nemesis:
         self._hold_s = hold_s
         self._harms: dict[str, Callable[[], Awaitable[None]]] = {family: harms[family] for family in families}
         self.counts: Counter[str] = Counter()
-        """How often each family was drawn, and under ``SIGKILL`` how many nodes were killed."""
+        """How often each family was drawn; ``SIGKILL`` counts the killed nodes."""
 
     async def strike(self, family: str | None = None) -> None:
-        """One fault and its end; all links work and all nodes were started when it returns."""
+        """Inject one fault and end it: when this returns, all links work and all nodes were started."""
         drawn = family or self._random.choice(list(self._harms))
         self.counts[drawn] += 1
         await self._harms[drawn]()
         await self._cluster.heal()
 
     async def strike_for(self, seconds: float) -> None:
-        """One after another, with moments of peace between them."""
+        """Inject one fault after another for ``seconds``, with pauses in between."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while loop.time() < until:
@@ -140,7 +149,7 @@ class Nemesis:
         await asyncio.sleep(self._hold_s * factor * self._random.uniform(0.0, 2.0))
 
     async def _someone(self) -> str:
-        """A node; as often as not the leader, if anybody leads just now."""
+        """Draw a node; in half of the cases the leader, if a node leads now."""
         if self._random.random() < 0.5:
             leading = [name for name, status in (await self._cluster.statuses()).items() if status["role"] == "leader"]
             if leading:
@@ -206,5 +215,5 @@ class Nemesis:
         name = await self._someone()
         await self._cluster.fail_disk(name, error=self._random.choice(["EIO", "ENOSPC"]), when="1")
         await self._hold()
-        await self._cluster.kill(name)  # it has ended by itself, if it wrote at all
+        await self._cluster.kill(name)  # it has ended by itself already, if it wrote at all
         await self._cluster.start(name)

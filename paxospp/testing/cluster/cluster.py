@@ -1,10 +1,11 @@
-"""``Cluster``: a real cluster to test with, and everything that can be done to it.
+"""``Cluster``: a real cluster for tests, and the faults that can be injected into it.
 
-Real nodes, gRPC and files, on loopback: in this process, or a ``paxospp serve`` process each.
-Between every two nodes stands a ``FaultProxy`` for each direction, so links can be cut, slowed
-down, reset and left half-open; processes can be killed and paused; their disks can fail.
+It has real nodes, gRPC and files, on the loopback interface: in this process, or in one ``paxospp serve`` process per
+node. Between every two nodes there is a ``FaultProxy`` for each direction, so that links can be cut, slowed down, reset
+and left half-open. Processes can be killed and paused, and their disks can fail.
 
-Verbs act at once. What they give may be awaited to know that it is done.
+Methods such as ``kill`` act at once, even if the awaitable that they return is not awaited. Await it to wait until the
+effect is complete.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ from paxospp.errors import ConfigError
 from paxospp.node import Node
 from paxospp.state_machine import StateMachine
 from paxospp.storage.contract import Storage
-from paxospp.testing.cluster.calling import ClusterClient
+from paxospp.testing.cluster.cluster_client import ClusterClient
 from paxospp.testing.cluster.disks import SYNCS, DiskFault, DiskFaultsUnavailableError, why_no_disk_faults
 from paxospp.testing.cluster.embedded import EmbeddedNodes
-from paxospp.testing.cluster.hosting import Host, Plan
-from paxospp.testing.cluster.network import Network
-from paxospp.testing.cluster.places import free_ports, storage_urls
-from paxospp.testing.cluster.processes import NodeProcess, ServedNodes
+from paxospp.testing.cluster.links import ClusterNetwork
+from paxospp.testing.cluster.node_runner import ClusterPlan, NodeRunner
+from paxospp.testing.cluster.provisioning import free_ports, storage_urls
+from paxospp.testing.cluster.served import NodeProcess, ServedNodes
 
 READY_S = 30.0
 _LOOK_S = 0.02
 
 
 class NotAgreedError(AssertionError):
-    """Replicas that should be equal are not, or nobody leads; the text has what each node says."""
+    """Replicas differ that should be equal, or no node leads; the text has the status of each node."""
 
 
 class Cluster:
-    """Nodes ``n1`` to ``n<size>``, founded and led when ``async with`` begins, gone when it ends.
+    """A cluster of the nodes ``n1`` to ``n<size>``, which runs and has a leader within ``async with``.
 
     ::
 
@@ -51,13 +52,16 @@ class Cluster:
             assert await client.query(KeyValue.get, "boo") == "foo"
 
     Args:
-        size: how many nodes.
-        machine: what makes the state machine, or text as for ``serve --machine``.
-        storage: a URL for all of them, with ``{tmp}`` and ``{name}``; in one process also a
-            function from a node's name to its storage.
-        processes: a process per node. It is what SIGKILL, ``pause`` and ``fail_disk`` need.
-        directory: where ``{tmp}`` and the logs are; without it a temporary one that goes at the end.
+        size: the number of nodes.
+        machine: the class of the state machine or a function that makes one, or text as for ``serve --machine``.
+        storage: a URL for all nodes, with ``{tmp}`` for a directory and ``{name}`` for the name of the node; without
+            ``processes`` also a function from the name of a node to its storage.
+        processes: run each node in a process of its own, which SIGKILL, ``pause`` and ``fail_disk`` need.
+        directory: the directory of ``{tmp}`` and of the logs; None: a temporary one, which is removed at the end.
         config, plugins: as for ``Node``.
+
+    Raises:
+        ConfigError: an argument is not valid, or several nodes would share one storage.
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class Cluster:
         plugins: Iterable[object] = (),
     ) -> None:
         if size < 1:
-            raise ConfigError(f"a cluster of {size} nodes: give 1 or more")
+            raise ConfigError(f"a cluster cannot have {size} nodes: use 1 or more")
         self.names = tuple(f"n{number}" for number in range(1, size + 1))
         self._machine = machine
         self._storage = storage
@@ -84,7 +88,7 @@ class Cluster:
         self._clients: list[ClusterClient] = []
         self._under_way: set[asyncio.Future[None]] = set()
         self._disk_faults: dict[str, DiskFault] = {}
-        self._host: Host | None = None
+        self._runner: NodeRunner | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -92,10 +96,10 @@ class Cluster:
                 self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paxospp cluster ")))
             ports = free_ports(len(self.names))
             self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.names, ports, strict=True)}
-            self.network = Network(self.addresses)
+            self.network = ClusterNetwork(self.addresses)
             stack.push_async_callback(self.network.close)
             await self.network.start()
-            plan = Plan(
+            plan = ClusterPlan(
                 directory=self._directory,
                 machine=self._machine,
                 storage=self._storages(self._directory),
@@ -104,8 +108,8 @@ class Cluster:
                 config=self._config,
                 plugins=self._plugins,
             )
-            self._host = ServedNodes(plan) if self._in_processes else EmbeddedNodes(plan)
-            stack.push_async_callback(self._host.close)
+            self._runner = ServedNodes(plan) if self._in_processes else EmbeddedNodes(plan)
+            stack.push_async_callback(self._runner.close)
             stack.push_async_callback(self._finish)
             await asyncio.gather(*(self.start(name) for name in self.names))
             await self.ready()
@@ -130,55 +134,63 @@ class Cluster:
     # Callers.
 
     def client(self, *names: str, timeout: float | None = 10.0) -> ClusterClient:
-        """A client of the cluster; with ``names`` it speaks to these nodes alone.
+        """Return a client of the cluster; with ``names`` it calls only these nodes.
 
-        It need not be started, nor closed. It reaches nodes directly: no fault of a link is its own.
+        It need be neither started nor closed. It reaches the nodes directly, so faults of links do not affect it.
         """
         asked = [f"{name}={self.addresses[name]}" for name in names or self.names]
         client = ClusterClient(asked, timeout, follow_leader=not names)
         self._clients.append(client)
         return client
 
-    # What there is.
+    # State.
 
     @property
     def nodes(self) -> Mapping[str, Node | NodeProcess]:
-        """Of each name the latest ``Node``, or in processes the ``NodeProcess``, running or not."""
-        return self._hosting.nodes
+        """The latest ``Node`` of each name, running or not; with ``processes`` the ``NodeProcess``."""
+        return self._node_runner.nodes
 
     def node(self, name: str) -> Node:
-        """The ``Node`` of that name, in this process."""
+        """Return the ``Node`` of that name, which must run in this process."""
         node = self.nodes[self._known(name)]
         if not isinstance(node, Node):
-            raise ConfigError(f"{name} is a process of its own: use client(), or Cluster(…) without processes=True")
+            raise ConfigError(f"{name} runs in its own process: use client(), or Cluster(…) without processes=True")
         return node
 
     def process(self, name: str) -> NodeProcess:
-        """The process of that name, with its ``pid``, ``exit_code`` and what it ``said()``."""
+        """Return the process of that node, with its ``pid``, ``exit_code`` and what it ``said()``."""
         return self._processes("process").nodes[self._known(name)]
 
     @property
     def running(self) -> tuple[str, ...]:
         """The nodes that were started, and neither killed nor stopped since."""
-        return tuple(name for name in self.names if self._hosting.is_running(name))
+        return tuple(name for name in self.names if self._node_runner.is_running(name))
 
     async def status(self, name: str) -> dict[str, Any] | None:
-        """What the node says of itself, as in ``paxospp status --json``; None if it does not answer."""
-        return await self._hosting.status(self._known(name))
+        """Return the status of a node, as in ``paxospp status --json``; None if it does not answer."""
+        return await self._node_runner.status(self._known(name))
 
     async def statuses(self) -> dict[str, dict[str, Any]]:
-        """Of every running node that answers."""
+        """Return the status of every running node that answers."""
         names = self.running
         found = await asyncio.gather(*(self.status(name) for name in names))
         return {name: status for name, status in zip(names, found, strict=True) if status is not None}
 
     async def leader(self, timeout: float = READY_S) -> str:
-        """The node that leads, once one does that a majority of the cluster follows."""
-        name: str = await self._until(self._leader, "nobody leads a majority", timeout)
+        """Wait until a majority of the cluster follows one leader, and return its name.
+
+        Raises:
+            NotAgreedError: that did not happen within ``timeout`` seconds.
+        """
+        name: str = await self._until(self._leader, "no leader of a majority", timeout)
         return name
 
     async def ready(self, timeout: float = READY_S) -> None:
-        """Wait until all running nodes follow one leader and have applied what they know decided."""
+        """Wait until all running nodes follow one leader and have applied everything that they know decided.
+
+        Raises:
+            NotAgreedError: that did not happen within ``timeout`` seconds.
+        """
 
         def is_ready(statuses: Mapping[str, Mapping[str, Any]]) -> bool:
             leader = self._leader(statuses)
@@ -191,7 +203,11 @@ class Cluster:
         await self._until(lambda statuses: is_ready(statuses) or None, "not every node follows one leader", timeout)
 
     async def agree(self, timeout: float = READY_S) -> None:
-        """Wait until all running nodes have applied the same; raise NotAgreedError if they came to different states."""
+        """Wait until all running nodes have applied the same slots.
+
+        Raises:
+            NotAgreedError: their states differ, or they did not get there within ``timeout`` seconds.
+        """
 
         def agreed(statuses: Mapping[str, Mapping[str, Any]]) -> bool | None:
             places = {(s["applied"], s["decided"]) for s in statuses.values()}
@@ -212,7 +228,7 @@ class Cluster:
         return name if followed > len(self.names) // 2 else None
 
     async def _until(self, look: Callable[[Mapping[str, Mapping[str, Any]]], Any], why: str, timeout: float) -> Any:
-        """What ``look`` finds in the statuses, asked until it is not None."""
+        """Poll the statuses until ``look`` returns something other than None, and return that."""
         deadline = time.monotonic() + timeout
         while True:
             for node in self.nodes.values():
@@ -222,82 +238,84 @@ class Cluster:
             if (found := look(statuses)) is not None:
                 return found
             if time.monotonic() > deadline:
-                raise NotAgreedError(f"{why} within {timeout:g} s: {_told(statuses)}")
+                raise NotAgreedError(f"{why} after {timeout:g} s: {_told(statuses)}")
             await asyncio.sleep(_LOOK_S)
 
     # Nodes.
 
     def kill(self, name: str) -> Awaitable[None]:
-        """SIGKILL; in one process the node is closed, and its calls end at once. Its disk works again."""
-        return self._do(self._let_go(self._hosting.kill(self._known(name)), name))
+        """Kill a node with SIGKILL; in this process, close it, which ends its calls at once. End a disk fault of it."""
+        return self._do(self._let_go(self._node_runner.kill(self._known(name)), name))
 
     def stop(self, name: str) -> Awaitable[None]:
-        """End it in good order. Its disk works again."""
-        return self._do(self._let_go(self._hosting.stop(self._known(name)), name))
+        """Stop a node in an orderly way. End a disk fault of it."""
+        return self._do(self._let_go(self._node_runner.stop(self._known(name)), name))
 
     async def _let_go(self, ended: Awaitable[None], name: str) -> None:
-        # Whoever traces a process is told of its end first: it has to go, or the end is not to be seen here.
+        # A tracer is told first that a process ended. strace must end, or this process never learns of it.
         fault = self._disk_faults.pop(name, None)
         if fault is not None:
             await fault.end()
         await ended
 
     def start(self, name: str) -> Awaitable[None]:
-        """Start it again on the data it left; done when it listens."""
-        return self._do(self._hosting.start(self._known(name)))
+        """Start a node again on its data; complete when it listens."""
+        return self._do(self._node_runner.start(self._known(name)))
 
     def pause(self, name: str) -> Awaitable[None]:
-        """SIGSTOP: it does nothing until ``resume``, and knows nothing of it."""
+        """Pause a node with SIGSTOP, which it cannot notice, until ``resume``."""
         self._processes("pause").pause(self._known(name))
         return self._done()
 
     def resume(self, name: str) -> Awaitable[None]:
+        """Continue a paused node with SIGCONT."""
         self._processes("resume").resume(self._known(name))
         return self._done()
 
     # Links.
 
     def cut(self, a: str, b: str, *, one_way: bool = False, refuse: bool = False) -> Awaitable[None]:
-        """Nothing passes between ``a`` and ``b``, or with ``one_way`` from ``a`` to ``b``; see ``FaultProxy.cut``."""
+        """Cut the links between ``a`` and ``b``, or with ``one_way`` from ``a`` to ``b``; see ``FaultProxy.cut``."""
         for proxy in self.network.between(a, b, one_way=one_way):
             proxy.cut(refuse=refuse)
         return self._done()
 
     def isolate(self, name: str, *, refuse: bool = False) -> Awaitable[None]:
-        """Cut ``name`` off from all others."""
+        """Cut the links between ``name`` and all other nodes."""
         return self.partition([other for other in self.names if other != self._known(name)], refuse=refuse)
 
     def partition(self, *groups: Iterable[str], refuse: bool = False) -> Awaitable[None]:
-        """Cut every link but those within a group; groups may share nodes, whom none names is alone."""
+        """Cut every link except those within a group. Groups may overlap; a node in no group is isolated."""
         for proxy in self.network.across([tuple(group) for group in groups]):
             proxy.cut(refuse=refuse)
         return self._done()
 
     def delay(self, a: str, b: str, seconds: float, *, jitter_s: float = 0.0, one_way: bool = False) -> Awaitable[None]:
-        """What passes between them takes so much longer, and by chance up to ``jitter_s`` more."""
+        """Delay everything between ``a`` and ``b`` by ``seconds`` plus up to ``jitter_s`` drawn at random."""
         for proxy in self.network.between(a, b, one_way=one_way):
             proxy.delay(seconds, jitter_s)
         return self._done()
 
     def throttle(self, a: str, b: str, bytes_per_s: float, *, one_way: bool = False) -> Awaitable[None]:
+        """Limit each connection between ``a`` and ``b`` to ``bytes_per_s``."""
         for proxy in self.network.between(a, b, one_way=one_way):
             proxy.throttle(bytes_per_s)
         return self._done()
 
     def reset(self, a: str, b: str) -> Awaitable[None]:
-        """Reset what is connected between them; they may connect anew."""
+        """Reset the connections between ``a`` and ``b``, which may connect again."""
         for proxy in self.network.between(a, b):
             proxy.reset()
         return self._done()
 
     def half_open(self, a: str, b: str, *, one_way: bool = False) -> Awaitable[None]:
-        """What is connected between them stays silent for ever; new connections work."""
+        """Make the connections between ``a`` and ``b`` silent for ever; new connections work."""
         for proxy in self.network.between(a, b, one_way=one_way):
             proxy.half_open()
         return self._done()
 
     def heal(self) -> Awaitable[None]:
-        """Every link works again, and every disk. Who was killed or paused stays so."""
+        """End all faults of links and disks; killed and paused nodes stay as they are."""
         self.network.heal()
         faults, self._disk_faults = list(self._disk_faults.values()), {}
         return self._do(_all(fault.end() for fault in faults)) if faults else self._done()
@@ -307,43 +325,45 @@ class Cluster:
     def fail_disk(
         self, name: str, *, calls: str = SYNCS, error: str | None = "EIO", delay_s: float = 0.0, when: str = "1+"
     ) -> Awaitable[None]:
-        """From now on ``calls`` of the node's process fail with ``error``, or hang for ``delay_s``, until ``heal``.
+        """Make system calls of a node's process fail with ``error``, or take ``delay_s`` longer, until ``heal``.
 
         Args:
-            calls: names of system calls, as strace takes them.
-            error: an errno's name; None lets the calls pass, late.
-            when: which of the calls, as strace has it: ``1+`` all, ``3`` the third, ``2..5``, ``1+2`` every other.
+            name: the node.
+            calls: names of system calls, separated by commas, as for strace.
+            error: the name of an errno; None: the calls succeed.
+            delay_s: seconds by which the calls are delayed.
+            when: which of the calls, as for strace: ``1+`` all, ``3`` the third, ``2..5``, ``1+2`` every other.
 
         Raises:
-            DiskFaultsUnavailableError: it cannot be done here; see ``why_no_disk_faults``.
+            DiskFaultsUnavailableError: this system does not allow it; see ``why_no_disk_faults``.
         """
         process = self._processes("fail_disk").nodes[self._known(name)]
         if (why := why_no_disk_faults()) is not None:
             raise DiskFaultsUnavailableError(why)
         if name in self._disk_faults:
-            raise ConfigError(f"the disk of {name} has a fault already: heal() first")
+            raise ConfigError(f"the disk of {name} already has a fault: call heal() first")
         assert self._directory is not None
         log = self._directory / f"{name}.strace"
         fault = DiskFault(process.pid, log, calls=calls, error=error, delay_s=delay_s, when=when)
         self._disk_faults[name] = fault
         return self._do(fault.attached())
 
-    # Doing.
+    # Helpers.
 
     @property
-    def _hosting(self) -> Host:
-        if self._host is None:
+    def _node_runner(self) -> NodeRunner:
+        if self._runner is None:
             raise RuntimeError("the cluster was not started: write `async with Cluster(…) as cluster:`")
-        return self._host
+        return self._runner
 
     def _processes(self, verb: str) -> ServedNodes:
-        if not isinstance(self._hosting, ServedNodes):
+        if not isinstance(self._node_runner, ServedNodes):
             raise ConfigError(f"{verb} needs a process per node: Cluster(…, processes=True)")
-        return self._hosting
+        return self._node_runner
 
     def _known(self, name: str) -> str:
         if name not in self.names:
-            raise ConfigError(f"there is no node {name!r}: there are {', '.join(self.names)}")
+            raise ConfigError(f"{name!r} is not a node: use one of {', '.join(self.names)}")
         return name
 
     def _do(self, doing: Awaitable[None]) -> Awaitable[None]:

@@ -1,8 +1,8 @@
-"""Disks that fail or hang, by strace: it holds a node's process and tampers with its calls.
+"""Disks that fail or hang: strace attaches to a node's process and changes the results of system calls.
 
-Everything of the process is real but what the kernel answers to the calls that are named, such as
-EIO from ``fdatasync``. Where there is no strace, or the system lets nobody trace, that is said by
-``why_no_disk_faults`` and raised as ``DiskFaultsUnavailableError``, never passed over.
+The process and its files are real; only the named calls return something else, such as EIO from ``fdatasync``. If
+strace is not installed, or the system does not allow tracing, ``why_no_disk_faults`` says so and
+``DiskFaultsUnavailableError`` is raised; a test never passes without the fault.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _LOOK_S = 0.005
 
 
 class DiskFaultsUnavailableError(PaxosppError):
-    """The calls of a process cannot be tampered with here; the text says why."""
+    """The system calls of a process cannot be changed here; the text says why."""
 
 
 class DiskFault:
-    """One strace that holds one process; ``end`` lets go of it."""
+    """One strace attached to one process; ``end`` detaches it."""
 
     def __init__(self, pid: int, log: Path, *, calls: str, error: str | None, delay_s: float, when: str) -> None:
         what = "" if error is None else f":error={error}"
@@ -46,14 +46,12 @@ class DiskFault:
                 start_new_session=True,
             )
 
-    @property
-    def injected(self) -> int:
-        """How many calls were tampered with so far."""
-        said = self._log.read_text(errors="replace")
-        return said.count("(INJECTED)") + said.count("(DELAYED)")
-
     async def attached(self) -> None:
-        """Wait until every thread is held."""
+        """Wait until strace is attached.
+
+        Raises:
+            DiskFaultsUnavailableError: strace ended instead.
+        """
         async with asyncio.timeout(ATTACH_S):
             while " attached" not in (said := self._log.read_text(errors="replace")):
                 if self._strace.poll() is not None:
@@ -61,21 +59,21 @@ class DiskFault:
                 await asyncio.sleep(_LOOK_S)
 
     async def end(self) -> None:
-        """Let go: the disk works again, for calls yet to come."""
+        """Detach strace: later calls of the process work again."""
         self._strace.terminate()
         deadline = time.monotonic() + END_S
         while self._strace.poll() is None:
             if time.monotonic() > deadline:
-                # It waits for a call that it holds up itself, of a process that is gone. The kernel lets go for it.
+                # It waits for a call that it delays itself, of a process that has ended. The kernel detaches it.
                 self._strace.kill()
             await asyncio.sleep(_LOOK_S)
 
 
 @functools.cache
 def why_no_disk_faults() -> str | None:
-    """Why calls cannot be tampered with here; None if they can. Tried once, on a child that does nothing."""
+    """Return why disk faults are not available here; None if they are. Try once, on a small child process."""
     if shutil.which("strace") is None:
-        return "there is no strace on the PATH"
+        return "strace is not on the PATH"
     command = ["strace", "-f", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO", "--"]
     code = "import os, tempfile; os.fsync(tempfile.TemporaryFile().fileno())"
     try:
@@ -83,8 +81,8 @@ def why_no_disk_faults() -> str | None:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"strace cannot be used: {error}"
     if "(INJECTED)" not in tried.stderr:
-        return f"strace cannot tamper with calls here: {tried.stderr.strip().splitlines()[-1:]}"
+        return f"strace cannot change the results of calls here: {tried.stderr.strip().splitlines()[-1:]}"
     scope = Path("/proc/sys/kernel/yama/ptrace_scope")
     if scope.exists() and scope.read_text().strip() != "0" and os.geteuid() != 0:
-        return "strace may not attach to a running process here (kernel.yama.ptrace_scope)"
+        return "strace may not attach to a running process here: kernel.yama.ptrace_scope is not 0"
     return None

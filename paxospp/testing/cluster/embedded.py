@@ -1,7 +1,7 @@
-"""The nodes of a test cluster inside this process: quick to start, and to be looked into.
+"""Run the nodes of a test cluster in this process, where they start quickly and a test can inspect them.
 
-A node here cannot be killed: ``kill`` closes it, which ends its calls at once but lets its
-storage close in good order. SIGKILL, SIGSTOP and disks that fail need a process each.
+Such a node cannot be killed: ``kill`` closes it, which ends its calls at once but closes its storage in an orderly way.
+SIGKILL, SIGSTOP and failing disks need a process per node.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from paxospp.errors import ConfigError
 from paxospp.node import Node
 from paxospp.node.status import encode_status
-from paxospp.testing.cluster.hosting import Plan
+from paxospp.testing.cluster.node_runner import ClusterPlan
 
 
 class EmbeddedNodes:
-    """A ``Node`` per name, in this loop."""
+    """Runs each node in the current event loop."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ClusterPlan) -> None:
         self._plan = plan
         self._nodes: dict[str, Node] = {}
         self._running: set[str] = set()
@@ -53,7 +53,7 @@ class EmbeddedNodes:
 
     async def _start(self, name: str, node: Node, former: Node | None) -> None:
         if former is not None:
-            await former.close()  # it may be at it still
+            await former.close()  # it may still be closing
         try:
             await node.start()
         except BaseException:
@@ -73,7 +73,7 @@ class EmbeddedNodes:
         try:
             status = node.status()
         except RuntimeError:
-            return None  # it starts just now
+            return None  # it is still starting
         found: dict[str, Any] = json.loads(encode_status(status, {}))
         return found
 

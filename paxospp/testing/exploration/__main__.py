@@ -1,4 +1,4 @@
-"""``python -m paxospp.testing.exploration``: explore a scope, and print what was found.
+"""``python -m paxospp.testing.exploration``: explore a scope, and print what the search found.
 
 The engine is imported late: ``--fault`` puts a fault back into its source before that.
 """
@@ -12,7 +12,7 @@ from importlib import import_module
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 if no rule was broken, 1 if one was, and 2 if a word was not understood."""
+    """Return 0 if no rule was broken, 1 if one was, and 2 if an argument is not valid."""
     parser = argparse.ArgumentParser(
         prog="python -m paxospp.testing.exploration",
         description="Explore every order of events in a small scope on the real engine.",
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--scope", default="plain", help="plain, five, crash, parts, damage or snapshot (default: plain)"
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to search (default: 60)")
-    parser.add_argument("--states", type=int, help="stop after so many states, even if there is time left")
+    parser.add_argument("--states", type=int, help="stop after this many states, even if time is left")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--directed", action="store_true", help="search towards rare markers instead of breadth first")
     how.add_argument("--depth-first", action="store_true", help="search depth first")
@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seed",
         type=int,
         default=0,
-        help="0: a directed search takes short ways first; others: it draws",
+        help="0: a directed search takes the shortest traces first; other seeds: it draws at random",
     )
-    parser.add_argument("--sleep-sets", action="store_true", help="leave out orders of actions that lead to one state")
-    parser.add_argument("--symmetry", action="store_true", help="take nodes that play the same part for one another")
+    parser.add_argument("--sleep-sets", action="store_true", help="skip orders of actions that lead to the same state")
+    parser.add_argument("--symmetry", action="store_true", help="treat nodes with the same role as interchangeable")
     parser.add_argument(
         "--begin-at",
         metavar="MARKER",
@@ -42,13 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--bound", action="append", default=[], metavar="NAME=N", help="change a bound, such as campaigns=3 or alpha=1"
     )
     parser.add_argument(
-        "--fault", metavar="NAME", help="put back this fault, a mutant of tests/mutants (needs a checkout)"
+        "--fault",
+        metavar="NAME",
+        help="put a fault into the engine first: a mutant of tests/mutants (needs a checkout)",
     )
-    parser.add_argument("--scenario", metavar="FILE", help="write what breaks a rule as a scenario file, to be played")
+    parser.add_argument("--scenario", metavar="FILE", help="write the trace that breaks a rule to this scenario file")
     given = parser.parse_args(arguments)
     if given.fault is not None and not _put_back(given.fault):
         return 2
-    from paxospp.testing.exploration.command import explore
+    from paxospp.testing.exploration.explore_command import explore
 
     return explore(
         given.scope,
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _put_back(name: str) -> bool:
-    """Patch the source of the engine, which nothing has imported yet, as a mutant of the tests says."""
+    """Apply a mutant of the tests to the source of the engine, which nothing has imported yet."""
     try:
         mutants = import_module("tests.mutants.catalogue").MUTANTS
         become = import_module("tests.mutants.patching").become

@@ -1,15 +1,15 @@
-"""Budgets and histories by number, so that worlds are small and what was found out about them is found out once."""
+"""Budgets and histories by number, so that worlds are small, and everything about them is computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paxospp.testing.exploration.judging import Answer, Chosen, Held, History, Votes, verdict_of
-from paxospp.testing.exploration.nodes import Step
+from paxospp.testing.exploration.claims import ChosenBefore, FactHistory, GivenAnswer, Held, Votes, verdict_of
+from paxospp.testing.exploration.node_state import NodeStep
 
 
 class Budgets:
-    """Budgets: how many more times each bounded event may happen."""
+    """All budgets met so far: how many more times each bounded event may happen."""
 
     def __init__(self) -> None:
         self.amounts: list[tuple[int, ...]] = []
@@ -18,7 +18,7 @@ class Budgets:
         self._after: dict[int, Sequence[int]] = {}
 
     def number(self, amounts: tuple[int, ...]) -> int:
-        """Return the number of these amounts."""
+        """Return the number of the budget with these amounts."""
         number = self._numbers.get(amounts)
         if number is None:
             number = self._numbers[amounts] = len(self.amounts)
@@ -26,7 +26,7 @@ class Budgets:
         return number
 
     def after(self, budget: int) -> Sequence[int]:
-        """Return by place what is left, by number, after one of that kind has happened; -1: nothing of it was left."""
+        """Return, for each kind of event, the number of the budget after one has happened; -1: none was left."""
         after = self._after.get(budget)
         if after is None:
             now = self.amounts[budget]
@@ -38,20 +38,20 @@ class Budgets:
 
 
 class Histories:
-    """Histories of facts, and the verdicts on the steps that they judge."""
+    """All histories of facts met so far, and the verdicts on the claims that they judge."""
 
     def __init__(self, quorum: int) -> None:
         self._quorum = quorum
-        self._votes: dict[frozenset[Held | Chosen], Votes] = {}
-        self._known: list[History] = []
+        self._votes: dict[frozenset[Held | ChosenBefore], Votes] = {}
+        self._known: list[FactHistory] = []
         self._numbers: dict[object, int] = {}
         self._merged: dict[tuple[int, int], int] = {}
         self._verdicts: dict[tuple[int, int], str | None] = {}
 
-    def __getitem__(self, number: int) -> History:
+    def __getitem__(self, number: int) -> FactHistory:
         return self._known[number]
 
-    def number(self, held: frozenset[Held | Chosen], answers: frozenset[Answer]) -> int:
+    def number(self, held: frozenset[Held | ChosenBefore], answers: frozenset[GivenAnswer]) -> int:
         """Return the number of the history that consists of these facts."""
         key = held, answers
         number = self._numbers.get(key)
@@ -60,11 +60,11 @@ class Histories:
             if votes is None:
                 votes = self._votes[held] = Votes(held, self._quorum)
             number = self._numbers[key] = len(self._known)
-            self._known.append(History(votes, answers, self._quorum))
+            self._known.append(FactHistory(votes, answers, self._quorum))
         return number
 
-    def add(self, history: int, step: Step) -> int:
-        """Return the number of ``history`` with the facts of ``step``."""
+    def add(self, history: int, step: NodeStep) -> int:
+        """Return the number of the history with the facts of ``history`` and of ``step``."""
         key = history, step.facts_id
         number = self._merged.get(key)
         if number is None:
@@ -73,8 +73,8 @@ class Histories:
             self._merged[key] = number
         return number
 
-    def judge(self, history: int, step: Step) -> str | None:
-        """Return the rule that ``step`` breaks, whose facts are in ``history``; None if it breaks none."""
+    def judge(self, history: int, step: NodeStep) -> str | None:
+        """Return the rule that a claim of ``step`` breaks, or None; the facts of ``step`` are in ``history``."""
         key = history, step.claims_id
         try:
             return self._verdicts[key]

@@ -3,10 +3,10 @@
 A model checker needs both: the picture tells whether a state was met before, and the copy lets it try several
 messages in one state. Both walk the objects that make up a replica, field by field, so a new field is part of the
 picture and of the copy without being named here. ``IRRELEVANT`` names the fields that a picture leaves out, each
-with its reason; copies have them all the same.
+with its reason; copies include them.
 
-Two replicas with equal pictures do the same from now on. The order of dictionaries and sets does not count. Frozen
-values (messages, entries, settings) are shared by copies and stand in pictures as they are.
+Two replicas with equal pictures behave the same from then on. The order of dictionaries and sets does not count.
+Frozen values (messages, entries, settings) are shared by copies and are part of pictures unchanged.
 
 Reference: Holzmann, "The SPIN Model Checker" (2003): state vectors and their comparison.
 """
@@ -36,10 +36,10 @@ IRRELEVANT: Mapping[tuple[str, str], str] = {
     ("Replica", "_leader_told"): "says which event was emitted last; nothing else is decided on it",
     ("Replica", "_wakes_at"): "repeats to the driver what the last output said",
 }
-"""Class and field, and why a picture may leave it out."""
+"""The fields that a picture leaves out, by class and field, and why."""
 
 Changes = Callable[[Any], Mapping[str, object]]
-"""Fields of an object that a walk takes for something else than they are."""
+"""Returns the fields of an object that a walk replaces, with the values to use instead."""
 
 _ATOMS: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None), range})
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
@@ -59,10 +59,10 @@ def duplicate(replica: Replica, observer: Observer | None = None) -> Replica:
 
 
 class _Shape:
-    """The fields of one class, and which of them were ever found to hold something that can change.
+    """The fields of one class, and which of them have ever held something mutable.
 
-    Walks are fast because the other fields are read together. Each walk checks that none of them has come to hold
-    something that can change; one that has is walked by itself from then on.
+    Walks are fast because they read all other fields together. Each walk checks that none of those holds something
+    mutable now; a field that does is walked separately from then on.
     """
 
     def __init__(self, kind: type, left_out: Collection[str], changes: Changes | None) -> None:
@@ -73,9 +73,9 @@ class _Shape:
         self._compound: set[str] = set()
         self._names: list[str] = []
         self.places: list[tuple[int, str]] = []
-        """Which fields may hold something that can change, with their places among all."""
+        """The fields that may hold something mutable, with their indices among all fields."""
         self.read: Callable[[Mapping[str, Any]], Sequence[Any]] = _read([])
-        """Reads all fields, in their order."""
+        """Reads all fields, in order."""
         self._read_plain = _read([])
 
     def fields(self, value: Any, plain: set[type]) -> Mapping[str, Any]:
@@ -104,9 +104,9 @@ def _read(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
 
 
 class Walk:
-    """Walks replicas; what it does at each class is worked out once and kept.
+    """Walks replicas to make pictures and copies. How to walk a class is worked out once and kept.
 
-    ``changes`` has, by the name of a class, what pictures and copies show in place of some fields of its objects.
+    ``changes`` says, by the name of a class, which fields pictures and copies replace.
     """
 
     def __init__(self, changes: Mapping[str, Changes] | None = None) -> None:
@@ -133,7 +133,7 @@ class Walk:
         duplicated: Replica = self._copy(replica, memo)
         return duplicated
 
-    # Pictures. ``seen`` numbers the objects met so far: some are reached on several ways.
+    # Pictures. ``seen`` numbers the objects met so far, because some can be reached by several paths.
 
     def _picture(self, value: Any, seen: dict[int, int]) -> Hashable:
         kind = type(value)
@@ -188,7 +188,7 @@ class Walk:
 
         return handler
 
-    # Copies. ``memo`` holds what was copied already, by the identity of the original.
+    # Copies. ``memo`` holds the copies made so far, by the identity of the original.
 
     def _copy(self, value: Any, memo: dict[Any, Any]) -> Any:
         kind = type(value)
@@ -263,7 +263,7 @@ _EXACT = Walk()
 
 
 def parts(replica: Replica) -> Iterator[object]:
-    """Yield every object and every container of which a replica's state consists and that can change, each once."""
+    """Yield every mutable object and container in the state of a replica, each once."""
     seen: set[int] = set()
     waiting: list[object] = [replica]
     while waiting:
@@ -297,7 +297,7 @@ def _slots_of(kind: type) -> tuple[str, ...]:
 
 
 def _is_frozen(kind: type) -> bool:
-    """Whether values of ``kind`` never change, or only look on, so that copies may share them."""
+    """Whether copies may share values of ``kind``: they never change, or they only observe."""
     if issubclass(kind, Random):
         return False
     if kind in _ATOMS or issubclass(kind, (enum.Enum, Markers, tuple)):

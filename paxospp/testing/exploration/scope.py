@@ -1,4 +1,4 @@
-"""What a scope says, and the kinds of messages that may travel in it."""
+"""The settings of a scope, and the kinds of messages that may travel in it."""
 
 from __future__ import annotations
 
@@ -23,55 +23,55 @@ BUDGETS = (
     "crashes",
     "damages",
     "fetches",
-    "beats",
+    "heartbeats",
     "resends",
     "windows",
     "snapshots",
 )
-"""What may happen only so often in one run; ``Scope`` has a field for each."""
+"""The events that may happen a limited number of times in one run; ``ExplorationScope`` has a field for each."""
 PLACE = {name: place for place, name in enumerate(BUDGETS)}
-"""Where each of them stands in a tuple of amounts."""
+"""The index of each budget in a tuple of amounts."""
 
 PHASES = frozenset({Prepare, Promise, Accept, Accepted})
 """The messages of both phases, without refusals."""
-NEWS = frozenset({Heartbeat})
-TEACHING = frozenset({CatchUp, Decided})
+HEARTBEATS = frozenset({Heartbeat})
+CATCH_UP = frozenset({CatchUp, Decided})
 ANSWERS = frozenset({HeartbeatAnswer})
 REFUSALS = frozenset({Nack})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What is explored: how many nodes, what may happen how often, which messages travel, and where it begins."""
+class ExplorationScope:
+    """An exploration: how many nodes, which events how often, which messages travel, and where it begins."""
 
     name: str
     about: str
     nodes: int = 3
     alpha: int = 2
     chunk_bytes_max: int = 1 << 20
-    hears: frozenset[type] = PHASES | NEWS
+    message_kinds: frozenset[type] = PHASES | HEARTBEATS
     campaigners: tuple[str, ...] = ()
-    """Who may campaign; nobody named: everyone."""
+    """The nodes that may campaign; empty: all of them."""
     crashers: tuple[str, ...] = ()
-    """Who may crash or be damaged; nobody named: everyone."""
+    """The nodes that may crash or be damaged; empty: all of them."""
     is_synced: bool = True
-    """Whether a write returns in the step that makes it; otherwise when it returns is an event."""
+    """Whether a write returns in the step that makes it. Otherwise its return is an event of its own."""
     loses_ends: bool = False
     """Whether damage may take the end of a log, not only one record."""
     begins_with: tuple[str, ...] = ()
-    """What has happened when the exploration begins, as ``story.describe`` tells it; budgets do not count for it."""
+    """The actions before the exploration begins, as ``story.describe`` prints them; they cost no budget."""
     campaigns: int = 0
     proposals: int = 0
     duplicates: int = 0
     crashes: int = 0
     damages: int = 0
     fetches: int = 0
-    beats: int = 0
+    heartbeats: int = 0
     resends: int = 0
     windows: int = 0
     snapshots: int = 0
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """What may happen how often, in the order of ``BUDGETS``."""
+        """How often each event may happen, in the order of ``BUDGETS``."""
         return tuple(getattr(self, name) for name in BUDGETS)

@@ -1,34 +1,34 @@
-"""The scopes that are explored: small clusters, each with the events from which one kind of fault would follow."""
+"""The scopes to explore: small clusters, each with the events that would lead to one kind of fault."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from paxospp.testing.exploration.scope import ANSWERS, NEWS, PHASES, REFUSALS, TEACHING, Scope
+from paxospp.testing.exploration.scope import ANSWERS, CATCH_UP, HEARTBEATS, PHASES, REFUSALS, ExplorationScope
 
 _N2_LEADS = ("campaign n2", "n2->n1 Prepare", "n2->n3 Prepare", "n3->n2 Promise")
 
 _ALL = (
-    Scope(
+    ExplorationScope(
         name="plain",
-        about="two campaigns and one value, from the founding on",
-        hears=PHASES | NEWS | REFUSALS,
+        about="two campaigns and one value, in a cluster where nothing has happened yet",
+        message_kinds=PHASES | HEARTBEATS | REFUSALS,
         campaigns=2,
         proposals=1,
     ),
-    Scope(
+    ExplorationScope(
         name="five",
-        about="two of five nodes campaign; the other three play the same part",
+        about="two of five nodes campaign; the other three are interchangeable",
         nodes=5,
-        hears=PHASES,
+        message_kinds=PHASES,
         campaigners=("n1", "n2"),
         campaigns=2,
         proposals=1,
     ),
-    Scope(
+    ExplorationScope(
         name="crash",
-        about="writes that take their time, and a crash, while two nodes campaign",
-        hears=PHASES | NEWS,
+        about="writes that take time, and a crash, while two nodes campaign",
+        message_kinds=PHASES | HEARTBEATS,
         is_synced=False,
         campaigners=("n1", "n2"),
         crashers=("n2", "n3"),
@@ -36,11 +36,11 @@ _ALL = (
         proposals=1,
         crashes=1,
     ),
-    Scope(
+    ExplorationScope(
         name="parts",
         about="answers to a Prepare in several parts, and copies of messages; n2 and n3 hold two slots",
         chunk_bytes_max=1,
-        hears=PHASES,
+        message_kinds=PHASES,
         begins_with=(
             *_N2_LEADS,
             "propose n2",
@@ -53,10 +53,10 @@ _ALL = (
         proposals=1,
         duplicates=2,
     ),
-    Scope(
+    ExplorationScope(
         name="damage",
         about="a record or the end of a log is lost; n2 leads, and nothing is proposed yet",
-        hears=PHASES | NEWS | ANSWERS,
+        message_kinds=PHASES | HEARTBEATS | ANSWERS,
         loses_ends=True,
         campaigners=("n1", "n3"),
         crashers=("n3",),
@@ -64,12 +64,12 @@ _ALL = (
         campaigns=1,
         proposals=3,
         damages=1,
-        beats=1,
+        heartbeats=1,
     ),
-    Scope(
+    ExplorationScope(
         name="snapshot",
-        about="snapshots that leaders and candidates install; n2 has decided slot 2 with n3, and n1 knows of nothing",
-        hears=PHASES | TEACHING,
+        about="leaders and candidates install snapshots; n2 has decided slot 2 with n3, and n1 knows nothing of it",
+        message_kinds=PHASES | CATCH_UP,
         begins_with=(
             *_N2_LEADS,
             "propose n2",
@@ -84,5 +84,5 @@ _ALL = (
     ),
 )
 
-SCOPES: Mapping[str, Scope] = {scope.name: scope for scope in _ALL}
+SCOPES: Mapping[str, ExplorationScope] = {scope.name: scope for scope in _ALL}
 """By name."""

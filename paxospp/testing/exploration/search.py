@@ -1,19 +1,19 @@
-"""The search through the worlds of a scope: breadth first, depth first, or towards what is rare.
+"""The search through the worlds of a scope: breadth first, depth first, or directed towards rare markers.
 
-*Breadth first* finds the shortest way to a violation, and says up to which depth there is none. *Depth first* goes far
-quickly. The *directed* search sorts worlds by the markers that the engine reported on the way to them, and expands
-those sets of markers in turn, so that a set that is met rarely gets as much attention as a common one.
+*Breadth first* finds a shortest trace to a violation, and says up to which depth none exists. *Depth first* goes deep
+quickly. The *directed* search groups worlds by the set of markers that the engine reported on the way to them, and
+expands the groups alternately, so that a rare set gets as much attention as a common one.
 
 **Sleep sets** (Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996) leave out an action
 where the same world is reached by the same actions in another order. Two actions are independent if they
 
 * happen at different nodes, so that neither changes what the other does or whether it can happen,
-* are not paid from one budget, so that neither takes the other's turn, and
-* do not judge each other: if one adds facts, the other makes no claim that more facts can refute. A claim
-  that more facts can only confirm was right when both could happen, or the search had ended there.
+* do not cost the same budget, so that neither can use up what the other needs, and
+* do not judge each other: if one adds facts, the other makes no claim that more facts can refute. A lasting claim was
+  true when both could happen, or the search had ended there.
 
-Sleep sets leave out steps and never worlds: every world is still visited, at its smallest depth. What a step does at
-its node is remembered and costs little the second time, so they save less time here than elsewhere.
+Sleep sets leave out steps and never worlds: every world is still visited, at its smallest depth. The outcome of a step
+is remembered and costs little the second time, so sleep sets save less time here than elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
 
-from paxospp.testing.exploration.events import Install
+from paxospp.testing.exploration.node_events import Install
 from paxospp.testing.exploration.story import begin as begin_scope
 from paxospp.testing.exploration.symmetry import Symmetry
 from paxospp.testing.exploration.worlds import Action, Explorer, Successor, World
@@ -46,39 +46,39 @@ class Order(Enum):
 
 @dataclass(slots=True)
 class Violation:
-    """A rule that an action breaks, and how it came to that."""
+    """A broken rule, and the trace that leads to it."""
 
     text: str
     trace: list[Action]
-    """From the first world on; the last action breaks the rule."""
+    """The actions from the first world on; the last one breaks the rule."""
 
 
 @dataclass(slots=True)
-class Findings:
-    """What a search has found so far."""
+class SearchFindings:
+    """The results of a search so far."""
 
     transitions: int = 0
-    """How many actions were taken."""
+    """How many actions were taken; the command calls them states."""
     distinct: int = 0
     """How many worlds were visited."""
     depth: int = 0
     """The greatest depth of a world that was visited."""
     complete_to: int = 0
-    """Every world up to this depth was expanded; counted when searching breadth first."""
+    """Every world less deep than this was expanded; kept only by a breadth-first search."""
     is_exhausted: bool = False
-    """Whether nothing is left to be expanded."""
+    """Whether every world was expanded."""
     seconds: float = 0.0
     processor_s: float = 0.0
-    """Of this process; less than ``seconds`` on a busy machine."""
+    """Processor time of this process; less than ``seconds`` on a busy machine."""
     violation: Violation | None = None
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """Worlds that were reached by actions which reported the same markers, each marker at least once."""
+    """The worlds that were reached with the same set of markers reported on the way."""
 
     waiting: deque[tuple[World, int]] = field(default_factory=deque)
-    """Each with its depth, in the order in which they were found."""
+    """Worlds to expand, each with its depth, in the order in which they were found."""
     expanded: int = 0
 
 
@@ -95,30 +95,30 @@ class Search:
         seed: int = 0,
         begin: World | None = None,
     ) -> None:
-        """Begin a search; nothing is expanded yet.
+        """Prepare a search; ``run`` begins it.
 
         Args:
-            explorer: knows the scope.
+            explorer: the explorer of the scope.
             order: which world is expanded next.
             sleeps: use sleep sets, unless the search is directed or uses symmetry.
-            symmetry: worlds that differ only in the names of interchangeable nodes are one, see ``symmetry``.
-            seed: 0: a directed search takes the worlds that were reached by the same markers in the order in which
-                they were found, so by short ways first; another number: it draws among them.
-            begin: the first world, if not that of the scope.
+            symmetry: treat worlds that differ only in the names of interchangeable nodes as one, see ``symmetry``.
+            seed: how a directed search picks among worlds with the same markers. 0: in the order in which they were
+                found, so those with short traces first; another number: at random.
+            begin: the first world; None: that of the scope.
         """
         self.explorer = explorer
-        self.findings = Findings()
+        self.findings = SearchFindings()
         self.first = begin_scope(explorer) if begin is None else begin
         self._order = order
         self._key: Callable[[World], int] = Symmetry(explorer).key if symmetry else hash
         self._sleeps = sleeps and order is not Order.DIRECTED and not symmetry
         self._random = Random(seed) if seed else None
         self._parents: dict[int, int] = {}
-        """By the key of a world, the key of the one that it was reached from first."""
+        """The key of the world from which a world was reached first, by the key of the latter."""
         self._asleep: dict[int, frozenset[int]] = {}
-        """By the key of a world, the actions that need not be taken there; nothing where it is empty."""
+        """The actions that need not be taken in a world, by its key; empty sets are left out."""
         self._level: list[tuple[World, int, frozenset[int] | None]] = [(self.first, 0, None)]
-        """Worlds to be expanded, each with its depth, and which actions to take only; None: all but those asleep."""
+        """Worlds to expand, each with its depth and the only actions to take there; None: all that are not asleep."""
         self._next_level: list[tuple[World, int, frozenset[int] | None]] = []
         self._buckets: dict[frozenset[str], _Bucket] = {}
         self._heap: list[tuple[int, int, int, frozenset[str]]] = []
@@ -129,9 +129,11 @@ class Search:
 
     def run(
         self, *, seconds: float = float("inf"), transitions: int | None = None, depth: int | None = None
-    ) -> Findings:
-        """Search on until something is found, nothing is left, or a limit is reached; ``depth`` is that of the worlds
-        that are expanded last, when searching breadth first."""
+    ) -> SearchFindings:
+        """Continue until a rule is broken, every world is expanded, or a limit is reached.
+
+        ``depth`` limits a breadth-first search to the worlds less deep than that.
+        """
         began, used = time.monotonic(), time.process_time()
         ends_at = began + seconds
         findings = self.findings
@@ -206,7 +208,7 @@ class Search:
     def _awake(
         self, world: World, asleep: frozenset[int], only: frozenset[int] | None
     ) -> tuple[list[Successor], list[Successor]]:
-        """What is to be taken here, and what would come of the rest, which may stay asleep after it."""
+        """Return the outcomes of the actions to take here, and those of the rest, which may stay asleep after them."""
         awake: list[Successor] = []
         rest: list[Successor] = []
         for successor in self.explorer.successors(world):
@@ -251,10 +253,10 @@ class Search:
                 self._queue(after, depth + 1, marks | step.marks)
         return True
 
-    # Telling.
+    # Traces.
 
     def _trace(self, world: World) -> list[Action]:
-        """The actions by which ``world`` was reached first."""
+        """Return the actions by which ``world`` was reached first."""
         keys = [self._key(world)]
         while (parent := self._parents[keys[-1]]) != 0:
             keys.append(parent)
@@ -267,7 +269,7 @@ class Search:
 
 
 def _still_asleep(taken: Iterable[Successor], now: Successor) -> frozenset[int]:
-    """The codes of those actions that may happen after ``now`` just as well as before."""
+    """Return the codes of the ``taken`` actions that are independent of ``now``, and so need no second try after it."""
     return frozenset([other[0].code for other in taken if _are_independent(other, now)])
 
 
@@ -278,5 +280,5 @@ def _are_independent(one: Successor, other: Successor) -> bool:
         return False
     if (step.facts_id and other_step.has_fleeting_claims) or (other_step.facts_id and step.has_fleeting_claims):
         return False
-    # What is installed is looked up at a peer.
+    # Installing a snapshot reads the disk of a peer.
     return type(here.event) is not Install and type(there.event) is not Install

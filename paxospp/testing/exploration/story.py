@@ -1,7 +1,7 @@
-"""Tells actions in a line each, and a trace as a scenario that ``paxospp.testing.scenario`` can play.
+"""Prints an action as one line, and a trace as a scenario that ``paxospp.testing.scenario`` can play.
 
-In a scenario time passes, so a timer that fires becomes a wait, after which other timers may be due as well; and the
-end of a log is lost there without the hint that stood in it. A trace that has neither happens there as it did here.
+In a scenario time passes, so a timer that fires becomes a wait, after which other timers may be due as well. And a
+scenario that loses the end of a log keeps the hint of what is decided. A trace without these two plays exactly.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from paxospp.messages import (
     ProtocolMessage,
 )
 from paxospp.testing.describe import describe_message as _describe
-from paxospp.testing.exploration.events import (
+from paxospp.testing.exploration.node_events import (
     Campaign,
     Crash,
-    Deliver,
+    DeliverMessage,
+    FireTimer,
     Install,
     Propose,
     Publish,
-    Tick,
-    Write,
+    ReturnWrite,
 )
-from paxospp.testing.exploration.nodes import Step
+from paxospp.testing.exploration.node_state import NodeStep
 from paxospp.testing.exploration.scope import PLACE
 from paxospp.testing.exploration.timeless import Timer
 from paxospp.testing.exploration.worlds import Action, Explorer, World
 
 _WAITS_S = {Timer.FETCH: 0.05, Timer.HEARTBEAT: 0.1, Timer.RESEND: 0.2, Timer.WINDOW: 0.9}
-"""How long a node of a scenario has to wait until that timer is due, with the settings that scenarios have."""
+"""How long a node of a scenario waits until a timer is due, with the settings of scenarios."""
 DROP_ALL = "drop *->*"
-"""The line with which a scope loses what is in flight before it begins."""
+"""The line with which a scope drops all messages in flight before it begins."""
 _POSITIONS = ("first", "2nd", "3rd", *(f"{number}th" for number in range(4, 100)))
 
 
 def describe_message(explorer: Explorer, number: int) -> str:
-    """Return a message as a scenario shows it, with its link."""
+    """Return a message as a scenario prints it, with its link."""
     envelope = explorer.nodes.messages[number]
     return f"{envelope.sender.node}->{envelope.to} {_describe(envelope.message)}"
 
 
 def describe(explorer: Explorer, action: Action) -> str:
-    """Return an action in one line."""
+    """Return an action as one line."""
     name = explorer.names[action.place]
     match action.event:
-        case Deliver():
+        case DeliverMessage():
             again = "duplicate " if action.budget == PLACE["duplicates"] else ""
             return again + describe_message(explorer, action.message)
-        case Write():
+        case ReturnWrite():
             return f"persist {name} oldest"
         case Crash(damaged, from_there_on):
             if not damaged:
@@ -66,7 +66,7 @@ def describe(explorer: Explorer, action: Action) -> str:
             return f"campaign {name}"
         case Propose(value):
             return f"propose {name} {value.decode()}"
-        case Tick(timer):
+        case FireTimer(timer):
             return f"timer {name} {timer.value}"
         case Publish():
             return f"snapshot {name}"
@@ -75,7 +75,7 @@ def describe(explorer: Explorer, action: Action) -> str:
 
 
 def begin(explorer: Explorer) -> World:
-    """Return the first world of the explorer's scope: a founded cluster, and what the scope begins with."""
+    """Return the first world of the explorer's scope: a bootstrapped cluster after the actions it begins with."""
     world = explorer.start()
     explorer.opening.clear()
     for line in explorer.scope.begins_with:
@@ -89,7 +89,7 @@ def begin(explorer: Explorer) -> World:
 
 
 def _follow(explorer: Explorer, world: World, line: str) -> tuple[Action, World]:
-    """The one thing that ``line`` describes, and the world after it."""
+    """Return the action that ``line`` describes, and the world after it."""
     can = explorer.successors(world)
     for action, _, after, broken in can:
         if describe(explorer, action).startswith(line):
@@ -101,9 +101,10 @@ def _follow(explorer: Explorer, world: World, line: str) -> tuple[Action, World]
 
 
 def scenario_of(explorer: Explorer, trace: Sequence[Action], title: str) -> str:
-    """Return a scenario file, without what happens in it, in which the scope begins and ``trace`` happens.
+    """Return a scenario file that plays the beginning of the scope and then ``trace``.
 
-    ``pytest --paxospp-rewrite`` writes down what happens. It has to be a trace from the scope's own first world.
+    ``trace`` must start in the scope's own first world. The file has commands only; ``pytest --paxospp-rewrite`` adds
+    what happens.
     """
     scope, lines = explorer.scope, [f"# {title}"]
     lines.append(f"settings alpha={scope.alpha} chunk_bytes_max={scope.chunk_bytes_max}")
@@ -122,7 +123,7 @@ def scenario_of(explorer: Explorer, trace: Sequence[Action], title: str) -> str:
         before = world
         action = step
         after = explorer.take(world, action)
-        assert after is not None, "a trace can happen again"
+        assert after is not None, "the same action in the same world has the same outcome"
         _, taken, world, _ = after
         lines.extend(_commands(explorer, action, taken, before, waiting))
         waiting.extend(taken.sends)
@@ -131,11 +132,11 @@ def scenario_of(explorer: Explorer, trace: Sequence[Action], title: str) -> str:
 
 
 def _commands(
-    explorer: Explorer, action: Action, step: Step, before: Sequence[int], waiting: list[int]
+    explorer: Explorer, action: Action, step: NodeStep, before: Sequence[int], waiting: list[int]
 ) -> Iterator[str]:
     name, event = explorer.names[action.place], action.event
     match event:
-        case Deliver():
+        case DeliverMessage():
             selector = _selector(explorer, action.message)
             alike = [number for number in waiting if _selector(explorer, number) == selector]
             place = alike.index(action.message)
@@ -146,7 +147,7 @@ def _commands(
                 yield f"duplicate {chosen}"
             else:
                 yield f"deliver {chosen}"
-        case Write():
+        case ReturnWrite():
             yield f"persist {name} oldest"
         case Crash(damaged, from_there_on):
             yield f"crash {name}"
@@ -154,7 +155,7 @@ def _commands(
                 yield f"damage {name} {damaged}{'..' if from_there_on else ''}"
             yield f"start {name}"
             yield f"tick {name}"
-        case Tick(timer):
+        case FireTimer(timer):
             yield f"wait {_WAITS_S[timer]} {name}"
         case Publish():
             snapshot = step.node.staged or step.node.disk.snapshot
@@ -170,7 +171,7 @@ def _commands(
 
 
 def _selector(explorer: Explorer, number: int) -> str:
-    """The words by which a scenario selects a message and those like it."""
+    """Return the words by which a scenario selects this message and those like it."""
     envelope = explorer.nodes.messages[number]
     link, kind = f"{envelope.sender.node}->{envelope.to}", type(envelope.message).__name__
     return " ".join([link, kind, *_fields(envelope.message)])

@@ -1,15 +1,15 @@
-"""Nodes that play the same part are interchangeable: worlds that differ only in their names are one world.
+"""Interchangeable nodes: worlds that differ only in the names of such nodes are treated as one.
 
-Names are not mere labels in the engine. Of two ballots of one round that of the greater name is higher, and of two
-peers that know equally much the one of the greater name is asked first. So nodes are interchangeable only if
+Names are not mere labels in the engine. Of two ballots of the same round, the one with the greater name is higher; of
+two peers that know equally much, the one with the greater name is asked first. So nodes are interchangeable only if
 
-* they never campaign, so that no ballot bears their names; the scope has to name who does,
-* nobody fetches anything, and
-* they may crash, or may not, all of them.
+* they never campaign, so that no ballot contains their names (the scope lists the nodes that may campaign),
+* no node fetches anything, and
+* either all of them may crash, or none.
 
-Then renaming them turns every step of the engine into a step of the engine: it treats names as labels everywhere else,
-all nodes have one incarnation and one address here, and no message or fact has an order among names. The key
-of a world is the least of the keys of the worlds that it may be renamed to.
+Then renaming them turns every step of the engine into another step of the engine: everywhere else it treats names as
+labels, all nodes here have the same incarnation and address, and neither messages nor facts order nodes by name. The
+key of a world is the least key among all its renamings.
 
 Reference: Ip and Dill, "Better Verification Through Symmetry" (1996).
 """
@@ -22,14 +22,14 @@ from itertools import permutations
 from typing import Any
 
 from paxospp.model import NodeId
-from paxospp.testing.exploration.judging import Fact
+from paxospp.testing.exploration.claims import Fact
 from paxospp.testing.exploration.nodes import key_of
-from paxospp.testing.exploration.scope import Scope
+from paxospp.testing.exploration.scope import ExplorationScope
 from paxospp.testing.exploration.worlds import Explorer, World
 
 
-def interchangeable(scope: Scope) -> tuple[str, ...]:
-    """Return the names of nodes that play the same part in ``scope``; fewer than two: none do."""
+def interchangeable(scope: ExplorationScope) -> tuple[str, ...]:
+    """Return the names of the interchangeable nodes of ``scope``; fewer than two names mean that it has none."""
     if scope.fetches or not scope.campaigners:
         return ()
     passive = [f"n{number}" for number in range(1, scope.nodes + 1) if f"n{number}" not in scope.campaigners]
@@ -38,7 +38,7 @@ def interchangeable(scope: Scope) -> tuple[str, ...]:
 
 
 class Symmetry:
-    """Keys of the worlds of one scope, equal where they differ only in the names of interchangeable nodes."""
+    """Computes keys of worlds that are equal for worlds that differ only in the names of interchangeable nodes."""
 
     def __init__(self, explorer: Explorer) -> None:
         self._explorer = explorer
@@ -48,12 +48,12 @@ class Symmetry:
         self.renamings: list[Mapping[str, str]] = [
             dict(zip(others, order, strict=True)) for order in permutations(others)
         ]
-        """Every way to rename; the first changes nothing."""
+        """All renamings; the first one changes nothing."""
         place = {name: number for number, name in enumerate(explorer.names)}
         self._places = [
             [place[NodeId(renaming.get(name, name))] for name in explorer.names] for renaming in self.renamings
         ]
-        """By renaming, where each node goes."""
+        """For each renaming, the new index of each node."""
         size = len(self.renamings)
         self._nodes: list[dict[int, int]] = [{} for _ in range(size)]
         self._messages: list[dict[int, int]] = [{} for _ in range(size)]
@@ -61,7 +61,7 @@ class Symmetry:
         self._facts: list[dict[Fact, int]] = [{} for _ in range(size)]
 
     def key(self, world: World) -> int:
-        """Return the same number for all worlds that ``world`` may be renamed to."""
+        """Return the key of ``world``, which all its renamings share."""
         return min(self._key(world, number) for number in range(len(self.renamings)))
 
     def _key(self, world: World, renaming: int) -> int:

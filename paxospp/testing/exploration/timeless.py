@@ -1,13 +1,13 @@
 """Replicas without time: pictures and copies for a model checker in which any timer may fire at any moment.
 
-The clock of such a replica stands still at 0, and no timer is ever due, until the model checker makes a copy in which
-one of them is. So two states that differ in nothing but when something happened are one state. That is sound for rules
-that do not depend on time, which are all of them but leases (rule 6, ``lease``); elections are replaced
-by ``Replica.campaign`` at any moment, which allows more than rule 5 does.
+The clock of such a replica stands still at 0, and no timer is due until the model checker makes a copy in which one is.
+So two states that differ only in when something happened are equal. That is sound for rules that do not depend on time:
+all of them except leases (rule 6, ``lease``). Elections are replaced by ``Replica.campaign`` at any moment, which
+allows more than rule 5 does.
 
-A replica without time remembers no leader that it heard: who that is says only whom it asks first for what it lacks.
-Left out as well: what a peer declared in earlier boots, on which only the detection of disks that were rolled back
-depends (rule 8), the numbers of writes that have returned, and leases: none binds, and none is held.
+A replica without time does not remember which leader it heard; that decides only which peer it asks first for slots
+that it lacks. Also left out are what a peer declared in earlier boots, which serves only to detect disks that were
+rolled back (rule 8), the numbers of writes that returned, and leases: no lease binds, and none is held.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def duplicate_without_time(
 
 
 def wants_to_fetch(replica: Replica) -> bool:
-    """Whether it waits for a moment to ask a peer for slots that it lacks."""
+    """Whether ``replica`` has scheduled a request to a peer for slots that it lacks."""
     return replica.protocol.learning.fetching.due_at is not None
 
 
 def _answers_at_rest(heartbeats: Any) -> Mapping[str, object]:
-    """Only an answer's round counts; all that it says is for elections and for who is served."""
+    """Keep only the round of each answer; the rest of an answer serves elections."""
     answers = {
         peer: replace(
             answered,
@@ -126,7 +126,7 @@ _AT_REST: Mapping[str, Changes] = {
     "_PeerIncarnation": lambda _: {"promised": None, "accepted_up_to": Slot(0)},
     "_Request": lambda _: {"expires_at": 0.0},
 }
-"""By class, the fields of an object whose timers are not due. Reads that wait for a leader's answer never give up."""
+"""By class, the values of fields while no timer is due. Reads that wait for a leader's answer never time out."""
 
 _DUE: Mapping[Timer | None, Mapping[str, Mapping[str, object]]] = {
     None: {},

@@ -1,10 +1,10 @@
-"""One step of one node: drives a copy of its replica, honours what that puts out, and notes what is to be judged."""
+"""One step of one node: drive a copy of its replica, do what its output asks, and note facts and claims."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paxospp.engine.handlers.learning import stored_membership
 from paxospp.engine.output import Output, Send
@@ -18,41 +18,39 @@ from paxospp.errors import CorruptedError, InvariantViolatedError, TrimmedError
 from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, Sender
 from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import WriteBatch
-from paxospp.testing.exploration.disk import Disk, Snapshot
-from paxospp.testing.exploration.events import (
-    Campaign,
-    Cast,
-    Crash,
-    Deliver,
-    Event,
-    Install,
-    Propose,
-    Publish,
-    Tick,
-    Write,
-)
-from paxospp.testing.exploration.judging import (
+from paxospp.testing.exploration.claims import (
     Announced,
-    Answer,
     Applied,
     Claim,
     Closed,
     CountedAcceptance,
     CountedAnswer,
+    GivenAnswer,
     Held,
     Learned,
     Proposed,
-    Told,
+    ReportedNone,
     Vouched,
 )
+from paxospp.testing.exploration.disk_state import DiskState, SnapshotState
+from paxospp.testing.exploration.node_events import (
+    Campaign,
+    Crash,
+    DeliverMessage,
+    Event,
+    FireTimer,
+    Install,
+    Participants,
+    Propose,
+    Publish,
+    ReturnWrite,
+)
+from paxospp.testing.exploration.node_state import NodeState
 from paxospp.testing.exploration.timeless import Timer, duplicate_without_time
-
-if TYPE_CHECKING:
-    from paxospp.testing.exploration.nodes import Node
 
 
 class Even(Random):
-    """Chance of which nothing depends: jitter has no meaning where time has none."""
+    """A generator that always returns the same number: without time, jitter has no effect."""
 
     def random(self) -> float:
         return 0.5
@@ -68,7 +66,7 @@ EVEN = Even(0)
 
 
 class Listener(Observer):
-    """Takes down what the replica that is driven just now reports."""
+    """Notes what the replica reports in the current step."""
 
     def __init__(self) -> None:
         self.name = NodeId("")
@@ -79,7 +77,7 @@ class Listener(Observer):
         self.closed: list[Slot] = []
 
     def begin(self, name: NodeId) -> None:
-        """A step of ``name`` begins."""
+        """Begin a step of ``name``."""
         self.name = name
         self.marks, self.claims, self.counted, self.met, self.closed = set(), [], [], [], []
 
@@ -90,7 +88,7 @@ class Listener(Observer):
         self.counted.append((sender, ballot))
         if sender.node != self.name:
             accepted = frozenset((slot, entry.ballot) for slot, entry in report.entries.items())
-            given = Answer(
+            given = GivenAnswer(
                 sender.node, sender.boot, answer, ballot, report.decided, report.first, report.faulty, accepted
             )
             self.claims.append(CountedAnswer(self.name, given))
@@ -110,42 +108,42 @@ class Listener(Observer):
         self.closed.append(bound)
 
 
-class Work:
-    """One step of one node, while it is taken. It honours the outputs of the replica as a node does."""
+class WorkingNode:
+    """A node during one step. It does what the replica's outputs ask, as ``paxospp.Node`` does."""
 
-    def __init__(self, cast: Cast, name: NodeId, listener: Listener, *, is_synced: bool) -> None:
+    def __init__(self, participants: Participants, name: NodeId, listener: Listener, *, is_synced: bool) -> None:
         self.name = name
         self.replica: Replica
-        self.disk: Disk
+        self.disk: DiskState
         self.out: list[WriteBatch] = []
         self.held: list[tuple[int, tuple[Send, ...]]] = []
         self.ranges: list[tuple[int, ReadRange]] = []
         self.applied_under = Ballot(0, NodeId(""), 0)
-        self.staged: Snapshot | None = None
+        self.staged: SnapshotState | None = None
         self.fetches_from: NodeId | None = None
         self.sends: list[Send] = []
         self.held_facts: list[Held] = []
-        self.answers: list[Answer] = []
+        self.answers: list[GivenAnswer] = []
         self.broken: str | None = None
         self._returned = 0
-        """How many writes have returned in this step: a replica at rest numbers those that are out from 1 on."""
-        self._cast = cast
+        """How many writes returned in this step; at its beginning the replica numbers its open writes from 1 on."""
+        self._participants = participants
         self._is_synced = is_synced
         self._listener = listener
         listener.begin(name)
         self.claims = listener.claims
 
-    def start(self, disk: Disk) -> Work:
-        """Start a replica from ``disk``; it asks its peers at once, so that they get to know this boot."""
+    def start(self, disk: DiskState) -> WorkingNode:
+        """Start a replica from ``disk``, and let it send heartbeats at once, so that its peers know this boot."""
         self.disk = disk = disk._replace(boot=disk.boot + 1)
-        cast = self._cast
+        participants = self._participants
         identity = Identity(
             name=self.name,
             group=0,
-            incarnation=cast.incarnations[self.name],
+            incarnation=participants.incarnations[self.name],
             boot=disk.boot,
             nonce=disk.boot,
-            cluster=dict.fromkeys(sorted(cast.settings), "any:1"),
+            cluster=dict.fromkeys(sorted(participants.settings), "any:1"),
         )
         membership = stored_membership(dict(disk.meta))
         snapshot = disk.snapshot
@@ -154,7 +152,7 @@ class Work:
         self.replica = Replica(
             identity,
             disk.load(),
-            cast.settings[self.name],
+            participants.settings[self.name],
             EVEN,
             memberships=() if membership is None else ((Slot(1), membership),),
             applied=0 if snapshot is None else snapshot.slot,
@@ -166,14 +164,14 @@ class Work:
         self._honour(self.replica.on_tick(0.0))
         return self
 
-    def take(self, node: Node, event: Event) -> Work:
-        """Take the step of ``event`` at ``node``."""
+    def take(self, node: NodeState, event: Event) -> WorkingNode:
+        """Do ``event`` at ``node``."""
         if isinstance(event, Crash):
             disk = node.disk
             if event.damaged:
                 disk = disk.lose_end(event.damaged) if event.from_there_on else disk.damage(event.damaged)
             return self.start(disk)
-        due = event.timer if isinstance(event, Tick) else None
+        due = event.timer if isinstance(event, FireTimer) else None
         self.replica = duplicate_without_time(node.replica, due=due)
         self.disk, self.out, self.held = node.disk, list(node.out), list(node.held)
         self.ranges, self.applied_under = list(node.ranges), node.applied_under
@@ -191,24 +189,24 @@ class Work:
         return self
 
     def _highest(self) -> int:
-        """Above every slot that anybody has accepted anything in, in a scope of any size that can be explored."""
+        """Return a slot above every accepted one; in an explored scope, no node is 64 slots ahead of another."""
         return self.replica.protocol.log.last + 64
 
     def _drive(self, event: Event) -> None:
         replica = self.replica
         match event:
-            case Deliver(sender, message):
+            case DeliverMessage(sender, message):
                 self._honour(replica.on_message(sender, message, 0.0))
-            case Write():
+            case ReturnWrite():
                 self._write()
             case Campaign():
                 self._honour(replica.campaign(0.0))
             case Propose(value):
                 self._honour(replica.propose(value, 0.0))
-            case Tick():
+            case FireTimer():
                 self._honour(replica.on_tick(0.0))
             case Publish():
-                self.staged = Snapshot(replica.delivered, self.applied_under)
+                self.staged = SnapshotState(replica.delivered, self.applied_under)
                 meta = SnapshotMeta(replica.delivered, "s")
                 self._honour(replica.publish_snapshot(meta, Slot(replica.delivered + 1), 0.0))
             case Install(snapshot):
@@ -217,29 +215,28 @@ class Work:
                 covered = Covered(
                     meta=SnapshotMeta(snapshot.slot, "s"),
                     ballot=snapshot.ballot,
-                    memberships=((Slot(1), self._cast.membership),),
+                    memberships=((Slot(1), self._participants.membership),),
                 )
                 self._honour(replica.install_snapshot(covered, 0.0))
             case Crash():
                 raise AssertionError("a crash starts another replica")
 
     def _judge_role(self) -> None:
-        """All that it learned is covered by its promise (rule 4), and both by the ballot that it leads or campaigns
-        under (rule 1)."""
+        """Check that the promise covers everything learned (rule 4), and that the own ballot covers both (rule 1)."""
         protocol = self.replica.protocol
         own, promised = protocol.own_ballot, protocol.acceptor.promised
         if self.broken is not None:
             return
         for ballot in self._listener.met:
             if promised is None or promised < ballot:
-                self.broken = f"rule 4: {self.name} learned what {ballot} decided, and has promised {promised}"
+                self.broken = f"rule 4: {self.name} learned a decision of {ballot}, but has promised {promised}"
         if own is None:
             return
         if promised is not None and promised > own:
-            self.broken = f"rule 1: {self.name} leads or campaigns under {own}, and has promised {promised}"
+            self.broken = f"rule 1: {self.name} leads or campaigns under {own}, but has promised {promised}"
         for ballot in self._listener.met:
             if ballot > own:
-                self.broken = f"rule 1: {self.name} leads or campaigns under {own}, and learned what {ballot} decided"
+                self.broken = f"rule 1: {self.name} leads or campaigns under {own}, but learned a decision of {ballot}"
         for sender, ballot in self._listener.counted:
             if sender.node == self.name and (self.disk.promised is None or self.disk.promised < ballot):
                 self.broken = f"rule 1: {self.name} counts its own promise to {ballot} before it is durable"
@@ -247,7 +244,7 @@ class Work:
     # Outputs.
 
     def _honour(self, output: Output) -> None:
-        self._say(output.send_now)
+        self._send(output.send_now)
         if output.persist is not None:
             self.out.append(output.persist)
         if self.out:
@@ -255,7 +252,7 @@ class Work:
                 self._claim(output.send_after_persist)
                 self.held.append((len(self.out), tuple(output.send_after_persist)))
         else:
-            self._say(output.send_after_persist)
+            self._send(output.send_after_persist)
         for entry in output.decided:
             self.applied_under = max(self.applied_under, entry.ballot)
             if entry.slot > 1:
@@ -301,9 +298,9 @@ class Work:
                 faulty = error.slots
             self._honour(self.replica.on_read(wanted.token, entries, 0.0, faulty))
 
-    # What it says.
+    # Messages.
 
-    def _say(self, sends: Sequence[Send]) -> None:
+    def _send(self, sends: Sequence[Send]) -> None:
         self._claim(sends)
         self._leave(sends)
 
@@ -315,10 +312,10 @@ class Work:
                 parts.setdefault((send.message.ballot, send.message.answer), []).append(send.message)
         self.answers.extend(self._answer(answer) for answer in parts.values())
 
-    def _answer(self, parts: Sequence[Promise]) -> Answer:
+    def _answer(self, parts: Sequence[Promise]) -> GivenAnswer:
         first = parts[0]
         accepted = frozenset((entry.slot, entry.ballot) for part in parts for entry in part.entries)
-        return Answer(
+        return GivenAnswer(
             self.name,
             self.disk.boot,
             first.answer,
@@ -330,7 +327,7 @@ class Work:
         )
 
     def _claim(self, sends: Sequence[Send]) -> None:
-        """Take down what these messages claim, when they are made."""
+        """Note what these messages claim, at the moment the replica makes them."""
         log, name = self.replica.protocol.log, self.name
         answers: dict[int, list[Promise]] = {}
         for send in sends:
@@ -354,4 +351,4 @@ class Work:
                     if entry.slot > 1:
                         self.claims.append(Applied(name, entry.slot, entry.kind, entry.value))
                         self.claims.append(Learned(name, entry.slot, entry.ballot))
-        self.claims.extend(Told(name, self._answer(parts)) for parts in answers.values())
+        self.claims.extend(ReportedNone(name, self._answer(parts)) for parts in answers.values())

@@ -1,8 +1,8 @@
-"""The whole of a scope as a value, and what can happen next in it.
+"""Worlds, the states that an exploration visits, and what can happen next in one.
 
-A world is a flat tuple of numbers, so that it is small and quickly compared: the state of each node, what is known from
-outside (``judging.History``), what is left of the budgets, and the messages in flight, each as often as it is.
-What the numbers stand for is kept in ``Explorer``. Loss needs no event: a message that never arrives is lost.
+A world is a flat tuple of numbers, so that it is small and quickly compared: the state of each node, the facts of the
+run so far (``claims.FactHistory``), what is left of the budgets, and the messages in flight, each as often as it is in
+flight. ``Explorer`` keeps what the numbers stand for. Loss needs no event: a message that never arrives is lost.
 """
 
 from __future__ import annotations
@@ -11,79 +11,80 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from paxospp.engine.replica import Replica
-from paxospp.engine.settings import Settings
 from paxospp.messages import Accepted, Prepare, Promise
 from paxospp.model import Ballot, Member, Membership, NodeId, Slot
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.exploration.bookkeeping import Budgets, Histories
-from paxospp.testing.exploration.disk import Disk
-from paxospp.testing.exploration.events import (
+from paxospp.testing.exploration.claims import Fact, GivenAnswer
+from paxospp.testing.exploration.disk_state import DiskState
+from paxospp.testing.exploration.node_events import (
     Campaign,
-    Cast,
     Crash,
-    Deliver,
+    DeliverMessage,
     Event,
+    FireTimer,
     Install,
+    Participants,
     Propose,
     Publish,
-    Tick,
-    Write,
+    ReturnWrite,
 )
-from paxospp.testing.exploration.judging import Answer, Fact
-from paxospp.testing.exploration.nodes import Node, Nodes, Step, can_campaign, can_fetch, can_propose
-from paxospp.testing.exploration.scope import BUDGETS, PLACE, Scope
+from paxospp.testing.exploration.node_state import NodeState, NodeStep
+from paxospp.testing.exploration.nodes import Nodes, can_campaign, can_fetch, can_propose
+from paxospp.testing.exploration.scope import BUDGETS, PLACE, ExplorationScope
 from paxospp.testing.exploration.timeless import Timer
 
 World = tuple[int, ...]
-"""Nodes by number, then the history, then the budgets, then the messages in ascending order."""
+"""The number of each node's state, of the history and of the budget; then the messages, in ascending order."""
 
 _FREE = -1
 _UNKNOWN: Any = object()
 _AMPLE = 26
-"""Of every budget there is so much while a scope begins."""
+"""The size of every budget while the scope begins, when its own bounds do not count yet."""
 
 
 class Action(NamedTuple):
-    """One thing that can happen in a world: an event at a node, and what it takes."""
+    """One thing that can happen in a world: an event at a node, and what it costs."""
 
     place: int
-    """Which node."""
+    """The index of the node."""
     event: Event
     message: int
-    """The message that is delivered, by number; -1: none."""
+    """The number of the message that is delivered; -1: none."""
     budget: int
-    """Its place in ``BUDGETS``; -1: it costs nothing."""
+    """The index in ``BUDGETS`` of what it costs; -1: nothing."""
     code: int
-    """A number that no other action has, and that it keeps from world to world."""
+    """Identifies the action, in every world."""
 
 
-Successor = tuple[Action, Step, World, str | None]
-"""What comes of an action: the step of its node, the world after it, and the rule that it breaks, if it breaks one."""
+Successor = tuple[Action, NodeStep, World, str | None]
+"""The outcome of an action: the step of its node, the world after it, and the rule that it breaks or None."""
 
 
 class Explorer:
-    """Everything that is known about one scope: the states of its nodes, its messages, and its histories."""
+    """Finds what can happen in a scope, and keeps its states of nodes, messages, histories and budgets by number."""
 
-    def __init__(self, scope: Scope, cast: Cast | None = None) -> None:
-        """``cast`` says who takes part, if not the nodes that the scope describes."""
+    def __init__(self, scope: ExplorationScope, participants: Participants | None = None) -> None:
+        """Explore ``scope`` with its own nodes, or with ``participants`` instead."""
         self.scope = scope
-        self.cast = cast or _cast_of(scope)
-        self.names = sorted(self.cast.settings)
+        self.participants = participants or _participants_of(scope)
+        self.names = sorted(self.participants.settings)
         self.size = len(self.names)
         self._place = {name: place for place, name in enumerate(self.names)}
-        self.nodes = Nodes(self.cast, scope.hears, is_synced=scope.is_synced)
+        self.nodes = Nodes(self.participants, scope.message_kinds, is_synced=scope.is_synced)
         self._options: dict[int, list[Action]] = {}
         self._targets: list[int] = []
-        """Where each message goes, by its number."""
+        """The index of the node that each message goes to, by the message's number."""
         self._deliveries: list[Action] = []
         self._duplicates: list[Action] = []
         self._mortal_at: list[int] = []
-        """Where a message goes that may become dead, by its number; -1 for others."""
-        self.histories = Histories(len(self.cast.membership.names) // 2 + 1)
+        """The same for messages that may become dead; -1 for others."""
+        self.histories = Histories(len(self.participants.membership.names) // 2 + 1)
         self._budgets = Budgets()
         self.opening: list[Action | str] = []
-        """What happened before the first world, see ``story.begin``."""
+        """The actions before the first world, see ``story.begin``."""
         self._is_beginning = False
-        """Whether what happens now is what the scope begins with, for which its bounds do not count."""
+        """Whether the actions are those that the scope begins with, for which its bounds do not count."""
         self._actions: dict[tuple[int, Event, str], Action] = {}
         self.by_code: dict[int, Action] = {}
         """Every action, by its code."""
@@ -91,23 +92,26 @@ class Explorer:
     # Where it begins.
 
     def start(self) -> World:
-        """Return the world of a founded cluster whose nodes know of each other; ``bound`` ends the beginning."""
+        """Return the world of a bootstrapped cluster whose nodes know of each other.
+
+        Bounds do not count until ``bound`` is called.
+        """
         self._is_beginning = True
         self._options.clear()
-        founding = Disk.founded(Ballot(1, self.names[0], 1), self.cast.membership)
+        founding = DiskState.founded(Ballot(1, self.names[0], 1), self.participants.membership)
         steps = [self.nodes.begin(name, founding) for name in self.names]
         world = self.world([step.node for step in steps], (), ())
         waiting = [number for step in steps for number in step.sends]
         self._learn_messages()
         for number in waiting:
-            # Their first heartbeats, which make them known to each other and say nothing else.
-            heard = self.take((*world, number), self._deliveries[number])
-            if heard is not None:
-                world = self._put(world, self._targets[number], heard[1].node.number)
+            # The first heartbeats make the nodes known to each other and have no other effect.
+            delivered = self.take((*world, number), self._deliveries[number])
+            if delivered is not None:
+                world = self._put(world, self._targets[number], delivered[1].node.number)
         return world
 
     def bound(self, world: World) -> World:
-        """Return ``world`` with the budgets of the scope, whose bounds count from now on."""
+        """Return ``world`` with the budgets of the scope; its bounds count from now on."""
         self._is_beginning = False
         self._options.clear()
         return self._put(world, self.size + 1, self._budgets.number(self.scope.budgets))
@@ -116,29 +120,31 @@ class Explorer:
         """Return ``world`` without the messages in flight."""
         return world[: self.size + 2]
 
-    def begin_with(self, states: Sequence[tuple[Disk, Replica | None, Ballot]], facts: Sequence[Fact]) -> World:
-        """Return the world of nodes in these states, in the order of their names, of which ``facts`` are known.
+    def begin_with(self, states: Sequence[tuple[DiskState, Replica | None, Ballot]], facts: Sequence[Fact]) -> World:
+        """Return the world of nodes in these states, given in the order of their names, with ``facts`` known.
 
-        Each is a disk, a running replica or None for one that starts from the disk, and the highest ballot of what was
-        applied. Nothing is in flight but what starting nodes say.
+        A state is a disk, a running replica (None: the node starts from the disk), and the highest ballot of an applied
+        entry. Only messages that starting nodes send are in flight.
         """
-        nodes: list[Node] = []
-        said: list[int] = []
-        hears = self.scope.hears
+        nodes: list[NodeState] = []
+        sent: list[int] = []
+        message_kinds = self.scope.message_kinds
         for name, (disk, replica, applied_under) in zip(self.names, states, strict=True):
             if replica is not None:
                 nodes.append(self.nodes.adopt(replica, disk, applied_under))
             else:
                 step = self.nodes.begin(name, disk)
                 nodes.append(step.node)
-                said.extend(number for number in step.sends if type(self.nodes.messages[number].message) in hears)
+                sent.extend(
+                    number for number in step.sends if type(self.nodes.messages[number].message) in message_kinds
+                )
         self._learn_messages()
-        return self._put(self.world(nodes, facts, said), self.size + 1, self._budgets.number(self.scope.budgets))
+        return self._put(self.world(nodes, facts, sent), self.size + 1, self._budgets.number(self.scope.budgets))
 
-    def world(self, nodes: Sequence[Node], facts: Sequence[Fact], messages: Sequence[int]) -> World:
-        """Return the world that consists of these."""
-        held = frozenset(fact for fact in facts if not isinstance(fact, Answer))
-        number = self.histories.number(held, frozenset(fact for fact in facts if isinstance(fact, Answer)))
+    def world(self, nodes: Sequence[NodeState], facts: Sequence[Fact], messages: Sequence[int]) -> World:
+        """Return the world of these nodes, facts and messages in flight."""
+        held = frozenset(fact for fact in facts if not isinstance(fact, GivenAnswer))
+        number = self.histories.number(held, frozenset(fact for fact in facts if isinstance(fact, GivenAnswer)))
         budget = self._budgets.number((_AMPLE,) * len(BUDGETS))
         return (*(node.number for node in nodes), number, budget, *sorted(messages))
 
@@ -148,7 +154,7 @@ class Explorer:
     # What can happen.
 
     def successors(self, world: World) -> list[Successor]:
-        """Return what can happen next, each with the world after it; what changes nothing is left out."""
+        """Return the outcomes of all actions in ``world``, without those that change nothing."""
         size, known, found = self.size, self.nodes.known, []
         left = self._budgets.after(world[size + 1])
         for action in self.actions(world):
@@ -162,7 +168,7 @@ class Explorer:
         return found
 
     def take(self, world: World, action: Action) -> Successor | None:
-        """Return what comes of ``action`` in ``world``; None if it changes nothing."""
+        """Return the outcome of ``action`` in ``world``; None if it changes nothing."""
         node = self.nodes.known[world[action.place]]
         step = node.steps.get(action.code, _UNKNOWN)
         if step is _UNKNOWN:
@@ -173,7 +179,7 @@ class Explorer:
         return self._after(world, action, step, self._budgets.after(world[self.size + 1]))
 
     def actions(self, world: World) -> list[Action]:
-        """Return what may happen next; some of it may turn out to change nothing."""
+        """Return the actions that may happen next; some of them may change nothing."""
         size, known = self.size, self.nodes.known
         budget = world[size + 1]
         left = self._budgets.after(budget)
@@ -200,7 +206,7 @@ class Explorer:
                     found.append(duplicates[number])
         return found
 
-    def _after(self, world: World, action: Action, step: Step, left: Sequence[int]) -> Successor:
+    def _after(self, world: World, action: Action, step: NodeStep, left: Sequence[int]) -> Successor:
         size, place, node = self.size, action.place, step.node
         history, budget = world[size], world[size + 1]
         broken = step.broken
@@ -233,7 +239,7 @@ class Explorer:
         for number in range(len(self._targets), len(self.nodes.messages)):
             envelope = self.nodes.messages[number]
             place = self._place[envelope.to]
-            event = Deliver(envelope.sender, envelope.message)
+            event = DeliverMessage(envelope.sender, envelope.message)
             self._targets.append(place)
             self._mortal_at.append(place if isinstance(envelope.message, (Promise, Accepted, Prepare)) else -1)
             delivery = Action(place, event, number, _FREE, 2 * number)
@@ -243,11 +249,11 @@ class Explorer:
             self.by_code[delivery.code], self.by_code[duplicate.code] = delivery, duplicate
 
     def _find_options(self, place: int, number: int) -> list[Action]:
-        """What may happen at a node by itself in one of its states."""
+        """Return the actions that need no message, for a node in one of its states."""
         node, scope = self.nodes.known[number], self.scope
         found: list[Action] = []
         if node.out:
-            found.append(self._action(place, Write()))
+            found.append(self._action(place, ReturnWrite()))
         if can_campaign(node) and self._may(node.name, scope.campaigners):
             found.append(self._action(place, Campaign(), "campaigns"))
         if can_propose(node):
@@ -260,9 +266,9 @@ class Explorer:
                     if scope.loses_ends:
                         found.append(self._action(place, Crash(entry.slot, True), "damages"))
         if can_fetch(node):
-            found.append(self._action(place, Tick(Timer.FETCH), "fetches"))
-        for timer, budget in ((Timer.HEARTBEAT, "beats"), (Timer.RESEND, "resends"), (Timer.WINDOW, "windows")):
-            found.append(self._action(place, Tick(timer), budget))
+            found.append(self._action(place, FireTimer(Timer.FETCH), "fetches"))
+        for timer, budget in ((Timer.HEARTBEAT, "heartbeats"), (Timer.RESEND, "resends"), (Timer.WINDOW, "windows")):
+            found.append(self._action(place, FireTimer(timer), budget))
         snapshot = node.disk.snapshot
         if node.staged is None and node.replica.delivered > (1 if snapshot is None else snapshot.slot):
             found.append(self._action(place, Publish(), "snapshots"))
@@ -282,17 +288,15 @@ class Explorer:
         return action
 
     def _next_value(self, action: Action, budget: int) -> Action:
-        """The next proposal of a run: a, b, c and so on, so that no two proposals are the same."""
+        """Return the proposal of the next value: a, b, c and so on, so that no two values are the same."""
         left = self._budgets.amounts[budget][PLACE["proposals"]]
         letter = ord("A") + _AMPLE - left if self._is_beginning else ord("a") + self.scope.proposals - left
         return self._action(action.place, Propose(bytes([letter])), "proposals")
 
-    # Budgets and histories, by number.
 
-
-def _cast_of(scope: Scope) -> Cast:
+def _participants_of(scope: ExplorationScope) -> Participants:
     names = [NodeId(f"n{number}") for number in range(1, scope.nodes + 1)]
-    settings = Settings(alpha=scope.alpha, chunk_bytes_max=scope.chunk_bytes_max)
+    settings = engine_settings(alpha=scope.alpha, chunk_bytes_max=scope.chunk_bytes_max)
     membership = Membership(
         cluster_id=bytes(16),
         group=0,
@@ -301,4 +305,4 @@ def _cast_of(scope: Scope) -> Cast:
         replaces=Slot(0),
         members=tuple(Member(name, "any:1", 1) for name in names),
     )
-    return Cast(dict.fromkeys(names, settings), dict.fromkeys(names, 1), membership)
+    return Participants(dict.fromkeys(names, settings), dict.fromkeys(names, 1), membership)

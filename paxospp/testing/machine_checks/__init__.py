@@ -1,10 +1,10 @@
-"""``check_machine``: whether a state machine can be replicated, found out before anybody relies on it.
+"""``check_machine``: test whether a state machine can be replicated.
 
-It makes logs as a cluster might have decided them and applies each to several replicas, the real
-executor with its sessions, snapshots and digests around the machine, in this process
-(``lockstep``) and in two other interpreters (``interpreters``). It looks for what a unit test
-does not show: commands that look at a clock, at global chance or at the order of a set, and state
-that does not survive a snapshot. No cluster, no network and no faults: those are the simulator's.
+It draws logs as a cluster might decide them, and applies each to several replicas of the machine, in this process
+(``lockstep``) and in two other interpreters (``interpreters``). A replica is the machine inside the real executor, with
+its sessions, snapshots and digests. The check finds what a unit test does not show: commands that depend on a clock, on
+the global random generator or on the order of a set, and state that does not survive a snapshot. It uses no cluster, no
+network and no faults; the simulator does.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, NoReturn, TypeVar
 
 from paxospp.errors import ConfigError
 from paxospp.state_machine import StateMachine
-from paxospp.testing.machine_checks.child import LoadingEndsError, is_loading
+from paxospp.testing.machine_checks.checked_replica import CheckedMachine
+from paxospp.testing.machine_checks.drawn_log import DrawnLog, draw_log
+from paxospp.testing.machine_checks.interpreter_main import LoadingEndsError, is_loading
 from paxospp.testing.machine_checks.interpreters import NotCheckedError, check_interpreters
-from paxospp.testing.machine_checks.lockstep import Course, Found, suspects_at
-from paxospp.testing.machine_checks.log import Log, draw_log
+from paxospp.testing.machine_checks.lockstep import Finding, LogCheck, suspects_at
+from paxospp.testing.machine_checks.machine_report import MachineCheckError, MachineReport
 from paxospp.testing.machine_checks.replaying import replay_line
-from paxospp.testing.machine_checks.replica import Subject
-from paxospp.testing.machine_checks.verdict import MachineCheckError, MachineReport
 from paxospp.testing.workload import Workload, workload_of
 
 __all__ = ["MachineCheckError", "MachineReport", "check_machine"]
@@ -41,34 +41,38 @@ def check_machine(
     seeds: Iterable[int] = range(SEEDS),
     calls: int = CALLS,
 ) -> MachineReport:
-    """Apply drawn logs to several replicas of ``machine`` and raise for the first thing that is not equal.
+    """Apply random logs to several replicas of ``machine``, and raise at the first difference between them.
 
     ::
 
         def test_the_bank_can_be_replicated() -> None:
             paxospp.testing.check_machine(Bank, invariant=no_money_appears)
 
-    Checked for every seed: two new replicas come to the same results and the same state; one that
-    is restored from a snapshot, taken at a random slot, goes on like the one it was taken of; the
-    state survives a snapshot as it is, types included; queries change nothing and are answered
-    alike; results are what they are annotated to be; two interpreters agree that differ in
-    PYTHONHASHSEED, wall clock, time zone and the global generator's seed.
+    For every seed it checks that
+
+    - two new replicas have the same results and the same state after each slot;
+    - a replica that is restored from a snapshot, taken at a random slot, continues like the one it was taken from;
+    - the state survives a snapshot exactly, including its types;
+    - queries change nothing, and all replicas answer them alike;
+    - results match their annotations;
+    - two interpreters agree that differ in PYTHONHASHSEED, wall clock, time zone and the seed of ``random``.
 
     Args:
-        machine: a class, or a function that makes a new machine. What is local to a function
-            cannot be loaded by another interpreter, and the report says so.
+        machine: a class, or a function that makes a new machine. Another interpreter cannot load a class or function
+            that is local to a function; the report then says what was not checked.
         workload: draws the next call: ``lambda random: (Bank.transfer, "a", "b", random.randint(1, 9))``.
             Without one, arguments are drawn from the annotations over a small domain.
-        invariant: called with every replica after every slot; raises what it finds (``assert``).
-        seeds: one log each.
-        calls: how many calls a log has.
+        invariant: called with every replica after every slot; it raises if something is wrong (``assert``).
+        seeds: the seeds to check; each gives one log.
+        calls: the number of calls in a log.
 
     Returns:
-        What was tried, and what could not be checked here.
+        What was checked, and what could not be checked here.
 
     Raises:
-        MachineCheckError: the method, the slot, what differs, and the line that shows it again.
-        ConfigError: no node would start with this machine, or the workload is none.
+        MachineCheckError: a difference was found; the text names the method, the slot, what differs, and a command
+            that repeats the check.
+        ConfigError: no node would start with this machine, or the workload does not fit it.
     """
     if is_loading():
         raise LoadingEndsError
@@ -91,9 +95,9 @@ class _Check:
         calls: int,
     ) -> None:
         if isinstance(machine, StateMachine) or not callable(machine):
-            raise ConfigError(f"{machine!r}: give the class, or a function that makes a machine")
+            raise ConfigError(f"{machine!r} is not a machine to check: pass the class, or a function that makes one")
         self.machine = machine
-        self.subject = Subject.of(machine)
+        self.subject = CheckedMachine.of(machine)
         self.workload = workload_of(self.subject.cls) if workload is None else workload
         self.given_workload = workload
         self.invariant = invariant
@@ -101,40 +105,40 @@ class _Check:
         self.name = self.subject.cls.__qualname__.rpartition("<locals>.")[2]
         self.report = MachineReport(self.name)
 
-    def in_this_process(self, log: Log) -> None:
-        course = self._course(log, self.report)
+    def in_this_process(self, log: DrawnLog) -> None:
+        log_check = self._log_check(log, self.report)
         try:
-            course.run()
-        except Found as found:
-            self._fail(course, found)
+            log_check.run()
+        except Finding as found:
+            self._fail(log_check, found)
         self.report.seeds += 1
 
-    def in_other_interpreters(self, logs: Sequence[Log]) -> None:
+    def in_other_interpreters(self, logs: Sequence[DrawnLog]) -> None:
         try:
             result = check_interpreters(self.subject, logs)
         except NotCheckedError as error:
-            self.report.not_checked.append(f"two values of PYTHONHASHSEED: {error}")
+            self.report.not_checked.append(f"another interpreter, with another PYTHONHASHSEED: {error}")
             self._with_moved_clock(logs)
             return
         if not isinstance(result, bool):
             log, found = result
-            self._fail(self._course(log, MachineReport(self.name)), found)
+            self._fail(self._log_check(log, MachineReport(self.name)), found)
         if not result:
-            self.report.not_checked.append("dates of datetime.now(): this Python does not let them be moved")
+            self.report.not_checked.append("the dates of datetime.now(): this Python does not let them be changed")
         self.report.interpreters += len(logs)
 
-    def _with_moved_clock(self, logs: Sequence[Log]) -> None:
-        """What can be had of the other clock in this process."""
+    def _with_moved_clock(self, logs: Sequence[DrawnLog]) -> None:
+        """Check with a second clock in this process, as far as that is possible."""
         for log in logs:
-            course = self._course(log, MachineReport(self.name), moves_clock=True)
+            log_check = self._log_check(log, MachineReport(self.name), moves_clock=True)
             try:
-                course.run()
-            except Found as found:
-                found.causes.append("the wall clock shows: take the time from self.context.time")
-                self._fail(course, found)
+                log_check.run()
+            except Finding as found:
+                found.causes.append("the machine depends on the wall clock: use self.context.time")
+                self._fail(log_check, found)
 
-    def _course(self, log: Log, report: MachineReport, *, moves_clock: bool = False) -> Course:
-        return Course(
+    def _log_check(self, log: DrawnLog, report: MachineReport, *, moves_clock: bool = False) -> LogCheck:
+        return LogCheck(
             subject=self.subject,
             log=log,
             invariant=self.invariant,
@@ -143,27 +147,27 @@ class _Check:
             moves_clock=moves_clock,
         )
 
-    def _fail(self, course: Course, found: Found) -> NoReturn:
-        step = course.log.steps[found.index]
+    def _fail(self, log_check: LogCheck, found: Finding) -> NoReturn:
+        step = log_check.log.steps[found.index]
         call = found.call or (step.commands[0] if len(step.commands) == 1 else None)
         causes = list(found.causes)
         if found.compares:
-            causes += suspects_at(course, found.index)
+            causes += suspects_at(log_check, found.index)
         raise MachineCheckError(
             machine=self.name,
             found=found.what,
-            seed=course.log.seed,
+            seed=log_check.log.seed,
             slot=step.slot,
             calls=[found.call.text] if found.call is not None else [each.text for each in step.commands],
             operation=None if call is None else self.subject.method_of(call),
             differs=found.differs,
             causes=causes,
-            replay=replay_line(self.machine, self.given_workload, self.invariant, course.log.seed, self.calls),
+            replay=replay_line(self.machine, self.given_workload, self.invariant, log_check.log.seed, self.calls),
         ) from found.__cause__
 
 
 def _modules_of(cls: type) -> list[ModuleType]:
-    """The modules in which the class and its bases stand, paxospp's own apart."""
+    """Return the modules of the class and its bases, without those of paxospp."""
     names = {base.__module__ for base in cls.__mro__}
     return [
         sys.modules[name]

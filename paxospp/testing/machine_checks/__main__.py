@@ -1,4 +1,4 @@
-"""``python -m paxospp.testing.machine_checks FILE.py:Class``: the check without a test, and one seed of it again."""
+"""``python -m paxospp.testing.machine_checks FILE.py:Class``: check a state machine without a test file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from paxospp.testing.machine_checks import CALLS, SEEDS, MachineCheckError, chec
 
 
 def main() -> int:
-    """Exit code 0: nothing found; 1: something was; 2: it could not be checked."""
+    """Return 0 if nothing was found, 1 if something was, and 2 if the machine could not be checked."""
     parser = argparse.ArgumentParser(prog="python -m paxospp.testing.machine_checks", description=__doc__)
     parser.add_argument("machine", help="FILE.py:Class or package.module:Class")
     parser.add_argument("--workload", metavar="FILE.py:function", help="draws the next call from a Random")
     parser.add_argument("--invariant", metavar="FILE.py:function", help="called with every replica after every slot")
-    parser.add_argument("--seed", type=int, help="this seed alone")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many seeds (%(default)s)")
-    parser.add_argument("--calls", type=int, default=CALLS, help="how many calls per seed (%(default)s)")
+    parser.add_argument("--seed", type=int, help="check only this seed, as a failure names it")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many seeds to check (default: %(default)s)")
+    parser.add_argument("--calls", type=int, default=CALLS, help="how many calls per seed (default: %(default)s)")
     options = parser.parse_args()
     try:
         report = check_machine(

@@ -1,4 +1,4 @@
-"""The line that shows a finding again: a command where everything has a name in a file, else the call."""
+"""The line that repeats a failed check: a shell command if everything can be imported, else a Python call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def replay_line(
     seed: int,
     calls: int,
 ) -> str:
-    """``python -m paxospp.testing.machine_checks bank.py:Bank --seed 3``, or the call to write."""
+    """Return ``python -m paxospp.testing.machine_checks bank.py:Bank --seed 3``, or a call of ``check_machine``."""
     specs = [spec_of(thing) if thing is not None else "" for thing in (machine, workload, invariant)]
     if None not in specs:
         parts = ["python", "-m", "paxospp.testing.machine_checks", str(specs[0])]
@@ -30,7 +30,7 @@ def replay_line(
 
 
 def spec_of(thing: Callable[..., Any]) -> str | None:
-    """``FILE.py:Name`` or ``package.module:Name``; None for what has no such name."""
+    """Return ``FILE.py:Name`` or ``package.module:Name``; None if ``thing`` cannot be imported by a name."""
     name, module_name = getattr(thing, "__qualname__", ""), getattr(thing, "__module__", "")
     module = sys.modules.get(module_name)
     if not name or not name.isidentifier() or getattr(module, name, None) is not thing:

@@ -1,7 +1,6 @@
-"""Why two replicas may differ: what a command called that is not equal everywhere, and from which line.
+"""Suspects: calls within a command whose results differ between replicas, with the line that makes them.
 
-Used when something was found, to say where. Calling a clock is no fault by itself (a log line
-does), so this alone accuses nobody.
+Used only after a difference was found, to suggest its cause. Calling a clock is not a fault by itself: a log line does.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-_TIME = "take the time from self.context.time"
-_CHANCE = "take chance from self.context.random"
+_TIME = "use self.context.time"
+_RANDOM = "use self.context.random"
 _HOME = Path(__file__).resolve().parents[2]
 _LIBRARY = Path(os.__file__).resolve().parent
 
@@ -31,7 +30,7 @@ _MACHINE = frozenset({"getpid", "getppid", "uname", "gethostname", "cpu_count", 
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Within the block, note calls of clocks, global chance, ids and hashes: ``file:line calls …``, each once."""
+    """Within the block, collect calls of clocks, random generators, id() and hash() as ``file:line calls …``."""
     found: list[str] = []
 
     def profile(frame: FrameType, event: str, function: Any) -> None:
@@ -51,7 +50,7 @@ def watched() -> Iterator[list[str]]:
 
 
 def _suspect(function: Callable[..., Any]) -> tuple[str, str] | None:
-    """What was called, and what to do instead; None for what is alike everywhere."""
+    """Return what was called, and why that is a problem or what to use; None if every replica gets the same result."""
     name = getattr(function, "__name__", "")
     module = getattr(function, "__module__", None)
     owner = getattr(function, "__self__", None)
@@ -60,20 +59,20 @@ def _suspect(function: Callable[..., Any]) -> tuple[str, str] | None:
     if name in ("now", "utcnow", "today") and isinstance(owner, type) and issubclass(owner, (date, datetime)):
         return f"{owner.__name__}.{name}", _TIME
     if isinstance(owner, random.Random) and owner is getattr(random, "_inst", None):
-        return f"the global generator of random ({name})", _CHANCE
+        return f"the global generator of random ({name})", _RANDOM
     if name == "urandom":
-        return "os.urandom, as uuid4, secrets and SystemRandom do", _CHANCE
+        return "os.urandom, as uuid4, secrets and SystemRandom do", _RANDOM
     if function is builtins.id:
-        return "id()", "an address is another one on every replica"
+        return "id()", "an address differs on every replica"
     if function is builtins.hash:
-        return "hash()", "that of a text is another one in every process"
+        return "hash()", "the hash of a str differs in every process"
     if name in _MACHINE and module in ("posix", "nt", "_socket"):
-        return name, "that is another one on every machine"
+        return name, "its result differs on every machine"
     return None
 
 
 def _where(frame: FrameType) -> str:
-    """The nearest line outside the standard library and paxospp's own rooms."""
+    """Return the nearest line outside the standard library and paxospp."""
     nearest = frame
     at: FrameType | None = frame
     while at is not None:

@@ -1,13 +1,13 @@
-"""Scenarios: the protocol told as a story that a reader can follow and a test can check.
+"""Scenarios: examples of the protocol that a reader can follow and a test checks.
 
-A scenario file is prose (lines that begin with ``#``), commands, a line ``----``, and what
-happened; then a blank line and the next such block. Nothing happens by itself: a message
-arrives when a command delivers it, a write returns when a command lets it, time passes when a
-command says so. ``pytest --paxospp-rewrite`` writes down what happens now.
+A scenario file consists of blocks, separated by blank lines: prose (lines that begin with ``#``), commands, a line
+``----``, and what happened. Nothing happens by itself: a message arrives when a command delivers it, a write returns
+when a command lets it, and time passes when a command says so. ``pytest --paxospp-rewrite`` replaces what the files
+say by what happens now.
 
-The commands are listed in ``language``. A story of a lost Prepare::
+``language`` lists the commands. A scenario of a lost Prepare::
 
-    # n2 never hears what n1 asks; the promise of n3 is enough.
+    # n2 never receives the Prepare of n1; the promise of n3 is enough.
     cluster 3
     campaign n1
     persist n1

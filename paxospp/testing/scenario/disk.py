@@ -1,9 +1,9 @@
-"""A disk: a small model of a storage, which a scenario writes to, damages and rolls back.
+"""The disk of a scenario: a small model of a storage that can be damaged and rolled back.
 
-Batches are applied one after the other to an ``Image``, as the storage contract says
-(``paxospp.storage.contract``). They are kept as well, so that the disk can be rolled back to an
-earlier state. A snapshot holds the values that its machine had applied, so that a story can show
-two machines that have applied different ones. When a write returns is decided elsewhere (``host``).
+The disk applies batches one after another to a ``ScenarioImage``, as the storage contract requires
+(``paxospp.storage.contract``). It also keeps the batches, so that it can be rolled back to an earlier state. A snapshot
+holds the values that its machine had applied, so that a scenario can show two machines that applied different values.
+``host`` decides when a write returns.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from paxospp.storage.contract import DurableState, WriteBatch
 
 
 @dataclass(slots=True, frozen=True)
-class Snapshot:
+class ScenarioSnapshot:
     """The state of a machine that had applied every slot up to ``meta.slot``."""
 
     meta: SnapshotMeta
     membership: Membership
     applied: tuple[Entry, ...]
-    """The values, in order, each with the ballot under which its replica handed it out."""
+    """The applied values, in order, each with the ballot under which its replica handed it out."""
 
 
 @dataclass(slots=True)
-class Image:
-    """The state after the batches applied so far."""
+class ScenarioImage:
+    """The state of a disk after the batches applied so far."""
 
     promised: Ballot | None = None
     decided: Slot = Slot(0)
     first: Slot = Slot(1)
     entries: dict[Slot, Entry] = field(default_factory=dict)
     meta: dict[str, bytes] = field(default_factory=dict)
-    snapshot: Snapshot | None = None
+    snapshot: ScenarioSnapshot | None = None
 
-    def apply(self, batch: WriteBatch, staged: Snapshot | None) -> None:
-        """Apply ``batch``; ``staged`` is the snapshot it names, if it names one."""
+    def apply(self, batch: WriteBatch, staged: ScenarioSnapshot | None) -> None:
+        """Apply ``batch``; ``staged`` is the snapshot that it names, or None."""
         if batch.promised is not None:
             self.promised = batch.promised
         if batch.decided is not None:
@@ -55,25 +55,25 @@ class Image:
         self.entries = {slot: entry for slot, entry in self.entries.items() if slot >= self.first}
 
 
-class Disk:
+class ScenarioDisk:
     """The disk of one node; it outlives the node's replica."""
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.boot = 0
-        self.image = Image()
+        self.image = ScenarioImage()
         self.faulty: list[range] = []
-        """Damaged slots, until a value is written there again; a range may end at ``sys.maxsize``."""
+        """Damaged slots, until a value is written there again; a lost end of the log stops at ``sys.maxsize``."""
         self.snapshot_is_lost = False
-        """Whether the current snapshot cannot be read any more."""
+        """Whether the current snapshot can no longer be read."""
         self._writes: list[WriteBatch] = []
         self._synced = 0
         """How many of the writes survive a power cut."""
-        self._staged: dict[str, Snapshot] = {}
+        self._staged: dict[str, ScenarioSnapshot] = {}
 
     # Writing.
 
-    def stage(self, snapshot: Snapshot) -> None:
+    def stage(self, snapshot: ScenarioSnapshot) -> None:
         """Keep ``snapshot`` for the batch that will name it."""
         self._staged[snapshot.meta.id] = snapshot
 
@@ -91,18 +91,18 @@ class Disk:
             self.snapshot_is_lost = False
 
     def roll_back(self, count: int) -> None:
-        """Forget all but the first ``count`` writes; what is damaged stays damaged."""
+        """Lose all but the first ``count`` writes; damaged slots stay damaged."""
         ends = [batch.faulty_until for batch in self._writes[count:] if batch.faulty_until is not None]
-        if ends:  # that the damage had an end is forgotten as well
+        if ends:  # the disk no longer knows that the damage ended
             self.faulty.append(range(min(ends), sys.maxsize))
         del self._writes[count:]
         self._synced = min(self._synced, count)
-        self.image = Image()
+        self.image = ScenarioImage()
         for batch in self._writes:
             self._apply(self.image, batch)
 
     def _end_damage(self, start: Slot) -> None:
-        """Make the faulty slots from ``start`` on empty; what was lost there is gone for good."""
+        """Make the faulty slots from ``start`` on empty; values that were lost there never come back."""
         gone = {slot for slot in self.image.entries if slot >= start and self.is_faulty(slot)}
         for slot in gone:
             del self.image.entries[slot]
@@ -114,27 +114,27 @@ class Disk:
         self.faulty = [slots for slots in ended if slots]
 
     def cut_power(self) -> None:
-        """Forget the writes that came after the last synced one."""
+        """Lose the writes after the last synced one."""
         self.roll_back(self._synced)
 
     def trim(self, first: Slot) -> None:
-        """Forget the slots below ``first``, without a snapshot of them."""
+        """Trim the slots below ``first``, without a snapshot of them."""
         founding = self.image.entries.get(Slot(1))
         meta = {} if founding is None else membership_meta(Membership.from_bytes(founding.value))
         self.write(WriteBatch(trim=first, meta=meta))
 
-    def _apply(self, image: Image, batch: WriteBatch) -> None:
+    def _apply(self, image: ScenarioImage, batch: WriteBatch) -> None:
         image.apply(batch, None if batch.snapshot is None else self._staged[batch.snapshot.id])
 
     # Reading.
 
     @property
     def writes(self) -> int:
-        """How many writes it has applied."""
+        """How many writes the disk has applied."""
         return len(self._writes)
 
     @property
-    def readable_snapshot(self) -> Snapshot | None:
+    def readable_snapshot(self) -> ScenarioSnapshot | None:
         """The current snapshot, unless it is lost."""
         return None if self.snapshot_is_lost else self.image.snapshot
 
@@ -147,13 +147,13 @@ class Disk:
 
     @property
     def memberships(self) -> Sequence[tuple[Slot, Membership]]:
-        """The membership as a start knows it without the log: from the snapshot, else from beside the log."""
+        """The membership that a start knows without reading the log: from the snapshot, or else from beside the log."""
         snapshot = self.readable_snapshot
         membership = stored_membership(self.image.meta) if snapshot is None else snapshot.membership
         return () if membership is None else ((Slot(1), membership),)
 
     def load(self) -> DurableState:
-        """Return what a storage returns from ``load``."""
+        """Return what ``Storage.load`` would."""
         image = self.image
         held = [slot for slot in image.entries if not self._is_behind_the_end(slot)]
         return DurableState(
@@ -167,11 +167,11 @@ class Disk:
         )
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
-        """Return what a storage returns from ``read``.
+        """Return what ``Storage.read`` would.
 
         Raises:
             TrimmedError: ``start`` is below the first slot.
-            CorruptedError: the first slot it would return is damaged; it names that slot.
+            CorruptedError: the first slot to return is damaged; the error names it.
         """
         if start < self.image.first:
             raise TrimmedError(self.image.first)
@@ -193,7 +193,7 @@ class Disk:
         return entries
 
     def _is_behind_the_end(self, slot: Slot) -> bool:
-        """Whether ``slot`` was lost with the end of the log; how far the log went is then unknown."""
+        """Whether ``slot`` was lost with the end of the log."""
         return any(slot in slots and slots.stop == sys.maxsize for slots in self.faulty)
 
     def is_faulty(self, slot: Slot) -> bool:
@@ -202,7 +202,7 @@ class Disk:
 
 
 def founding_write(ballot: Ballot, membership: Membership) -> WriteBatch:
-    """Return the write after which a disk knows that ``membership`` was decided in slot 1."""
+    """Return the write that tells a disk that ``membership`` was decided in slot 1."""
     entry = Entry(Slot(1), ballot, Kind.MEMBERSHIP, membership.to_bytes())
     return WriteBatch(promised=ballot, accepted=(entry,), decided=Slot(1))
 

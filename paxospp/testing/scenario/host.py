@@ -1,8 +1,8 @@
-"""A host: one replica and its disk. It honours the outputs of the replica as a node does.
+"""A host of a scenario: one replica, its disk and its machine. It carries out the replica's outputs as a node does.
 
-Writes return when a command lets them, in the order in which they were handed out; messages and
-reads that wait for a write wait here. The state machine applies a value by remembering it. The
-host uses nothing but the public methods of ``Replica``.
+Writes return when a command lets them, in the order in which the replica handed them out; the host keeps the messages
+and reads that wait for them. The state machine applies a value by storing it. The host uses only public methods of
+``Replica``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from paxospp.messages import Accepted, HeartbeatAnswer, ProtocolMessage
 from paxospp.model import Entry, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import WriteBatch
 from paxospp.testing.describe import describe_value, describe_write
-from paxospp.testing.scenario.disk import Disk, Snapshot
+from paxospp.testing.scenario.disk import ScenarioDisk, ScenarioSnapshot
 from paxospp.testing.scenario.language import ScenarioError
 from paxospp.testing.scenario.selecting import Envelope
 
@@ -31,48 +31,48 @@ class Machine:
 
     def __init__(self, restored: Sequence[Entry] = ()) -> None:
         self.restored = tuple(restored)
-        """Values that came with a snapshot."""
+        """The values that came with a snapshot."""
         self.applied: list[Entry] = []
-        """Values applied since, one by one."""
+        """The values applied since then."""
 
     def state(self, slot: Slot) -> tuple[Entry, ...]:
-        """Return its state as it was when ``slot`` was the last that it had applied.
+        """Return the state after ``slot`` was applied: the values up to it.
 
         Raises:
-            ScenarioError: it has not applied all of these slots, or does not know what was in them.
+            ScenarioError: the machine has not applied all of these slots, or does not have their values.
         """
         entries = tuple(entry for entry in (*self.restored, *self.applied) if entry.slot <= slot)
         if len(entries) < slot:
             known = {entry.slot for entry in entries}
             missing = next(slot for slot in range(1, slot + 1) if slot not in known)
-            raise ScenarioError(f"this machine cannot tell what slot {missing} did to it")
+            raise ScenarioError(f"this machine does not have the value of slot {missing}")
         return entries
 
 
-class Host:
-    """One node; ``replica`` is None while it is down."""
+class ScenarioHost:
+    """One node of a scenario; ``replica`` is None while it is down."""
 
     def __init__(
         self,
         name: NodeId,
-        disk: Disk,
+        disk: ScenarioDisk,
         *,
         post: Callable[[Envelope], None],
         tell: Callable[[str], None],
     ) -> None:
-        """``post`` sends a message; ``tell`` adds a line to the story."""
+        """Make a host that is down; ``post`` sends a message, and ``tell`` adds a line to the story."""
         self.name = name
         self.disk = disk
         self.replica: Replica | None = None
         self.hangs = False
-        """Whether no write returns by itself."""
+        """Whether writes return only when a command lets them."""
         self.machine = Machine()
         self.accepted_by: dict[Slot, tuple[Entry, set[NodeId]]] = {}
-        """Proposals since the last start, by slot, each with the nodes whose acceptance this host knows of."""
+        """The proposals since the last start, by slot, each with the nodes that this host knows accepted it."""
         self.reads: list[int] = []
-        """Reads that wait for an answer."""
+        """The tickets of the reads that wait for an answer."""
         self.grants: dict[NodeId, float] = {}
-        """To whom it granted a lease since it last started, and when that ends."""
+        """When each lease that this host granted since its last start ends, by the leader it was granted to."""
         self._post = post
         self._tell = tell
         self._out: list[tuple[int, WriteBatch]] = []
@@ -94,8 +94,8 @@ class Host:
         return self.replica
 
     @property
-    def offered_snapshot(self) -> Snapshot | None:
-        """The snapshot that peers can fetch here, if there is one.
+    def offered_snapshot(self) -> ScenarioSnapshot | None:
+        """The snapshot that peers can fetch from this host; None if it has none.
 
         Raises:
             ScenarioError: the host is down.
@@ -105,13 +105,13 @@ class Host:
 
     @property
     def writes_out(self) -> Sequence[WriteBatch]:
-        """Writes that were handed out and have not returned, oldest first."""
+        """The writes under way, oldest first."""
         return [batch for _, batch in self._out]
 
-    # Life.
+    # Starting and stopping.
 
     def start(self, cluster: dict[NodeId, str], settings: Settings, nonce: int, now: float) -> None:
-        """Start a replica from what the disk remembers."""
+        """Start a replica from the disk."""
         self.stop()
         self.disk.boot += 1
         snapshot = self.disk.readable_snapshot
@@ -135,7 +135,7 @@ class Host:
         self.honour(self.replica.start(now), now)
 
     def stop(self) -> None:
-        """End the replica; what its disk has not written is gone."""
+        """End the replica; writes under way are lost."""
         self.replica = None
         self.hangs = self._is_told_leading = False
         self.accepted_by, self.reads, self.grants = {}, [], {}
@@ -144,7 +144,7 @@ class Host:
     # Messages.
 
     def receive(self, envelope: Envelope, now: float, *, is_shown: bool) -> None:
-        """Hand a message to the replica, which must be running; ``is_shown``: say so if the replica drops it."""
+        """Hand a message to the replica, which must be running; ``is_shown``: tell if the replica drops it."""
         replica = self.running
         before = sum(replica.dropped.values())
         output = replica.on_message(envelope.sender, envelope.message, now)
@@ -157,7 +157,7 @@ class Host:
     # Writes.
 
     def persist(self, now: float, *, oldest_only: bool = False) -> bool:
-        """Let writes return: all that are out, or the oldest; False if none is out."""
+        """Let all writes under way return, or the oldest one; return False if there are none."""
         if self.replica is None or not self._out:
             return False
         returning = [self._out.pop(0)]
@@ -168,7 +168,7 @@ class Host:
         return True
 
     def _write(self, returning: Sequence[tuple[int, WriteBatch]], now: float) -> None:
-        """Have several batches written as one, as group commit does."""
+        """Write several batches as one, as group commit does."""
         token = returning[-1][0]
         batch = merge([batch for _, batch in returning])
         self.disk.write(batch)
@@ -194,24 +194,24 @@ class Host:
         """Take a snapshot of the machine up to ``slot``, make it current, and trim the log below ``first``.
 
         Raises:
-            ScenarioError: the machine has not applied so much, or the log would lose more than the snapshot covers.
+            ScenarioError: the machine has not applied ``slot``, or the log would lose more than the snapshot covers.
         """
         replica = self.running
         membership = replica.membership
         if membership is None or replica.delivered < slot:
             raise ScenarioError(f"{self.name} has applied the slots up to {replica.delivered}, not up to {slot}")
         if first > slot + 1:
-            raise ScenarioError(f"a snapshot up to slot {slot} cannot stand for the slots below {first}")
+            raise ScenarioError(f"a snapshot up to slot {slot} does not cover all slots below {first}")
         self._snapshots += 1
         meta = SnapshotMeta(slot, f"{self.disk.incarnation}-{self.disk.boot}-{self._snapshots}")
-        self.disk.stage(Snapshot(meta, membership, self.machine.state(slot)))
+        self.disk.stage(ScenarioSnapshot(meta, membership, self.machine.state(slot)))
         self.honour(replica.publish_snapshot(meta, first, now), now)
 
-    def install(self, snapshot: Snapshot, source: NodeId, now: float) -> None:
-        """Make a snapshot of ``source`` current here: machine and log go on above it.
+    def install(self, snapshot: ScenarioSnapshot, source: NodeId, now: float) -> None:
+        """Install a snapshot of ``source``: machine and log continue above it.
 
         Raises:
-            ScenarioError: this machine has applied everything that the snapshot covers.
+            ScenarioError: this machine has already applied everything that the snapshot covers.
         """
         replica = self.running
         slot = snapshot.meta.slot
@@ -278,7 +278,7 @@ class Host:
             faulty = error.slots
         self.honour(self.running.on_read(wanted.token, entries, now, faulty), now)
 
-    # The replica does not tell what it proposes, so this is derived from what it writes and hears.
+    # The replica does not report its proposals, so they are derived from its writes and the messages it receives.
 
     def _note_proposals(self, replica: Replica, batch: WriteBatch) -> None:
         if replica.leading:
@@ -294,12 +294,12 @@ class Host:
 
 
 def describe_applied(entries: Sequence[Entry]) -> str:
-    """``2:x 3:y``: what was applied, without the founding membership."""
+    """Return applied values as ``2:x 3:y``, without the membership in slot 1."""
     return " ".join(f"{entry.slot}:{describe_value(entry.kind, entry.value)}" for entry in entries if entry.slot > 1)
 
 
 def _take_one_write(returning: list[tuple[int, WriteBatch]]) -> list[tuple[int, WriteBatch]]:
-    """Remove what becomes one write: everything up to a second snapshot, as ``node/writer.py`` has it."""
+    """Remove and return the batches that become one write: up to a second snapshot, as in ``node/writer.py``."""
     taken = [returning.pop(0)]
     has_snapshot = taken[0][1].snapshot is not None
     while returning and not (has_snapshot and returning[0][1].snapshot is not None):

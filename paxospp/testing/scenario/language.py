@@ -1,62 +1,62 @@
-"""The language of scenario files: its verbs, and how their arguments are parsed.
+"""The language of scenario files: its verbs, and the parsing of their arguments.
 
 ===============================  ==================================================================
-``settings alpha=2 …``           fields of ``Settings``, for all nodes from their next start on
-``settings n2 alpha=3 …``        the same for one node, whatever holds for all
-``cluster 3 [blank]``            make and start n1..n3; founded (slot 1 decided, nobody leads) or blank
+``settings alpha=2 …``           set fields of ``Settings`` for all nodes, from their next start on
+``settings n2 alpha=3 …``        the same for one node; takes precedence over the settings for all
+``cluster 3 [blank]``            make and start n1 to n3; slot 1 is decided and no node leads, or blank
 ``campaign n2``                  n2 campaigns at once
-``propose n1 text``              n1, leading, proposes
-``fill n1``                      it proposes until it may not
-``read n1 7 [lease]``            a linearizable read at n1, called 7; a lease is enough for it
-``lease 0.5 [n1 …]``             the log, as these applied it, says that leases last so long; 0: off
-``deliver SELECTION``            these messages, which wait, arrive now
-``duplicate SELECTION``          the same, and they stay waiting too
-``drop SELECTION``               they never arrive
+``propose n1 text``              n1, which leads, proposes this value
+``fill n1``                      n1 proposes values until its window is full
+``read n1 7 [lease]``            n1 gets a linearizable read, called 7; a lease may confirm it
+``lease 0.5 [n1 …]``             these nodes apply that leases last 0.5 s; 0 switches leases off
+``deliver SELECTION``            these waiting messages arrive now
+``duplicate SELECTION``          the same, and a copy of each stays waiting
+``drop SELECTION``               these waiting messages are lost
 ``only SELECTION``               from now on ``run`` and ``stabilize`` lose every other message
-``all except SELECTION``         from now on they lose these
-``hold SELECTION``               from now on they leave these waiting, to be delivered by hand
-``all``                          ends ``only``, ``all except`` and ``hold``
-``persist n1 [n2 …] [oldest]``   every write of n1 that is out returns, or only the oldest one
-``hang n1``                      no write of n1 returns by itself from now on, until its next start
-``stabilize [n1 n2 …]``          writes return and messages among these arrive until all is quiet
-``wait 0.5 [n1 …]``              time passes for these, with ticks; nothing arrives meanwhile
-``run 0.5 [n1 …]``               time passes for these, and everything among them arrives
+``all except SELECTION``         from now on they lose these messages
+``hold SELECTION``               from now on they leave these waiting, for ``deliver``
+``all``                          end ``only``, ``all except`` and ``hold``
+``persist n1 [n2 …] [oldest]``   all writes of n1 under way return, or only the oldest one
+``hang n1``                      from now on no write of n1 returns by itself, until its next start
+``stabilize [n1 n2 …]``          writes return and messages among these arrive, until nothing happens
+``wait 0.5 [n1 …]``              0.5 s pass for these, with ticks; no message arrives meanwhile
+``run 0.5 [n1 …]``               0.5 s pass for these, and every message among them arrives
 ``tick n1 [n2 …]``               these do what is due now; no time passes
-``cut n1 n2``                    both directions of a link are lost
-``oneway n1 n2``                 what n1 sends to n2 is lost
-``heal``                         no link is cut any more
-``crash n1``                     its process ends; writes that have not returned are lost
-``powercut n1``                  the same, and it loses returned writes that were not synced
-``start n1``                     it starts from its disk
-``wipe n1``                      its disk is new: another incarnation
-``rollback n1 N``                its disk forgets all but its first N writes (slot 1 is the first)
-``damage n1 3``                  slot 3 of its disk is damaged; a running replica finds out by reading
-``damage n1 3..5``               so are slots 3 to 5; ``3..``: the end of its log from slot 3 on
-``trim n1 4``                    its disk forgot the slots below 4, at the next start
-``snapshot n1 4 [2]``            its machine's snapshot up to slot 4 is current; slots below 2, or 5, go
-``lose n1``                      its snapshot cannot be read at the next start
-``install n3 4 n1``              it installs the snapshot up to slot 4 that it fetched from n1
-``show [n1 …]``                  role, ballot, leader, decided slot, applied values; (through a snapshot)
-``show log [n1 …]``              what its disk holds, per slot with ballots, and which writes are out
-``show proposals [n1 …]``        what it proposes under its ballot, and who has accepted it
-``show reads [n1 …]``            which reads wait for an answer
-``show leases [n1 …]``           what it granted to whom, until when
-``show waiting [SELECTION]``     which messages wait
+``cut n1 n2``                    messages between n1 and n2 are lost
+``oneway n1 n2``                 messages from n1 to n2 are lost
+``heal``                         end all cuts
+``crash n1``                     the process of n1 ends; writes that have not returned are lost
+``powercut n1``                  the same; writes that returned without a sync are lost too
+``start n1``                     n1 starts from its disk
+``wipe n1``                      n1 gets a new disk, and so a new incarnation
+``rollback n1 N``                the disk of n1 loses all but its first N writes (slot 1 is the first)
+``damage n1 3``                  slot 3 on the disk of n1 is damaged; a running replica notices on reading
+``damage n1 3..5``               slots 3 to 5 are; with ``3..``, the end of the log from slot 3 on
+``trim n1 4``                    the disk of n1 loses the slots below 4, as n1 sees at its next start
+``snapshot n1 4 [2]``            n1 takes a snapshot up to slot 4, and trims slots below 2 (else below 5)
+``lose n1``                      the snapshot of n1 cannot be read at its next start
+``install n3 4 n1``              n3 installs the snapshot up to slot 4 that it fetched from n1
+``show [n1 …]``                  role, ballot, leader, decided slot, applied values (in a snapshot: in parentheses)
+``show log [n1 …]``              what the disk holds, slot by slot, and the writes under way
+``show proposals [n1 …]``        the open proposals of a leader, and which nodes have accepted them
+``show reads [n1 …]``            the reads that wait
+``show leases [n1 …]``           the leases that the node granted, and when they end
+``show waiting [SELECTION]``     the waiting messages
 ``heartbeats on|off``            whether heartbeats are shown; they are sent either way
 ===============================  ==================================================================
 
 A SELECTION says which messages: a link, kinds, fields and a position, each of them optional.
 
 ===========================  ======================================================================
-``n1->n2 n1<->n2 n1,n2->*``  one link, both directions of it, several; ``*`` stands for any node
-``among n1 n2 n3``           all links among these
-``Accept Accepted``          of these kinds; ``heartbeats`` are Heartbeat and HeartbeatAnswer
-``part=2 slot=3 …``          whose field reads so, as it is shown: ``ballot`` (or ``b``), ``counter``,
-                             ``decided``, ``from``, ``part``, ``promised``, ``refused``, ``round``,
-                             ``slot``, ``value``; ``holds=3``: an entry of slot 3 is among its entries
-``first last 2nd 3rd …``     of those that fit, this one; not in standing rules
-``… and …``                  what fits either; ``deliver`` takes one after the other
-``… except …``               but not what fits this; in ``only``
+``n1->n2 n1<->n2 n1,n2->*``  one link, both directions of a link, several links; ``*``: every node
+``among n1 n2 n3``           all links among these nodes
+``Accept Accepted``          messages of these kinds; ``heartbeats``: Heartbeat and HeartbeatAnswer
+``part=2 slot=3 …``          messages with this value in a field, as it is shown: ``ballot`` or ``b``,
+                             ``counter``, ``decided``, ``from``, ``part``, ``promised``, ``refused``,
+                             ``round``, ``slot``, ``value``; ``holds=3``: with an entry for slot 3
+``first last 2nd 3rd …``     only this one of the messages that match; not in standing rules
+``… and …``                  messages that match either; ``deliver`` takes one part after the other
+``… except …``               without the messages that match this; in ``only``
 ===========================  ======================================================================
 """
 
@@ -72,18 +72,18 @@ from paxospp.model import Slot
 
 
 class ScenarioError(Exception):
-    """A scenario says something that cannot be understood or done; ``play`` names the file and the line."""
+    """A command of a scenario cannot be understood or carried out; ``play`` adds the file and the line."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of an error message about ``word``: the known word that is most similar, else all of them."""
+    """Return the end of an error message about ``word``: the most similar known word, or else all known words."""
     words = sorted(known)
     like = difflib.get_close_matches(word, words, n=1)
     return f"did you mean {like[0]!r}?" if like else f"known: {', '.join(words)}"
 
 
 def usages() -> dict[str, list[str]]:
-    """Return how each verb is written, by verb, as the table above says."""
+    """Return the usages of each verb, by verb, from the table above."""
     found: dict[str, list[str]] = {}
     for line in (__doc__ or "").split("A SELECTION says", maxsplit=1)[0].splitlines():
         if line.startswith("``"):
@@ -96,10 +96,10 @@ def parse_slot(text: str) -> Slot:
     """Return the slot that ``text`` names.
 
     Raises:
-        ScenarioError: it is not a number from 1 on.
+        ScenarioError: it is not a number of 1 or more.
     """
     if not text.isdecimal() or int(text) < 1:
-        raise ScenarioError(f"{text!r} is not a slot: use a number from 1 on")
+        raise ScenarioError(f"{text!r} is not a slot: use a number of 1 or more")
     return Slot(int(text))
 
 
@@ -110,7 +110,7 @@ def parse_count(text: str, what: str) -> int:
         ScenarioError: it is not.
     """
     if not text.isdecimal():
-        raise ScenarioError(f"{text!r} is not a number of {what}")
+        raise ScenarioError(f"{text!r} is not a number of {what}: use a number of 0 or more")
     return int(text)
 
 
@@ -131,17 +131,17 @@ def parse_slots(text: str) -> range:
 
 
 def parse_seconds(text: str) -> float:
-    """Return ``text`` in seconds, 0 or more.
+    """Return the time that ``text`` gives in seconds.
 
     Raises:
-        ScenarioError: it is not a number, or a negative one.
+        ScenarioError: it is not a number, or it is negative.
     """
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0.0 <= seconds < float("inf"):
-        raise ScenarioError(f"{text!r} is not a time in seconds")
+        raise ScenarioError(f"{text!r} is not a time in seconds: use a number such as 0.5")
     return seconds
 
 
@@ -156,7 +156,7 @@ def parse_settings(words: Iterable[str], base: Settings) -> Settings:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise ScenarioError(f"{word!r} is not a setting: write name=value")
+            raise ScenarioError(f"{word!r} is not a setting: use NAME=VALUE")
         if name not in known:
             raise ScenarioError(f"{name!r} is not a setting; {nearest(name, known)}")
         try:

@@ -1,4 +1,4 @@
-"""Playing a scenario: a command, or a whole file, whose blocks say what happens."""
+"""Plays scenarios: single commands, or a whole file."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paxospp.engine.settings import Settings
+from paxospp.testing.engine_settings import engine_settings
 from paxospp.testing.scenario.language import ScenarioError
 from paxospp.testing.scenario.verbs import perform
-from paxospp.testing.scenario.world import World
+from paxospp.testing.scenario.world import ScenarioWorld
 
 
 class Scenario:
-    """Runs commands one by one; each returns the lines that tell what it caused."""
+    """Runs commands one by one on a cluster of its own."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._world = World(settings or Settings())
+        self._world = ScenarioWorld(settings or engine_settings())
 
     def run(self, command: str) -> list[str]:
-        """Do what one line says.
+        """Carry out one command, and return the lines that say what happened.
 
         Raises:
-            ScenarioError: it cannot be understood or done.
+            ScenarioError: the command cannot be understood or carried out.
         """
         self._world.story = []
         try:
@@ -33,7 +34,7 @@ class Scenario:
 
 
 class _Block(NamedTuple):
-    """Lines between two blank ones: prose and commands, without what happened."""
+    """The prose and the commands of one block, without the lines that say what happened."""
 
     line: int
     """The number of the first line."""
@@ -41,10 +42,10 @@ class _Block(NamedTuple):
 
 
 def play(path: Path, *, settings: Settings | None = None) -> str:
-    """Return the text of the scenario file ``path``, with what happens now in the place of what it says.
+    """Play the scenario file ``path``, and return its text with what happens now.
 
     Raises:
-        ScenarioError: a command cannot be understood or done; it names file, line and command.
+        ScenarioError: a command cannot be understood or carried out; the text names file, line and command.
     """
     scenario = Scenario(settings)
     told: list[str] = []

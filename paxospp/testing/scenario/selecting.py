@@ -1,6 +1,6 @@
-"""Selections of messages: links, kinds, fields and a position, as ``language`` describes them.
+"""Selections of messages by link, kind, field and position, as ``language`` describes them.
 
-Fields are compared as they are shown, so that what stands in a story can be written into a command.
+Fields are compared as they are shown, so that the text of a shown message can be used in a command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     **{kind.__name__: (kind,) for kind in get_args(ProtocolMessage)},
     "heartbeats": (Heartbeat, HeartbeatAnswer),
 }
-"""The words that name kinds of messages, and the kinds."""
+"""The kinds of messages, by the words that select them."""
 
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "ballot": ("ballot", "leading"),
@@ -38,7 +38,7 @@ _POSITIONS = {"first": 0, "last": -1}
 
 
 class Envelope(NamedTuple):
-    """A message on its way, with who sent it."""
+    """A message in flight, with its sender."""
 
     sender: Sender
     send: Send
@@ -57,7 +57,7 @@ class Envelope(NamedTuple):
 
     @property
     def is_heartbeat(self) -> bool:
-        """Whether it is a heartbeat or the answer to one."""
+        """Whether the message is a heartbeat or the answer to one."""
         return isinstance(self.message, (Heartbeat, HeartbeatAnswer))
 
     def __str__(self) -> str:
@@ -66,21 +66,24 @@ class Envelope(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Clause:
-    """One part of a selection; a part that is empty or None does not restrict it."""
+    """One part of a selection: the messages on these links, of these kinds, with these fields.
+
+    A field that is empty or None does not restrict the selection.
+    """
 
     links: Collection[tuple[NodeId, NodeId]] | None
     kinds: tuple[type, ...]
     fields: tuple[tuple[str, str], ...]
     position: int | None
-    """Take one of the messages that fit: counted from 0, or from the end if negative."""
+    """Select only one of the messages that match: counted from 0, or from the end if negative."""
 
     @property
     def is_specific(self) -> bool:
-        """Whether it says more than which links."""
+        """Whether it selects by more than links."""
         return bool(self.kinds or self.fields or self.position is not None)
 
     def fits(self, envelope: Envelope) -> bool:
-        """Whether links, kinds and fields fit; the position is not asked."""
+        """Whether ``envelope`` matches links, kinds and fields, whatever the position."""
         if self.links is not None and (envelope.source, envelope.target) not in self.links:
             return False
         if self.kinds and not isinstance(envelope.message, self.kinds):
@@ -88,7 +91,7 @@ class Clause:
         return all(value in _shown(envelope.message, name) for name, value in self.fields)
 
     def pick(self, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Return the ``envelopes`` that the clause selects, in their order."""
+        """Return the selected ones of ``envelopes``, in their order."""
         fitting = [envelope for envelope in envelopes if self.fits(envelope)]
         if self.position is None:
             return fitting
@@ -103,7 +106,7 @@ _EVERYTHING = Clause(links=None, kinds=(), fields=(), position=None)
 
 @dataclass(slots=True, frozen=True)
 class Selection:
-    """All messages that fit one of ``clauses`` and none of ``exceptions``."""
+    """The messages that match one of ``clauses`` and none of ``exceptions``."""
 
     clauses: tuple[Clause, ...]
     exceptions: tuple[Clause, ...] = ()
@@ -116,10 +119,10 @@ class Selection:
 
 
 def parse_clauses(words: Sequence[str], nodes: Collection[NodeId]) -> tuple[Clause, ...]:
-    """Return the clauses that ``words`` spell, divided by ``and``.
+    """Return the clauses that ``words`` spell out, separated by ``and``.
 
     Raises:
-        ScenarioError: a word cannot stand there.
+        ScenarioError: a word is not valid there.
     """
     clauses: list[Clause] = []
     part: list[str] = []
@@ -135,16 +138,16 @@ def parse_clauses(words: Sequence[str], nodes: Collection[NodeId]) -> tuple[Clau
 
 
 def parse_standing(words: Sequence[str], nodes: Collection[NodeId]) -> Selection:
-    """Return the selection of a standing rule: clauses, or everything, and after ``except`` what does not belong to it.
+    """Return the selection of a standing rule: clauses or nothing, then optionally ``except`` and the exceptions.
 
     Raises:
-        ScenarioError: a word cannot stand there.
+        ScenarioError: a word is not valid there.
     """
     split = words.index("except") if "except" in words else len(words)
     clauses = (_EVERYTHING,) if split == 0 and words else parse_clauses(words[:split], nodes)
     exceptions = parse_clauses(words[split + 1 :], nodes) if split < len(words) else ()
     if any(clause.position is not None for clause in (*clauses, *exceptions)):
-        raise ScenarioError("a standing rule cannot count messages: leave out the position")
+        raise ScenarioError("a standing rule cannot select by position: leave out first, last, 2nd and the like")
     return Selection(clauses, exceptions)
 
 
@@ -174,7 +177,8 @@ def _parse_clause(words: Sequence[str], nodes: Collection[NodeId]) -> Clause:
         elif (counted := _parse_position(word)) is not None:
             position = counted
         else:
-            raise ScenarioError(f"{word!r} names no message; {nearest(word, [*KINDS, *_POSITIONS, 'among', *nodes])}")
+            known = [*KINDS, *_POSITIONS, "among", *nodes]
+            raise ScenarioError(f"{word!r} does not select messages; {nearest(word, known)}")
     if "among" in words:
         if len(among) < 2:
             raise ScenarioError("among: name two nodes or more")
@@ -211,7 +215,7 @@ def _parse_position(word: str) -> int | None:
 
 
 def _shown(message: ProtocolMessage, field: str) -> Collection[str]:
-    """Return how ``field`` of ``message`` reads, in all its spellings; nothing if the message has no such field."""
+    """Return ``field`` of ``message`` as it is shown, in all its spellings; empty if the message has no such field."""
     match field:
         case "part":
             if not isinstance(message, Promise):

@@ -1,7 +1,7 @@
 """The verbs of the language, each a function of the world and of the words that follow the verb.
 
-The table at the top of ``language`` says what they mean. ``selecting`` selects messages, and
-``showing`` holds the verb ``show``.
+The table at the top of ``language`` says what they do. ``selecting`` selects messages, and ``show_verb`` has the verb
+``show``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 
 from paxospp.model import Slot
-from paxospp.testing.scenario.disk import Disk
+from paxospp.testing.scenario.disk import ScenarioDisk
 from paxospp.testing.scenario.language import (
     ScenarioError,
     nearest,
@@ -21,17 +21,17 @@ from paxospp.testing.scenario.language import (
     usages,
 )
 from paxospp.testing.scenario.selecting import Clause, Envelope, parse_clauses, parse_standing
-from paxospp.testing.scenario.showing import show
-from paxospp.testing.scenario.world import World
+from paxospp.testing.scenario.show_verb import show
+from paxospp.testing.scenario.world import ScenarioWorld
 
 _NODES_MAX = 9
 
 
-def perform(world: World, words: Sequence[str]) -> None:
-    """Do what one command says; its first word is the verb.
+def perform(world: ScenarioWorld, words: Sequence[str]) -> None:
+    """Carry out one command; its first word is the verb.
 
     Raises:
-        ScenarioError: the verb is unknown, words are missing or too many, or it cannot be done.
+        ScenarioError: the verb is unknown, it has too few or too many words, or it cannot be carried out.
     """
     verb, rest = (words[0], words[1:]) if words else ("", ())
     if verb not in VERBS:
@@ -50,7 +50,7 @@ def _misused(verb: str) -> ScenarioError:
 # The cluster.
 
 
-def _settings(world: World, *words: str) -> None:
+def _settings(world: ScenarioWorld, *words: str) -> None:
     name = words[0] if words and "=" not in words[0] else None
     settings = words if name is None else words[1:]
     if not settings:
@@ -58,7 +58,7 @@ def _settings(world: World, *words: str) -> None:
     world.configure(settings, name)
 
 
-def _cluster(world: World, size: str, option: str = "founded") -> None:
+def _cluster(world: ScenarioWorld, size: str, option: str = "founded") -> None:
     if option not in ("blank", "founded"):
         raise ScenarioError(f"{option!r} is not a kind of cluster; {nearest(option, ('blank', 'founded'))}")
     nodes = parse_count(size, "nodes")
@@ -67,15 +67,15 @@ def _cluster(world: World, size: str, option: str = "founded") -> None:
     world.make_cluster(nodes, founded=option == "founded")
 
 
-# What a replica is told to do.
+# Orders to a replica.
 
 
-def _campaign(world: World, name: str) -> None:
+def _campaign(world: ScenarioWorld, name: str) -> None:
     host = world.host(name)
     host.honour(host.running.campaign(world.now), world.now)
 
 
-def _propose(world: World, name: str, *value: str) -> None:
+def _propose(world: ScenarioWorld, name: str, *value: str) -> None:
     host = world.host(name)
     if not host.running.proposable:
         world.tell(f"{name} cannot propose")
@@ -83,7 +83,7 @@ def _propose(world: World, name: str, *value: str) -> None:
     host.honour(host.running.propose(" ".join(value).encode(), world.now), world.now)
 
 
-def _fill(world: World, name: str) -> None:
+def _fill(world: ScenarioWorld, name: str) -> None:
     host = world.host(name)
     count = 0
     while host.running.proposable:
@@ -92,7 +92,7 @@ def _fill(world: World, name: str) -> None:
     world.tell(f"{name} proposed {count} values")
 
 
-def _read(world: World, name: str, ticket: str, confirmed_by: str = "round") -> None:
+def _read(world: ScenarioWorld, name: str, ticket: str, confirmed_by: str = "round") -> None:
     if confirmed_by not in ("round", "lease"):
         raise ScenarioError(f"{confirmed_by!r} does not confirm a read; {nearest(confirmed_by, ('lease', 'round'))}")
     host, number = world.host(name), parse_count(ticket, "a read")
@@ -101,7 +101,7 @@ def _read(world: World, name: str, ticket: str, confirmed_by: str = "round") -> 
     host.honour(replica.read(number, world.now, lease=confirmed_by == "lease"), world.now)
 
 
-def _lease(world: World, seconds: str, *names: str) -> None:
+def _lease(world: ScenarioWorld, seconds: str, *names: str) -> None:
     duration_us = round(parse_seconds(seconds) * 1_000_000)
     for name in world.names(names):
         host = world.host(name)
@@ -111,13 +111,13 @@ def _lease(world: World, seconds: str, *names: str) -> None:
 # Messages.
 
 
-def _deliver(world: World, *words: str) -> None:
+def _deliver(world: ScenarioWorld, *words: str) -> None:
     for clause in parse_clauses(words, world.nodes):
         for envelope in _pick(world, clause):
             world.arrive(envelope)
 
 
-def _duplicate(world: World, *words: str) -> None:
+def _duplicate(world: ScenarioWorld, *words: str) -> None:
     for clause in parse_clauses(words, world.nodes):
         picked = _pick(world, clause)
         world.network.waiting[:0] = picked
@@ -125,26 +125,26 @@ def _duplicate(world: World, *words: str) -> None:
             world.arrive(envelope)
 
 
-def _drop(world: World, *words: str) -> None:
+def _drop(world: ScenarioWorld, *words: str) -> None:
     for clause in parse_clauses(words, world.nodes):
         for envelope in _pick(world, clause):
             world.lose(envelope)
 
 
-def _pick(world: World, clause: Clause) -> list[Envelope]:
+def _pick(world: ScenarioWorld, clause: Clause) -> list[Envelope]:
     before = world.network.waiting
     picked = world.network.pick(clause)
     if not picked and clause.is_specific:
         waiting = "; ".join(str(envelope) for envelope in before if world.is_shown(envelope))
-        raise ScenarioError(f"no such message waits; waiting: {waiting or 'none but heartbeats'}")
+        raise ScenarioError(f"no such message waits; waiting: {waiting or 'only heartbeats'}")
     return picked
 
 
-def _only(world: World, *words: str) -> None:
+def _only(world: ScenarioWorld, *words: str) -> None:
     world.network.only = parse_standing(words, world.nodes)
 
 
-def _all(world: World, *words: str) -> None:
+def _all(world: ScenarioWorld, *words: str) -> None:
     if not words:
         world.network.only = None
         world.network.held.clear()
@@ -154,104 +154,104 @@ def _all(world: World, *words: str) -> None:
         raise _misused("all")
 
 
-def _hold(world: World, *words: str) -> None:
+def _hold(world: ScenarioWorld, *words: str) -> None:
     world.network.held.append(parse_standing(words, world.nodes))
 
 
-def _cut(world: World, one: str, other: str) -> None:
+def _cut(world: ScenarioWorld, one: str, other: str) -> None:
     here, there = world.host(one).name, world.host(other).name
     world.network.cut |= {(here, there), (there, here)}
 
 
-def _oneway(world: World, sender: str, to: str) -> None:
+def _oneway(world: ScenarioWorld, sender: str, to: str) -> None:
     world.network.cut.add((world.host(sender).name, world.host(to).name))
 
 
-def _heal(world: World) -> None:
+def _heal(world: ScenarioWorld) -> None:
     world.network.cut.clear()
 
 
 # Time.
 
 
-def _stabilize(world: World, *names: str) -> None:
+def _stabilize(world: ScenarioWorld, *names: str) -> None:
     world.stabilize(world.names(names))
 
 
-def _wait(world: World, seconds: str, *names: str) -> None:
+def _wait(world: ScenarioWorld, seconds: str, *names: str) -> None:
     world.pass_time(parse_seconds(seconds), world.names(names), settle=False)
 
 
-def _run(world: World, seconds: str, *names: str) -> None:
+def _run(world: ScenarioWorld, seconds: str, *names: str) -> None:
     world.pass_time(parse_seconds(seconds), world.names(names), settle=True)
 
 
-def _tick(world: World, name: str, *more: str) -> None:
+def _tick(world: ScenarioWorld, name: str, *more: str) -> None:
     world.tick(world.names([name, *more]))
 
 
 # Processes and disks.
 
 
-def _persist(world: World, name: str, *more: str) -> None:
+def _persist(world: ScenarioWorld, name: str, *more: str) -> None:
     oldest_only = more[-1:] == ("oldest",)
     for host in [world.host(word) for word in (name, *(more[:-1] if oldest_only else more))]:
         host.persist(world.now, oldest_only=oldest_only)
 
 
-def _hang(world: World, name: str) -> None:
+def _hang(world: ScenarioWorld, name: str) -> None:
     world.host(name).hangs = True
 
 
-def _crash(world: World, name: str) -> None:
+def _crash(world: ScenarioWorld, name: str) -> None:
     world.host(name).stop()
 
 
-def _powercut(world: World, name: str) -> None:
+def _powercut(world: ScenarioWorld, name: str) -> None:
     host = world.host(name)
     host.stop()
     host.disk.cut_power()
 
 
-def _start(world: World, name: str) -> None:
+def _start(world: ScenarioWorld, name: str) -> None:
     world.start(world.host(name))
 
 
-def _wipe(world: World, name: str) -> None:
+def _wipe(world: ScenarioWorld, name: str) -> None:
     host = world.host(name)
     host.stop()
-    host.disk = Disk(incarnation=host.disk.incarnation + 100)
+    host.disk = ScenarioDisk(incarnation=host.disk.incarnation + 100)
 
 
-def _rollback(world: World, name: str, count: str) -> None:
+def _rollback(world: ScenarioWorld, name: str, count: str) -> None:
     host, writes = world.host(name), parse_count(count, "writes")
     if writes > host.disk.writes:
-        raise ScenarioError(f"the disk of {name} has {host.disk.writes} writes only")
+        raise ScenarioError(f"the disk of {name} has only {host.disk.writes} writes")
     host.stop()
     host.disk.roll_back(writes)
 
 
-def _damage(world: World, name: str, slots: str) -> None:
+def _damage(world: ScenarioWorld, name: str, slots: str) -> None:
     world.host(name).disk.faulty.append(parse_slots(slots))
 
 
-def _trim(world: World, name: str, first: str) -> None:
+def _trim(world: ScenarioWorld, name: str, first: str) -> None:
     world.host(name).disk.trim(parse_slot(first))
 
 
-def _snapshot(world: World, name: str, slot: str, first: str = "") -> None:
+def _snapshot(world: ScenarioWorld, name: str, slot: str, first: str = "") -> None:
     covered = parse_slot(slot)
     world.host(name).publish(covered, parse_slot(first) if first else Slot(covered + 1), world.now)
 
 
-def _lose(world: World, name: str) -> None:
+def _lose(world: ScenarioWorld, name: str) -> None:
     disk = world.host(name).disk
     if disk.image.snapshot is None:
         raise ScenarioError(f"{name} has no snapshot to lose")
     disk.snapshot_is_lost = True
 
 
-def _install(world: World, name: str, slot: str, source: str) -> None:
+def _install(world: ScenarioWorld, name: str, slot: str, source: str) -> None:
     host, other, covered = world.host(name), world.host(source), parse_slot(slot)
     snapshot = other.offered_snapshot
     if snapshot is None or snapshot.meta.slot != covered:
@@ -260,12 +260,12 @@ def _install(world: World, name: str, slot: str, source: str) -> None:
     host.install(snapshot, other.name, world.now)
 
 
-# What is shown.
+# Output.
 
 
-def _heartbeats(world: World, switch: str) -> None:
+def _heartbeats(world: ScenarioWorld, switch: str) -> None:
     if switch not in ("on", "off"):
-        raise ScenarioError(f"heartbeats are on or off, not {switch!r}")
+        raise ScenarioError(f"heartbeats: {switch!r} is not 'on' or 'off'")
     world.shows_heartbeats = switch == "on"
 
 
@@ -305,4 +305,4 @@ VERBS: dict[str, Callable[..., None]] = {
     "wait": _wait,
     "wipe": _wipe,
 }
-"""The function of each verb."""
+"""The function of each verb, by verb."""

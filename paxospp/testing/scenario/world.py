@@ -1,4 +1,4 @@
-"""The world of a scenario: its hosts, the messages between them, and a clock that only commands advance."""
+"""The world of a scenario: its hosts, its network, and a clock that only commands advance."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from random import Random
 
 from paxospp.engine.settings import Settings
 from paxospp.model import Ballot, Member, Membership, NodeId, Slot
-from paxospp.testing.scenario.disk import Disk, founding_write
-from paxospp.testing.scenario.host import Host
+from paxospp.testing.scenario.disk import ScenarioDisk, founding_write
+from paxospp.testing.scenario.host import ScenarioHost
 from paxospp.testing.scenario.language import ScenarioError, nearest, parse_settings
-from paxospp.testing.scenario.network import Network
+from paxospp.testing.scenario.network import ScenarioNetwork
 from paxospp.testing.scenario.selecting import Envelope
 
 _STEP_S = 0.05
 _QUIET_ROUNDS_MAX = 1000
 
 
-class World:
-    """Hosts, network and time of one scenario, and the lines that tell what happens."""
+class ScenarioWorld:
+    """The hosts, the network and the time of one scenario, and the lines that say what happened."""
 
     def __init__(self, settings: Settings) -> None:
-        self.hosts: dict[NodeId, Host] = {}
-        self.network = Network()
+        self.hosts: dict[NodeId, ScenarioHost] = {}
+        self.network = ScenarioNetwork()
         self.now = 0.0
         self.story: list[str] = []
         self.shows_heartbeats = False
@@ -37,10 +37,10 @@ class World:
     # Hosts.
 
     def configure(self, words: Sequence[str], name: str | None = None) -> None:
-        """Set fields of ``Settings`` for all nodes, or for the one of that name, from their next start on.
+        """Set fields of ``Settings`` for all nodes, or for the node ``name``, from their next start on.
 
         Raises:
-            ScenarioError: a field or its value is not one.
+            ScenarioError: a field is unknown, or its value is not valid.
         """
         if name is None:
             self._settings = parse_settings(words, self._settings)
@@ -49,12 +49,14 @@ class World:
             self._own_settings.setdefault(name, []).extend(words)
 
     def make_cluster(self, size: int, *, founded: bool) -> None:
-        """Make n1 to n``size`` and start them; ``founded``: they know slot 1 decided. An earlier cluster is gone."""
+        """Make n1 to n``size`` and start them, in place of an earlier cluster; ``founded``: slot 1 is decided."""
         self.hosts.clear()
-        self.network = Network()
+        self.network = ScenarioNetwork()
         for number in range(1, size + 1):
             name = NodeId(f"n{number}")
-            self.hosts[name] = Host(name, Disk(incarnation=number), post=self.network.post, tell=self.tell)
+            self.hosts[name] = ScenarioHost(
+                name, ScenarioDisk(incarnation=number), post=self.network.post, tell=self.tell
+            )
         if unknown := sorted(set(self._own_settings) - set(self.hosts)):
             raise ScenarioError(f"settings: {unknown[0]!r} is not a node; {nearest(unknown[0], self.hosts)}")
         if founded:
@@ -78,28 +80,28 @@ class World:
         """The names of all hosts.
 
         Raises:
-            ScenarioError: there are none yet.
+            ScenarioError: no cluster was made yet.
         """
         if not self.hosts:
-            raise ScenarioError("there is no cluster yet: begin with a line such as 'cluster 3'")
+            raise ScenarioError("no cluster was made yet: begin with a line such as 'cluster 3'")
         return self.hosts
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str) -> ScenarioHost:
         """Return the host of that name.
 
         Raises:
-            ScenarioError: there is none.
+            ScenarioError: no host has that name.
         """
         if name not in self.nodes:
             raise ScenarioError(f"{name!r} is not a node; {nearest(name, self.hosts)}")
         return self.hosts[NodeId(name)]
 
     def names(self, words: Sequence[str]) -> list[NodeId]:
-        """Return the nodes that ``words`` name, in their order; all of them if there are no words."""
+        """Return the nodes that ``words`` name, in their order; all nodes if ``words`` is empty."""
         return [self.host(word).name for word in words] if words else list(self.nodes)
 
-    def start(self, host: Host) -> None:
-        """Start ``host``, which ends first if it runs."""
+    def start(self, host: ScenarioHost) -> None:
+        """Start ``host``; if it is running, it ends first."""
         settings = parse_settings(self._own_settings.get(host.name, ()), self._settings)
         cluster = {name: f"{name}:1" for name in self.hosts}
         host.start(cluster, settings, self._random.getrandbits(60), self.now)
@@ -107,7 +109,7 @@ class World:
     # Messages.
 
     def is_shown(self, envelope: Envelope) -> bool:
-        """Whether the story tells of ``envelope``."""
+        """Whether the story mentions ``envelope``."""
         return self.shows_heartbeats or not envelope.is_heartbeat
 
     def arrive(self, envelope: Envelope) -> None:
@@ -126,17 +128,17 @@ class World:
         if self.is_shown(envelope):
             self.tell(f"lost {envelope}")
 
-    # What happens by itself.
+    # Running.
 
     def stabilize(self, among: Collection[NodeId]) -> None:
-        """Let writes of these hosts return and messages among them arrive until all is quiet."""
+        """Let writes of these hosts return and messages among them arrive, until nothing more happens."""
         for _ in range(_QUIET_ROUNDS_MAX):
             if not self._settle_once(among):
                 return
-        raise ScenarioError("it never becomes quiet")
+        raise ScenarioError(f"messages and writes still follow each other after {_QUIET_ROUNDS_MAX} rounds")
 
     def pass_time(self, seconds: float, among: Collection[NodeId], *, settle: bool) -> None:
-        """Let time pass for these hosts, a step at a time; with ``settle``, all becomes quiet after each step."""
+        """Let time pass for these hosts in steps; with ``settle``, run ``stabilize`` after each step."""
         end = self.now + seconds
         while self.now < end - 1e-9:
             self.now = min(self.now + _STEP_S, end)
@@ -145,7 +147,7 @@ class World:
                 self.stabilize(among)
 
     def tick(self, names: Sequence[NodeId]) -> None:
-        """Let those of these hosts that run do what is due now."""
+        """Let the running ones of these hosts do what is due now."""
         for name in names:
             host = self.hosts[name]
             if host.replica is not None:

@@ -1,11 +1,10 @@
-"""The deterministic simulator: real nodes on virtual time, networks and disks, under every fault we know.
+"""The deterministic simulator: real nodes on virtual time, network and disks, under every kind of fault.
 
-``Simulation`` is the face; ``plan`` what a seed decides, ``phases`` the course of one run,
-``world`` everything there is in it. ``virtual_time``, ``network``, ``disk`` and ``writing`` stand
-in for what a node has around it, ``host`` puts the real rooms of a node on them. ``troubles`` and
-``faults`` make things go wrong, ``duels`` decides in many runs who campaigns when, ``drills`` make one
-situation each likely, ``ambush`` waits for one, and ``rehearsals`` tell one story again and again;
-``clients`` call; ``invariants`` and ``history`` look on and tell."""
+``Simulation`` is what users see. ``plan`` holds what a seed decides, and ``phases`` the course of one run. ``world``
+puts the real parts of nodes on virtual time, network and disks; ``faults`` makes things go wrong; ``clients`` make
+calls; ``judges`` check everything after every event. ``validation`` compares steps with the executable specification,
+and ``reach`` counts what runs reach.
+"""
 
 from paxospp.testing.simulation.plan import Overrides
 from paxospp.testing.simulation.report import Report, SimulationError

@@ -1,7 +1,7 @@
-"""The machine that a simulation runs when it is given none, and calls for it.
+"""The machine that a simulation runs by default, and calls for it.
 
-Small, but with what tells replicas apart: values that depend on all that came before, results that
-depend on the state, exceptions, time and chance from the context, a dict whose order shows.
+It is small, but has what makes replicas differ: values that depend on all earlier commands, results that depend on the
+state, exceptions, time and randomness from the context, and a dict whose order shows.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Ledger(StateMachine):
 
 
 def ledger_calls(random: Random) -> tuple[Any, ...]:
-    """One call for a ``Ledger``."""
+    """Draw one call for a ``Ledger``."""
     key = random.choice(_KEYS)
     match random.randrange(10):
         case 0 | 1 | 2:

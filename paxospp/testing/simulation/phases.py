@@ -1,13 +1,13 @@
 """One run in three phases: safety, liveness, quiet.
 
-*Safety*: everything the plan allows goes wrong while clients work; nothing unsafe may happen.
-*Liveness*: a random quorum is the core; it is healed and its faults end, and what is wrong with all
-others stays wrong for good. What waits on the core must end, and new calls must be answered in
-time. *Quiet*: everything heals, and all live replicas end with the same log and the same state.
+*Safety*: everything that the plan allows goes wrong while clients work, and nothing unsafe may happen. *Liveness*: a
+random quorum is the core. It is healed and its faults end; what is wrong with the other nodes stays wrong. Calls that
+wait on the core must end, and new calls must be answered in time. *Quiet*: everything heals, and all live replicas end
+with the same log and the same state.
 
-Not coming back is excused by what stands in ``stuck`` only.
+The only excuse for not recovering is that the cluster is stuck (``judges.stuck``).
 
-Reference: TigerBeetle's VOPR, whose shape this is.
+Reference: TigerBeetle's VOPR, for the phases.
 """
 
 from __future__ import annotations
@@ -15,48 +15,59 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from paxospp.engine.settings import Settings
+from paxospp.engine.settings import RESEND_INTERVAL_MAX_S
 from paxospp.model import Slot
-from paxospp.testing.simulation.broken import Broken
-from paxospp.testing.simulation.clients import Clients, EmbeddedClient
-from paxospp.testing.simulation.faults import Faults
-from paxospp.testing.simulation.host import Host
-from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.clients.all_clients import Clients
+from paxospp.testing.simulation.clients.embedded_clients import EmbeddedClient
+from paxospp.testing.simulation.clients.watchers import Watcher
+from paxospp.testing.simulation.faults.families import Faults
+from paxospp.testing.simulation.faults.injector import FaultInjector
+from paxospp.testing.simulation.faults.rollback import roll_back
+from paxospp.testing.simulation.judges.stuck import founding_is_stuck, stuck_slot
+from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.report import WORST
-from paxospp.testing.simulation.rollback import roll_back
-from paxospp.testing.simulation.stuck import founding_is_stuck, stuck_slot
-from paxospp.testing.simulation.world import World
+from paxospp.testing.simulation.rule_broken import RuleBroken
+from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.world import SimulatedWorld
 
 FOUNDING_S = 30.0
 LIVENESS_WINDOWS = 10
-"""Election time-outs within which a call on the healed core has to be answered."""
+"""Election timeouts within which a call on the healed core has to be answered."""
 CATCH_UP_S = 10.0
-"""What more it takes where one of the core has to ask for what it missed."""
+"""Extra time if a node of the core has to fetch what it missed."""
 PENDING_S = 20.0
-"""Within this all that waited on the core has ended, one way or another."""
+"""Time within which all calls that waited on the core have ended."""
 QUIET_S = 40.0
 CHUNK_S = 0.007
-"""What a chunk of a snapshot takes at most: to be asked for, read, carried over the slowest link and staged."""
+"""Longest time for one chunk of a snapshot: asked for, read, carried over the slowest link and staged."""
 _STEP_S = 0.05
 
 GENTLE = Faults()
 
 
-class Run:
-    """One run of one plan."""
+class SimulationRun:
+    """Runs one plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
-        self.world = World(plan)
+        self.world = SimulatedWorld(plan, self._make_injector)
+        self.watchers = [
+            Watcher(self.world, Random(f"{plan.seed} watcher {number}")) for number in range(plan.watchers)
+        ]
+        self.world.watchers = self.watchers
         self.clients = Clients(self.world)
         self.world.clients = self.clients
         self._random = Random(f"{plan.seed} phases")
 
+    def _make_injector(self, world: SimulatedWorld) -> FaultInjector:
+        self.injector = FaultInjector(world)
+        return self.injector
+
     def go(self) -> None:
-        """All three phases; raises Broken."""
+        """Run all three phases. Raises RuleBroken."""
         self._found()
         if self.plan.rolls_back:
-            roll_back(self)
+            roll_back(self.world, self.clients.begin)
             return
         self._safety()
         core = self._choose_core()
@@ -75,23 +86,23 @@ class Run:
             return
         self._set_faults(GENTLE, world.hosts)
         if not self._wait(FOUNDING_S, lambda: world.invariants.chosen.membership is not None):
-            raise Broken("liveness", f"no cluster was founded within {FOUNDING_S:g} s of peace")
+            raise RuleBroken("liveness", f"no cluster was founded within {FOUNDING_S:g} s without faults")
         self._set_faults(self.plan.faults, world.hosts)
 
     def _safety(self) -> None:
         self.clients.begin()
-        for watcher in self.world.watchers:
+        for watcher in self.watchers:
             watcher.begin()
-        self.world.troubles.begin()
+        self.injector.begin()
         self.world.clock.run_until(self.world.clock.now + self.plan.safety_s)
 
-    def _choose_core(self) -> list[Host] | None:
-        """Who is to be well; None if there is nobody to choose, which ``stuck_slot`` has to excuse."""
+    def _choose_core(self) -> list[SimulatedHost] | None:
+        """Choose the nodes to heal; None if the cluster is stuck, so that there is nothing to choose."""
         world = self.world
-        world.troubles.end()
-        world.troubles.swap_back()
+        self.injector.end()
+        self.injector.swap_back()
         if world.invariants.chosen.membership is None:
-            # Founding needs everybody.
+            # The founding needs every node.
             world.coverage["not founded when the faults ended"] += 1
             return None if founding_is_stuck(world.hosts) else list(world.hosts)
         voters = [
@@ -106,13 +117,13 @@ class Run:
                 return None
         return sorted(core, key=lambda host: host.index)
 
-    def _is_stuck(self, core: Sequence[Host], quorum: int) -> bool:
+    def _is_stuck(self, core: Sequence[SimulatedHost], quorum: int) -> bool:
         slot = stuck_slot(core, quorum)
         if slot is not None:
             self.world.coverage["a core had no clean copy of a slot"] += 1
         return slot is not None
 
-    def _liveness(self, core: list[Host]) -> None:
+    def _liveness(self, core: list[SimulatedHost]) -> None:
         world = self.world
         for host in world.hosts:
             if host not in core:
@@ -124,11 +135,11 @@ class Run:
         grace_s = 1.0 if world.invariants.chosen.membership is not None else FOUNDING_S
         if any(self._is_behind(host) for host in core):
             grace_s += max(CATCH_UP_S, self._asking_s())
-        # What a burst has left comes first. Each call may be a value of its own, and a log that is full of what is not
-        # decided takes the next one only when that is sent again: once the last one is written, and known decided.
+        # The calls of a burst come first. Each may be a value of its own, and a log that is full of undecided slots
+        # takes the next value only after the former one was sent again, written and known decided.
         resend_s = max(self.plan.config_of(host.index).resend_interval_s for host in core)
         grace_s += len(self.clients.waiting) * (resend_s + 2 * self.plan.write_s)
-        # A write that a slow disk has begun takes its time, though the disk is well now.
+        # A write that a slow disk has begun still takes its time, though the disk is healed now.
         grace_s += max(self._writing_s(host) for host in core)
         bound_s = LIVENESS_WINDOWS * window_s + grace_s
         self.clients.end()
@@ -136,56 +147,56 @@ class Run:
 
         def late() -> list[str]:
             asked = [probe.home for probe in probes if not probe.is_done]
-            # A founding that was under way may have been completed with an earlier life of one of them.
+            # A founding under way may have been completed with an earlier incarnation of one of them.
             return [host.name for host in asked if host.has_vote and not self._has_lost_its_state(host)]
 
         if not self._wait(bound_s, lambda: not late()):
-            raise Broken(
+            raise RuleBroken(
                 "liveness",
-                f"calls on {', '.join(late())} of the core are not answered after {bound_s:g} s of its being well",
+                f"calls on {', '.join(late())} of the core are not answered {bound_s:g} s after it was healed",
             )
         world.coverage[WORST] = int((world.clock.now - began) / window_s)
         waiting = [
             client for client in self.clients.waiting if isinstance(client, EmbeddedClient) and client.home in core
         ]
         if not self._wait(PENDING_S, lambda: all(client.operation is None for client in waiting)):
-            raise Broken("liveness", f"calls of {', '.join(client.name for client in waiting)} do not end")
+            raise RuleBroken("liveness", f"calls of {', '.join(client.name for client in waiting)} do not end")
 
-    def _is_behind(self, host: Host) -> bool:
-        """Whether it has to catch up with what its disk alone does not tell it, or tells it no more."""
+    def _is_behind(self, host: SimulatedHost) -> bool:
+        """Return whether it has to fetch something that its disk does not hold, or holds no more."""
         image = host.disk.image
         if image.decided < self.world.invariants.chosen.up_to:
             return True
-        if host.parts is not None and host.parts.executor.applied >= image.decided:
+        if host.runtime is not None and host.runtime.executor.applied >= image.decided:
             return False
         state_is_lost = image.snapshot_is_damaged and image.first > 1
         return state_is_lost or any(slot <= image.decided for slot in image.faulty)
 
     def _asking_s(self) -> float:
-        """How long it takes to ask every peer twice: some are silent, others take a snapshot when they are asked."""
-        return 2 * (len(self.world.hosts) - 1) * Settings().resend_interval_max_s
+        """Return the time to ask every peer twice: some are silent, others take a snapshot first."""
+        return 2 * (len(self.world.hosts) - 1) * RESEND_INTERVAL_MAX_S
 
-    def _writing_s(self, host: Host) -> float:
-        """How long the write that is under way still takes."""
+    def _writing_s(self, host: SimulatedHost) -> float:
+        """Return how long the write under way still takes."""
         if host.disk.under_way is None:
             return 0.0
         return max(0.0, host.disk_faults.write_returns_at - self.world.clock.now)
 
-    def _rested_at(self, host: Host) -> float:
-        """When a node that rests because a snapshot failed goes on with snapshots."""
-        if host.parts is None or host.loop is None:
+    def _rested_at(self, host: SimulatedHost) -> float:
+        """Return when a node that pauses after a failed snapshot goes on with snapshots."""
+        if host.runtime is None or host.loop is None:
             return 0.0
-        return host.loop.world_time(host.parts.snapshots.rests_until)
+        return host.loop.world_time(host.runtime.snapshots.rests_until)
 
     def _carrying_s(self) -> float:
-        """How long the largest snapshot is on its way to a peer: one chunk at a time, of a single byte if so drawn."""
+        """Return the time to carry the largest snapshot to a peer, one chunk at a time."""
         images = (host.disk.image for host in self.world.hosts)
         size = max((len(image.snapshot[1]) for image in images if image.snapshot is not None), default=0)
         chunk = min(self.plan.config_of(host.index).chunk_bytes_max for host in self.world.hosts)
         return size / chunk * CHUNK_S
 
-    def _has_lost_its_state(self, host: Host) -> bool:
-        """Its snapshot is damaged, the log below is gone, and nobody has a snapshot that may take its place."""
+    def _has_lost_its_state(self, host: SimulatedHost) -> bool:
+        """Return whether its snapshot is damaged, the log below is gone, and no peer has a snapshot to replace it."""
         image = host.disk.image
         if not image.snapshot_is_damaged or image.snapshot is None or image.first == 1:
             return False
@@ -196,8 +207,8 @@ class Run:
             for other in others
         )
 
-    def _abandon(self, host: Host, core: Iterable[Host]) -> None:
-        """What is wrong with ``host`` stays so for good."""
+    def _abandon(self, host: SimulatedHost, core: Iterable[SimulatedHost]) -> None:
+        """Leave ``host`` as it is for good: perhaps crashed, perhaps cut off in one direction."""
         network = self.world.network
         host.wants_up = False
         inward = outward = True
@@ -216,7 +227,7 @@ class Run:
                 network.path(host.name, other.name).cut |= outward
 
     def _quiet(self) -> bool:
-        """Whether it became quiet; if not, the cluster is excused, for it cannot go on."""
+        """Heal everything and return whether all became quiet; False if the cluster is stuck, which excuses it."""
         world = self.world
         self.clients.end()
         alive = [host for host in world.hosts if host.disk.image.unreadable is None]
@@ -231,38 +242,38 @@ class Run:
             world.coverage["excused: the cluster cannot go on"] += 1
             return False
         if not self._wait(QUIET_S, lambda: self._is_quiet(alive)):
-            raise Broken("quiet", self._why_not_quiet(alive))
+            raise RuleBroken("quiet", self._why_not_quiet(alive))
         self._compare_states(alive)
         return True
 
     def _cold_start(self) -> None:
-        """All nodes stop and come up from their disks to the same state."""
+        """Stop all nodes, and check that they come up from their disks with the same state."""
         world = self.world
         up = [host for host in world.hosts if host.is_up]
         voters = [host for host in up if world.invariants.has_vote(host)]
         membership = world.invariants.chosen.membership
         if membership is None or self._is_stuck(voters, len(membership.members) // 2 + 1):
             return  # what they still know is in their memory only
-        before = world.history.digests[-1]
-        slots = len(world.history.log)
+        before = world.applied_log.digests[-1]
+        slots = len(world.applied_log.entries)
         for host in up:
             host.crash()
             host.start()
         if not self._wait(QUIET_S, lambda: self._is_quiet(up)):
-            raise Broken("cold start", self._why_not_quiet(up))
-        if world.history.digests[slots] != before:
-            raise Broken("cold start", "the log changed")
+            raise RuleBroken("cold start", self._why_not_quiet(up))
+        if world.applied_log.digests[slots] != before:
+            raise RuleBroken("cold start", "the log changed")
         self._compare_states(up)
 
-    # What they share.
+    # What the phases share.
 
-    def _set_faults(self, faults: Faults, hosts: Iterable[Host]) -> None:
+    def _set_faults(self, faults: Faults, hosts: Iterable[SimulatedHost]) -> None:
         self.world.network.set_faults(faults)
         for host in hosts:
             host.faults = faults
 
-    def _mend(self, hosts: list[Host]) -> None:
-        """These nodes, their disks and the links between them are well from now on."""
+    def _mend(self, hosts: list[SimulatedHost]) -> None:
+        """Heal these nodes, their disks and the links between them."""
         world = self.world
         self._set_faults(GENTLE, hosts)
         world.network.heal(host.name for host in hosts)
@@ -277,7 +288,7 @@ class Run:
                 host.start()
 
     def _wait(self, seconds: float, until: Callable[[], bool]) -> bool:
-        """Whether it came true within this time of peace; to carry a snapshot in tiny chunks takes more."""
+        """Wait without faults, and return whether ``until`` came true in time; small chunks of snapshots take more."""
         clock = self.world.clock
         began = clock.now
         while not until():
@@ -287,39 +298,39 @@ class Run:
             clock.run_until(clock.now + _STEP_S)
         return True
 
-    def _is_quiet(self, hosts: Iterable[Host]) -> bool:
+    def _is_quiet(self, hosts: Iterable[SimulatedHost]) -> bool:
         if self.clients.waiting:
             return False
-        top = Slot(len(self.world.history.log))
-        if not all(watcher.has_been_told(top) for watcher in self.world.watchers):
+        top = Slot(len(self.world.applied_log.entries))
+        if not all(watcher.has_been_told(top) for watcher in self.watchers):
             return False
         return all(
-            host.parts is not None and host.parts.executor.applied == top == host.parts.replica.decided
+            host.runtime is not None and host.runtime.executor.applied == top == host.runtime.replica.decided
             for host in hosts
         )
 
-    def _why_not_quiet(self, hosts: Iterable[Host]) -> str:
+    def _why_not_quiet(self, hosts: Iterable[SimulatedHost]) -> str:
         where = {
-            host.name: (host.parts.executor.applied, host.parts.replica.decided, host.parts.replica.first)
-            if host.parts is not None
+            host.name: (host.runtime.executor.applied, host.runtime.replica.decided, host.runtime.replica.first)
+            if host.runtime is not None
             else host.cause
             for host in hosts
         }
         waiting = [client.name for client in self.clients.waiting]
-        told = [watcher.next for watcher in self.world.watchers]
+        told = [watcher.next for watcher in self.watchers]
         return (
-            f"of {len(self.world.history.log)} slots the nodes have applied and decided, with the first they keep, "
+            f"of {len(self.world.applied_log.entries)} slots, the nodes have applied, decided and kept from: "
             f"{where}; waiting: {waiting}; watchers are at {told}"
         )
 
-    def _compare_states(self, hosts: Iterable[Host]) -> None:
-        """14, for the state itself and not only for what came out of it."""
+    def _compare_states(self, hosts: Iterable[SimulatedHost]) -> None:
+        """Check 14 for the states themselves, not only for results."""
         states = {}
         for host in hosts:
-            if host.parts is None or host.parts.executor.applied < len(self.world.history.log):
+            if host.runtime is None or host.runtime.executor.applied < len(self.world.applied_log.entries):
                 self.world.coverage["excused: a node has lost its state"] += 1
                 continue
-            states[host.name] = b"".join(host.parts.executor.machine.snapshot())
-        states["alone in its order"] = b"".join(self.world.history.reference.machine.snapshot())  # type: ignore[index]
+            states[host.name] = b"".join(host.runtime.executor.machine.snapshot())
+        states["alone in its order"] = b"".join(self.world.applied_log.reference.machine.snapshot())  # type: ignore[index]
         if len(set(states.values())) > 1:
-            raise Broken("divergence", f"the states differ: {states}"[:2000])
+            raise RuleBroken("divergence", f"the states differ: {states}"[:2000])

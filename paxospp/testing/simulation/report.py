@@ -1,4 +1,4 @@
-"""What came of a simulation: what was seen, and what broke, with the command that shows it again."""
+"""The result of a simulation: what was seen, and what broke, with the command that replays it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from paxospp.testing.simulation.reach.tally import Tally
+from paxospp.testing.simulation.reach.tally import MarkerTally
 
 GATES: tuple[str, ...] = (
     "leaders",
@@ -34,17 +34,17 @@ GATES: tuple[str, ...] = (
     "a run of an expired session was decided",
     "a read was confirmed by a lease",
 )
-"""What must have been seen in a sweep of any size: *sometimes* as opposed to *always*.
+"""What a sweep of any size must have seen at least once: *sometimes* assertions, as opposed to *always*.
 
-FAULTS (e) has one more, a change of membership under a partition: it comes with such changes.
+Changes of membership will add one more: a change while the cluster is partitioned.
 """
 
 WORST = "liveness: windows until all calls were answered, at worst"
-"""The one thing seen that is no count but a maximum."""
+"""The only entry that is a maximum and not a count."""
 
 
 class Reached(NamedTuple):
-    """What one run has reached, by marker, and what it cost."""
+    """The markers that one run reached, and the number of its events."""
 
     hits: Mapping[str, int]
     events: int
@@ -52,24 +52,24 @@ class Reached(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """The runs that held."""
+    """The runs that passed."""
 
     seeds: int = 0
     events: int = 0
-    """Messages, timers, writes, reads, calls: each followed by every check."""
+    """Number of messages, timers, writes, reads and calls: each is followed by every check."""
     seconds: float = 0.0
-    """Processor seconds that the runs took."""
+    """Processor time of the runs."""
     hashes: dict[int, str] = field(default_factory=dict)
     """The event hash of each seed: equal for equal seeds, whatever PYTHONHASHSEED."""
     coverage: Counter[str] = field(default_factory=Counter)
-    """What happened, and how often."""
+    """Number of times that something happened, by its name."""
     calls: Counter[str] = field(default_factory=Counter)
-    """How the clients' calls ended."""
+    """Number of calls by the way they ended."""
     runs: dict[int, Reached] = field(default_factory=dict)
-    """What each seed has reached, and how many events it took."""
+    """The markers that each seed reached, and the number of its events."""
 
     def add(self, other: Report) -> None:
-        """Count what another report has seen."""
+        """Add what another report has counted."""
         self.seeds += other.seeds
         self.events += other.events
         self.seconds += other.seconds
@@ -82,34 +82,36 @@ class Report:
 
     @property
     def events_per_s(self) -> float:
-        """Per core, with every check on."""
+        """Return the events per second of one core, with every check."""
         return self.events / self.seconds if self.seconds else 0.0
 
     @property
-    def tally(self) -> Tally:
-        """How often each marker was reached."""
-        tally = Tally()
+    def tally(self) -> MarkerTally:
+        """Return how often each marker was reached."""
+        tally = MarkerTally()
         for run in self.runs.values():
             tally.add(run.hits)
         return tally
 
     @property
     def gates_missed(self) -> tuple[str, ...]:
-        """What a sweep has to have seen and this one has not; a small one may miss some."""
+        """Return what a sweep must have seen and this one has not; a small sweep may miss some."""
         return tuple(gate for gate in GATES if not self.coverage[gate])
 
     def __str__(self) -> str:
         calls = ", ".join(f"{count} {how}" for how, count in self.calls.most_common())
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         return (
-            f"{self.seeds} seeds held: {self.events} events, {self.events_per_s:,.0f}/s per core, every check on; "
+            f"{seeds} passed: {self.events} events, {self.events_per_s:,.0f}/s per core with every check; "
             f"calls: {calls or 'none'}"
         )
 
 
 class SimulationError(AssertionError):
-    """A seed broke something; the text says what, and the command that replays it.
+    """A seed broke something; the text says what, with the command that replays it.
 
-    ``rule`` is a number of the invariants, or *liveness*, *quiet*, *divergence*, *invariant* ...
+    ``rule`` is the number of an invariant in ``README.md``, the number of a bug, a rule of the engine, or a word:
+    *liveness*, *quiet*, *divergence*, *invariant* and so on.
     """
 
     def __init__(self, seed: int, rule: str, text: str, command: str, smaller: str | None = None) -> None:
@@ -119,7 +121,7 @@ class SimulationError(AssertionError):
         self.text = text
         self.command = command
         self.smaller = smaller
-        """The same failure with less: fewer families of faults, fewer nodes, a shorter run."""
+        """Options under which less still fails alike: fewer families of faults, fewer nodes, a shorter run."""
 
     def __str__(self) -> str:
         lines = [f"seed {self.seed}: {self.rule}: {self.text}", f"replay: {self.command}"]

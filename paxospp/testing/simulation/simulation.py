@@ -1,11 +1,10 @@
-"""``Simulation``: a cluster under faults, run after run, deterministic by seed.
+"""``Simulation``: runs a simulated cluster under faults, seed by seed, deterministically.
 
-One seed decides everything: sizes, settings, which faults there are, every delay and every call.
-The first seed that breaks something is made smaller, as far as it goes on breaking the same way,
-and raised as ``SimulationError``.
+One seed decides everything: sizes, settings, faults, every delay and every call. If a seed breaks something, the run is
+made smaller as long as it breaks the same rule, and ``SimulationError`` is raised.
 
-Reference: Claessen and Hughes, "QuickCheck" (2000), for shrinking; Zhou et al., "FoundationDB"
-(2021), section 4, for what such a simulator is worth.
+References: Claessen and Hughes, "QuickCheck" (2000), for shrinking; Zhou et al., "FoundationDB" (2021), section 4, for
+what such a simulator is worth.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from paxospp.state_machine import StateMachine, prepare
-from paxospp.testing.simulation.broken import Broken
-from paxospp.testing.simulation.command import Subject
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
-from paxospp.testing.simulation.phases import Run
-from paxospp.testing.simulation.plan import Invariant, Overrides, Plan, Workload
+from paxospp.testing.simulation.phases import SimulationRun
+from paxospp.testing.simulation.plan import Invariant, Overrides, RunPlan, Workload
+from paxospp.testing.simulation.replay_command import SimulatedMachine
 from paxospp.testing.simulation.report import Reached, Report, SimulationError
+from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.workload import workload_of
 
 SHRINKING_S = 20.0
@@ -33,12 +32,13 @@ class Simulation:
     """Runs a state machine on a simulated cluster under faults.
 
     Args:
-        machine: what makes one; every replica has its own, at every start.
-        workload: draws one call, ``(Bank.transfer, "a", "b", 5)``; without it, calls are drawn
-            from the annotations over a small domain.
-        invariant: called with the machine of every replica after every slot it applied; raises
-            what is wrong.
-        nodes: how many; without it, each seed decides.
+        machine: makes a machine; every replica has its own, at every start.
+        workload: draws one call, such as ``(Bank.transfer, "a", "b", 5)``; without it, calls are drawn from the
+            annotations of the machine, over a small domain.
+        invariant: called with the machine of each replica after each slot that it applies; raises if something is
+            wrong.
+        nodes: number of nodes; without it, each seed decides.
+        overrides: other parts of the plan to replace.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class Simulation:
         if nodes is not None:
             self._overrides = replace(self._overrides, nodes=nodes)
         if machine is Ledger and workload is None and invariant is None:
-            self._subject = Subject(Ledger, ledger_calls, is_default=True)
+            self._subject = SimulatedMachine(Ledger, ledger_calls, is_default=True)
             return
         made = machine()
         prepare(made)
-        self._subject = Subject(machine, workload or workload_of(type(made)), invariant, workload)
+        self._subject = SimulatedMachine(machine, workload or workload_of(type(made)), invariant, workload)
 
     def run(self, seeds: Iterable[int]) -> Report:
         """Run these seeds, one after another.
 
         Raises:
-            SimulationError: one of them broke something; its text is the command that replays it.
+            SimulationError: one of them broke something; its text holds the command that replays it.
         """
         report = Report()
         with _silence():
@@ -73,21 +73,21 @@ class Simulation:
         return report
 
     def run_seed(self, seed: int) -> Report:
-        """One run, and what came of it. Raises SimulationError."""
+        """Run one seed and return what it reached. Raises SimulationError."""
         try:
             return self._once(seed, self._overrides)
-        except Broken as broken:
+        except RuleBroken as broken:
             command = self._subject.command(seed, self._overrides)
             smaller = self._shrink(seed, broken.rule)
             less = None if smaller is None else self._subject.command(seed, smaller)
             raise SimulationError(seed, broken.rule, broken.text, command, less) from broken
 
-    def plan(self, seed: int) -> Plan:
-        """What ``seed`` decides."""
+    def plan(self, seed: int) -> RunPlan:
+        """Return what ``seed`` decides."""
         return self._draw(seed, self._overrides)
 
-    def _draw(self, seed: int, overrides: Overrides) -> Plan:
-        return Plan.draw(
+    def _draw(self, seed: int, overrides: Overrides) -> RunPlan:
+        return RunPlan.draw(
             seed,
             machine=self._subject.machine,
             workload=self._subject.workload,
@@ -98,7 +98,7 @@ class Simulation:
     def _once(self, seed: int, overrides: Overrides) -> Report:
         plan = self._draw(seed, overrides)
         began = time.process_time()
-        run = Run(plan)
+        run = SimulationRun(plan)
         run.go()
         world = run.world
         if world.validator is not None:
@@ -114,7 +114,7 @@ class Simulation:
         )
 
     def _shrink(self, seed: int, rule: str) -> Overrides | None:
-        """Less of everything that still breaks the same rule; None if nothing can be left out."""
+        """Return overrides under which less still breaks the same rule; None if nothing can be left out."""
         until = time.monotonic() + SHRINKING_S
         best = self._overrides
         tried: set[Overrides] = {best}
@@ -125,7 +125,7 @@ class Simulation:
             tried.add(overrides)
             try:
                 self._once(seed, overrides)
-            except Broken as broken:
+            except RuleBroken as broken:
                 return broken.rule == rule
             return False
 
@@ -134,7 +134,7 @@ class Simulation:
         return None if best == self._overrides else best
 
     def _smaller(self, seed: int, overrides: Overrides) -> Iterator[Overrides]:
-        """One step less, the greatest first."""
+        """Yield overrides that leave out one more thing, those that leave out most first."""
         plan = self._draw(seed, overrides)
         families = plan.faults.families
         if families:
@@ -153,7 +153,7 @@ class Simulation:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """No log of nodes that are meant to fail."""
+    """Disable logging, because the nodes are meant to fail."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

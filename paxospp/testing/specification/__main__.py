@@ -1,4 +1,4 @@
-"""``python -m paxospp.testing.specification``: explore scopes, and print what there was in each."""
+"""``python -m paxospp.testing.specification``: explore scopes exhaustively, and print a line for each."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import sys
 import time
 from collections.abc import Sequence
 
-from paxospp.testing.specification.checking import Result, explore
-from paxospp.testing.specification.scopes import SCOPES, Scope
+from paxospp.testing.specification.model_checker import ScopeResult, explore
+from paxospp.testing.specification.scopes import SCOPES, ModelScope
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 if nothing broke, and where a guard was taken away, if something did; else 1."""
+    """Explore the scopes that ``arguments`` select.
+
+    Return 0 if no invariant broke, or if one broke after ``--without`` removed a guard; return 1 otherwise.
+    """
     parser = argparse.ArgumentParser(prog="python -m paxospp.testing.specification", description=__doc__)
-    parser.add_argument("--scope", action="append", help="only this one; may be given again")
-    parser.add_argument("--without", metavar="GUARD", help="take a guard away; several are joined by ' + '")
-    parser.add_argument("--seconds", type=float, default=300.0, help="for all scopes together; default: 300")
-    parser.add_argument("--list", action="store_true", help="name scopes and guards, and end")
+    parser.add_argument("--scope", action="append", help="explore only this scope; may be repeated")
+    parser.add_argument("--without", metavar="GUARD", help="remove a guard; join several with ' + '")
+    parser.add_argument("--seconds", type=float, default=300.0, help="time limit for all scopes together; default: 300")
+    parser.add_argument("--list", action="store_true", help="list the scopes and their guards, and exit")
     options = parser.parse_args(arguments)
     if unknown := set(options.scope or ()) - SCOPES.keys():
-        parser.error(f"there is no scope {sorted(unknown)[0]!r}; there are: {', '.join(SCOPES)}")
+        parser.error(f"unknown scope {sorted(unknown)[0]!r}; known: {', '.join(SCOPES)}")
     scopes = [SCOPES[name] for name in options.scope or SCOPES]
     if options.list:
         _list(scopes)
@@ -32,14 +35,14 @@ def main(arguments: Sequence[str]) -> int:
     ends_at = time.monotonic() + options.seconds
     results = []
     for place, scope in enumerate(scopes):
-        # What one scope leaves over is shared by those after it.
+        # The time that one scope leaves unused is shared by the scopes after it.
         share = max(0.0, ends_at - time.monotonic()) / (len(scopes) - place)
         results.append(_explore(scope, without, share))
     is_broken = any(result.broken for result in results)
     return int(is_broken is not bool(without))
 
 
-def _explore(scope: Scope, without: frozenset[str], seconds: float) -> Result:
+def _explore(scope: ModelScope, without: frozenset[str], seconds: float) -> ScopeResult:
     result = explore(scope, without=without, seconds=seconds)
     how = "BROKEN" if result.broken else "exhausted" if result.exhausted else "not exhausted"
     numbers = f"{result.states:>9} {result.distinct:>9} {result.depth:>6} {result.seconds:>8.1f}"
@@ -52,7 +55,7 @@ def _explore(scope: Scope, without: frozenset[str], seconds: float) -> Result:
     return result
 
 
-def _list(scopes: Sequence[Scope]) -> None:
+def _list(scopes: Sequence[ModelScope]) -> None:
     for scope in scopes:
         print(f"{scope.name}: {scope.about}")
         for guard in scope.guards:

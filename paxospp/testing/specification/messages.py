@@ -1,8 +1,8 @@
-"""What nodes say to each other in the model: plain values, which stay said for ever.
+"""The messages of the model: plain values, which are never removed once they are sent.
 
-A message that was said may be heard at any later time, any number of times or never: so loss, delay,
-duplication and reordering need no actions of their own. Who said it is known from where it is kept, in
-``System.said``. A ``life`` is the incarnation that said it (rule 8).
+A node may receive a sent message at any later time, any number of times, or never. Loss, delay, duplication and
+reordering therefore need no actions of their own. Messages are stored by sender (``System.sent_by``), so they do not
+name it. ``incarnation`` is the sender's (rule 8).
 """
 
 from __future__ import annotations
@@ -11,78 +11,78 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from paxospp.testing.specification.values import Ballot, Entries, Membership
+from paxospp.testing.specification.values import Entries, ModelBallot, ModelMembership
 
 Name: TypeAlias = Hashable
-"""A node: its place in an explored system, its name in a run."""
+"""Identifies a node: its index in an explored system, its name in a run of the engine."""
 Value: TypeAlias = Hashable
 
 
 @dataclass(frozen=True, slots=True)
-class Prepare:
-    """Phase 1a; ``founds`` if it asks for slot 1 by one who belongs to no cluster."""
+class ModelPrepare:
+    """Phase 1a; ``founds`` if the candidate belongs to no cluster and wants to decide slot 1."""
 
-    ballot: Ballot
+    ballot: ModelBallot
     founds: bool
 
 
-class Report(NamedTuple):
-    """What an answer to a Prepare says (rule 2)."""
+class AcceptorReport(NamedTuple):
+    """The content of an answer to a Prepare (rule 2)."""
 
-    life: int
+    incarnation: int
     decided: int
     first: int
     entries: Entries
     faulty: frozenset[int]
     open_from: int
-    """Every slot from here on that is not among ``entries`` is faulty too; 0: damage has an end."""
+    """From this slot on, every slot that is not among ``entries`` is faulty too; 0: no damage without an end."""
 
     def is_faulty(self, slot: int) -> bool:
-        """Whether it calls the slot damaged."""
+        """Whether the report calls the slot faulty."""
         return slot in self.faulty or (0 < self.open_from <= slot and slot not in self.entries)
 
-    def hides(self, former: Report) -> bool:
-        """Whether damage keeps it from saying *accepted* or *none* of a slot that ``former`` says that of."""
+    def hides(self, former: AcceptorReport) -> bool:
+        """Whether a slot is faulty here for which ``former`` said *accepted* or *none*."""
         if self.open_from and (not former.open_from or self.open_from < former.open_from):
             return True
         return not self.faulty <= former.faulty
 
     @property
     def reported(self) -> int:
-        """The highest slot that it holds or knows decided."""
+        """The highest slot that the acceptor holds a value in, or knows decided."""
         return max(self.decided, max(self.entries, default=0))
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
-    """Phase 1b, one part of an answer, with those entries that are in this part.
+class ModelPromise:
+    """Phase 1b: one part of an answer, with the entries of this part.
 
-    Parts of one answer share its number; an answer in one part needs none.
+    The parts of one answer share its number. An answer in one part needs no number.
     """
 
-    ballot: Ballot
+    ballot: ModelBallot
     answer: Hashable
-    """Which answer of this life it is; 0 where nothing hangs on that."""
+    """Identifies the answer among those of its incarnation; 0 for an answer in one part."""
     part: int
     parts: int
-    report: Report
+    report: AcceptorReport
 
 
 @dataclass(frozen=True, slots=True)
-class Accept:
-    """Phase 2a."""
+class ModelAccept:
+    """Phase 2a: the leader asks acceptors to accept a value in a slot."""
 
-    ballot: Ballot
+    ballot: ModelBallot
     slot: int
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """Phase 2b."""
+class ModelAccepted:
+    """Phase 2b: an acceptor has accepted the slot under this ballot."""
 
-    life: int
-    ballot: Ballot
+    incarnation: int
+    ballot: ModelBallot
     slot: int
 
 
@@ -90,54 +90,68 @@ class Accepted:
 class Announcement:
     """The leader of ``ballot`` knows every slot up to this one decided (rule 4)."""
 
-    ballot: Ballot
+    ballot: ModelBallot
     decided: int
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class ModelDecided:
     """A decided entry, with its ballot (rule 4)."""
 
     slot: int
-    ballot: Ballot
+    ballot: ModelBallot
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """A snapshot of every slot up to ``slot``, none of which was decided above ``ballot`` (rule 4)."""
+class SnapshotOffer:
+    """A snapshot of the slots up to ``slot``, which were all decided under ballots up to ``ballot`` (rule 4)."""
 
     slot: int
-    ballot: Ballot
-    membership: Membership
+    ballot: ModelBallot
+    membership: ModelMembership
 
 
 @dataclass(frozen=True, slots=True)
 class Vouch:
-    """Nobody can have accepted anything above ``bound``, says the leader of ``ballot`` (rule 5)."""
+    """The leader of ``ballot`` vouches that no acceptor can have accepted anything above ``bound`` (rule 5)."""
 
-    ballot: Ballot
+    ballot: ModelBallot
     bound: int
     to: tuple[Name, int, int] | None
-    """In an answer: name, life and boot of the one that asked. None: the listener's boot may be younger."""
+    """The name, incarnation and boot of the node whose heartbeat this answers.
+
+    None: it is addressed to every node, so the receiver may have started again since.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round of heartbeats by the leader of ``ballot``, sent when its clock said ``sent`` (rule 6)."""
+    """A round of heartbeats from the leader of ``ballot``, sent when the leader's clock showed ``sent`` (rule 6)."""
 
-    ballot: Ballot
+    ballot: ModelBallot
     number: int
     sent: float
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An answer to a round: nobody else is promised anything for so long (rule 6)."""
+    """An answer to a round: its sender promises no other node anything for ``length`` (rule 6)."""
 
-    life: int
+    incarnation: int
     round: Round
     length: float
 
 
-Message = Prepare | Promise | Accept | Accepted | Announcement | Decided | Offer | Vouch | Round | Grant
+Message = (
+    ModelPrepare
+    | ModelPromise
+    | ModelAccept
+    | ModelAccepted
+    | Announcement
+    | ModelDecided
+    | SnapshotOffer
+    | Vouch
+    | Round
+    | Grant
+)

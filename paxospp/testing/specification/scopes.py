@@ -1,4 +1,4 @@
-"""Small bounds to explore, each for one subject, with the guards that it shows to be needed."""
+"""The scopes to explore: small bounds, each chosen for one subject, with the guards that it shows to be needed."""
 
 from __future__ import annotations
 
@@ -9,37 +9,41 @@ from paxospp.testing.specification.state import FOUNDING_SLOT
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scope:
-    """What is explored: how much of everything there is."""
+class ModelScope:
+    """The bounds of an exploration."""
 
     name: str
     about: str
     nodes: int = 3
     ballots: int = 2
     slots: int = 1
-    """How many slots above the founding."""
+    """How many slots to fill above slot 1."""
     alpha: int = 1
     founds: bool = False
-    """Whether there is no cluster yet."""
+    """Whether no cluster exists yet, so that the nodes bootstrap one."""
     teaches: bool = False
+    """Whether nodes send decided entries."""
     announces: bool = False
+    """Whether leaders announce decided slots."""
     in_parts: bool = False
+    """Whether an answer to a Prepare may come in two parts."""
     late: bool = False
-    """Whether promises may come after the lead was taken."""
+    """Whether promises may arrive after the candidate took the lead."""
     answers_again: bool = False
-    """Whether an equal Prepare is answered again."""
+    """Whether a Prepare is answered again when it arrives again."""
     delays_writes: bool = False
+    """Whether a write may return in a later step than the one that begins it."""
     snapshots: bool = False
     vouches: bool = False
     leases: bool = False
     budgets: Mapping[str, int] = field(default_factory=dict)
-    """How many crashes, damages, lost ends, wipes and rounds of heartbeats there may be."""
+    """How many crashes, damages, ends (lost ends of the log), wipes and rounds of heartbeats may happen."""
     clock: int = 0
-    """How far clocks go."""
+    """The time at which clocks stop."""
     begins: tuple[str, ...] = ()
-    """Steps that were taken before the exploration begins."""
+    """The steps to take before the exploration begins."""
     guards: tuple[str, ...] = ()
-    """Guards without which this scope breaks an invariant; two joined by `` + `` where either alone is enough."""
+    """Guards that the scope needs: without one, an invariant breaks. `` + `` joins two of which either is enough."""
 
     @property
     def settled(self) -> int:
@@ -48,7 +52,7 @@ class Scope:
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether nodes are interchangeable: a founding and an answer to a boot name them."""
+        """Whether nodes are interchangeable; a membership that is decided and a Vouch to one boot name nodes."""
         return not self.founds and not self.vouches
 
 
@@ -57,84 +61,89 @@ _CHOOSES = ("n1 proposes v1 in 2 under 1", "n2 accepts v1 in 2 under 1", "n1 dec
 _ROUND = ("n1 begins a round", "n2 grants the round of n1")
 _TICKS = ("n1 the clock ticks", "n2 the clock ticks", "n3 the clock ticks")
 _CHOSEN = (*_LEADS, *_CHOOSES)
-"""Slot 2 is chosen under ballot 1 by n1 and n2; n1 knows it, and n3 has heard nothing."""
+"""Slot 2 is chosen under ballot 1 by n1 and n2; n1 knows it, and n3 has received nothing."""
 _CHOSEN_TWICE = (*_CHOSEN, "n1 proposes v1 in 3 under 1", "n2 accepts v1 in 3 under 1", "n1 decides 3")
 _CHOSEN_THRICE = (*_CHOSEN_TWICE, "n1 proposes v1 in 4 under 1", "n2 accepts v1 in 4 under 1", "n1 decides 4")
 
 _ALL = (
-    Scope(
+    ModelScope(
         name="one slot",
         about="two ballots, one slot: Paxos itself",
         guards=(
             "promise: nothing below the promise",
             "accept: nothing below the promise",
-            "accept: an acceptance raises the promise",
+            "accept: accepting raises the promise",
             "campaign: a ballot is used once",
-            "count: promises to this very ballot",
-            "propose: clean answers of a quorum",
+            "count: promises to exactly this ballot",
+            "propose: clean answers from a quorum",
             "propose: the value of the highest ballot",
             "propose: one value per slot and ballot",
-            "decide: acceptances of a quorum",
-            "decide: acceptances under this very ballot",
+            "decide: acceptances from a quorum",
+            "decide: acceptances under exactly this ballot",
         ),
     ),
-    Scope(
+    ModelScope(
         name="three ballots",
-        about="of two values in a slot the one of the higher ballot counts",
+        about="if a slot holds two values, the one of the higher ballot counts",
         ballots=3,
         begins=("n1 campaigns under 1", "n2 promises 1", "n1 leads on [0, 1]", "n1 proposes v1 in 2 under 1"),
     ),
-    Scope(name="late promises", about="promises that come after the lead was taken", late=True, answers_again=True),
-    Scope(
-        name="announcements",
-        about="decisions are announced, and one's own acceptance is taken for decided",
-        announces=True,
-        guards=("learn: accepted under the announcer's ballot or above", "announce: what is known to be decided"),
+    ModelScope(
+        name="late promises",
+        about="promises that arrive after the candidate leads",
+        late=True,
+        answers_again=True,
     ),
-    Scope(
+    ModelScope(
+        name="announcements",
+        about="a node takes its own accepted value for decided after an announcement",
+        announces=True,
+        guards=("learn: accepted under the announcer's ballot or above", "announce: only slots known to be decided"),
+    ),
+    ModelScope(
         name="taught entries",
-        about="decided entries are told, with their ballots, to leaders too",
+        about="decided entries travel with their ballots, to leaders too",
         announces=True,
         teaches=True,
         guards=(
             "learn: a decided entry's ballot is met",
-            "learn: the promise rises with the entry",
-            "teach: only what is known to be decided",
+            "learn: the promise rises to the entry's ballot",
+            "teach: only a slot known to be decided",
             "propose: decided is not clean",
         ),
     ),
-    Scope(
+    ModelScope(
         name="writes",
-        about="writes take time, and a crash takes what has not returned",
+        about="writes take time, and a crash loses those that have not returned",
         delays_writes=True,
         budgets={"crashes": 1},
         guards=(
-            "say: what is said of the disk waits for it",
-            "restart: nothing that was synced is forgotten",
+            "send: a message about the disk waits for its write",
+            "restart: no synced write is lost",
         ),
     ),
-    Scope(
+    ModelScope(
         name="damage",
-        about="an entry rots",
+        about="an entry is damaged",
         budgets={"damages": 1},
-        guards=("damage: a damaged slot is told from an empty one", "propose: faulty is not clean"),
+        guards=("damage: a damaged slot is not taken for an empty one", "propose: faulty is not clean"),
     ),
-    Scope(
+    ModelScope(
         name="a lost end",
-        about="the end of the log of a quorum's member is lost, and the one that lags leads",
+        about="a member of the quorum loses the end of its log, and the node that lags takes the lead",
         slots=3,
         teaches=True,
         vouches=True,
         budgets={"ends": 1},
         begins=(*_CHOSEN_THRICE, "n2 loses its end from 2", "n1 teaches 2", "n3 campaigns under 2", "n2 promises 2"),
         guards=(
-            "vouch: clean answers of a quorum reach beyond the damage",
-            "vouch: what the promises reported is decided",
+            "vouch: clean answers from a quorum reach beyond the damage",
+            "vouch: everything the promises reported is decided",
         ),
     ),
-    Scope(
+    ModelScope(
         name="a leader's word from before the damage",
-        about="what a leader vouched for before a boot says nothing of what was accepted since",
+        about="what a leader vouched for before a boot says nothing about what was accepted since",
         slots=2,
         vouches=True,
         budgets={"ends": 1},
@@ -147,11 +156,11 @@ _ALL = (
             "n2 loses its end from 2",
             "n3 campaigns under 2",
         ),
-        guards=("close: the leader was elected since, or vouched to this boot", "vouch: up to alpha above decided"),
+        guards=("close: the leader was elected after this boot, or vouched to it", "vouch: up to alpha above decided"),
     ),
-    Scope(
+    ModelScope(
         name="a leader's word and a damaged slot",
-        about="a damaged slot that has a name is empty if it lies above what a leader vouched for, and only then",
+        about="a slot listed as damaged is empty if it lies above what a leader vouched for, and only then",
         slots=2,
         vouches=True,
         budgets={"damages": 1},
@@ -164,20 +173,20 @@ _ALL = (
             "n2 has slot 3 damaged",
             "n3 campaigns under 2",
         ),
-        guards=("close: the leader was elected since, or vouched to this boot", "vouch: up to alpha above decided"),
+        guards=("close: the leader was elected after this boot, or vouched to it", "vouch: up to alpha above decided"),
     ),
-    Scope(
+    ModelScope(
         name="the window",
-        about="as much may be lost as may have been open",
+        about="damage can have taken no more slots than may have been open",
         slots=3,
         vouches=True,
         budgets={"ends": 1},
         begins=_CHOSEN,
         guards=("propose: at most alpha above decided",),
     ),
-    Scope(
+    ModelScope(
         name="parts of answers",
-        about="an answer in two parts, and another one after more was accepted",
+        about="an answer in two parts, and a second answer after more was accepted",
         late=True,
         slots=3,
         alpha=3,
@@ -197,21 +206,21 @@ _ALL = (
         ),
         guards=("count: all parts of an answer", "count: parts of one answer"),
     ),
-    Scope(
+    ModelScope(
         name="snapshots",
-        about="a snapshot tells what is decided, to leaders too",
+        about="a snapshot says what is decided, to leaders too",
         announces=True,
         snapshots=True,
         begins=("n1 campaigns under 1",),
         guards=(
-            "snapshot: nothing is forgotten that it does not cover",
+            "snapshot: only covered slots are trimmed",
             "install: a snapshot's ballot is met",
-            "install: the promise rises with a snapshot",
+            "install: the promise rises to the snapshot's ballot",
         ),
     ),
-    Scope(
+    ModelScope(
         name="a snapshot of two ballots",
-        about="it names the highest ballot that anything it covers was decided under",
+        about="a snapshot names the highest ballot that one of its slots was decided under",
         slots=2,
         alpha=2,
         snapshots=True,
@@ -225,31 +234,31 @@ _ALL = (
             "n2 accepts v2 in 3 under 2",
             "n3 decides 3",
         ),
-        guards=("snapshot: it names the highest ballot", "snapshot: only of what is decided"),
+        guards=("snapshot: it names the highest ballot", "snapshot: only decided slots"),
     ),
-    Scope(
-        name="founding",
-        about="three nodes found a cluster, and one of them gets an empty disk",
+    ModelScope(
+        name="bootstrap",
+        about="three nodes bootstrap a cluster, and one of them gets an empty disk",
         founds=True,
         slots=0,
         budgets={"wipes": 1},
         guards=(
-            "found: a promise of everybody",
-            "found: the value that was found",
-            "wipe: another disk is another life",
+            "bootstrap: a promise from every node",
+            "bootstrap: the recovered membership",
+            "wipe: a new disk is a new incarnation",
         ),
     ),
-    Scope(
-        name="founding, and a slot after it",
-        about="nothing is proposed before it is known who votes",
+    ModelScope(
+        name="bootstrap, and a slot after it",
+        about="nothing is proposed above slot 1 until the voters are known",
         founds=True,
         slots=1,
         begins=("n1 campaigns under 1", "n2 promises 1", "n3 promises 1", "n1 leads on [0, 1, 2]"),
-        guards=("found: nothing before the founding",),
+        guards=("bootstrap: only slot 1 until it is decided",),
     ),
-    Scope(
+    ModelScope(
         name="a wiped disk",
-        about="a member of a cluster gets an empty disk, and learns",
+        about="a member gets an empty disk, and learns what is decided",
         slots=2,
         snapshots=True,
         budgets={"wipes": 1},
@@ -261,11 +270,11 @@ _ALL = (
             "n2 accepts v1 in 3 under 1",
             "n2 gets an empty disk",
         ),
-        guards=("count: only lives that vote + promise: only who has a vote",),
+        guards=("count: only incarnations that vote + promise: only a voter",),
     ),
-    Scope(
+    ModelScope(
         name="a wiped disk that knows the members",
-        about="it has learned who votes, and it does not",
+        about="the node has learned the membership, in which its new incarnation does not vote",
         slots=2,
         snapshots=True,
         budgets={"wipes": 1},
@@ -277,38 +286,38 @@ _ALL = (
             "n2 installs a snapshot of 2",
             "n1 proposes v1 in 3 under 1",
         ),
-        guards=("accept: only who has a vote + decide: acceptances of lives that vote",),
+        guards=("accept: only a voter + decide: acceptances from incarnations that vote",),
     ),
-    Scope(
+    ModelScope(
         name="a wiped disk that knows nothing",
-        about="it takes no part before a cluster is founded",
+        about="the node takes no part in any slot above slot 1",
         budgets={"wipes": 1},
         begins=(*_LEADS, "n1 proposes v1 in 2 under 1", "n2 gets an empty disk"),
-        guards=("found: nothing before the founding + decide: acceptances of lives that vote",),
+        guards=("bootstrap: only slot 1 until it is decided + decide: acceptances from incarnations that vote",),
     ),
-    Scope(
+    ModelScope(
         name="a wiped disk is asked to promise",
-        about="it has forgotten what was decided with it",
+        about="the node has forgotten what it accepted",
         budgets={"wipes": 1},
         begins=(*_CHOSEN, "n2 gets an empty disk"),
-        guards=("promise: before there is a cluster, only to found one + count: only lives that vote",),
+        guards=("promise: before bootstrap, only to a bootstrap Prepare + count: only incarnations that vote",),
     ),
-    Scope(
+    ModelScope(
         name="leases",
-        about="nobody leads while another one holds a lease",
+        about="no other node leads while a leader holds a lease",
         slots=0,
         leases=True,
         clock=5,
         budgets={"rounds": 1},
         begins=(*_LEADS, *_ROUND),
         guards=(
-            "lease: nobody else is promised while it binds",
+            "lease: no promise to another node while a grant binds",
             "lease: clocks stay within the drift bound",
         ),
     ),
-    Scope(
+    ModelScope(
         name="a lease and a restart",
-        about="who granted one and starts again waits until it is over",
+        about="a node that granted a lease and restarts waits until the lease is over",
         slots=0,
         leases=True,
         clock=5,
@@ -316,35 +325,35 @@ _ALL = (
         begins=(*_LEADS, *_ROUND),
         guards=("lease: a restart waits as long as a grant may last",),
     ),
-    Scope(
+    ModelScope(
         name="a grant that comes late",
-        about="it is counted from before the round that it answers",
+        about="a late grant counts from before its round was sent",
         slots=0,
         leases=True,
         clock=5,
         begins=(*_LEADS, *_ROUND, *_TICKS, *_TICKS),
         budgets={"rounds": 1},
-        guards=("lease: counted from before the round was sent", "lease: less the drift of clocks"),
+        guards=("lease: counted from before the round was sent", "lease: counted less the drift of clocks"),
     ),
 )
 
-SCOPES: Mapping[str, Scope] = {scope.name: scope for scope in _ALL}
+SCOPES: Mapping[str, ModelScope] = {scope.name: scope for scope in _ALL}
 
 NOT_NEEDED: Mapping[str, str] = {
-    "lead: promises of a quorum": "a leader proposes nothing without clean answers of a quorum; reads rest on it",
-    "found: promises of a quorum of the lives in the value found": "a value that was found is the only one there is",
-    "found: a membership of the lives that promised": "others could not accept it, and the cluster would not get on",
-    "found: accept only a founding that this life stands in": "its acceptance would not count",
-    "campaign: only who has a vote": "whom a quorum promises may lead; rule 8 keeps messages of strangers out",
-    "campaign: above every ballot met": "a ballot below one that was met gets no quorum, and is not used twice",
-    "lease: grants to this very ballot": "a grant binds whatever it was given to; an older one only ends sooner",
-    "lease: granted to nobody below the promise": "who has a higher promise is bound to it already",
-    "propose: under no ballot below one that was met": "a leader that meets a higher ballot leads no more",
-    "announce: under no ballot below one that was met": "the same",
-    "vouch: under no ballot below one that was met": "the same",
-    "promise: one's own counts once it is on disk": "an explored candidate reports to itself with that very write",
-    "teach: what was read is what is held, or was": "an explored node reads at once",
-    "learn: what the announcement covers": "nothing else is tried",
-    "restart: no slot is decided that was not known to be": "nothing else is tried",
+    "lead: promises from a quorum": "a leader proposes only with clean answers from a quorum; the guard is for reads",
+    "bootstrap: promises from a quorum of the recovered membership": "no other membership can be in slot 1 then",
+    "bootstrap: a membership of the incarnations that promised": "other incarnations would refuse it: no progress",
+    "bootstrap: accept only a membership that lists this incarnation": "its acceptance would not count",
+    "campaign: only a voter": "a node that a quorum promises may lead; rule 8 keeps messages of other clusters out",
+    "campaign: above every ballot met": "a lower ballot gets no quorum, and no ballot is used twice",
+    "lease: grants to exactly this ballot": "a grant binds its node in any case, and an older one only ends sooner",
+    "lease: no grant below the promise": "a node with a higher promise is bound by that promise",
+    "propose: no higher ballot was met": "a leader that meets a higher ballot stops leading anyway",
+    "announce: no higher ballot was met": "a leader that meets a higher ballot stops leading anyway",
+    "vouch: no higher ballot was met": "a leader that meets a higher ballot stops leading anyway",
+    "promise: its own counts once it is on disk": "an explored candidate sends its own report with that write",
+    "teach: the entry read is the one held, or an older copy": "an explored node reads at once",
+    "learn: only slots that the announcement covers": "no other slots are tried",
+    "restart: no slot is newly decided": "no other slots are tried",
 }
-"""Guards without which nothing that is explored breaks, with the reason why there is one."""
+"""Guards that no exploration needs, and why not; real runs are checked against them nevertheless."""

@@ -1,35 +1,36 @@
-"""Rule 4 for snapshots: what one covers is decided, under no ballot above the one that it names."""
+"""Rule 4 for snapshots: the slots that a snapshot covers are decided, under ballots up to the one it names."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from paxospp.testing.specification.messages import Name, Offer
-from paxospp.testing.specification.state import Acceptor, Snapshot
-from paxospp.testing.specification.step import NotAllowedError, Step
-from paxospp.testing.specification.values import Ballot
+from paxospp.testing.specification.messages import Name, SnapshotOffer
+from paxospp.testing.specification.state import ModelAcceptor, ModelSnapshot
+from paxospp.testing.specification.step import ModelStep, NotAllowedError
+from paxospp.testing.specification.values import ModelBallot
 
 
-def take(step: Step, slot: int, first: int, ballot: Ballot | None = None) -> None:
-    """Take a snapshot up to ``slot``, and forget the log below ``first``.
+def take(step: ModelStep, slot: int, first: int, ballot: ModelBallot | None = None) -> None:
+    """Take a snapshot of the slots up to ``slot``, and trim the log below ``first``.
 
-    It names the highest ballot of the entries as they are now; or ``ballot``, that of the entries as they were applied.
+    The snapshot names ``ballot``, the highest under which its entries were applied, or without it the highest under
+    which they are held now.
     """
     memory = step.node.memory
-    step.needs("snapshot: only of what is decided", slot <= step.node.decided)
-    step.needs("snapshot: nothing is forgotten that it does not cover", first <= slot + 1)
+    step.needs("snapshot: only decided slots", slot <= step.node.decided)
+    step.needs("snapshot: only covered slots are trimmed", first <= slot + 1)
     under = [entry.ballot for held, entry in memory.entries.items() if held <= slot]
     if memory.snapshot is not None:
         under.append(memory.snapshot.ballot)
     if ballot is None and not under:
-        raise NotAllowedError("snapshot: only of what is held")
+        raise NotAllowedError("snapshot: only slots that hold values")
     if ballot is None:
         ballot = min(under) if step.lacks("snapshot: it names the highest ballot") else max(under)
-    step.write(trimmed(replace(memory, snapshot=Snapshot(slot, ballot)), first))
+    step.write(trimmed(replace(memory, snapshot=ModelSnapshot(slot, ballot)), first))
 
 
-def trimmed(acceptor: Acceptor, first: int) -> Acceptor:
-    """``acceptor`` without what lies below ``first``."""
+def trimmed(acceptor: ModelAcceptor, first: int) -> ModelAcceptor:
+    """Return ``acceptor`` without the slots below ``first``."""
     if first <= acceptor.first:
         return acceptor
     return replace(
@@ -41,35 +42,35 @@ def trimmed(acceptor: Acceptor, first: int) -> Acceptor:
     )
 
 
-def trim(step: Step, first: int) -> None:
-    """Forget what the snapshot covers: damage there helps nobody."""
+def trim(step: ModelStep, first: int) -> None:
+    """Trim slots that the snapshot covers, because damage to them no longer matters."""
     snapshot = step.node.memory.snapshot
     covered = 0 if snapshot is None else snapshot.slot
-    step.needs("snapshot: nothing is forgotten that it does not cover", first <= covered + 1)
+    step.needs("snapshot: only covered slots are trimmed", first <= covered + 1)
     step.write(trimmed(step.node.memory, first))
 
 
-def offer(step: Step, sent: Snapshot | None = None) -> None:
-    """Send one's snapshot, with the ballot that it names; or an earlier one that is still being ``sent``."""
+def offer(step: ModelStep, sent: ModelSnapshot | None = None) -> None:
+    """Offer the current snapshot, or an earlier one that is still being ``sent``."""
     current, membership = step.node.memory.snapshot, step.node.membership
     snapshot = sent or current
     if snapshot is None or membership is None or current is None or snapshot.slot > current.slot:
-        raise NotAllowedError("offer: only a snapshot that there is")
-    step.says.append(Offer(snapshot.slot, snapshot.ballot, membership))
+        raise NotAllowedError("offer: only a snapshot that exists")
+    step.sends.append(SnapshotOffer(snapshot.slot, snapshot.ballot, membership))
 
 
-def install(step: Step, sender: Name, message: Offer) -> None:
-    """Take every slot that a peer's snapshot covers for decided, once its ballot is met; the promise rises to it."""
-    step.heard(sender, message)
+def install(step: ModelStep, sender: Name, message: SnapshotOffer) -> None:
+    """Install a peer's snapshot: meet its ballot, raise the promise to it, and take the slots it covers for decided."""
+    step.receive(sender, message)
     step.meet(message.ballot, "install: a snapshot's ballot is met")
     node = step.node
     if node.membership is None:
         step.join(message.membership)
     memory = trimmed(node.memory, message.slot + 1)
     rises = memory.promised is None or memory.promised < message.ballot
-    if rises and not step.lacks("install: the promise rises with a snapshot"):
+    if rises and not step.lacks("install: the promise rises to the snapshot's ballot"):
         memory = replace(memory, promised=message.ballot)
-    step.write(replace(memory, snapshot=Snapshot(message.slot, message.ballot)))
+    step.write(replace(memory, snapshot=ModelSnapshot(message.slot, message.ballot)))
     decided = max(step.node.decided, message.slot)
     learned = {slot for slot in step.node.learned if slot > decided}
     while decided + 1 in learned:

@@ -1,7 +1,7 @@
-"""One action of one node while it is taken: what it needs, and what comes of it.
+"""A step: one node takes one action, if the action's guards hold.
 
-Every need has a name, a *guard*. An exploration may take one guard away, to show that an invariant fails
-without it; a step of a real run that lacks one is a failure, which names it.
+Every guard has a name. An exploration can remove a guard to show that an invariant fails without it. When a step of
+a real run violates a guard, the failure names it.
 """
 
 from __future__ import annotations
@@ -10,61 +10,68 @@ from dataclasses import replace
 from typing import Any
 
 from paxospp.testing.specification.messages import Message, Name
-from paxospp.testing.specification.state import FOUNDING_SLOT, Acceptor, Following, Node, System, Write
-from paxospp.testing.specification.values import Ballot, Membership
+from paxospp.testing.specification.state import (
+    FOUNDING_SLOT,
+    ModelAcceptor,
+    ModelFollowing,
+    ModelNode,
+    PendingWrite,
+    System,
+)
+from paxospp.testing.specification.values import ModelBallot, ModelMembership
 
 
 class NotAllowedError(Exception):
-    """The model does not allow this action here; the text is the guard's name."""
+    """The model does not allow the action in this state; the text is the name of the guard."""
 
 
-class Step:
-    """What the node ``name`` does now. Actions change ``node`` and ``says``; nothing else changes."""
+class ModelStep:
+    """A step of the node ``name``. An action changes ``node`` and ``sends``, and nothing else."""
 
     def __init__(self, system: System, name: Name, without: frozenset[str] = frozenset()) -> None:
         self.system = system
         self.name = name
-        self.node: Node = system.node(name)
-        self.says: list[Message] = []
+        self.node: ModelNode = system.node(name)
+        self.sends: list[Message] = []
         self._without = without
 
     def needs(self, guard: str, holds: bool) -> None:
-        """Go on only if ``holds``, or if this guard is taken away. Raises NotAllowedError."""
+        """Raise NotAllowedError unless ``holds``, or unless the guard was removed."""
         if not holds and guard not in self._without:
             raise NotAllowedError(guard)
 
     def lacks(self, guard: str) -> bool:
-        """Whether this guard is taken away."""
+        """Whether the guard was removed."""
         return guard in self._without
 
-    def heard(self, sender: Name, message: Message) -> None:
-        """Only what was said can be heard."""
-        if message not in self.system.said_by(sender):
-            raise NotAllowedError("hear: only what was said")
+    def receive(self, sender: Name, message: Message) -> None:
+        """Raise NotAllowedError unless ``sender`` sent ``message``."""
+        if message not in self.system.sent_by(sender):
+            raise NotAllowedError("receive: only a message that was sent")
 
-    # What comes of it.
+    # Effects.
 
     def become(self, **changes: Any) -> None:
-        """The node is as it was, but for these."""
+        """Replace these fields of the node."""
         self.node = replace(self.node, **changes)
 
-    def write(self, acceptor: Acceptor, *says: Message) -> None:
-        """Have ``acceptor`` written; ``says`` wait for that and for all earlier writes."""
+    def write(self, acceptor: ModelAcceptor, *sends: Message) -> None:
+        """Begin to write ``acceptor``; ``sends`` wait for this write and for all earlier ones."""
         node = self.node
         written = node.on_disk(acceptor)
         if self.system.writes_at_once:
             self.become(memory=acceptor, disk=written)
-            self.says.extend(says)
-        elif self.lacks("say: what is said of the disk waits for it"):
-            self.become(memory=acceptor, writes=(*node.writes, Write(written, ())))
-            self.says.extend(says)
+            self.sends.extend(sends)
+        elif self.lacks("send: a message about the disk waits for its write"):
+            self.become(memory=acceptor, writes=(*node.writes, PendingWrite(written, ())))
+            self.sends.extend(sends)
         else:
-            self.become(memory=acceptor, writes=(*node.writes, Write(written, says)))
+            self.become(memory=acceptor, writes=(*node.writes, PendingWrite(written, sends)))
 
-    def meet(self, ballot: Ballot, guard: str = "") -> None:
-        """Rule 1: who meets a higher ballot stops leading and campaigning before anything else.
+    def meet(self, ballot: ModelBallot, guard: str = "") -> None:
+        """Rule 1: a node that meets a higher ballot first stops leading or campaigning.
 
-        ``guard`` names the place, where it is one that agreement hangs on.
+        ``guard`` names this place if agreement depends on it, so that an exploration can leave it out.
         """
         node = self.node
         if guard and self.lacks(guard):
@@ -73,10 +80,10 @@ class Step:
             self.become(met=ballot)
         own = node.own_ballot
         if own is not None and own < ballot:
-            self.become(role=Following())
+            self.become(role=ModelFollowing())
 
     def learn(self, slot: int) -> None:
-        """A value is decided in ``slot``, and the memory holds it; a cluster is joined when its founding is known."""
+        """Note that ``slot`` is decided. Once slot 1 is, join the cluster whose membership it holds."""
         node = self.node
         if node.knows_decided(slot) and (node.membership is not None or slot > FOUNDING_SLOT):
             return
@@ -88,20 +95,21 @@ class Step:
         self.become(decided=decided, learned=frozenset(learned))
         founding = node.memory.entries.get(FOUNDING_SLOT)
         if node.membership is None and decided >= FOUNDING_SLOT and founding is not None:
-            if not isinstance(founding.value, Membership):
-                raise NotAllowedError("found: slot 1 holds a membership")
+            if not isinstance(founding.value, ModelMembership):
+                raise NotAllowedError("bootstrap: slot 1 holds a membership")
             self.join(founding.value)
 
-    def join(self, membership: Membership) -> None:
-        """From now on its members vote and nobody else; who asked everybody has to ask them (rule 9)."""
-        self.become(membership=membership)
-        if not isinstance(self.node.role, Following) and not membership.has(self.name, self.node.life):
-            self.become(role=Following())
+    def join(self, membership: ModelMembership) -> None:
+        """Adopt ``membership``: from now on its members vote, and no other node (rule 9).
 
-    # What is asked often.
+        A candidate or leader that is not a member becomes a follower.
+        """
+        self.become(membership=membership)
+        if not isinstance(self.node.role, ModelFollowing) and not membership.has(self.name, self.node.incarnation):
+            self.become(role=ModelFollowing())
 
     @property
     def votes(self) -> bool:
-        """Whether this life stands in the membership; before there is one, whether it might."""
+        """Whether this incarnation is a voter; True before the node knows a membership, for it may become one."""
         membership = self.node.membership
-        return membership is None or membership.has(self.name, self.node.life)
+        return membership is None or membership.has(self.name, self.node.incarnation)

@@ -9,34 +9,35 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Ballot(NamedTuple):
+class ModelBallot(NamedTuple):
     """A totally ordered claim to lead (rule 1).
 
-    In an explored system rounds are unique, and name and life stay empty: nodes are then interchangeable.
+    In an explored system a round is used by one node only, and ``node`` and ``incarnation`` stay empty. No ballot
+    then names a node, which makes the nodes interchangeable.
     """
 
     round: int
     node: str = ""
-    life: int = 0
+    incarnation: int = 0
 
 
 class Pvalue(NamedTuple):
-    """What is accepted in a slot."""
+    """A value accepted in a slot, with the ballot it was accepted under (PMMC: pvalue)."""
 
-    ballot: Ballot
+    ballot: ModelBallot
     value: Hashable
 
 
-class Membership(NamedTuple):
-    """The founding value: who votes, in which life, and how many slots may be open (rules 7 and 9)."""
+class ModelMembership(NamedTuple):
+    """The value of slot 1: the voters, each in one incarnation, and how many slots may be open (rules 7 and 9)."""
 
     voters: frozenset[tuple[Hashable, int]]
     alpha: int
     cluster: Hashable = 0
 
-    def has(self, name: Hashable, life: int) -> bool:
-        """Whether that life of that node votes."""
-        return (name, life) in self.voters
+    def has(self, name: Hashable, incarnation: int) -> bool:
+        """Whether this incarnation of the node votes."""
+        return (name, incarnation) in self.voters
 
     def is_quorum(self, names: Collection[Hashable]) -> bool:
         """Whether more than half of the voters are among ``names``."""
@@ -44,7 +45,7 @@ class Membership(NamedTuple):
 
 
 class Map(Mapping[K, V], Generic[K, V]):
-    """An immutable map with a hash of its own."""
+    """An immutable, hashable map."""
 
     __slots__ = ("_hash", "_items")
 
@@ -79,14 +80,14 @@ class Map(Mapping[K, V], Generic[K, V]):
         return repr(self._items)
 
     def set(self, key: K, value: V) -> Map[K, V]:
-        """This map with ``value`` under ``key``."""
+        """Return a copy with ``value`` under ``key``."""
         return Map({**self._items, key: value})
 
     def without(self, keys: Iterable[K]) -> Map[K, V]:
-        """This map without these keys."""
+        """Return a copy without these keys."""
         gone = set(keys)
         return Map({key: value for key, value in self._items.items() if key not in gone})
 
 
 Entries = Map[int, Pvalue]
-"""What is accepted, by slot."""
+"""Accepted values by slot."""

@@ -187,7 +187,7 @@ def _classify_mixture(look: Look, stream: Stream, lowest: int, highest: int) -> 
         key = older[0]
         text = (
             f"{_named(key)} is {_told_part(shown.get(key))}, as after batch {max(since[key])}; batch {lowest} was "
-            f"acknowledged, and after it {_named(key)} was {_told_part(histories[lowest].get(key))}"
+            f"acknowledged, after which it was {_told_part(histories[lowest].get(key))}"
         )
         return _clause_of_lost(older, stream, lowest, histories, since), text
     for number in range(lowest + 1, highest + 1):

@@ -88,5 +88,5 @@ class NoForkGuard(SoundStorage):
     """Lets a forked child write, which shares the file and the lock with its parent."""
 
     def check_usable(self) -> None:
-        self._pid = os.getpid()
+        self._anchor._pid = os.getpid()
         super().check_usable()

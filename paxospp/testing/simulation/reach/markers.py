@@ -1,8 +1,7 @@
-"""Every marker in the code under test, read from its source, so that one that is never reached still counts.
+"""Every marker in the code under test, read from its source, so that a marker that is never reached is listed too.
 
-A marker is a literal at the place where it is reported (see ``paxospp.engine.rules.observer``). It may be
-chosen by a conditional expression, or looked up in a dictionary of the same module; anything else
-would hide it, and is an error.
+A marker is a literal at the place where it is reported (see ``paxospp.engine.rules.observer``). It may be chosen by a
+conditional expression, or looked up in a dictionary of the same module; anything else would hide it and is an error.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import paxospp
 
-WATCHED = ("engine", "execution", "node")
+WATCHED = ("engine", "execution", "sessions", "node")
 """The packages that report markers."""
 
 
@@ -41,7 +40,7 @@ def markers_in(source: str, name: str) -> Iterator[str]:
 
 
 def _reports(function: ast.expr) -> bool:
-    """Whether a call of this is one of ``observer.reached`` or ``self._observer.reached``."""
+    """Return whether this is a call of ``observer.reached`` or ``self._observer.reached``."""
     if not isinstance(function, ast.Attribute) or function.attr != "reached":
         return False
     owner = function.value
@@ -69,4 +68,4 @@ def _literals(argument: ast.expr, tables: Mapping[str, list[ast.expr]], place: s
             for value in tables[name]:
                 yield from _literals(value, tables, place)
         case _:
-            raise HiddenMarkerError(f"{place}: a marker is a literal, and not {ast.unparse(argument)}")
+            raise HiddenMarkerError(f"{place}: write the marker as a literal, not as {ast.unparse(argument)}")

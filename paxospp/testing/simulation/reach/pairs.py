@@ -1,8 +1,8 @@
 """Pairs: markers that count once more while their replica is in a certain state.
 
-Protocols break where two things meet that were thought through one at a time: a snapshot comes while a
-campaign is under way, an answer while another one of the same node is incomplete. Each line names a
-marker and the states in which it is worth reaching, out of ``states.STATES``.
+Protocols break where two things meet that were thought through one at a time: a snapshot arrives during a campaign, or
+an answer while another answer of the same node is incomplete. Each line names a marker and the states, out of
+``states.STATES``, in which it is worth reaching.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ PAIRS: Mapping[str, tuple[str, ...]] = {
     "voting: a prepare is not answered without a vote": ("it restarted lately",),
     "founding: a founding value that was found is proposed again": ("it restarted lately",),
 }
-"""Marker → states. Where a marker can be reached in one role only, that role is not among them."""
+"""By marker. If a marker can be reached in one role only, that role is not among its states."""
 
 
 def pair(marker: str, state: str) -> str:

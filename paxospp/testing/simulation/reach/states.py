@@ -1,53 +1,50 @@
-"""States of one replica that change what a branch means, each asked at the moment a marker is reached.
+"""States of one replica that change what a branch means, each checked at the moment a marker is reached.
 
-A state is a question about one host, cheap enough to be asked in the middle of a step. It looks at the
-replica and at the disk and the links around it, and changes nothing.
+A state is a predicate on one host, cheap enough to be evaluated in the middle of a step. It looks at the replica, its
+disk and its links, and changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
+from paxospp.engine.protocol import Protocol
 from paxospp.engine.rules.campaign import Campaigning
+from paxospp.engine.rules.promises import Promises
+from paxospp.testing.simulation.judges.observed import ObservedHost
 
-if TYPE_CHECKING:
-    from paxospp.engine.protocol import Protocol
-    from paxospp.engine.rules.promises import Promises
-    from paxospp.testing.simulation.host import Host
-
-State = Callable[["Host"], bool]
+State = Callable[["ObservedHost"], bool]
 
 LATELY_WINDOWS = 2.0
-"""For so many election windows after a start a replica counts as restarted lately."""
+"""Number of election timeouts after a start in which a replica counts as restarted lately."""
 
 
-def _protocol(host: Host) -> Protocol:
-    assert host.parts is not None, "only a node that is up reaches anything"
-    return host.parts.replica.protocol
+def _protocol(host: ObservedHost) -> Protocol:
+    assert host.runtime is not None, "only a node that is up reaches a marker"
+    return host.runtime.replica.protocol
 
 
-def _leading(host: Host) -> bool:
+def _leading(host: ObservedHost) -> bool:
     return _protocol(host).leading is not None
 
 
-def _campaigning(host: Host) -> bool:
+def _campaigning(host: ObservedHost) -> bool:
     return isinstance(_protocol(host).role, Campaigning)
 
 
-def _recovering(host: Host) -> bool:
-    """It leads, and has not decided all that its promises reported."""
+def _recovering(host: ObservedHost) -> bool:
+    """Return whether the replica leads and has not decided all that its promises reported."""
     protocol = _protocol(host)
     return protocol.leading is not None and protocol.decided < protocol.leading.recovered_up_to
 
 
-def _another_leads(host: Host) -> bool:
-    """Some other replica that is up takes itself for the leader."""
+def _another_leads(host: ObservedHost) -> bool:
+    """Return whether another replica that is up takes itself for the leader."""
     return any(other is not host for other in host.world.leaders)
 
 
-def _assembling(host: Host) -> bool:
-    """Parts of an answer to its ballot have come, and not all of them."""
+def _assembling(host: ObservedHost) -> bool:
+    """Return whether some but not all parts of an answer to its ballot have arrived."""
     promises = _own_promises(_protocol(host))
     return promises is not None and promises.is_assembling
 
@@ -58,72 +55,72 @@ def _own_promises(protocol: Protocol) -> Promises | None:
     return protocol.role.promises if isinstance(protocol.role, Campaigning) else None
 
 
-def _behind(host: Host) -> bool:
-    """Somebody is known to know more decided slots."""
+def _behind(host: ObservedHost) -> bool:
+    """Return whether another replica is known to know more decided slots."""
     learning = _protocol(host).learning
     return learning.decided < learning.wanted
 
 
-def _holding(host: Host) -> bool:
+def _holding(host: ObservedHost) -> bool:
     return _protocol(host).learning.is_held
 
 
-def _waits_for_snapshot(host: Host) -> bool:
+def _waits_for_snapshot(host: ObservedHost) -> bool:
     return _protocol(host).learning.waits_for_snapshot
 
 
-def _fetching(host: Host) -> bool:
-    assert host.parts is not None
-    return host.parts.snapshots.is_fetching
+def _fetching(host: ObservedHost) -> bool:
+    assert host.runtime is not None
+    return host.runtime.snapshots.is_fetching
 
 
-def _damaged(host: Host) -> bool:
+def _damaged(host: ObservedHost) -> bool:
     return bool(_protocol(host).log.faulty)
 
 
-def _end_damaged(host: Host) -> bool:
+def _end_damaged(host: ObservedHost) -> bool:
     return _protocol(host).log.faulty_end
 
 
-def _trimmed(host: Host) -> bool:
+def _trimmed(host: ObservedHost) -> bool:
     return _protocol(host).log.first > 1
 
 
-def _leases_on(host: Host) -> bool:
+def _leases_on(host: ObservedHost) -> bool:
     return _protocol(host).lease.duration_us > 0
 
 
-def _lease_held(host: Host) -> bool:
+def _lease_held(host: ObservedHost) -> bool:
     protocol = _protocol(host)
     return protocol.leading is not None and protocol.lease.is_held(host.name, protocol.cluster.voters, host.boot_time())
 
 
-def _writing(host: Host) -> bool:
-    assert host.parts is not None
-    return _protocol(host).writes.oldest_age(host.parts.replica.active_time) > 0
+def _writing(host: ObservedHost) -> bool:
+    assert host.runtime is not None
+    return _protocol(host).writes.oldest_age(host.runtime.replica.active_time) > 0
 
 
-def _disk_hangs(host: Host) -> bool:
-    assert host.parts is not None
-    return not _protocol(host).heartbeats.disk_answers(host.parts.replica.active_time)
+def _disk_hangs(host: ObservedHost) -> bool:
+    assert host.runtime is not None
+    return not _protocol(host).heartbeats.disk_answers(host.runtime.replica.active_time)
 
 
-def _without_vote(host: Host) -> bool:
+def _without_vote(host: ObservedHost) -> bool:
     protocol = _protocol(host)
     return protocol.cluster.membership is not None and not protocol.cluster.votes
 
 
-def _unfounded(host: Host) -> bool:
+def _unfounded(host: ObservedHost) -> bool:
     return _protocol(host).cluster.membership is None
 
 
-def _cut_off(host: Host) -> bool:
-    """A link to or from it carries nothing."""
+def _cut_off(host: ObservedHost) -> bool:
+    """Return whether a link to or from the host is cut."""
     return any(path.cut and host in (path.source, path.target) for path in host.world.network.paths)
 
 
-def _restarted_lately(host: Host) -> bool:
-    """It restarted: the first start of a node is not one."""
+def _restarted_lately(host: ObservedHost) -> bool:
+    """Return whether the node has restarted lately; its first start is not a restart."""
     window_s = host.world.plan.config_of(host.index).election_timeout_s
     return host.sender.boot > 1 and host.world.clock.now - host.began_at < LATELY_WINDOWS * window_s
 
@@ -150,4 +147,4 @@ STATES: Mapping[str, State] = {
     "a link is cut": _cut_off,
     "it restarted lately": _restarted_lately,
 }
-"""By the name that a pair says."""
+"""By the name that pairs use."""

@@ -1,12 +1,12 @@
-"""Picks seeds whose plans promise markers that were seldom reached so far.
+"""Picks seeds whose plans make rare markers likely.
 
-A seed decides its plan, and the plan is known before anything runs. So a sweep learns, from the runs it
-has behind it, which features of plans (a family of faults, a small alpha, a tiny log ...) go together with
-which rare markers; of several fresh seeds per run to come it then takes those that promise most. Every run
-remains the run of its seed: the seed alone repeats it, whatever the sweep knew when it picked it.
+A seed decides its plan, and the plan is known before the run. So a sweep learns from its finished runs which features
+of plans (a family of faults, a small alpha, a tiny log) go together with which rare markers. For each further run, it
+draws several fresh seeds and takes the most promising one. The run still depends on its seed alone, whatever the sweep
+knew when it picked the seed.
 
-Which seeds are picked depends on the first seed, the number of runs and their results only, never on how
-many processes there are or how fast they are.
+Which seeds are picked depends only on the first seed, the number of runs and their results, not on the number of
+processes or their speed.
 
 Reference: Groce et al., "Swarm Testing" (2012), for features of a configuration that suppress or enable
 behaviour.
@@ -21,30 +21,30 @@ from dataclasses import fields, is_dataclass
 from itertools import count
 from typing import Any
 
-from paxospp.testing.simulation.faults import Faults
-from paxospp.testing.simulation.plan import Plan
+from paxospp.testing.simulation.faults.families import Faults
+from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.report import Reached
 
 ROUND = 64
-"""Runs between two looks at what was reached."""
+"""Number of runs between two looks at what was reached."""
 CANDIDATES = 12
-"""Fresh seeds looked at per run; one is taken."""
+"""Number of fresh seeds drawn per run; one of them is taken."""
 PLAIN = 4
-"""One run in so many takes the next seed as it comes: what was never reached has no features yet."""
+"""One run in this many takes the next seed as it comes: a marker that was never reached has no features yet."""
 EXPLORING = 4
-"""While something was never reached, one run in so many is the drill of which the fewest runs have been made."""
-_DRILL = "drill="
-_NO_DRILL = _DRILL
+"""While a marker was never reached, one run in this many has the profile with the fewest runs so far."""
+_PROFILE = "profile="
+_NO_PROFILE = _PROFILE
 _SUPPORT = 8
-"""In fewer runs than this a feature says nothing."""
+"""A feature with fewer runs than this says nothing."""
 _DOUBT = 4.0
-"""So many runs in which a marker comes with every feature as often as not are added to those that were seen."""
+"""Number of imaginary runs, in which a marker and a feature are independent, that are added to the real ones."""
 _LIFT_MAX = 4.0
-"""By how much one feature may change what a plan promises, as a factor."""
-_DRILL_LIFT_MAX = 64.0
-"""The same for a drill, which is made for what hardly ever happens without it."""
+"""Greatest factor by which one feature may change the estimate for a plan."""
+_PROFILE_LIFT_MAX = 64.0
+"""The same for a profile, which is made for what seldom happens without it."""
 
-Draw = Callable[[int], Plan]
+Draw = Callable[[int], RunPlan]
 Features = tuple[str, ...]
 
 
@@ -54,9 +54,9 @@ class Steering:
     def __init__(
         self, first: int, total: int, wanted: Iterable[str], least: int, draw: Draw, *, total_max: int = 0
     ) -> None:
-        """``total`` runs, so that each of ``wanted`` is hit ``least`` times; ``draw(seed)`` makes a plan.
+        """Plan ``total`` runs, so that each of ``wanted`` is hit ``least`` times; ``draw(seed)`` makes a plan.
 
-        Where that is not enough, more runs follow, round by round, up to ``total_max``.
+        If that is not enough, more runs follow, round by round, up to ``total_max``.
         """
         self._next = count(first)
         self._left = total
@@ -65,20 +65,20 @@ class Steering:
         self._least = least
         self._draw = draw
         self._plans: dict[int, Features] = {}
-        """The features of what was handed out and has not come back."""
+        """The features of the seeds that were handed out and have not come back."""
         self._runs = 0
         self._events = 0
         self._hits: Counter[str] = Counter()
         self._reached: Counter[str] = Counter()
-        """Runs that have reached a marker."""
+        """By marker: number of runs that reached it."""
         self._having: Counter[str] = Counter()
-        """Runs that have a feature."""
+        """By feature: number of runs that have it."""
         self._events_of: Counter[str] = Counter()
         self._both: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """Marker → feature → runs that have both."""
+        """By marker and feature: number of runs that have both."""
 
     def rounds(self) -> Iterator[Sequence[int]]:
-        """Yield the seeds of each round; what came of them is told by ``learn`` before the next is asked for."""
+        """Yield the seeds of each round; pass the results of a round to ``learn`` before asking for the next."""
         while self._left > 0 or (self._more > 0 and self._missing()):
             if self._left == 0:
                 self._left = min(ROUND, self._more)
@@ -91,7 +91,7 @@ class Steering:
         return any(self._hits[marker] < self._least for marker in self._wanted)
 
     def learn(self, seed: int, reached: Reached) -> None:
-        """A run that was handed out has ended."""
+        """Note the result of a run that was handed out."""
         features = self._plans.pop(seed)
         self._runs += 1
         self._events += reached.events
@@ -119,19 +119,19 @@ class Steering:
         return sorted([*plain, *chosen])
 
     def _explore(self, fresh: Iterable[int], size: int) -> list[int]:
-        """Drills of which few runs were made, if something was never reached."""
+        """Return seeds with profiles of which few runs were made, if a marker was never reached."""
         if all(self._hits[marker] for marker in self._wanted):
             return []
-        runs = Counter({feature: self._having[feature] for feature in self._having if feature.startswith(_DRILL)})
-        drills: dict[int, str] = {}
+        runs = Counter({feature: self._having[feature] for feature in self._having if feature.startswith(_PROFILE)})
+        profiles: dict[int, str] = {}
         for seed in fresh:
-            drill = next((feature for feature in self._plans[seed] if feature.startswith(_DRILL)), None)
-            if drill is not None and drill != _NO_DRILL:
-                drills[seed] = drill
+            profile = next((feature for feature in self._plans[seed] if feature.startswith(_PROFILE)), None)
+            if profile is not None and profile != _NO_PROFILE:
+                profiles[seed] = profile
         chosen: list[int] = []
-        while drills and len(chosen) < size:
-            seed = min(drills, key=lambda seed: (runs[drills[seed]], seed))
-            runs[drills.pop(seed)] += 1
+        while profiles and len(chosen) < size:
+            seed = min(profiles, key=lambda seed: (runs[profiles[seed]], seed))
+            runs[profiles.pop(seed)] += 1
             chosen.append(seed)
         return chosen
 
@@ -140,11 +140,11 @@ class Steering:
         return seed
 
     def _promises(self, rare: Sequence[str]) -> Callable[[Features], float]:
-        """Return a function from features to how much rarer markers become likelier per event with a plan of these.
+        """Return a function that estimates how much likelier per event a plan with these features makes rare markers.
 
-        Every marker weighs as much as it is still wanted, however rare it is. Features are taken for independent,
-        which they nearly are: each is drawn from a stream of its own. Sums are formed in one order, so that they are
-        the same everywhere to the last bit.
+        A marker weighs as much as it is still wanted, no matter how rare it is. Features are treated as independent,
+        which they nearly are: each is drawn from a stream of its own. Sums are formed in a fixed order, so that they
+        are equal everywhere to the last bit.
         """
         known = sorted(feature for feature, runs in self._having.items() if runs >= _SUPPORT)
         cost = {feature: self._lift(self._events_of[feature] / self._events, feature) for feature in known}
@@ -163,16 +163,16 @@ class Steering:
         }
 
     def _lift(self, share: float, feature: str) -> float:
-        """Logarithm of how much more often something comes with ``feature`` than without looking at it."""
-        most = math.log(_DRILL_LIFT_MAX if feature.startswith(_DRILL) else _LIFT_MAX)
+        """Return the logarithm of how much more often something comes with ``feature`` than on average."""
+        most = math.log(_PROFILE_LIFT_MAX if feature.startswith(_PROFILE) else _LIFT_MAX)
         return max(-most, min(most, math.log(max(share, 1e-9) / self._usual(feature))))
 
     def _usual(self, feature: str) -> float:
         return self._having[feature] / self._runs
 
 
-def features_of(plan: Plan) -> Iterator[str]:
-    """What of a plan may make a marker likely: families and switches as they are, numbers by order of magnitude."""
+def features_of(plan: RunPlan) -> Iterator[str]:
+    """Yield the features of a plan: families and switches as they are, numbers by order of magnitude."""
     yield from plan.faults.families
     yield from _features("", plan)
 

@@ -1,44 +1,42 @@
-"""What was reached: by one run, and by a whole sweep, in runs and in hits."""
+"""What was reached by one run, and by a whole sweep, in runs and in hits."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.reach.markers import known_markers
 from paxospp.testing.simulation.reach.pairs import PAIRS, all_pairs, pair
 from paxospp.testing.simulation.reach.states import STATES
 
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.host import Host
-
-_ASKED: Mapping[str, tuple[tuple[str, Callable[[Host], bool]], ...]] = {
+_ASKED: Mapping[str, tuple[tuple[str, Callable[[ObservedHost], bool]], ...]] = {
     marker: tuple((pair(marker, state), STATES[state]) for state in states) for marker, states in PAIRS.items()
 }
-"""Marker → the names of its pairs, with the question that each asks."""
+"""By marker: the names of its pairs, each with the predicate of its state."""
 
 
-class Row(NamedTuple):
-    """One line of the table."""
+class MarkerRow(NamedTuple):
+    """One line of the table of markers."""
 
     marker: str
     seeds: int
-    """How many runs have reached it."""
+    """Number of runs that reached it."""
     hits: int
 
 
 class RunReach:
-    """Counts what one run reaches; pairs stand beside the markers they belong to."""
+    """Counts what one run reaches; pairs are counted with the markers they belong to."""
 
     def __init__(self) -> None:
         self.hits: Counter[str] = Counter()
 
-    def reached(self, host: Host, marker: str) -> None:
-        """``host`` reached ``marker`` just now; before there is a replica it is in no state."""
+    def reached(self, host: ObservedHost, marker: str) -> None:
+        """Count ``marker``, which ``host`` reached just now; before there is a replica, it is in no state."""
         self.hits[marker] += 1
-        if host.parts is None:
+        if host.runtime is None:
             return
         for name, is_so in _ASKED.get(marker, ()):
             if is_so(host):
@@ -46,7 +44,7 @@ class RunReach:
 
 
 @dataclass(slots=True)
-class Tally:
+class MarkerTally:
     """Sums over runs."""
 
     runs: int = 0
@@ -54,21 +52,21 @@ class Tally:
     seeds: Counter[str] = field(default_factory=Counter)
 
     def add(self, hits: Mapping[str, int]) -> None:
-        """Count one run."""
+        """Add the hits of one run."""
         self.runs += 1
         self.hits.update(hits)
         self.seeds.update(hits.keys())
 
-    def rows(self) -> list[Row]:
-        """Every known marker and pair, also those never reached, by name."""
-        return [Row(name, self.seeds[name], self.hits[name]) for name in sorted(everything())]
+    def rows(self) -> list[MarkerRow]:
+        """Return every known marker and pair, including those never reached, sorted by name."""
+        return [MarkerRow(name, self.seeds[name], self.hits[name]) for name in sorted(everything())]
 
-    def below(self, least: int, among: Iterable[str]) -> list[Row]:
-        """Those of ``among`` that were hit less than ``least`` times, the rarest first."""
-        rows = [Row(name, self.seeds[name], self.hits[name]) for name in among if self.hits[name] < least]
+    def below(self, least: int, among: Iterable[str]) -> list[MarkerRow]:
+        """Return those of ``among`` that were hit less than ``least`` times, the rarest first."""
+        rows = [MarkerRow(name, self.seeds[name], self.hits[name]) for name in among if self.hits[name] < least]
         return sorted(rows, key=lambda row: (row.hits, row.seeds, row.marker))
 
 
 def everything() -> frozenset[str]:
-    """Every marker and every pair there is."""
+    """Return all markers and pairs."""
     return known_markers().union(all_pairs())

@@ -1,7 +1,7 @@
-"""Which actions of the model one call of a replica stands for, found by what it heard, wrote, counted and sent.
+"""Finds the actions of the model that one call of a replica consists of, by what it heard, wrote, counted and sent.
 
-The order is that in which a call does things: what it heard comes first; then what it counts, the role that it takes,
-what it installs, accepts, learns and promises, what it proposes, and at last what it says.
+They are taken in the order in which a call does things: what it heard; what it counts; the role that it takes; what it
+installs, accepts, learns and promises; what it proposes; and what it says.
 """
 
 from __future__ import annotations
@@ -10,16 +10,11 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from paxospp.engine.rules.admission import highest_ballot
-from paxospp.engine.rules.campaign import Campaigning as EngineCampaigning
-from paxospp.engine.rules.leader import Leading as EngineLeading
+from paxospp.engine.rules.campaign import Campaigning
+from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import DRIFT_BOUND
-from paxospp.messages import Accept as EngineAccept
-from paxospp.messages import Accepted as EngineAccepted
-from paxospp.messages import Decided as EngineDecided
-from paxospp.messages import Heartbeat, HeartbeatAnswer
-from paxospp.messages import Prepare as EnginePrepare
-from paxospp.messages import Promise as EnginePromise
-from paxospp.model import Ballot as EngineBallot
+from paxospp.messages import Accept, Accepted, Decided, Heartbeat, HeartbeatAnswer, Prepare, Promise
+from paxospp.model import Ballot
 from paxospp.testing.simulation.validation.projecting import (
     ballot_of,
     faulty_of,
@@ -33,20 +28,20 @@ from paxospp.testing.simulation.validation.projecting import (
 from paxospp.testing.simulation.validation.saying import Saying
 from paxospp.testing.specification import damage, learning, leases, phase_1, phase_2, snapshots
 from paxospp.testing.specification.messages import (
-    Accept,
-    Accepted,
+    AcceptorReport,
     Announcement,
-    Decided,
     Grant,
+    ModelAccept,
+    ModelAccepted,
+    ModelDecided,
+    ModelPrepare,
+    ModelPromise,
     Name,
-    Prepare,
-    Promise,
-    Report,
     Vouch,
 )
-from paxospp.testing.specification.state import FOUNDING_SLOT, Campaigning, Following, Leading
+from paxospp.testing.specification.state import FOUNDING_SLOT, ModelCampaigning, ModelFollowing, ModelLeading
 from paxospp.testing.specification.step import NotAllowedError
-from paxospp.testing.specification.values import Ballot
+from paxospp.testing.specification.values import ModelBallot
 
 _SECOND = 1_000_000
 _ROUNDING_S = 1e-9
@@ -56,14 +51,14 @@ class ActionsOf(Saying):
     """One call, while its actions are found and taken."""
 
     def go(self, clock: float) -> None:
-        """Take all of them; the node's clock says ``clock``. Raises Broken where the model does not allow one."""
+        """Take all actions, at ``clock`` by the node's clock. Raises RuleBroken where the model forbids one."""
         self._system.nodes[self._name] = replace(self._node, clock=clock)
         self._hear()
         self._count()
         self._change_role()
         self._install_or_publish()
         self._find_damage()
-        if not isinstance(self._call.message, EngineDecided):
+        if not isinstance(self._call.message, Decided):
             self._learn_announced()
         self._accept_or_learn()
         self._promise()
@@ -76,7 +71,7 @@ class ActionsOf(Saying):
             self._say_once(send.message)
         self._hand_out()
 
-    # What came in.
+    # Input.
 
     def _hear(self) -> None:
         call, node = self._call, self._node
@@ -87,36 +82,36 @@ class ActionsOf(Saying):
             return
         ballot = highest_ballot(message)
         votes = node.membership is None or node.membership.has(sender.node, sender.incarnation)
-        if ballot is not None and (votes or isinstance(message, EngineDecided)):
+        if ballot is not None and (votes or isinstance(message, Decided)):
             self._meet(ballot)
-        if isinstance(message, EngineAccept):
+        if isinstance(message, Accept):
             self._heard_announcement(message.ballot, message.decided_up_to)
         elif isinstance(message, Heartbeat) and message.leading is not None:
             self._heard_announcement(message.leading, message.decided_up_to)
 
-    def _meet(self, engine_ballot: EngineBallot) -> None:
+    def _meet(self, engine_ballot: Ballot) -> None:
         ballot, met = ballot_of(engine_ballot), self._node.met
         if met is None or ballot > met:
             self._take(f"meets {ballot}", lambda step: step.meet(ballot))
 
-    def _heard_announcement(self, ballot: EngineBallot, decided: int) -> None:
-        if Announcement(ballot_of(ballot), decided) not in self._system.said[self._sender]:
+    def _heard_announcement(self, ballot: Ballot, decided: int) -> None:
+        if Announcement(ballot_of(ballot), decided) not in self._system.sent[self._sender]:
             raise self._broken(f"hears {self._sender} announce {decided} under {ballot}, which it did not say")
         announced = self._boot.announced
         announced[ballot_of(ballot)] = max(decided, announced.get(ballot_of(ballot), 0))
 
     def _count(self) -> None:
-        """Promises and acceptances that it counts, and what it decides by them."""
+        """Take the promises and acceptances that the call counts, and the decisions that follow."""
         for sender, number, ballot, report in self._call.reports:
             self._count_promise(sender.node, (sender.boot, number), ballot_of(ballot), report_of(report))
-        for asked, slot, node, life in self._call.acceptances:
+        for asked, slot, node, incarnation in self._call.acceptances:
             acceptances = self._boot.acceptances.setdefault((ballot_of(asked), slot), {})
-            acceptances[node] = Accepted(life, ballot_of(asked), slot)
+            acceptances[node] = ModelAccepted(incarnation, ballot_of(asked), slot)
         for peer, until in self._call.grants:
             self._count_grant(peer, until)
         if self._call.reads_by_lease and not leases.is_held(self._name, self._node):
             raise self._broken("confirms a read by a lease, and holds none")
-        if isinstance(self._call.message, EngineDecided):
+        if isinstance(self._call.message, Decided):
             return
         for slot, under in list(self._call.learned):
             counted = self._boot.acceptances.get((ballot_of(under), slot))
@@ -138,28 +133,30 @@ class ActionsOf(Saying):
         drift = grant.length * DRIFT_BOUND
         self._take(f"counts a grant of {peer}", lambda step: leases.count_grant(step, peer, grant, drift))
         role = self._node.role
-        if not isinstance(role, Leading) or until > role.granted[peer] + _ROUNDING_S:
+        if not isinstance(role, ModelLeading) or until > role.granted[peer] + _ROUNDING_S:
             raise self._broken(f"counts on a grant of {peer} until {until}: {role}")
 
-    def _count_promise(self, name: Name, number: tuple[int, int], ballot: Ballot, report: Report) -> None:
-        parts: Sequence[Promise] = [Promise(ballot, number, 0, 1, report)]
+    def _count_promise(self, name: Name, number: tuple[int, int], ballot: ModelBallot, report: AcceptorReport) -> None:
+        parts: Sequence[ModelPromise] = [ModelPromise(ballot, number, 0, 1, report)]
         if name == self._name:
             self._take("reports to itself", lambda step: phase_1.promise_itself(step, self._checked(parts, report)))
         else:
-            parts = self._records.answer(name, report.life, ballot, number)
+            parts = self._records.answer(name, report.incarnation, ballot, number)
             if not parts or in_one_way(phase_1.joined(parts)) != in_one_way(report):
                 raise self._broken(f"counts {report} for what {name} answered: {parts}")
         self._boot.answers[name] = parts
         role = self._node.role
-        if isinstance(role, Leading) and role.ballot == ballot:
+        if isinstance(role, ModelLeading) and role.ballot == ballot:
             self._take(f"counts a late promise of {name}", lambda step: phase_1.count_late(step, name, parts))
 
-    def _checked(self, parts: Sequence[Promise], told: Report) -> Callable[[Ballot, Report], Sequence[Promise]]:
-        """Say ``parts``, which tell ``told``, if that is what the model has to report."""
+    def _checked(
+        self, parts: Sequence[ModelPromise], told: AcceptorReport
+    ) -> Callable[[ModelBallot, AcceptorReport], Sequence[ModelPromise]]:
+        """Return a function that gives ``parts``, which report ``told``, if the model would report the same."""
 
-        def cut(ballot: Ballot, report: Report) -> Sequence[Promise]:
-            # Of what is decided it may know more by now, and what was decided when it answered it need not repeat.
-            held = self._node.memory.report(report.life, told.decided)
+        def cut(ballot: ModelBallot, report: AcceptorReport) -> Sequence[ModelPromise]:
+            # It may know more decided slots by now, and need not repeat what was decided when it answered.
+            held = self._node.memory.report(report.incarnation, told.decided)
             if told.decided > self._node.decided or in_one_way(held) != in_one_way(told):
                 raise NotAllowedError(f"report: all that is held\n  told {told}\n  held {held}")
             return parts
@@ -171,49 +168,49 @@ class ActionsOf(Saying):
     def _change_role(self) -> None:
         role, node = self._protocol.role, self._node
         match role:
-            case EngineLeading(ballot=ballot):
+            case Leading(ballot=ballot):
                 own = ballot_of(ballot)
-                if isinstance(node.role, Leading) and node.role.ballot == own:
+                if isinstance(node.role, ModelLeading) and node.role.ballot == own:
                     return
                 names: Container[Name] = role.promises.reports
-                answers: dict[Name, Sequence[Promise]] = {
+                answers: dict[Name, Sequence[ModelPromise]] = {
                     name: answer for name, answer in self._boot.answers.items() if name in names
                 }
                 self._take(f"leads under {ballot}", lambda step: phase_1.lead(step, answers))
                 if node.own_ballot != own:
                     raise self._broken(f"leads under {ballot}, and has not campaigned under it")
-            case EngineCampaigning():
+            case Campaigning():
                 own = ballot_of(role.promises.ballot)
-                if not isinstance(node.role, Campaigning) or node.role.ballot != own:
+                if not isinstance(node.role, ModelCampaigning) or node.role.ballot != own:
                     self._boot.answers.clear()
                     self._boot.acceptances.clear()
                     self._take(f"campaigns under {own}", lambda step: phase_1.campaign(step, own))
             case _:
                 if self._speaks_as_leader():
                     self._lead_for_a_moment()
-                if not isinstance(self._node.role, Following):
+                if not isinstance(self._node.role, ModelFollowing):
                     self._take("steps down", phase_1.step_down)
 
     def _speaks_as_leader(self) -> bool:
         own = self._node.own_ballot
         return own is not None and any(
-            isinstance(send.message, EngineAccept) and ballot_of(send.message.ballot) == own for send in self._sends
+            isinstance(send.message, Accept) and ballot_of(send.message.ballot) == own for send in self._sends
         )
 
     def _lead_for_a_moment(self) -> None:
-        """Within this call it led, and proposed the founding that told it that it has no vote."""
+        """Take the lead and give it up within this call: the founding that it proposed says that it has no vote."""
         own = self._node.own_ballot
-        if isinstance(self._node.role, Campaigning):
+        if isinstance(self._node.role, ModelCampaigning):
             self._take(f"leads under {own}", lambda step: phase_1.lead(step, self._boot.answers))
         self._propose(learns=False)
         self._written.clear()
         for send in self._sends:
-            if isinstance(send.message, (EngineAccept, Heartbeat)):
+            if isinstance(send.message, (Accept, Heartbeat)):
                 self._say_once(send.message)
-        self._sends = [send for send in self._sends if not isinstance(send.message, EngineAccept)]
+        self._sends = [send for send in self._sends if not isinstance(send.message, Accept)]
         self._learn_announced()
 
-    # What it takes in.
+    # What it installs, accepts and learns.
 
     def _install_or_publish(self) -> None:
         call = self._call
@@ -224,7 +221,7 @@ class ActionsOf(Saying):
                 raise self._broken(f"installs a snapshot of {slot} under {ballot}: {self._records.offers[slot]}")
             sender, offer = offers[0]
             self._take(f"installs {offer}", lambda step: snapshots.install(step, sender, offer))
-            self._records.snapshots[self._name, self._node.life, slot] = ballot
+            self._records.snapshots[self._name, self._node.incarnation, slot] = ballot
             self._boot.applied = max(self._boot.applied, slot)
             self._boot.under[slot] = ballot
         if call.publishes is not None:
@@ -234,12 +231,12 @@ class ActionsOf(Saying):
             if meta.slot > self._boot.applied or under is None:
                 raise self._broken(f"takes a snapshot of {meta.slot}, and has applied {self._boot.applied}")
             self._take(f"takes a snapshot of {meta.slot}", lambda step: snapshots.take(step, meta.slot, first, under))
-            self._records.snapshots[self._name, self._node.life, meta.slot] = under
+            self._records.snapshots[self._name, self._node.incarnation, meta.slot] = under
 
     def _find_damage(self) -> None:
         for bound, ballot in self._call.closed:
             if ballot.node == self._name:
-                continue  # its own word, which it can give only once it leads
+                continue  # its own claim, which it can make only once it leads
             to = None
             if isinstance(self._call.message, HeartbeatAnswer):
                 me = self._replica.identity
@@ -264,25 +261,25 @@ class ActionsOf(Saying):
 
     def _accept_or_learn(self) -> None:
         message = self._call.message
-        if isinstance(message, EngineAccept):
+        if isinstance(message, Accept):
             answered = any(
-                isinstance(send.message, EngineAccepted) and send.message.slot == message.slot for send in self._sends
+                isinstance(send.message, Accepted) and send.message.slot == message.slot for send in self._sends
             )
             entry = self._written.get(message.slot)
-            # What is written there may be its own proposal: an older leader's announcement makes room for one.
+            # An entry written here may be the node's own proposal, for which an older leader's announcement made room.
             if answered or (entry is not None and entry.ballot == message.ballot):
-                accept = Accept(ballot_of(message.ballot), message.slot, value_of(message.kind, message.value))
+                accept = ModelAccept(ballot_of(message.ballot), message.slot, value_of(message.kind, message.value))
                 self._take(
                     f"accepts {message.slot} under {message.ballot}",
                     lambda step: phase_2.accept(step, self._sender, accept),
                 )
                 self._written.pop(message.slot, None)
-        elif isinstance(message, EngineDecided):
+        elif isinstance(message, Decided):
             for entry in message.entries:
                 slots = [slot for slot, _ in self._call.learned]
                 if entry.slot in slots:
                     ballot, value = pvalue_of(entry)
-                    decided = Decided(entry.slot, ballot, value)
+                    decided = ModelDecided(entry.slot, ballot, value)
                     self._take(
                         f"learns {entry.slot} under {entry.ballot}",
                         lambda step, d=decided: learning.learn(step, self._sender, d),  # type: ignore[misc]
@@ -292,13 +289,13 @@ class ActionsOf(Saying):
 
     def _promise(self) -> None:
         message, sender = self._call.message, self._call.sender
-        parts = [send.message for send in self._sends if isinstance(send.message, EnginePromise)]
+        parts = [send.message for send in self._sends if isinstance(send.message, Promise)]
         if parts:
-            if not isinstance(message, EnginePrepare) or sender is None:
+            if not isinstance(message, Prepare) or sender is None:
                 raise self._broken(f"promises, and nobody asked: {parts}")
             me = self._replica.identity
             told = [promise_of(me.incarnation, me.boot, part) for part in parts]
-            prepare = Prepare(ballot_of(message.ballot), not sender.cluster_id)
+            prepare = ModelPrepare(ballot_of(message.ballot), not sender.cluster_id)
             if any(part.ballot != prepare.ballot for part in told):
                 raise self._broken(f"promises {told[0].ballot}, and was asked for {prepare.ballot}")
             self._take(
@@ -314,9 +311,9 @@ class ActionsOf(Saying):
                 self._take(f"promises the leader of {ballot}", lambda step: phase_1.raise_promise(step, ballot))
 
     def _learn_announced(self, *, held: bool = True) -> None:
-        """What it takes for decided by an announcement, as far as it is ``held`` by now; in the end, the rest.
+        """Learn what was announced as decided and is ``held`` by now; at the end of the call, also the rest.
 
-        A leader may have heard that a slot is decided before it holds a value there: then its own proposal tells it.
+        A leader may have heard that a slot is decided before it holds a value there: then its own proposal supplies it.
         """
         for slot, under in list(self._call.learned):
             ballot = ballot_of(under)
@@ -333,9 +330,7 @@ class ActionsOf(Saying):
     # What it proposes.
 
     def _propose(self, *, learns: bool = True) -> None:
-        accepts = {
-            int(send.message.slot): send.message for send in self._sends if isinstance(send.message, EngineAccept)
-        }
+        accepts = {int(send.message.slot): send.message for send in self._sends if isinstance(send.message, Accept)}
         own = self._node.own_ballot
         for slot in sorted({*accepts, *self._written}):
             accept, entry = accepts.get(slot), self._written.get(slot)
@@ -348,8 +343,8 @@ class ActionsOf(Saying):
             value = value_of(proposed.kind, proposed.value)
             if entry is not None and pvalue_of(entry) != (own, value):
                 raise self._broken(f"proposes {value} in slot {slot} and writes {entry}")
-            if entry is None and Accept(own, slot, value) in self._system.said[self._name]:
-                continue  # it asks again
+            if entry is None and ModelAccept(own, slot, value) in self._system.sent[self._name]:
+                continue  # it is sent again
             self._take(
                 f"proposes slot {slot} under {own}",
                 lambda step, s=slot, v=value, e=entry: phase_2.propose(step, s, v, accepts=e is not None),  # type: ignore[misc]

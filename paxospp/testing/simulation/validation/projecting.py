@@ -1,4 +1,4 @@
-"""Values of the model, made of values of the engine and of the simulated disks."""
+"""Values of the model, made from values of the engine and of the simulated disks."""
 
 from __future__ import annotations
 
@@ -7,50 +7,48 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from paxospp.engine.rules import promises
-from paxospp.messages import Promise as EnginePromise
-from paxospp.model import Ballot as EngineBallot
-from paxospp.model import Entry, Kind
-from paxospp.model import Membership as EngineMembership
-from paxospp.testing.simulation.disk import Image
-from paxospp.testing.specification.messages import Promise, Report, Value
-from paxospp.testing.specification.state import Acceptor, Snapshot
-from paxospp.testing.specification.values import Ballot, Map, Membership, Pvalue
+from paxospp.messages import Promise
+from paxospp.model import Ballot, Entry, Kind, Membership
+from paxospp.testing.simulation.world.disk import StoredImage
+from paxospp.testing.specification.messages import AcceptorReport, ModelPromise, Value
+from paxospp.testing.specification.state import ModelAcceptor, ModelSnapshot
+from paxospp.testing.specification.values import Map, ModelBallot, ModelMembership, Pvalue
 
 
-def ballot_of(ballot: EngineBallot) -> Ballot:
-    """The same claim to lead."""
-    return Ballot(*ballot)
+def ballot_of(ballot: Ballot) -> ModelBallot:
+    """Return the same ballot as a value of the model."""
+    return ModelBallot(*ballot)
 
 
-def optional(ballot: EngineBallot | None) -> Ballot | None:
-    """The same claim, if there is one."""
-    return None if ballot is None else Ballot(*ballot)
+def optional(ballot: Ballot | None) -> ModelBallot | None:
+    """Return the same ballot, if there is one."""
+    return None if ballot is None else ModelBallot(*ballot)
 
 
 @lru_cache(maxsize=64)
-def membership_of(membership: EngineMembership) -> Membership:
-    """Who votes, alpha and the cluster's id."""
+def membership_of(membership: Membership) -> ModelMembership:
+    """Return the voters, alpha and the id of the cluster."""
     voters = frozenset((member.name, member.incarnation) for member in membership.members)
-    return Membership(voters, membership.alpha, membership.cluster_id)
+    return ModelMembership(voters, membership.alpha, membership.cluster_id)
 
 
 @lru_cache(maxsize=256)
-def _founding(value: bytes) -> Membership:
-    return membership_of(EngineMembership.from_bytes(value))
+def _founding(value: bytes) -> ModelMembership:
+    return membership_of(Membership.from_bytes(value))
 
 
 def value_of(kind: Kind, value: bytes) -> Value:
-    """What is decided: a membership, or something that the model does not look into."""
+    """Return a value: a membership, or a value whose content the model does not look at."""
     return _founding(value) if kind is Kind.MEMBERSHIP else (int(kind), value)
 
 
 def pvalue_of(entry: Entry) -> Pvalue:
-    """What stands in a slot."""
+    """Return the content of a slot."""
     return Pvalue(ballot_of(entry.ballot), value_of(entry.kind, entry.value))
 
 
 def faulty_of(ranges: Iterable[range]) -> tuple[frozenset[int], int]:
-    """The damaged slots that have names, and from where on all others may be damaged; 0: from nowhere."""
+    """Return the damaged slots that are named, and the slot from which on any may be damaged; 0: no open end."""
     named: set[int] = set()
     open_from = 0
     for slots in ranges:
@@ -61,19 +59,21 @@ def faulty_of(ranges: Iterable[range]) -> tuple[frozenset[int], int]:
     return frozenset(named), open_from
 
 
-def report_of(report: promises.PromiseReport) -> Report:
-    """A report as the leader counts it."""
+def report_of(report: promises.PromiseReport) -> AcceptorReport:
+    """Return a report as the leader counts it."""
     entries = Map((int(slot), pvalue_of(entry)) for slot, entry in report.entries.items())
     return _report(report.incarnation, report.decided, report.first, entries, report.faulty)
 
 
-def _report(life: int, decided: int, first: int, entries: Map[int, Pvalue], ranges: Sequence[range]) -> Report:
+def _report(
+    incarnation: int, decided: int, first: int, entries: Map[int, Pvalue], ranges: Sequence[range]
+) -> AcceptorReport:
     named, open_from = faulty_of(ranges)
-    return Report(life, decided, first, entries, named, open_from)
+    return AcceptorReport(incarnation, decided, first, entries, named, open_from)
 
 
-def in_one_way(report: Report) -> Report:
-    """The report, with its damage told in the only way that names as few slots as can be."""
+def in_one_way(report: AcceptorReport) -> AcceptorReport:
+    """Return the report with its damage in the one form that names as few slots as possible."""
     floor = max(report.decided + 1, report.first)
     open_from = report.open_from
     if open_from:
@@ -85,22 +85,22 @@ def in_one_way(report: Report) -> Report:
     return report._replace(entries=entries, faulty=named - entries.keys(), open_from=open_from)
 
 
-def promise_of(life: int, boot: int, promise: EnginePromise) -> Promise:
-    """One part of an answer."""
+def promise_of(incarnation: int, boot: int, promise: Promise) -> ModelPromise:
+    """Return one part of an answer."""
     entries = Map((int(entry.slot), pvalue_of(entry)) for entry in promise.entries)
-    return Promise(
+    return ModelPromise(
         ballot_of(promise.ballot),
         (boot, promise.answer),
         promise.part,
         promise.parts,
-        _report(life, promise.decided, promise.first, entries, promise.faulty),
+        _report(incarnation, promise.decided, promise.first, entries, promise.faulty),
     )
 
 
-def acceptor_of(image: Image, snapshot: Snapshot | None) -> Acceptor:
-    """What stands on a disk; it does not say under which ballots the slots of its ``snapshot`` were decided."""
+def acceptor_of(image: StoredImage, snapshot: ModelSnapshot | None) -> ModelAcceptor:
+    """Return the content of a disk, which does not say under which ballots ``snapshot`` was decided."""
     named, open_from = faulty_of(image.faulty_ranges())
-    return Acceptor(
+    return ModelAcceptor(
         None if image.promised is None else ballot_of(image.promised),
         Map((int(slot), pvalue_of(entry)) for slot, entry in image.entries.items()),
         image.first,

@@ -1,6 +1,6 @@
-"""What a call of a replica says and hands out: each message is one that the model may say in that state.
+"""What a call of a replica says and hands out: the model must allow each message in that state.
 
-Whether it leaves in time is looked at when it leaves, in ``validator``.
+``validator`` checks, when a message leaves, that it does not leave too early.
 """
 
 from __future__ import annotations
@@ -8,11 +8,17 @@ from __future__ import annotations
 from itertools import chain
 
 from paxospp.engine.rules.heartbeat_rounds import ANNOUNCEMENT
-from paxospp.messages import Accept as EngineAccept
-from paxospp.messages import Accepted as EngineAccepted
-from paxospp.messages import Decided as EngineDecided
-from paxospp.messages import Heartbeat, HeartbeatAnswer, Nack, ProtocolMessage, Sender
-from paxospp.messages import Prepare as EnginePrepare
+from paxospp.messages import (
+    Accept,
+    Accepted,
+    Decided,
+    Heartbeat,
+    HeartbeatAnswer,
+    Nack,
+    Prepare,
+    ProtocolMessage,
+    Sender,
+)
 from paxospp.model import Entry
 from paxospp.testing.simulation.validation.judged import Judged
 from paxospp.testing.simulation.validation.projecting import (
@@ -22,7 +28,7 @@ from paxospp.testing.simulation.validation.projecting import (
 )
 from paxospp.testing.specification import damage, learning, leases, phase_1
 from paxospp.testing.specification.messages import (
-    Accepted,
+    ModelAccepted,
     Name,
     Round,
     Vouch,
@@ -32,10 +38,10 @@ _SECOND = 1_000_000
 
 
 class Saying(Judged):
-    """Holds what a call says against the model's node."""
+    """Compares what a call says with the node of the model."""
 
     def _say_once(self, message: ProtocolMessage) -> None:
-        """What is sent to several is one object."""
+        """Look at ``message`` once: a message to several peers is one object."""
         if id(message) not in self._said:
             self._said.add(id(message))
             self._say(message)
@@ -43,9 +49,9 @@ class Saying(Judged):
     def _say(self, message: ProtocolMessage) -> None:
         promised = self._node.memory.promised
         match message:
-            case EngineAccept():
+            case Accept():
                 self._announce(message.decided_up_to)
-            case EnginePrepare():
+            case Prepare():
                 ballot = ballot_of(message.ballot)
                 self._take(f"asks again for promises to {ballot}", lambda step: phase_1.ask_again(step, ballot))
             case Heartbeat():
@@ -66,16 +72,16 @@ class Saying(Judged):
                 self._vouch(message.vouched_up_to, (sender.node, sender.incarnation, sender.boot))
                 if message.lease:
                     self._grant(sender, message.lease / _SECOND)
-            case EngineDecided():
+            case Decided():
                 for entry in message.entries:
                     self._teach(entry)
             case Nack():
                 if optional(message.promised) != promised:
                     raise self._broken(f"refuses with {message.promised}")
-            case EngineAccepted():
-                said = Accepted(self._node.life, ballot_of(message.ballot), message.slot)
-                waiting = chain.from_iterable(write.says for write in self._node.writes)
-                if said not in self._system.said[self._name] and said not in waiting:
+            case Accepted():
+                said = ModelAccepted(self._node.incarnation, ballot_of(message.ballot), message.slot)
+                waiting = chain.from_iterable(write.sends for write in self._node.writes)
+                if said not in self._system.sent[self._name] and said not in waiting:
                     raise self._broken(f"says {said}, and has not accepted")
             case _:
                 pass
@@ -84,16 +90,17 @@ class Saying(Judged):
         self._take(f"announces {decided}", lambda step: learning.announce(step, decided))
 
     def _vouch(self, bound: int, to: tuple[Name, int, int] | None) -> None:
-        """The bound was reckoned before the call learned by an older leader's announcement, if it did.
+        """Take the action of vouching for ``bound``; 0: the message vouches for nothing.
 
-        That makes no difference: what an older leader knows decided, the promises report, and who vouches has decided
-        all of that.
+        The bound was computed before the call learned by an older leader's announcement, if it did so. That makes no
+        difference: the promises report what an older leader knows decided, and a leader that vouches has decided all of
+        it.
         """
         if not bound:
             return
         self._take(f"vouches for {bound}", lambda step: damage.vouch(step, to))
         own = self._node.own_ballot
-        if own is None or Vouch(own, bound, to) not in self._system.said[self._name]:
+        if own is None or Vouch(own, bound, to) not in self._system.sent[self._name]:
             raise self._broken(f"vouches for {bound}")
 
     def _begin_round(self, number: int) -> None:
@@ -112,11 +119,11 @@ class Saying(Judged):
         self._take(f"grants a lease to {sender.node}", lambda step: leases.grant(step, sender.node, round, length))
 
     def _teach(self, entry: Entry) -> None:
-        """What was read from the disk a moment ago may have been confirmed under a higher ballot since."""
+        """Send a decided entry; it may have been confirmed under a higher ballot since it was read."""
         self._take(f"teaches slot {entry.slot}", lambda step: learning.teach(step, entry.slot, pvalue_of(entry)))
 
     def _hand_out(self) -> None:
-        """Entries for the state machine, in their order and as they are decided."""
+        """Check the entries for the state machine: in order, and as they are decided."""
         for entry in self._output.decided:
             if entry.slot != self._boot.applied + 1 or not self._node.knows_decided(entry.slot):
                 raise self._broken(f"hands out slot {entry.slot} after {self._boot.applied}")

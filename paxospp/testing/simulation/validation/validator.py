@@ -1,8 +1,8 @@
-"""Follows a run in the model: which boot of which life begins, what each call does, what leaves, and what returns.
+"""Follows a run in the model: the boots that begin, the calls, the messages that leave, and the writes that return.
 
-After each call the state of the replica is compared with that of the model's node: the promise, what is decided,
-where the log begins, what is damaged, who votes, and the role with its ballot. So a step that does less than the model
-wants is found like one that does more.
+After each call, the state of the replica is compared with that of the model's node: the promise, the decided slots, the
+first slot of the log, damage, the voters, and the role with its ballot. So a step that does less than the model
+requires is found, just like a step that does more.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from paxospp.engine.output import Output
 from paxospp.engine.replica import Replica
-from paxospp.engine.rules.campaign import Campaigning as EngineCampaigning
-from paxospp.engine.rules.leader import Leading as EngineLeading
+from paxospp.engine.rules.campaign import Campaigning
+from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import META_KEY
 from paxospp.engine.settings import Identity
-from paxospp.messages import Accepted as EngineAccepted
-from paxospp.messages import Message, Nack, SnapshotChunk
-from paxospp.messages import Prepare as EnginePrepare
-from paxospp.messages import Promise as EnginePromise
+from paxospp.messages import Accepted, Message, Nack, Prepare, Promise, SnapshotChunk
 from paxospp.model import NodeId
-from paxospp.testing.simulation.broken import Broken
+from paxospp.testing.simulation.judges.observed import ObservedHost
+from paxospp.testing.simulation.rule_broken import RuleBroken
 from paxospp.testing.simulation.validation.followed import RULE, Followed, describe
 from paxospp.testing.simulation.validation.mapping import ActionsOf
 from paxospp.testing.simulation.validation.projecting import (
@@ -35,14 +32,11 @@ from paxospp.testing.simulation.validation.projecting import (
     promise_of,
 )
 from paxospp.testing.simulation.validation.records import Boot, Records
-from paxospp.testing.simulation.validation.watched import Call
-from paxospp.testing.specification import damage, disk, snapshots
-from paxospp.testing.specification.messages import Accepted, Name, Offer, Prepare
-from paxospp.testing.specification.state import Acceptor, Campaigning, Leading, Node, Snapshot
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.disk import Image
-    from paxospp.testing.simulation.host import Host
+from paxospp.testing.simulation.validation.watched import ReplicaCall
+from paxospp.testing.simulation.world.disk import StoredImage
+from paxospp.testing.specification import damage, durability, snapshots
+from paxospp.testing.specification.messages import ModelAccepted, ModelPrepare, Name, SnapshotOffer
+from paxospp.testing.specification.state import ModelAcceptor, ModelCampaigning, ModelLeading, ModelNode, ModelSnapshot
 
 _SECOND = 1_000_000
 
@@ -52,58 +46,58 @@ class _Start:
     """A boot that is about to begin, with the disk as it was loaded."""
 
     identity: Identity
-    image: Image
+    image: StoredImage
 
 
 class Validator:
-    """The judge of one run."""
+    """Compares one run with the model."""
 
     def __init__(self, names: Sequence[NodeId], clock: Callable[[NodeId], float]) -> None:
-        """``clock`` tells what a node's clock says that never stops."""
+        """``clock`` returns the boot time of a node."""
         self._clock = clock
         self.system = Followed(names)
         self._records = Records(names)
-        self._parked: dict[tuple[Name, int], Node] = {}
-        """Lives whose disk is not the one in use."""
+        self._parked: dict[tuple[Name, int], ModelNode] = {}
+        """Incarnations whose disk is not in use."""
         self._starts: dict[Name, _Start] = {}
 
     @property
     def actions(self) -> Counter[str]:
-        """How often each action of the model was taken."""
+        """Return how often each action of the model was taken."""
         return self.system.actions
 
-    # What the host tells.
+    # What the host reports.
 
-    def on_load(self, host: Host, identity: Identity) -> None:
-        """A storage was loaded; the boot begins with the replica's first call, if nothing comes in between."""
+    def on_load(self, host: ObservedHost, identity: Identity) -> None:
+        """Note the storage that was loaded; the boot begins with the first call of its replica."""
         self._starts[host.name] = _Start(identity, host.disk.image.copy())
 
-    def on_written(self, host: Host, token: int) -> None:
-        """Write ``token`` of this boot and all earlier ones have returned."""
+    def on_written(self, host: ObservedHost, token: int) -> None:
+        """Let write ``token`` of this boot and all earlier ones return."""
         self.system.on_written(host.name, token)
 
-    def on_call(self, replica: Replica, call: Call, output: Output) -> None:
-        """A call of a replica is over, and nothing of what came of it has left yet."""
+    def on_call(self, replica: Replica, call: ReplicaCall, output: Output) -> None:
+        """Compare a call of a replica, before any of its messages has left."""
         if call.what == "starts":
             self._begin(replica)
         ActionsOf(self.system, self._records, replica, call, output).go(self._clock(replica.identity.name))
         self._compare(replica, call)
 
-    def on_send(self, host: Host, message: Message) -> None:
-        """A message leaves: what says something of the disk has to be there."""
-        node, said = self.system.nodes[host.name], self.system.said[host.name]
+    def on_send(self, host: ObservedHost, message: Message) -> None:
+        """Check a message that leaves: what it says about the disk has to be there."""
+        node, said = self.system.nodes[host.name], self.system.sent[host.name]
         match message:
-            case EnginePrepare():
+            case Prepare():
                 ballot = ballot_of(message.ballot)
-                leaves = Prepare(ballot, not host.sender.cluster_id)
-                if leaves not in said and (leaves.founds or Prepare(ballot, True) not in said):
+                leaves = ModelPrepare(ballot, not host.sender.cluster_id)
+                if leaves not in said and (leaves.founds or ModelPrepare(ballot, True) not in said):
                     raise self._leaves_too_early(host, message)
-                said.add(leaves)  # since it asked, it may have learned which cluster there is
-            case EnginePromise():
-                if promise_of(node.life, host.sender.boot, message) not in said:
+                said.add(leaves)  # since it asked, it may have learned of which cluster it is
+            case Promise():
+                if promise_of(node.incarnation, host.sender.boot, message) not in said:
                     raise self._leaves_too_early(host, message)
-            case EngineAccepted():
-                if Accepted(node.life, ballot_of(message.ballot), message.slot) not in said:
+            case Accepted():
+                if ModelAccepted(node.incarnation, ballot_of(message.ballot), message.slot) not in said:
                     raise self._leaves_too_early(host, message)
             case Nack():
                 if node.disk.promised is None or node.disk.promised < message.promised:
@@ -113,23 +107,23 @@ class Validator:
             case _:
                 pass
 
-    def _leaves_too_early(self, host: Host, message: Message) -> Broken:
+    def _leaves_too_early(self, host: ObservedHost, message: Message) -> RuleBroken:
         node = self.system.nodes[host.name]
-        what = "say: what is said of the disk waits for it"
-        return Broken(RULE, f"{host.name} sends {message}, and may not: {what}\n{describe(node)}")
+        what = "send: a message about the disk waits for its write"
+        return RuleBroken(RULE, f"{host.name} sends {message}, and may not: {what}\n{describe(node)}")
 
-    def _on_chunk(self, host: Host, chunk: SnapshotChunk) -> None:
+    def _on_chunk(self, host: ObservedHost, chunk: SnapshotChunk) -> None:
         if not chunk.id:
             return
         node = self.system.nodes[host.name]
-        ballot = self._records.snapshots.get((host.name, node.life, chunk.slot))
+        ballot = self._records.snapshots.get((host.name, node.incarnation, chunk.slot))
         if ballot is None or node.membership is None:
-            raise Broken(RULE, f"{host.name} sends a snapshot of {chunk.slot}, and has none\n{describe(node)}")
+            raise RuleBroken(RULE, f"{host.name} sends a snapshot of {chunk.slot}, and has none\n{describe(node)}")
         if chunk.ballot is not None and ballot_of(chunk.ballot) < ballot:
-            raise Broken(RULE, f"{host.name} sends {chunk}, which {ballot} decided\n{describe(node)}")
-        snapshot = Snapshot(chunk.slot, ballot)
-        offer = Offer(chunk.slot, ballot, node.membership)
-        if offer not in self.system.said[host.name]:
+            raise RuleBroken(RULE, f"{host.name} sends {chunk}, which {ballot} decided\n{describe(node)}")
+        snapshot = ModelSnapshot(chunk.slot, ballot)
+        offer = SnapshotOffer(chunk.slot, ballot, node.membership)
+        if offer not in self.system.sent[host.name]:
             self.system.take(host.name, f"offers {offer}", lambda step: snapshots.offer(step, snapshot))
             self._records.offers[chunk.slot].append((host.name, offer))
 
@@ -143,37 +137,39 @@ class Validator:
         choices = [*reversed(written), node.disk]
         found = next((fit for before in choices if (fit := _fits(before, start.image)) is not None), None)
         if found is None:
-            raise Broken(
+            raise RuleBroken(
                 RULE, f"{name} starts from a disk that nothing can have left so: {start.image}\n{describe(node)}"
             )
         before, after = found
         self.system.begin_boot(name)
         lease = int.from_bytes(start.image.meta.get(META_KEY, b""), "big") / _SECOND
         self.system.nodes[name] = replace(node, clock=self._clock(name))
-        self.system.take(name, "starts", lambda step: disk.restart(step, before, replica.decided, lease))
+        self.system.take(name, "starts", lambda step: durability.restart(step, before, replica.decided, lease))
         if after != before:
             self.system.take(name, "starts", lambda step: damage.found_damaged(step, after))
         self.system.nodes[name] = replace(self.system.nodes[name], boot=start.identity.boot)
         boot = self._records.boots[name] = Boot(applied=replica.delivered)
         if boot.applied:
-            ballot = self._records.snapshots.get((name, node.life, boot.applied))
+            ballot = self._records.snapshots.get((name, node.incarnation, boot.applied))
             if ballot is None:
-                raise Broken(RULE, f"{name} starts from a snapshot of {boot.applied}, and has none\n{describe(node)}")
+                raise RuleBroken(
+                    RULE, f"{name} starts from a snapshot of {boot.applied}, and has none\n{describe(node)}"
+                )
             boot.under[boot.applied] = ballot
 
-    def _live(self, name: Name, start: _Start) -> Node:
-        """The node in the life that its disk says; a life that was never seen remembers nothing."""
-        life = start.identity.incarnation
+    def _live(self, name: Name, start: _Start) -> ModelNode:
+        """Return the node in the incarnation that its disk names; a new incarnation remembers nothing."""
+        incarnation = start.identity.incarnation
         node = self.system.nodes[name]
-        if node.life != life:
-            self._parked[name, node.life] = node
-            node = self._parked.pop((name, life), Node(life=life, boot=0))
+        if node.incarnation != incarnation:
+            self._parked[name, node.incarnation] = node
+            node = self._parked.pop((name, incarnation), ModelNode(incarnation=incarnation, boot=0))
             self.system.nodes[name] = node
         return node
 
-    # Afterwards.
+    # Comparison after a call.
 
-    def _compare(self, replica: Replica, call: Call) -> None:
+    def _compare(self, replica: Replica, call: ReplicaCall) -> None:
         name, protocol = replica.identity.name, replica.protocol
         node = self.system.nodes[name]
         memory = node.memory
@@ -190,19 +186,19 @@ class Validator:
         elif node.membership is None or node.membership != membership_of(replica.membership):
             differs.append(f"its membership is {replica.membership}")
         role = protocol.role
-        if isinstance(role, EngineLeading) != isinstance(node.role, Leading) or isinstance(
-            role, EngineCampaigning
-        ) != isinstance(node.role, Campaigning):
+        if isinstance(role, Leading) != isinstance(node.role, ModelLeading) or isinstance(
+            role, Campaigning
+        ) != isinstance(node.role, ModelCampaigning):
             differs.append(f"its role is {replica.role_name}")
         if (protocol.log.faulty or memory.faulty or memory.open_from) and not protocol.learning.is_loading:
             differs.extend(_damage_differs(replica, memory))
         if differs:
-            raise Broken(
+            raise RuleBroken(
                 RULE, f"{name} {call.what} {call.message}, and afterwards {'; '.join(differs)}\n{describe(node)}"
             )
 
 
-def _damage_differs(replica: Replica, memory: Acceptor) -> list[str]:
+def _damage_differs(replica: Replica, memory: ModelAcceptor) -> list[str]:
     log = replica.protocol.log
     _, open_from = faulty_of(log.faulty)
     if (open_from > 0) != (memory.open_from > 0):
@@ -215,10 +211,10 @@ def _damage_differs(replica: Replica, memory: Acceptor) -> list[str]:
     ]
 
 
-def _fits(before: Acceptor, image: Image) -> tuple[Acceptor, Acceptor] | None:
-    """What was written and what is found, if damage and nothing else can have made this of that."""
+def _fits(before: ModelAcceptor, image: StoredImage) -> tuple[ModelAcceptor, ModelAcceptor] | None:
+    """Return what was written and what is found, if only damage can make the difference; else None."""
     snapshot = before.snapshot
     if (0 if image.snapshot is None else image.snapshot[0].slot) != (0 if snapshot is None else snapshot.slot):
         return None
     found = acceptor_of(image, snapshot)
-    return (before, found) if damage.is_left_of(found, before) else None
+    return (before, found) if damage.may_be_damaged_copy(found, before) else None

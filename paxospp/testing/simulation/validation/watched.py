@@ -1,4 +1,4 @@
-"""A replica that tells what it is called for and what comes of it, and in between what it counts and learns."""
+"""A replica that reports each call with its result, and what it counts and learns meanwhile."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 
 
 @dataclass(slots=True)
-class Call:
-    """One call of a replica, while it lasts and until it is judged."""
+class ReplicaCall:
+    """One call of a replica, until it is compared with the model."""
 
     what: str
     sender: Sender | None = None
     message: ProtocolMessage | None = None
-    """What it hears, unless it drops it."""
+    """The message that it hears, unless it drops it."""
     covered: Covered | None = None
     """The snapshot that it installs."""
     meets: Ballot | None = None
-    """The ballot of a snapshot that is on its way to it."""
+    """The ballot of a snapshot that it begins to fetch."""
     publishes: tuple[SnapshotMeta, Slot] | None = None
     token: int = 0
-    """The write that has returned."""
+    """The token of the write that has returned."""
     reports: list[tuple[Sender, int, Ballot, PromiseReport]] = field(default_factory=list)
     acceptances: list[tuple[Ballot, Slot, NodeId, int]] = field(default_factory=list)
     learned: list[tuple[Slot, Ballot]] = field(default_factory=list)
     closed: list[tuple[Slot, Ballot]] = field(default_factory=list)
     grants: list[tuple[NodeId, float]] = field(default_factory=list)
     reads_by_lease: int = 0
-    """How many reads it confirms by its lease."""
+    """Number of reads that it confirms by its lease."""
 
 
 class Judge(Protocol):
-    """Hears of every call once it is over."""
+    """Receives every call once it is over."""
 
-    def on_call(self, replica: Replica, call: Call, output: Output) -> None: ...
+    def on_call(self, replica: Replica, call: ReplicaCall, output: Output) -> None: ...
 
 
 class Listening(Observer):
-    """Notes what happens within a call, and passes everything on."""
+    """Notes what happens within a call, and passes everything on to another observer."""
 
     def __init__(self, inner: Observer) -> None:
         self._inner = inner
-        self.call = Call("nothing")
+        self.call = ReplicaCall("nothing")
 
     def reached(self, marker: str) -> None:
         self._inner.reached(marker)
@@ -100,25 +100,25 @@ class Listening(Observer):
 
 
 class WatchedReplica(Replica):
-    """The engine's replica, with a judge who hears of every call."""
+    """The replica of the engine, with a judge that receives every call."""
 
     def __init__(self, *arguments: Any, judge: Judge, observer: Observer, **named: Any) -> None:
         self._judge = judge
         self._listening = Listening(observer)
         super().__init__(*arguments, observer=self._listening, **named)
 
-    def _watch(self, call: Call, run: Callable[[], Output]) -> Output:
+    def _watch(self, call: ReplicaCall, run: Callable[[], Output]) -> Output:
         self._listening.call = call
         output = run()
         self._judge.on_call(self, call, output)
         return output
 
     def start(self, now: float) -> Output:
-        return self._watch(Call("starts"), lambda: super(WatchedReplica, self).start(now))
+        return self._watch(ReplicaCall("starts"), lambda: super(WatchedReplica, self).start(now))
 
     def on_message(self, sender: Sender, message: ProtocolMessage, now: float) -> Output:
         dropped = self.dropped.total()
-        call = Call("hears", sender)
+        call = ReplicaCall("hears", sender)
 
         def run() -> Output:
             output = super(WatchedReplica, self).on_message(sender, message, now)
@@ -129,51 +129,53 @@ class WatchedReplica(Replica):
         return self._watch(call, run)
 
     def on_tick(self, now: float) -> Output:
-        return self._watch(Call("ticks"), lambda: super(WatchedReplica, self).on_tick(now))
+        return self._watch(ReplicaCall("ticks"), lambda: super(WatchedReplica, self).on_tick(now))
 
     def propose(self, value: bytes, now: float, *, awaited_elsewhere: bool = False) -> Output:
         return self._watch(
-            Call("proposes"),
+            ReplicaCall("proposes"),
             lambda: super(WatchedReplica, self).propose(value, now, awaited_elsewhere=awaited_elsewhere),
         )
 
     def campaign(self, now: float) -> Output:
-        return self._watch(Call("is told to campaign"), lambda: super(WatchedReplica, self).campaign(now))
+        return self._watch(ReplicaCall("is told to campaign"), lambda: super(WatchedReplica, self).campaign(now))
 
     def read(self, ticket: int, now: float, *, lease: bool = False) -> Output:
-        return self._watch(Call("is asked to read"), lambda: super(WatchedReplica, self).read(ticket, now, lease=lease))
+        return self._watch(
+            ReplicaCall("is asked to read"), lambda: super(WatchedReplica, self).read(ticket, now, lease=lease)
+        )
 
     def set_lease(self, duration_us: int, now: float) -> Output:
-        return self._watch(Call("sets leases"), lambda: super(WatchedReplica, self).set_lease(duration_us, now))
+        return self._watch(ReplicaCall("sets leases"), lambda: super(WatchedReplica, self).set_lease(duration_us, now))
 
     def on_persisted(self, token: int, now: float) -> Output:
-        call = Call("has written", token=token)
+        call = ReplicaCall("has written", token=token)
         return self._watch(call, lambda: super(WatchedReplica, self).on_persisted(token, now))
 
     def on_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
         return self._watch(
-            Call("has read its log"), lambda: super(WatchedReplica, self).on_read(token, entries, now, faulty)
+            ReplicaCall("has read its log"), lambda: super(WatchedReplica, self).on_read(token, entries, now, faulty)
         )
 
     def on_damage(self, faulty: Sequence[range], now: float) -> Output:
-        return self._watch(Call("is told of damage"), lambda: super(WatchedReplica, self).on_damage(faulty, now))
+        return self._watch(ReplicaCall("is told of damage"), lambda: super(WatchedReplica, self).on_damage(faulty, now))
 
     def hold_delivery(self, hold: bool, now: float) -> Output:
-        return self._watch(Call("holds back"), lambda: super(WatchedReplica, self).hold_delivery(hold, now))
+        return self._watch(ReplicaCall("holds back"), lambda: super(WatchedReplica, self).hold_delivery(hold, now))
 
     def on_checkpoint(self, slot: Slot, digest: bytes, now: float) -> Output:
         return self._watch(
-            Call("comes to a checkpoint"), lambda: super(WatchedReplica, self).on_checkpoint(slot, digest, now)
+            ReplicaCall("comes to a checkpoint"), lambda: super(WatchedReplica, self).on_checkpoint(slot, digest, now)
         )
 
     def publish_snapshot(self, meta: SnapshotMeta, first: Slot, now: float) -> Output:
-        call = Call("takes a snapshot", publishes=(meta, first))
+        call = ReplicaCall("takes a snapshot", publishes=(meta, first))
         return self._watch(call, lambda: super(WatchedReplica, self).publish_snapshot(meta, first, now))
 
     def meet_snapshot(self, ballot: Ballot, now: float) -> Output:
-        call = Call("begins to fetch a snapshot", meets=ballot)
+        call = ReplicaCall("begins to fetch a snapshot", meets=ballot)
         return self._watch(call, lambda: super(WatchedReplica, self).meet_snapshot(ballot, now))
 
     def install_snapshot(self, covered: Covered, now: float) -> Output:
-        call = Call("installs a snapshot", covered=covered)
+        call = ReplicaCall("installs a snapshot", covered=covered)
         return self._watch(call, lambda: super(WatchedReplica, self).install_snapshot(covered, now))

@@ -1,0 +1,15 @@
+"""The end of a run that fails: an invariant does not hold, or work is not done in time."""
+
+from __future__ import annotations
+
+
+class RuleBroken(BaseException):
+    """``rule`` is the number of an invariant in ``README.md``, or a word; ``text`` says what was seen.
+
+    It is not an Exception, because a node would take an Exception for a fault of its own and stop.
+    """
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(f"{rule}: {text}")
+        self.rule = rule
+        self.text = text

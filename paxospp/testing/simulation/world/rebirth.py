@@ -1,0 +1,44 @@
+"""Passing a state through a snapshot, into a machine whose sets iterate in another order.
+
+All replicas of a simulation share one interpreter, so a small set of strings iterates in the same order on all of them;
+in a real cluster it need not. A set that is rebuilt in a large table has the same content and another order. So a
+machine that depends on the order of a set differs between replicas here, as it would in a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+_FILLERS = range(1 << 50, (1 << 50) + 1024)
+
+
+def loosen(state: Any, depth: int = 0) -> Any:
+    """Return ``state`` with every set that can be reached from it rebuilt in a large table."""
+    if depth > 8:
+        return state
+    if type(state) is set:
+        return _loose(state)
+    if type(state) is list:
+        state[:] = [loosen(item, depth + 1) for item in state]
+    elif isinstance(state, dict):
+        for key, value in list(state.items()):
+            loose = loosen(value, depth + 1)
+            if loose is not value:
+                state[key] = loose
+    elif type(state) is tuple:
+        return tuple([loosen(item, depth + 1) for item in state])
+    else:
+        for name, value in list(getattr(state, "__dict__", {}).items()):
+            loose = loosen(value, depth + 1)
+            if loose is not value:
+                object.__setattr__(state, name, loose)
+    return state
+
+
+def _loose(items: Iterable[Any]) -> set[Any]:
+    # The table of a set grows with what is added, and does not shrink with what is removed.
+    loose: set[Any] = set(_FILLERS)
+    loose.update(items)
+    loose.difference_update(_FILLERS)
+    return loose

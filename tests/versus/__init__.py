@@ -1,0 +1,1 @@
+"""A comparison of paxospp with etcd on this machine: ``python -m tests.versus``. See README.md."""
