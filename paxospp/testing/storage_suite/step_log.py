@@ -14,7 +14,7 @@ from paxospp.model import Entry, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
 from paxospp.testing.storage_suite.checks import BrokenClause, ClausesBroken
 from paxospp.testing.storage_suite.kinds import wrong_kind_of_entries, wrong_kind_of_piece, wrong_kind_of_state
-from paxospp.testing.storage_suite.progress import PROGRESS
+from paxospp.testing.storage_suite.standstill import PROGRESS
 from paxospp.testing.storage_suite.words import told
 
 R = TypeVar("R")

@@ -17,8 +17,8 @@ from paxospp.testing.power_cut.recorder import STORY_STEPS
 from paxospp.testing.power_cut.trace_events import Sync
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import ClauseFindings, KitFailedError, not_checked
-from paxospp.testing.storage_suite.progress import PROGRESS
 from paxospp.testing.storage_suite.scripts import said
+from paxospp.testing.storage_suite.standstill import PROGRESS
 from paxospp.testing.storage_suite.store_judge import after_crash, only_unsynced_faulty
 from paxospp.testing.storage_suite.stream import SYNC_STREAM, Stream
 from paxospp.testing.storage_suite.unseen import KilledStore, harmless_files, is_wrong_without

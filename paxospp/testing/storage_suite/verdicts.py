@@ -26,7 +26,7 @@ from paxospp.testing.storage_suite.checks import (
     clauses_of,
 )
 from paxospp.testing.storage_suite.kinds import named
-from paxospp.testing.storage_suite.progress import ends_if_it_hangs
+from paxospp.testing.storage_suite.standstill import ends_if_it_hangs
 from paxospp.testing.storage_suite.worker_pool import StoreRaised
 
 WHILE_IT_LIVES = ("C1", "C2", "C3")

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from paxospp.testing.storage_suite.looking import ExceptionReport, Look, Unexpected
-from paxospp.testing.storage_suite.progress import PROGRESS, STANDSTILL_S
+from paxospp.testing.storage_suite.standstill import PROGRESS, STANDSTILL_S
 
 T = TypeVar("T")
 R = TypeVar("R")

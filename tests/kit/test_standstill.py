@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from paxospp.testing.storage_suite.progress import ProgressCounter, ends_if_it_hangs
+from paxospp.testing.storage_suite.standstill import ProgressCounter, ends_if_it_hangs
 
 
 def test_a_case_in_which_nothing_comes_to_an_end_is_ended() -> None:
