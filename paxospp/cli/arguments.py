@@ -280,7 +280,8 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
 def _add_verify(verify: argparse.ArgumentParser) -> None:
     verify.description = (
         "Kills processes, cuts the power and damages files, and prints for each clause of the storage contract whether "
-        "it holds. Takes minutes. Exits with 1 if a clause is broken."
+        "it holds. Takes minutes. Exits with 1 if a clause is broken, or if nothing could be checked for what --only "
+        "names."
     )
     verify.add_argument(
         "url",

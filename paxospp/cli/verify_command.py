@@ -24,7 +24,7 @@ from paxospp.storage.url import TMP, complete_url, expand_url, parse_url
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify each URL; return 1 if a clause is broken, else 0. A clause that could not be checked is not broken.
+    """Verify each URL; return 1 if a clause is broken, or if nothing could be checked for what ``--only`` names.
 
     Raises:
         ConfigError: a URL cannot be verified, or ``--only`` names neither a clause nor a case.
@@ -61,18 +61,12 @@ def _verify(url: str, plugins: Sequence[str], options: argparse.Namespace) -> in
         flags += [word for plugin in plugins for word in ("--plugin", plugin)]
         return shlex.join(["paxospp", "verify", *flags, "--only", label, url])
 
-    rows = [row for row in verdict.rows() if not options.only or row[1] != "not checked" or row[3]]
-    if rows:
+    if rows := verdict.rows(selected=bool(options.only)):
         print_table(COLUMNS, rows)
     for detail in verdict.details(again):
         say(f"\n{detail}")
-    broken = ", ".join(verdict.broken)
-    say(f"\n{f'broken: {broken}' if broken else _all_well(verdict.holds)} ({time.monotonic() - begun:.0f} s)")
+    say(f"\n{verdict.summary} ({time.monotonic() - begun:.0f} s)")
     return 0 if verdict.holds else EXIT_FAILED
-
-
-def _all_well(holds: bool) -> str:
-    return "no clause is broken" if holds else "the suite could not verify this storage"
 
 
 def _checked_url(text: str, registry: PluginRegistry) -> str:

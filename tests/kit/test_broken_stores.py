@@ -1,4 +1,4 @@
-"""The kit is tested by stores that look fine: each is red in the clauses it breaks, and in no other."""
+"""The kit is tested with stores that look right: it must find each broken in the clauses it breaks, and in no other."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ AT_ONCE = {
     "EmptyAsAbsent": "test_an_empty_value_is_not_an_absent_one",
     "NoLock": "test_a_second_opener_in_another_process_is_told_at_once",
     "DamageAsAbsent": "test_a_damaged_slot_stands_in_faulty_and_no_slot_is_lost_or_altered",
+    "FaultyForgottenByCompaction": "test_a_flipped_bit_anywhere_is_told_or_harmless[closed]",
     "NoFsync": "test_every_synced_batch_syncs_a_file_before_it_returns",
     "MetaLostByCompaction": "test_nothing_is_lost_when_the_log_grows_to_forty_mib",
     "OlderOverNewer": "test_an_older_snapshot_is_never_published_over_a_newer_one",
 }
-"""A few stores, and one quick case for each that finds it out: for a plain run."""
+"""A few stores, each with a fast case that finds it broken, for an ordinary test run."""
 
 
 NEVER_FULL = """
@@ -155,7 +156,7 @@ class UndoInAMap(paxospp.KeyValueStorage):
             self.file = -1
         super().close()
 """
-"""Sound whenever the power goes. Its map matters in the middle of a write alone."""
+"""A store that survives every power cut. Its mapped undo file matters only in the middle of a write."""
 
 
 def test_every_broken_store_stands_in_the_matrix() -> None:
@@ -216,11 +217,11 @@ def test_a_broken_store_is_found_out_by_its_clause(module: str, name: str, claus
 def test_a_map_that_the_store_does_without_hides_no_finding(
     module: str, name: str, case: str, clause: str, file: str
 ) -> None:
-    """Strace does not see what is written to it, and whatever stands there, the store is as wrong as before."""
+    """strace does not see what the store writes to the map, but the store is wrong whatever the file holds."""
     verdict = run_suite(url_of(module, name), cases=[f"test_{case}"], quick=True)
 
     assert tuple(verdict.broken) == (clause,)
-    assert f"so it is with store/{file}, which is mapped" in verdict.broken[clause].found
+    assert f"wrong both with store/{file}, a mapped file" in verdict.broken[clause].found
 
 
 @needs_strace
@@ -228,8 +229,8 @@ def test_a_map_that_the_store_does_without_hides_no_finding(
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        ("whenever_the_power_goes_what_was_acknowledged_is_there[31-False]", "shared mappings"),
-        ("what_load_returned_after_a_kill_between_write_and_sync_survives_a_power_cut", "shared mappings"),
+        ("whenever_the_power_goes_what_was_acknowledged_is_there[31-False]", "shared mapping"),
+        ("what_load_returned_after_a_kill_between_write_and_sync_survives_a_power_cut", "shared mapping"),
     ],
 )
 def test_what_cannot_be_tried_on_a_store_that_writes_through_a_map_is_not_checked(case: str, reason: str) -> None:
@@ -240,7 +241,7 @@ def test_what_cannot_be_tried_on_a_store_that_writes_through_a_map_is_not_checke
     (unchecked,) = [done.not_checked for done in verdict.cases.values()]
     assert unchecked is not None
     assert reason in unchecked
-    assert re.search(r"[1-9]\d* of \d+ cuts looked wrong", unchecked)
+    assert re.search(r"[1-9]\d* of \d+ power cuts looked wrong", unchecked)
 
 
 @needs_strace
@@ -260,7 +261,9 @@ def test_a_map_that_matters_in_the_middle_of_a_write_is_an_excuse(tmp_path: Path
     assert verdict.broken == {}
     (unchecked,) = [done.not_checked for done in verdict.cases.values()]
     assert unchecked is not None
-    assert re.search(r"store/pairs/undo; [1-9]\d* of \d+ cuts looked wrong", unchecked)
+    assert re.search(
+        r"store/pairs/undo \(shared mapping or io_uring\); [1-9]\d* of \d+ power cuts looked wrong", unchecked
+    )
 
 
 def test_a_store_of_which_no_write_can_be_made_to_fail_is_not_checked_for_that(tmp_path: Path) -> None:
@@ -287,7 +290,7 @@ def test_a_store_that_passes_over_damage_behind_a_gap_is_found_out(tmp_path: Pat
 
 
 def test_damage_that_meets_nothing_that_the_store_needs_is_not_checked(tmp_path: Path) -> None:
-    """A store whose data stands elsewhere: nothing below its directory matters."""
+    """The store keeps its data outside its directory, so damage there has no effect."""
     (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
     case = "test_a_flipped_bit_anywhere_is_told_or_harmless[closed]"
 
@@ -296,14 +299,14 @@ def test_damage_that_meets_nothing_that_the_store_needs_is_not_checked(tmp_path:
     assert verdict.broken == {}
     (unchecked,) = [done.not_checked for done in verdict.cases.values()]
     assert unchecked is not None
-    assert "are its files below {tmp}?" in unchecked
+    assert "does it keep its files below {tmp}?" in unchecked
 
 
 @needs_strace
 @pytest.mark.long
 @pytest.mark.timeout(0)  # the kit itself ends a case that hangs
 def test_each_broken_store_is_red_in_what_it_breaks_and_green_in_all_else(capsys: pytest.CaptureFixture[str]) -> None:
-    """The matrix; ``paxospp verify --quick`` does a tenth of everything, which has to be enough for these."""
+    """Print the matrix of stores and clauses; the tenth that ``--quick`` runs must be enough to find each store."""
 
     def row(store: tuple[str, str, tuple[str, ...]]) -> Row:
         module, name, clauses = store

@@ -1,4 +1,4 @@
-"""A suite whose cases can be dropped in silence proves nothing: what a subclass may say, and what it may not."""
+"""A subclass of the suite may set its attributes, but it cannot silently drop a case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GUARD = "test_no_case_is_deleted_or_overridden"
 
 
 def outcomes(tmp_path: Path, body: str, *cases: str) -> dict[str, str]:
-    """What pytest says of these cases of a class with ``body``."""
+    """Run these cases of a class with ``body``, and return pytest's outcome for each."""
     file = tmp_path / f"test_{tmp_path.name}.py"  # a name of its own, or an earlier one's module is taken for it
     head = "import pytest\nfrom paxospp.testing.storage_suite import StorageSuite\n\n\nclass TestMine(StorageSuite):\n"
     url = "" if "storage_url" in body else '    storage_url = "memory:{tmp}"\n'

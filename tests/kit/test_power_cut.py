@@ -1,4 +1,4 @@
-"""The power cut finds what it must in stores known to be bad, and nothing in one known to be good."""
+"""Power cuts find the faults of stores known to be bad, and none in a store known to be good."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def ram() -> Iterator[Path]:
 
 
 def run(ram: Path, code: str, **options: object) -> Recording:
-    """Record a child that has the words of ``APPEND`` at hand."""
+    """Record a child whose script begins with ``APPEND``."""
     (ram / "store").mkdir(exist_ok=True)
     recording = record(
         [sys.executable, "-c", dedent(APPEND) + dedent(code), str(ram / "store")],
@@ -67,7 +67,7 @@ def run(ram: Path, code: str, **options: object) -> Recording:
 
 
 def read_lines(path: Path) -> list[int]:
-    """The numbers of the whole lines, from the first on."""
+    """Return the numbers of the whole lines, from the first on."""
     found: list[int] = []
     data = path.read_bytes() if path.exists() else b""
     while (head := data[:16].split()) and len(head) >= 2:
@@ -86,7 +86,7 @@ def read_lines(path: Path) -> list[int]:
 def wrong(
     ram: Path, recording: Recording, last: Callable[[Path], int], count: int = 300, names_follow_syncs: bool = False
 ) -> list[PowerCutState]:
-    """The states in which what was acknowledged is missing, or what was not offered is there."""
+    """Return the states in which an acknowledged number is missing, or one is there that was not offered."""
     found = []
     for state in recording.states(random.Random(1), count, names_follow_syncs=names_follow_syncs):
         state.write_to(ram / "cut")
@@ -193,7 +193,7 @@ def test_two_files_where_one_must_be_atomic_are_found(ram: Path) -> None:
 
 
 def test_what_is_written_by_threads_children_and_every_kind_of_call_is_seen(ram: Path) -> None:
-    """``run`` asserts that nothing was unseen: the recording, played to its end, is what stands there."""
+    """``run`` asserts that nothing is unseen: the end of the recording equals the directory."""
     recording = run(
         ram,
         """
@@ -264,7 +264,7 @@ def test_what_is_written_by_threads_children_and_every_kind_of_call_is_seen(ram:
         """,
     )
 
-    assert any("sync made" in str(happening) for happening in recording.happenings)
+    assert any("sync made" in str(event) for event in recording.events)
     everything = list(recording.states(random.Random(1), 100))
     assert all(state.acknowledged is None for state in everything)
 
@@ -310,7 +310,7 @@ def test_a_state_is_shown_with_other_bytes_in_a_mapped_file_and_without_it(ram: 
 
 
 def test_a_kill_between_write_and_sync_and_then_a_power_cut(ram: Path) -> None:
-    """What one process left unsynced is still unsynced when the next one finds it."""
+    """Data that one process left unsynced is still unsynced when the next process opens the store."""
     first = run(ram, GOOD, fault=Fault(syscall="fdatasync", signal="SIGKILL", when="5"))
     assert first.ended.exit_code == -9
     assert first.marks[-1] == "offer 5"
@@ -323,7 +323,7 @@ def test_a_kill_between_write_and_sync_and_then_a_power_cut(ram: Path) -> None:
 
 
 def test_a_sync_that_comes_after_a_failed_one_makes_nothing_durable(ram: Path) -> None:
-    """Linux forgets that pages are dirty when a sync fails; the store must not go on."""
+    """Linux marks pages as clean when a sync fails, so the store must not continue."""
     retried = GOOD.replace(
         "os.fdatasync(log)",
         """
@@ -392,7 +392,7 @@ def test_right_after_a_mark_nothing_is_left_but_what_was_synced(ram: Path) -> No
             state = recording.at(mark)
             state.write_to(ram / "cut")
             assert (state.acknowledged, last_line(ram / "cut")) == (number, number)
-    with pytest.raises(ValueError, match="was not said"):
+    with pytest.raises(ValueError, match="does not have the mark"):
         recording.at("ack 99")
 
 
@@ -438,8 +438,8 @@ def test_states_can_be_asked_for_between_two_marks_and_come_from_all_moments_the
     assert {state.acknowledged for state in states} <= set(range(3, 20))
     assert len({state.acknowledged for state in states[:10]}) > 3
     moments = {state.moment for state in recording.states(random.Random(7), 2000)}
-    assert len(moments) > 0.7 * len(recording.happenings)
-    with pytest.raises(ValueError, match="was not said"):
+    assert len(moments) > 0.7 * len(recording.events)
+    with pytest.raises(ValueError, match="does not have the mark"):
         next(recording.states(random.Random(7), 40, since="ack 99"))
 
 

@@ -1,4 +1,4 @@
-"""What a power cut may leave, in numbers: all that the model allows is drawn, and nothing else."""
+"""The states that a power cut draws: everything that the model of a disk allows, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections.abc import Sequence
 import pytest
 
 from paxospp.testing.power_cut.content import Content
-from paxospp.testing.power_cut.disk import Disk
-from paxospp.testing.power_cut.drawing import Way, draw
-from paxospp.testing.power_cut.happenings import (
+from paxospp.testing.power_cut.cut_states import Survivors, draw
+from paxospp.testing.power_cut.recorded_disk import RecordedDisk
+from paxospp.testing.power_cut.trace_events import (
     ROOT,
     FailedSync,
-    Happening,
+    FileWrite,
     Inode,
-    Kind,
+    InodeKind,
     NameChange,
     Rename,
     Resize,
     Sync,
-    Write,
+    TraceEvent,
 )
 
 DIRECTORY, FILE, OTHER = 1, 2, 3
 INODES = {
-    ROOT: Inode(Kind.DIRECTORY),
-    DIRECTORY: Inode(Kind.DIRECTORY),
-    FILE: Inode(Kind.FILE),
-    OTHER: Inode(Kind.FILE),
+    ROOT: Inode(InodeKind.DIRECTORY),
+    DIRECTORY: Inode(InodeKind.DIRECTORY),
+    FILE: Inode(InodeKind.FILE),
+    OTHER: Inode(InodeKind.FILE),
 }
 
 
-def write(offset: int, data: bytes, inode: int = FILE) -> Write:
-    return Write(inode, offset, data, "file")
+def write(offset: int, data: bytes, inode: int = FILE) -> FileWrite:
+    return FileWrite(inode, offset, data, "file")
 
 
 def resize(size: int) -> Resize:
@@ -49,27 +49,35 @@ def sync(inode: int, since: int) -> Sync:
 
 
 def drawn(
-    happenings: Sequence[Happening], synced: bytes = b"", ways: Sequence[Way] = tuple(Way), *, kind: bool = False
+    events: Sequence[TraceEvent],
+    synced: bytes = b"",
+    choices: Sequence[Survivors] = tuple(Survivors),
+    *,
+    kind: bool = False,
 ) -> set[tuple[tuple[str, bytes], ...]]:
-    """All that is left in some hundred cuts after ``happenings``: paths with contents."""
-    disk = Disk(INODES, names_follow_syncs=kind)
+    """Return what some hundred cuts after ``events`` leave: paths with contents."""
+    disk = RecordedDisk(INODES, names_follow_syncs=kind)
     disk.start({FILE: Content(synced)}, {ROOT: {"file": FILE, "directory": DIRECTORY}})
-    for index, happening in enumerate(happenings):
-        disk.apply(index, happening)
+    for index, event in enumerate(events):
+        disk.apply(index, event)
     chance = random.Random(1)
     return {
-        tuple((left.path, bytes(left.content)) for left in draw(disk, way, chance)[0] if left.kind is Kind.FILE)
-        for way in ways
+        tuple(
+            (left.path, bytes(left.content)) for left in draw(disk, survivors, chance)[0] if left.kind is InodeKind.FILE
+        )
+        for survivors in choices
         for _ in range(150)
     }
 
 
-def contents(happenings: Sequence[Happening], synced: bytes = b"", ways: Sequence[Way] = tuple(Way)) -> set[bytes]:
-    return {dict(left)["file"] for left in drawn(happenings, synced, ways)}
+def contents(
+    events: Sequence[TraceEvent], synced: bytes = b"", choices: Sequence[Survivors] = tuple(Survivors)
+) -> set[bytes]:
+    return {dict(left)["file"] for left in drawn(events, synced, choices)}
 
 
-def names(happenings: Sequence[Happening], *, kind: bool = False) -> set[tuple[str, ...]]:
-    return {tuple(path for path, _ in left) for left in drawn(happenings, kind=kind)}
+def names(events: Sequence[TraceEvent], *, kind: bool = False) -> set[tuple[str, ...]]:
+    return {tuple(path for path, _ in left) for left in drawn(events, kind=kind)}
 
 
 def test_what_was_synced_stays() -> None:
@@ -103,7 +111,7 @@ def test_sectors_are_kept_dropped_and_written_out_of_order() -> None:
 
 
 def test_a_hole_is_one_sector_of_what_was_written() -> None:
-    found = contents([write(0, b"a" * 512), write(512, b"b" * 1000)], b"0" * 4096, [Way.HOLE])
+    found = contents([write(0, b"a" * 512), write(512, b"b" * 1000)], b"0" * 4096, [Survivors.HOLE])
 
     rest = b"0" * (4096 - 1512)
     assert found == {
@@ -142,7 +150,7 @@ def test_a_cut_of_the_end_leaves_the_rest_to_itself() -> None:
 
 
 def test_a_failed_sync_loses_what_no_later_write_brings_back() -> None:
-    lost: list[Happening] = [write(0, b"b" * 4096), write(4096, b"b" * 4096), FailedSync(FILE, 2, "file")]
+    lost: list[TraceEvent] = [write(0, b"b" * 4096), write(4096, b"b" * 4096), FailedSync(FILE, 2, "file")]
 
     assert contents([*lost, sync(FILE, 3)], b"a" * 8192) == {b"a" * 8192}
     assert contents([*lost, write(9, b"c"), sync(FILE, 4)], b"a" * 8192) == {
@@ -152,9 +160,9 @@ def test_a_failed_sync_loses_what_no_later_write_brings_back() -> None:
 
 def test_what_two_failed_syncs_lost_comes_back_page_by_page() -> None:
     failed = [
-        happening
+        event
         for page in range(2)
-        for happening in (write(page * 4096, b"b" * 4096), FailedSync(FILE, 2 * page + 1, "file"))
+        for event in (write(page * 4096, b"b" * 4096), FailedSync(FILE, 2 * page + 1, "file"))
     ]
 
     assert contents([*failed, write(1, b"c"), sync(FILE, 5)], b"a" * 8192) == {b"bc" + b"b" * 4094 + b"a" * 4096}
@@ -162,28 +170,28 @@ def test_what_two_failed_syncs_lost_comes_back_page_by_page() -> None:
 
 
 def test_what_was_written_again_and_synced_is_not_undone_by_a_later_write_to_its_page() -> None:
-    """LMDB writes a meta page again after a failed sync, and later the rest of that page."""
-    lost: list[Happening] = [write(0, b"b" * 4096), FailedSync(FILE, 1, "file")]
-    again: list[Happening] = [write(0, b"c" * 4096), sync(FILE, 3)]
+    """LMDB does this: after a failed sync it writes a meta page again, and later the rest of the page."""
+    lost: list[TraceEvent] = [write(0, b"b" * 4096), FailedSync(FILE, 1, "file")]
+    again: list[TraceEvent] = [write(0, b"c" * 4096), sync(FILE, 3)]
 
     assert contents([*lost, *again, write(9, b"d"), sync(FILE, 5)], b"a" * 4096) == {b"c" * 9 + b"d" + b"c" * 4086}
     assert contents([*lost, *again, write(9, b"d"), FailedSync(FILE, 5, "file")], b"a" * 4096) == {b"c" * 4096}
 
 
 def test_a_write_that_a_failed_sync_did_not_cover_brings_back_what_was_lost_of_its_page() -> None:
-    beside: list[Happening] = [write(0, b"b" * 4096), write(9, b"c"), FailedSync(FILE, 1, "file")]
+    beside: list[TraceEvent] = [write(0, b"b" * 4096), write(9, b"c"), FailedSync(FILE, 1, "file")]
 
     assert contents([*beside, sync(FILE, 3)], b"a" * 4096) == {b"b" * 9 + b"c" + b"b" * 4086}
 
 
 def test_what_was_cut_off_after_a_failed_sync_does_not_come_back() -> None:
-    lost: list[Happening] = [write(0, b"b" * 8192), FailedSync(FILE, 1, "file"), resize(4096), resize(8192)]
+    lost: list[TraceEvent] = [write(0, b"b" * 8192), FailedSync(FILE, 1, "file"), resize(4096), resize(8192)]
 
     assert contents([*lost, write(8191, b"c"), sync(FILE, 5)], b"a" * 8192) == {b"a" * 4096 + bytes(4095) + b"c"}
 
 
 def test_a_failed_sync_forgets_no_size() -> None:
-    cut: list[Happening] = [resize(4096), FailedSync(FILE, 1, "file")]
+    cut: list[TraceEvent] = [resize(4096), FailedSync(FILE, 1, "file")]
 
     assert contents(cut, b"a" * 8192) == {b"a" * 8192, b"a" * 4096}
     assert contents([*cut, sync(FILE, 2)], b"a" * 8192) == {b"a" * 4096}

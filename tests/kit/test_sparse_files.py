@@ -1,4 +1,4 @@
-"""Files of many GiB that hold next to nothing cost the kit next to nothing, and are the same bytes as any others."""
+"""Sparse files of many GiB take the kit little time and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from paxospp.testing.power_cut import trace_available
 from paxospp.testing.power_cut.content import PAGE, Content, copy_file
-from paxospp.testing.storage_suite.damage import copy_store, flip_needle, flips, holes, space_of
+from paxospp.testing.storage_suite.file_damage import copy_store, flip_needle, flips, holes, space_of
 
 HUGE = 4 << 30
 MEMORY_BYTES_MAX = 256 << 20
@@ -80,7 +80,7 @@ def test_damage_to_a_huge_sparse_file_meets_what_is_written_in_it(tmp_path: Path
 
 @pytest.mark.skipif(trace_available() is not None, reason=f"not checked: {trace_available()}")
 def test_recording_a_huge_sparse_file_takes_little_memory(tmp_path: Path) -> None:
-    """In a process of its own with so much memory and no more."""
+    """Record in a process with limited memory."""
     child = """
         import os, sys
         os.chdir(sys.argv[1])

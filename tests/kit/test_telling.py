@@ -1,4 +1,4 @@
-"""How a failing case is told: what came back, from which line, by which steps, and how to see it again."""
+"""The report of a failing case: what was found, the line of the store, the steps, and the command to repeat it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from paxospp.testing.power_cut import trace_available
-from paxospp.testing.storage_suite.checks import Broken, numbered
+from paxospp.testing.storage_suite.checks import BrokenClause, numbered
 from paxospp.testing.storage_suite.running import run_suite
-from paxospp.testing.storage_suite.steps import Steps
-from paxospp.testing.storage_suite.verdicts import Verdict
+from paxospp.testing.storage_suite.step_log import Steps
+from paxospp.testing.storage_suite.verdicts import SuiteVerdict
 
 HISTORY = "test_a_random_history_leaves_what_the_model_says[1-False]"
 
@@ -30,7 +30,7 @@ from tests.kit.broken_stores.sound import SoundStorage
 
 
 class CorruptedError(Exception):
-    """The same name as one of paxospp's."""
+    """An exception with the same name as one of paxospp."""
 
 
 class ReturnsViews(SoundStorage):
@@ -97,7 +97,7 @@ def stores(tmp_path: Path) -> str:
     return f"{tmp_path}/mystore.py"
 
 
-def told(verdict: Verdict) -> str:
+def told(verdict: SuiteVerdict) -> str:
     return "\n\n".join(verdict.details(lambda label: f"paxospp verify --only {label}"))
 
 
@@ -180,7 +180,7 @@ def test_steps_have_the_numbers_that_they_have_among_all_steps() -> None:
     ]
     whole = Steps(None)
     whole.add("only {}", 1)
-    assert str(Broken("C6", tuple(whole.told()), "this", "that", whole.left_out)) == (
+    assert str(BrokenClause("C6", tuple(whole.told()), "this", "that", whole.left_out)) == (
         "C6 (read) is broken\n  1. only 1\n  wanted: this\n  found:  that"
     )
 
@@ -188,12 +188,12 @@ def test_steps_have_the_numbers_that_they_have_among_all_steps() -> None:
 @pytest.mark.long
 @pytest.mark.skipif(trace_available() is not None, reason=f"not checked: {trace_available()}")
 def test_steps_up_to_a_state_at_rest_have_their_numbers_too(stores: str) -> None:
-    """A store that cannot do without what it maps is tried right after batches that it acknowledged."""
+    """A store that needs its mapped file is judged right after acknowledged batches only."""
     case = "test_whenever_the_power_goes_what_was_acknowledged_is_there[31-False]"
     verdict = run_suite(f"{stores}:NeedsItsMap:{{tmp}}", cases=[case], quick=True)
 
     broken = verdict.broken["C2"]
-    assert "note: store/index: taken as it stood in memory" in broken.found
+    assert "note: store/index is mapped: taken as it was in memory" in broken.found
     assert broken.left_out > 0
 
 
@@ -203,8 +203,8 @@ def test_no_batch_is_said_to_have_returned_if_the_first_one_raises(stores: str) 
     verdict = run_suite(f"{stores}:FirstBatchTooLarge:{{tmp}}", cases=[case], quick=True)
 
     steps = verdict.broken["C4"].steps
-    assert "up to batch" not in " ".join(steps)
-    assert any(step.startswith("batch 1 of the stream") for step in steps)
+    assert "each returns" not in " ".join(steps)
+    assert any(step.startswith("persist batch 1 of stream") for step in steps)
 
 
 def test_all_steps_are_told_if_asked_for(stores: str) -> None:
@@ -278,7 +278,7 @@ def test_a_case_that_is_not_there_is_named_with_those_that_are_like_it() -> None
 
     assert not verdict.holds
     like_it = "slots_come_ascending_in_whatever_order_they_were_written"
-    assert verdict.problems == [f"no case is 'C6/slots_come_ascending'; did you mean {like_it}?"]
+    assert verdict.problems == [f"'C6/slots_come_ascending' is not the name of a case; did you mean {like_it}?"]
 
 
 @pytest.mark.parametrize("wanted", ["C12", "C12/a_case", "c3"])
@@ -286,5 +286,5 @@ def test_a_clause_that_is_not_there_is_answered_with_those_that_are(wanted: str,
     done = verify("--only", "C6", "--only", wanted, "--quick", "memory:{tmp}", cwd=tmp_path)
 
     assert done.returncode == 2, done.stdout + done.stderr
-    assert f"no clause is {wanted.partition('/')[0]!r}: the clauses are C1 (atomic), C2 (durable)" in done.stderr
+    assert f"{wanted.partition('/')[0]!r} is not a clause: the clauses are C1 (atomic), C2 (durable)" in done.stderr
     assert done.stderr.rstrip().endswith("C9 (exclusive), C10 (snapshot)")

@@ -1,4 +1,4 @@
-"""``paxospp verify`` from outside: the table, the exit codes, and what it refuses before it touches anything."""
+"""``paxospp verify`` as a command: its table, its exit codes, and the URLs that it refuses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def verify(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProc
 
 
 def verdicts(output: str) -> dict[str, str]:
-    """Clause → verdict, out of the table."""
+    """Parse the table: the verdict for each clause."""
     rows = [re.split(r"  +", line) for line in output.splitlines() if re.match(r"C\d+ ", line)]
     return {row[0].split()[0]: row[1] for row in rows if len(row) > 2}
 
@@ -50,7 +50,7 @@ def test_memory_holds_while_the_process_lives_and_says_what_was_not_checked() ->
 
 @pytest.mark.parametrize("only", [("--only", "C6"), pytest.param((), marks=pytest.mark.long)], ids=["C6", "all"])
 def test_a_broken_store_is_told_by_its_clause_and_the_steps_that_show_it(tmp_path: Path, only: tuple[str, ...]) -> None:
-    """Copied to a place of its own, named as a user names a file, with no {tmp}."""
+    """The store is one file, named without {tmp}."""
     (tmp_path / "my_store.py").write_text(
         "from paxospp_memory import MemoryStorage\n\n\n"
         "class MyStorage(MemoryStorage):\n"
@@ -112,7 +112,7 @@ def test_a_durable_store_that_finds_something_there_is_left_alone(tmp_path: Path
 
 @pytest.mark.skipif(trace_available() is not None, reason=f"not checked: {trace_available()}")
 def test_a_kit_that_cannot_go_on_blames_no_clause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And calls nothing proven: somebody tidied up below /tmp meanwhile."""
+    """The kit's files below /tmp were removed during the run; it must not call anything proven either."""
 
     def record(*_: object, **__: object) -> None:
         raise FileNotFoundError("/tmp/paxospp-1/marks")
@@ -124,11 +124,11 @@ def test_a_kit_that_cannot_go_on_blames_no_clause(monkeypatch: pytest.MonkeyPatc
 
     assert not verdict.holds
     assert verdict.broken == {}
-    assert verdict.problems == [f"{case}: somebody removed the kit's own files: /tmp/paxospp-1/marks"]
+    assert verdict.problems == [f"{case}: the kit's own temporary files were removed: /tmp/paxospp-1/marks"]
 
 
 def test_the_same_suite_runs_by_pyargs_without_a_file(tmp_path: Path) -> None:
-    """And prints the table under pytest's own words."""
+    """The table comes below the output of pytest."""
     done = subprocess.run(
         [*PYTEST, "--paxospp-storage=memory:{tmp}", "-k", "read or trim", f"--rootdir={tmp_path}"],
         capture_output=True,
@@ -139,6 +139,24 @@ def test_the_same_suite_runs_by_pyargs_without_a_file(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(verdicts(done.stdout)) == CLAUSES
+
+
+@pytest.mark.parametrize(
+    ("only", "reason"),
+    [
+        (["C2/an_unused_store_opens_as_new_again"], "the store is volatile"),
+        (["C6", "C8/two_damaged_slots_are_both_faulty"], "the store is volatile"),
+        (["C7/keys_and_values_come_back_byte_for_byte"], "the case is for a KeyValueStorage only"),
+    ],
+)
+def test_a_case_that_was_asked_for_and_could_not_be_checked_is_no_success(only: list[str], reason: str) -> None:
+    flags = [word for name in only for word in ("--only", name)]
+
+    done = verify("--quick", *flags, "memory")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(rf"^not checked: .*{reason}", done.stdout, re.MULTILINE)
+    assert done.stdout.rstrip().splitlines()[-1].startswith(f"nothing could be checked for {only[-1]}; ")
 
 
 def test_without_a_storage_the_suite_says_what_to_give(tmp_path: Path) -> None:

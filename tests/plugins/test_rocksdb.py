@@ -27,7 +27,7 @@ from paxospp import (  # noqa: E402
     StorageError,
     WriteBatch,
 )
-from paxospp.testing.storage_suite.damage import flip_needle  # noqa: E402
+from paxospp.testing.storage_suite.file_damage import flip_needle  # noqa: E402
 from paxospp.testing.storage_suite.words import accepted, ballot, entry, read_all, value_of  # noqa: E402
 
 LEAVE = """

@@ -1,6 +1,6 @@
-"""The bytes of a file, pages of zeros left out: a sparse file takes what is written in it, however long it is.
+"""The bytes of a file as a map of pages without pages of zeros, so that a large sparse file takes little memory.
 
-Pages are never changed, only replaced, so a copy shares them with its original and costs little.
+Pages are replaced and never changed, so a copy shares them with its original and costs little.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _COPY_BYTES = 1 << 20
 
 
 class Content:
-    """A file's bytes. Equal to another one if every byte is; what was never written is zero."""
+    """The bytes of a file. Two contents are equal if all their bytes are; bytes that were never written are zero."""
 
     __slots__ = ("pages", "size")
 
     def __init__(self, data: bytes = b"") -> None:
         self.size = 0
         self.pages: dict[int, bytes] = {}
-        """Whole pages by number; all zeros beyond ``size``. A page that is missing is all zeros."""
+        """Whole pages by number, padded with zeros beyond ``size``. A missing page is all zeros."""
         self.write(0, data)
 
     @classmethod
     def of_file(cls, path: str | Path) -> Content:
-        """Read a file, and not its holes."""
+        """Read a file, skipping its holes."""
         content = cls()
         with open(path, "rb", buffering=0) as file:
             for offset, data in _data_of(file.fileno()):
@@ -42,7 +42,7 @@ class Content:
         return copied
 
     def write(self, offset: int, data: bytes) -> None:
-        """Put ``data`` at ``offset``; the file grows if it has to."""
+        """Write ``data`` at ``offset``; the file grows if necessary."""
         at, stop = offset, offset + len(data)
         while at < stop:
             number, within = divmod(at, PAGE)
@@ -55,7 +55,7 @@ class Content:
         self.size = max(self.size, stop)
 
     def resize(self, size: int) -> None:
-        """Cut the file, or make it longer by zeros."""
+        """Truncate the file to ``size`` bytes, or extend it with zeros."""
         if size < self.size:
             last, within = divmod(size, PAGE)
             self.pages = {number: page for number, page in self.pages.items() if number <= last}
@@ -64,7 +64,7 @@ class Content:
         self.size = size
 
     def cut(self, begin: int, end: int) -> Content:
-        """The file without the bytes from ``begin`` up to before ``end``; what follows moves up."""
+        """Return the file without the bytes from ``begin`` up to ``end`` (exclusive); what follows moves forward."""
         shorter = self.copy()
         shorter.resize(begin)
         for offset, data in self.runs():
@@ -75,7 +75,7 @@ class Content:
         return shorter
 
     def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes from ``offset`` on, as far as the file goes."""
+        """Return up to ``length`` bytes from ``offset``; fewer at the end of the file."""
         stop = min(offset + length, self.size)
         numbers = range(offset // PAGE, -(-stop // PAGE)) if stop > offset else range(0)
         data = b"".join([self.pages.get(number, _ZEROS) for number in numbers])
@@ -83,7 +83,7 @@ class Content:
         return data[start : start + max(stop - offset, 0)]
 
     def runs(self) -> Iterator[tuple[int, bytes]]:
-        """What is not a hole: offsets and bytes, ascending."""
+        """Yield offset and bytes of each stretch that is not a hole, in ascending order."""
         start, pages = 0, list[bytes]()
         for number in sorted(self.pages):
             if pages and number != start + len(pages):
@@ -96,7 +96,7 @@ class Content:
             yield start * PAGE, b"".join(pages)[: self.size - start * PAGE]
 
     def to_file(self, path: str | Path) -> None:
-        """Make a file of it, holes included; in the place of what was there."""
+        """Write the content to a file, replacing what was there; holes stay holes."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             for offset, data in self.runs():
@@ -118,12 +118,12 @@ class Content:
         return isinstance(other, Content) and self.size == other.size and self.pages == other.pages
 
     def __hash__(self) -> int:
-        """Of the bytes as they are now: whoever keeps it does not change them any more."""
+        """Hash the bytes as they are now; do not change a content that is a key of a dict."""
         return hash((self.size, frozenset(self.pages.items())))
 
 
 def copy_file(source: str, target: str) -> None:
-    """Copy a file, holes as holes."""
+    """Copy a file; holes stay holes."""
     with open(source, "rb", buffering=0) as file:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
@@ -135,13 +135,13 @@ def copy_file(source: str, target: str) -> None:
 
 
 def _data_of(descriptor: int) -> Iterator[tuple[int, bytes]]:
-    """Everything in a file but its holes."""
+    """Yield offset and bytes of everything in a file except its holes."""
     at = 0
     while True:
         try:
             at = os.lseek(descriptor, at, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+            if error.errno == errno.ENXIO:  # only a hole up to the end
                 return
             raise
         end = os.lseek(descriptor, at, os.SEEK_HOLE)

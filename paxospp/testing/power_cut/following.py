@@ -1,7 +1,7 @@
-"""From system calls to happenings: which file each call meant, where it wrote, what it said.
+"""Turn the system calls of a trace into events: which file each call means, and what it changes.
 
-What it cannot follow (writes through shared mappings, io_uring) it does not guess: at the end
-``unseen`` compares with the directory itself and names each file that differs.
+Writes through shared mappings and io_uring do not show in a trace. They are not guessed: at the end ``unseen`` compares
+the result with the directory itself and names each file that differs.
 """
 
 from __future__ import annotations
@@ -11,71 +11,71 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from paxospp.testing.power_cut.disk import apply, set_name
-from paxospp.testing.power_cut.happenings import (
+from paxospp.testing.power_cut.file_tree import FileTree
+from paxospp.testing.power_cut.recorded_disk import apply, set_name
+from paxospp.testing.power_cut.trace import FORKS, Descriptor, SystemCall, descriptors, read_calls, result_descriptor
+from paxospp.testing.power_cut.trace_events import (
     FailedSync,
-    Happening,
-    Kind,
+    FileWrite,
+    InodeKind,
     Mark,
     NameChange,
     Rename,
     Resize,
     Sync,
-    Write,
+    TraceEvent,
 )
-from paxospp.testing.power_cut.processes import OpenFile, Processes
-from paxospp.testing.power_cut.trace import FORKS, Call, Descriptor, descriptors, read_calls, result_descriptor
-from paxospp.testing.power_cut.world import World
+from paxospp.testing.power_cut.traced_processes import OpenFile, Processes
 
 
 class Follower:
-    """Reads a trace and fills ``happenings``; ``world`` is what it has come to.
+    """Reads a trace, appends to ``events``, and keeps ``tree``, the directory after these events.
 
     Paths are relative to the directory; "" is the directory itself.
     """
 
-    def __init__(self, directory: str, world: World, marks: str, working_directory: str, first: int) -> None:
-        self.happenings: list[Happening] = []
-        self.world = world
+    def __init__(self, directory: str, tree: FileTree, marks: str, working_directory: str, first: int) -> None:
+        self.events: list[TraceEvent] = []
+        self.tree = tree
         self.blind: set[str] = set()
-        """What was changed in a way that is not followed."""
+        """Paths (or names of calls) that were changed in a way that cannot be followed."""
         self.paths: set[str] = set()
-        """Every name that a file had."""
+        """Every path that a file ever had."""
         self.made: Counter[tuple[int, str]] = Counter()
-        """How many calls of each name each thread made with files of the directory."""
+        """The number of calls by thread and name, of those that concern files of the directory."""
         self._directory, self._marks, self._first = directory, marks, first
         self._processes = Processes(working_directory)
         self.mapped: dict[str, int] = {}
-        """The inodes that were mapped to be written, by the paths that they had then."""
+        """The inodes that were mapped for writing, by the paths that they had at that time."""
         self._mapped: list[tuple[int, int, int]] = []
         self._said = b""
-        self._on: dict[str, Callable[[Call], None]] = {
-            name: getattr(self, f"_on_{room}") for room, names in _HANDLED.items() for name in names.split()
+        self._on: dict[str, Callable[[SystemCall], None]] = {
+            name: getattr(self, f"_on_{kind}") for kind, names in _HANDLED.items() for name in names.split()
         }
 
     def follow(self, lines: Iterable[bytes]) -> None:
-        for call in read_calls(lines, lambda: self._first + len(self.happenings)):
+        for call in read_calls(lines, lambda: self._first + len(self.events)):
             self._processes.see(call)
             on = self._on.get(call.name)
             if on is not None and not (call.failed and call.name not in _SYNCS):
                 on(call)
 
     def unseen(self, directory: Path) -> tuple[str, ...]:
-        """What did not come through calls that can be followed."""
-        found = World.of(directory)
-        there, followed = found.paths(), self.world.paths()
+        """Return the paths in ``directory`` that differ from ``tree`` or changed in a way that cannot be followed."""
+        found = FileTree.of(directory)
+        there, followed = found.paths(), self.tree.paths()
         differ = {
             path
             for path in there.keys() | followed.keys()
             if path not in there
             or path not in followed
-            or found.contents.get(there[path]) != self.world.contents.get(followed[path])
+            or found.contents.get(there[path]) != self.tree.contents.get(followed[path])
         }
         return tuple(sorted(differ | self.blind))
 
     # Opening
 
-    def _on_open(self, call: Call) -> None:
+    def _on_open(self, call: SystemCall) -> None:
         if call.result is None:
             return
         opened = result_descriptor(call)
@@ -85,17 +85,17 @@ class Follower:
             return
         flags = call.arguments.rpartition(b'"')[2]
         file.append, file.synced = b"O_APPEND" in flags, b"O_SYNC" in flags or b"O_DSYNC" in flags
-        if opened.deleted:  # O_TMPFILE: without a name so far
-            file.inode = self.world.make(Kind.FILE)
+        if opened.deleted:  # O_TMPFILE: the file has no name yet
+            file.inode = self.tree.make(InodeKind.FILE)
             return
-        file.inode = self.world.find(path)
+        file.inode = self.tree.find(path)
         if file.inode is None:
-            file.inode = self._create(path, Kind.FILE)
-        elif (call.name == "creat" or b"O_TRUNC" in flags) and self.world.contents[file.inode].size:
+            file.inode = self._create(path, InodeKind.FILE)
+        elif (call.name == "creat" or b"O_TRUNC" in flags) and self.tree.contents[file.inode].size:
             self._add(Resize(file.inode, 0, path))
 
-    def _file(self, call: Call, descriptor: Descriptor) -> tuple[OpenFile, int, str] | None:
-        """The open file below the directory that a descriptor means, its inode and path; None: it lies elsewhere."""
+    def _file(self, call: SystemCall, descriptor: Descriptor) -> tuple[OpenFile, int, str] | None:
+        """Return the open file of a descriptor, its inode and path; None if it is outside the directory."""
         path = self._relative(descriptor.path)
         if path is None:
             return None
@@ -103,18 +103,18 @@ class Follower:
         table = self._processes.table(call)
         file = table.get(descriptor.number)
         if file is None or file.inode is None:  # opened by a call that is not followed
-            inode = self.world.find(path)
+            inode = self.tree.find(path)
             if inode is None:
                 self.blind.add(path)
                 return None
-            known = self.world.contents.get(inode)
+            known = self.tree.contents.get(inode)
             file = table[descriptor.number] = OpenFile(inode, position=known.size if known is not None else 0)
         assert file.inode is not None
         return file, file.inode, path or "."
 
     # Bytes
 
-    def _on_write(self, call: Call) -> None:
+    def _on_write(self, call: SystemCall) -> None:
         if call.descriptor.path == self._marks:
             self._say(b"".join(call.strings))
             return
@@ -122,63 +122,63 @@ class Follower:
         if found is None:
             return
         file, inode, path = found
-        data = b"".join(call.strings)[: call.result]  # None, all of it: the thread was killed in the call
+        data = b"".join(call.strings)[: call.result]  # a thread killed in the call: assume all of it
         numbers = call.numbers
         offset = numbers[1] if call.name in _POSITIONED else -1
         if offset == -1:
-            offset = self.world.contents[inode].size if file.append else file.position
+            offset = self.tree.contents[inode].size if file.append else file.position
             file.position = offset + len(data)
-        elif file.append:  # Linux appends then, whatever the offset says
-            offset = self.world.contents[inode].size
-        self._write(file, Write(inode, offset, data, path), call)
+        elif file.append:  # Linux ignores the offset then, and appends
+            offset = self.tree.contents[inode].size
+        self._write(file, FileWrite(inode, offset, data, path), call)
 
-    def _write(self, file: OpenFile, write: Write, call: Call) -> None:
+    def _write(self, file: OpenFile, write: FileWrite, call: SystemCall) -> None:
         if write.data:
             self._add(write)
         synced = file.synced or b"RWF_SYNC" in call.arguments or b"RWF_DSYNC" in call.arguments
         if synced and call.result is not None:
-            self._add(Sync(write.inode, self._first + len(self.happenings), write.path))
+            self._add(Sync(write.inode, self._first + len(self.events), write.path))
 
-    def _on_copy(self, call: Call) -> None:
-        """``sendfile(out, in, ...)`` and ``copy_file_range(in, offset, out, offset, ...)``."""
+    def _on_copy(self, call: SystemCall) -> None:
+        """Handle ``sendfile(out, in, ...)`` and ``copy_file_range(in, offset, out, offset, ...)``."""
         ends = descriptors(call.arguments)
         target, source = (ends[0], ends[1]) if call.name == "sendfile" else (ends[1], ends[0])
         into = self._file(call, target)
         if into is None or call.result is None:
             return
         file, inode, path = into
-        if b"[" in call.arguments:  # with offsets of its own: rare enough not to be followed
+        if b"[" in call.arguments:  # with explicit offsets: rare, so not followed
             self.blind.add(path)
             return
         taken = self._file(call, source)
         if taken is not None:
             origin = taken[0]
-            data = self.world.contents[taken[1]].read(origin.position, call.result)
+            data = self.tree.contents[taken[1]].read(origin.position, call.result)
         else:
             origin = self._processes.table(call).setdefault(source.number, OpenFile(None))
             data = _read(source.path, origin.position, call.result)
         origin.position += call.result
-        offset = self.world.contents[inode].size if file.append else file.position
+        offset = self.tree.contents[inode].size if file.append else file.position
         file.position = offset + len(data)
-        self._write(file, Write(inode, offset, data, path), call)
+        self._write(file, FileWrite(inode, offset, data, path), call)
 
-    def _on_resize(self, call: Call) -> None:
+    def _on_resize(self, call: SystemCall) -> None:
         if call.name == "truncate":
             path = self._relative(self._processes.absolute(call, call.strings[0]))
-            inode = self.world.find(path) if path is not None else None
+            inode = self.tree.find(path) if path is not None else None
         else:
             found = self._file(call, call.descriptor)
             path, inode = (found[2], found[1]) if found is not None else (None, None)
         if inode is not None and path is not None:
             self._add(Resize(inode, call.numbers[-1], path))
 
-    def _on_allocate(self, call: Call) -> None:
+    def _on_allocate(self, call: SystemCall) -> None:
         found = self._file(call, call.descriptor)
         if found is None:
             return
         _, inode, path = found
         offset, length = call.numbers[-2:]
-        size = self.world.contents[inode].size
+        size = self.tree.contents[inode].size
         if b"INSERT" in call.arguments or b"COLLAPSE" in call.arguments:
             self.blind.add(path)
             return
@@ -186,14 +186,14 @@ class Follower:
             self._add(Resize(inode, offset + length, path))
         length = min(length, size - offset)
         if length > 0 and (b"PUNCH_HOLE" in call.arguments or b"ZERO_RANGE" in call.arguments):
-            for start, data in self.world.contents[inode].runs():  # the rest is zeros already
+            for start, data in self.tree.contents[inode].runs():  # the rest is zeros already
                 first, last = max(start, offset), min(start + len(data), offset + length)
                 if first < last:
-                    self._add(Write(inode, first, bytes(last - first), path))
+                    self._add(FileWrite(inode, first, bytes(last - first), path))
 
     # Syncs and mappings
 
-    def _on_sync(self, call: Call) -> None:
+    def _on_sync(self, call: SystemCall) -> None:
         if call.result is None:
             return
         if call.name in ("sync", "syncfs"):
@@ -201,10 +201,10 @@ class Follower:
         elif (found := self._file(call, call.descriptor)) is not None:
             self._synced(found[1], call, found[2])
 
-    def _synced(self, inode: int, call: Call, path: str) -> None:
+    def _synced(self, inode: int, call: SystemCall, path: str) -> None:
         self._add(FailedSync(inode, call.began, path) if call.failed else Sync(inode, call.began, path))
 
-    def _on_map(self, call: Call) -> None:
+    def _on_map(self, call: SystemCall) -> None:
         shared = b"MAP_SHARED" in call.arguments and b"PROT_WRITE" in call.arguments
         ends = descriptors(call.arguments)
         found = self._file(call, ends[0]) if shared and ends else None
@@ -214,77 +214,77 @@ class Follower:
             self.blind.add(found[2])
             self.mapped[found[2]] = found[1]
 
-    def _on_sync_map(self, call: Call) -> None:
+    def _on_sync_map(self, call: SystemCall) -> None:
         start = int(call.arguments.split(b",")[0], 0)
         for first, last, inode in self._mapped:
             if first <= start < last and b"MS_SYNC" in call.arguments and call.result is not None:
                 self.made[call.thread, call.name] += 1
-                self._synced(inode, call, self.world.path_of(inode))
+                self._synced(inode, call, self.tree.path_of(inode))
                 return
 
-    def _on_ring(self, call: Call) -> None:
+    def _on_ring(self, call: SystemCall) -> None:
         self.blind.add(call.name)
 
     # Names
 
-    def _on_rename(self, call: Call) -> None:
+    def _on_rename(self, call: SystemCall) -> None:
         source, target = self._two_paths(call)
         if source is None or target is None:
             self.blind.update(path for path in (source, target) if path is not None)
             return
-        inode, one, two = self.world.find(source), self.world.place(source), self.world.place(target)
+        inode, one, two = self.tree.find(source), self.tree.place(source), self.tree.place(target)
         if one is None or two is None or inode is None:
             self.blind.add(source)
             return
-        other = self.world.find(target) if b"RENAME_EXCHANGE" in call.arguments else None
-        if inode != self.world.find(target):  # two names of one file: rename does nothing
+        other = self.tree.find(target) if b"RENAME_EXCHANGE" in call.arguments else None
+        if inode != self.tree.find(target):  # for two names of one file, rename does nothing
             self._name(f"rename {source} to {target}", NameChange(*one, other), NameChange(*two, inode))
             self.paths.add(target)
 
-    def _on_link(self, call: Call) -> None:
+    def _on_link(self, call: SystemCall) -> None:
         source, target = self._two_paths(call)
         if target is None:
             return
-        place = self.world.place(target)
-        inode = self.world.find(source) if source is not None else self._by_descriptor(call)
+        place = self.tree.place(target)
+        inode = self.tree.find(source) if source is not None else self._by_descriptor(call)
         if inode is None or place is None:
             self.blind.add(target)
             return
         self._name(f"link {target}" if source is None else f"link {source} to {target}", NameChange(*place, inode))
         self.paths.add(target)
 
-    def _by_descriptor(self, call: Call) -> int | None:
-        """``linkat(..., "/proc/self/fd/7", ...)``, which gives a name to a file without one."""
+    def _by_descriptor(self, call: SystemCall) -> int | None:
+        """Return the inode of ``linkat(..., "/proc/self/fd/7", ...)``, which names a file that had no name."""
         number = os.fsdecode(call.strings[0]).removeprefix("/proc/self/fd/")
         file = self._processes.table(call).get(int(number)) if number.isdecimal() else None
         return file.inode if file is not None else None
 
-    def _on_symlink(self, call: Call) -> None:
+    def _on_symlink(self, call: SystemCall) -> None:
         target, path = call.strings[0], self._path(call, call.strings[1], descriptors(call.arguments))
-        place = self.world.place(path) if path is not None else None
+        place = self.tree.place(path) if path is not None else None
         if place is not None:
-            link = self.world.make(Kind.LINK, os.fsdecode(target))
+            link = self.tree.make(InodeKind.LINK, os.fsdecode(target))
             self._name(f"make symbolic link {path}", NameChange(*place, link))
 
-    def _on_remove(self, call: Call) -> None:
+    def _on_remove(self, call: SystemCall) -> None:
         path = self._path(call, call.strings[0], descriptors(call.arguments))
-        place = self.world.place(path) if path is not None else None
-        if path is not None and place is not None and self.world.find(path) is not None:
+        place = self.tree.place(path) if path is not None else None
+        if path is not None and place is not None and self.tree.find(path) is not None:
             self._name(f"remove {path}", NameChange(*place, None))
 
-    def _on_make(self, call: Call) -> None:
+    def _on_make(self, call: SystemCall) -> None:
         path = self._path(call, call.strings[0], descriptors(call.arguments))
-        if path and self.world.find(path) is None:
-            self._create(path, Kind.DIRECTORY)
+        if path and self.tree.find(path) is None:
+            self._create(path, InodeKind.DIRECTORY)
 
-    def _create(self, path: str, kind: Kind) -> int | None:
-        place = self.world.place(path)
+    def _create(self, path: str, kind: InodeKind) -> int | None:
+        place = self.tree.place(path)
         if place is None:
             self.blind.add(path)
             return None
-        inode = self.world.make(kind)
-        self._name(f"create {'' if kind is Kind.FILE else 'directory '}{path}", NameChange(*place, inode))
-        if kind is Kind.FILE:
+        inode = self.tree.make(kind)
+        self._name(f"create {'' if kind is InodeKind.FILE else 'directory '}{path}", NameChange(*place, inode))
+        if kind is InodeKind.FILE:
             self.paths.add(path)
         return inode
 
@@ -298,30 +298,30 @@ class Follower:
         for line in lines:
             self._add(Mark(line.decode(errors="replace")))
 
-    def _add(self, happening: Happening) -> None:
-        self.happenings.append(happening)
-        if isinstance(happening, Write | Resize):
-            apply(self.world.contents[happening.inode], happening)
-        elif isinstance(happening, Rename):
-            for change in happening.changes:
-                set_name(self.world.names[change.directory], change)
+    def _add(self, event: TraceEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, FileWrite | Resize):
+            apply(self.tree.contents[event.inode], event)
+        elif isinstance(event, Rename):
+            for change in event.changes:
+                set_name(self.tree.names[change.directory], change)
 
     def _relative(self, path: str) -> str | None:
-        """``path`` within the directory; None: it lies elsewhere."""
+        """Return ``path`` relative to the directory; None if it is outside."""
         if path == self._directory:
             return ""
         return path[len(self._directory) + 1 :] if path.startswith(f"{self._directory}/") else None
 
-    def _path(self, call: Call, path: bytes, bases: list[Descriptor]) -> str | None:
+    def _path(self, call: SystemCall, path: bytes, bases: list[Descriptor]) -> str | None:
         return self._relative(self._processes.absolute(call, path, bases[0].path if bases else None))
 
-    def _two_paths(self, call: Call) -> tuple[str | None, str | None]:
+    def _two_paths(self, call: SystemCall) -> tuple[str | None, str | None]:
         (source, target), bases = call.strings, descriptors(call.arguments)
         return self._path(call, source, bases[:1]), self._path(call, target, bases[1:2])
 
 
 def _read(path: str, offset: int, length: int) -> bytes:
-    """Of a file outside the directory, from which it was copied."""
+    """Read from a file outside the directory, the source of a copy."""
     try:
         with open(path, "rb", buffering=0) as file:
             return os.pread(file.fileno(), length, offset)
@@ -330,7 +330,7 @@ def _read(path: str, offset: int, length: int) -> bytes:
 
 
 _SYNCS = {"fsync", "fdatasync", "msync"}
-"""Calls whose failing matters, too."""
+"""Calls that matter also if they fail."""
 _POSITIONED = {"pwrite64", "pwritev", "pwritev2"}
 
 _HANDLED = {
@@ -352,4 +352,4 @@ _HANDLED = {
 _SEEN = "read readv lseek dup dup2 dup3 fcntl chdir fchdir"
 
 CALLS = (*" ".join(_HANDLED.values()).split(), *_SEEN.split(), *FORKS)
-"""The system calls that have to be in the trace; ``close`` is not: a number is used again only by opening."""
+"""The system calls to trace. ``close`` is not needed: a descriptor's number gets a new meaning only by an open."""

@@ -1,8 +1,8 @@
-"""Running a child under ``strace``: the one room that knows its options.
+"""Run a child process under ``strace``; only this module knows the options of ``strace``.
 
-``--seccomp-bpf`` lets every call that is not traced run at full speed. ``read`` is traced raw, for it
-moves a position but its bytes are of no interest. Whether all this is to be had here is tried out
-once, for a container may forbid it.
+``--seccomp-bpf`` lets every call that is not traced run at full speed. ``read`` is traced raw: its effect on the file
+position matters, its bytes do not. ``trace_available`` tries once whether tracing works, since containers may forbid
+it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 from paxospp.testing.power_cut.marks import DESCRIPTOR
 
 TIMEOUT_S = 240.0
-"""How long a child may run that hangs; the longest that does not takes seconds on two busy cores."""
+"""How long a child may run, in seconds; children that do not hang take a few seconds on two busy cores."""
 RAM_BYTES_MIN = 1 << 30
-"""What has to be free in a directory in memory: two runs of the kit side by side take a quarter of it."""
+"""The free space, in bytes, that a directory in memory must have: four times what two runs of the kit need."""
 BYTES_MAX = 32 << 20
-"""The longest piece of data of one call that a trace holds whole."""
+"""The most data of one call, in bytes, that a trace records."""
 
 
 _STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", str(BYTES_MAX)]
@@ -42,20 +42,20 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Fault:
-    """What ``strace`` does to a child's system calls.
+    """A fault that ``strace`` injects into a child's system calls: an error, a signal or a delay.
 
-    ``Fault(syscall="fdatasync", error="EIO", when="3")``: the third one of each thread is not done and
-    returns EIO. ``when`` is ``strace``'s: ``3``, ``3+`` (from the third on), ``3+2`` (every second from there).
+    ``Fault(syscall="fdatasync", error="EIO", when="3")`` makes the third call of each thread return EIO without effect.
     ``Fault(syscall="fdatasync", signal="SIGKILL")`` kills the child where it would have synced.
     """
 
     syscall: str
-    """One or several, joined by commas."""
+    """The name of a system call, or several names joined by commas."""
     error: str | None = None
     signal: str | None = None
     delay_ms: int | None = None
-    """The call is made, so many milliseconds later."""
+    """Delay the call by so many milliseconds."""
     when: str = "1"
+    """Which calls, as ``strace`` writes it: ``3``, ``3+`` (from the third on), ``3+2`` (every second from there)."""
 
     def __post_init__(self) -> None:
         if sum(what is not None for what in (self.error, self.signal, self.delay_ms)) != 1:
@@ -71,23 +71,23 @@ class Fault:
 
 @dataclass(slots=True, frozen=True)
 class Ended:
-    """How a child ended."""
+    """The end of a child process."""
 
     exit_code: int
-    """Minus the number of the signal that ended it."""
+    """The exit code, or minus the number of the signal that ended the child."""
     marks: tuple[str, ...]
-    """The lines it said by ``mark``, in order."""
+    """The lines that the child wrote by ``mark``, in order."""
     output: str
-    """The end of what it wrote to standard output and standard error."""
+    """The end of the child's standard output and standard error."""
     said_before_fault: tuple[str, ...] | None = None
-    """With ``follow_marks``: the marks said before the fault first struck, or None if it never did."""
+    """With ``follow_marks``: the marks before the fault first struck, or None if it never did."""
 
 
 @cache
 def trace_available() -> str | None:
-    """Why nothing can be traced here, in words; None: it can."""
+    """Return None if tracing works here, else the reason why not."""
     if not sys.platform.startswith("linux"):
-        return f"strace is for Linux, and this is {sys.platform}"
+        return f"strace runs on Linux only, and this is {sys.platform}"
     if shutil.which("strace") is None:
         return "strace is not installed"
     try:
@@ -100,23 +100,23 @@ def trace_available() -> str | None:
     except (OSError, subprocess.SubprocessError) as error:
         return f"strace cannot be run: {error}"
     if tried.returncode:
-        return f"strace is refused: {(tried.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
+        return f"strace may not trace here: {(tried.stderr.strip().splitlines() or ['no error message'])[-1]}"
     return None
 
 
 def limited(command: Sequence[str], file_bytes_max: int) -> list[str]:
-    """``command`` in a process whose files must not grow beyond so many bytes.
+    """Return a command line that runs ``command`` with files limited to ``file_bytes_max`` bytes.
 
-    A write across that bound is a short one, and the next fails with EFBIG: what ``strace`` cannot
-    do is done by the kernel itself.
+    A write across the limit is short, and the next one fails with EFBIG. ``strace`` cannot inject short writes, but the
+    kernel makes them.
     """
     return [sys.executable, "-c", _LIMIT, str(file_bytes_max), *command]
 
 
 def ram_directory() -> str | None:
-    """A directory in memory with room for large stores, if there is one: a sync there costs next to nothing.
+    """Return a directory in memory, where a sync costs almost nothing; None if there is none with enough space.
 
-    Containers often have one of 64 MiB, and a store that grows past that would seem to fail by itself.
+    Containers often have one of 64 MiB, which is too small: a store that fills it would seem to fail by itself.
     """
     directory = "/dev/shm"
     if not os.path.ismount(directory) or not os.access(directory, os.W_OK):
@@ -127,7 +127,7 @@ def ram_directory() -> str | None:
 
 @contextmanager
 def fast_directory() -> Iterator[Path]:
-    """A fresh directory, in memory where there is one: hundreds of stores are opened, and nothing need last."""
+    """Make a temporary directory, in memory if possible, because hundreds of stores are opened there."""
     with tempfile.TemporaryDirectory(prefix="paxospp-", dir=ram_directory()) as directory:
         yield Path(os.path.realpath(directory))
 
@@ -143,19 +143,25 @@ def traced(
     timeout_s: float = TIMEOUT_S,
     follow_marks: bool = False,
 ) -> Iterator[tuple[Ended, Path, Path]]:
-    """Run ``command`` to its end; how it ended, the trace, and the file of its marks.
+    """Run ``command`` to its end; yield how it ended, the path of the trace, and the path of the file of marks.
 
-    With ``paths`` only calls that mean one of these files are traced, and given the fault. With ``follow_marks`` the
-    writes of its marks are in the trace, too.
+    Args:
+        command: the child's command line.
+        calls: the names of the system calls to trace.
+        paths: if given, trace only calls on these files, and inject the fault only there.
+        fault: a fault to inject.
+        environment: variables to add to the environment.
+        timeout_s: how long the child may run, in seconds.
+        follow_marks: whether to trace the writes of marks too.
 
     Raises:
-        RuntimeError: nothing can be traced here; ``trace_available`` says why.
-        subprocess.TimeoutExpired: it took longer than ``timeout_s``, and was killed.
+        RuntimeError: tracing is not possible here, see ``trace_available``.
+        subprocess.TimeoutExpired: the child took longer than ``timeout_s`` and was killed.
     """
     if reason := trace_available():
         raise RuntimeError(reason)
-    with fast_directory() as room:
-        trace, marks, output = room / "trace", room / "marks", room / "output"
+    with fast_directory() as directory:
+        trace, marks, output = directory / "trace", directory / "marks", directory / "output"
         with open(marks, "wb", buffering=0) as said, open(output, "wb") as written:
             line = [*_STRACE, "-o", str(trace), "-e", "signal=none", "-e", "raw=?read,?readv"]
             traced_calls = {*calls, "write"} if follow_marks else set(calls)
@@ -163,7 +169,7 @@ def traced(
             if fault is not None:
                 line += ["-e", f"inject={fault}"]
             if fault is not None and fault.signal is not None:
-                line.remove("--seccomp-bpf")  # a signal arrives only where each call stops the child
+                line.remove("--seccomp-bpf")  # strace delivers a signal only if every call stops the child
             line += [word for path in (*paths, *([str(marks)] if follow_marks else [])) for word in ("-P", path)]
             child = subprocess.Popen(
                 [*line, "--", *command],
@@ -177,7 +183,7 @@ def traced(
             try:
                 exit_code = child.wait(timeout_s)
             finally:
-                with suppress(ProcessLookupError):  # whatever it left behind
+                with suppress(ProcessLookupError):  # processes that the child left behind
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
         lines = marks.read_text(errors="replace").splitlines()
@@ -193,7 +199,7 @@ def count_calls(
     environment: Mapping[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> tuple[Ended, Counter[str]]:
-    """How often each of these calls was made to these files, in the thread that made most of them."""
+    """Run ``command`` and count its calls on these files: for each name, those of the thread that made most of them."""
     with traced(
         command,
         calls=calls,
@@ -220,9 +226,14 @@ def inject(
 ) -> Ended:
     """Run ``command`` with a fault in its system calls.
 
-    Give ``paths`` (whole paths; ``Recording.paths`` of a run without faults knows them) for faults of
-    calls that are not only made to the store, such as ``write``. ``follow_marks``, which is not for faults of
-    ``write``, tells how far the child was when the fault struck.
+    Args:
+        command: the child's command line.
+        fault: the fault to inject.
+        paths: inject only into calls on these files (absolute paths, such as ``Recording.paths`` of a run without
+            faults). Needed for calls like ``write``, which are not only made on the store's files.
+        environment: variables to add to the environment.
+        timeout_s: how long the child may run, in seconds.
+        follow_marks: whether to report the marks before the fault; not for faults of ``write``.
     """
     with traced(
         command,

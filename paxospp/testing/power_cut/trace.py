@@ -1,8 +1,8 @@
-"""The lines of ``strace -f -y -xx``, read: one value per system call, with where it began.
+"""Parse the output of ``strace -f -y -xx`` into one ``SystemCall`` per call.
 
-All text of a line is in hexadecimal but the names of calls and flags, so nothing that a process
-writes can be taken for something else. A call that other threads interrupted comes in two lines
-(``<unfinished ...>`` and ``<... resumed>``) and is told once, where it returned.
+All text but the names of calls and flags is in hexadecimal, so data that a process writes cannot be mistaken for
+syntax. A call during which other threads made calls takes two lines (``<unfinished ...>`` and ``<... resumed>``); it
+becomes one value, where it returned.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _DESCRIPTOR = re.compile(rb"(AT_FDCWD|-?\d+)(?:<([^>]*)>(\(deleted\))?)?")
 
 
 @dataclass(slots=True, frozen=True)
-class Call:
+class SystemCall:
     """One system call."""
 
     thread: int
     name: str
     arguments: bytes
     result: int | None
-    """None: it has not returned. Either the thread was killed in it, or it is one of ``FORKS``, told early."""
+    """None if the call has not returned: the thread was killed in it, or it is one of ``FORKS``, which come early."""
     rest: bytes
-    """What follows the result: the name of an error, a path."""
+    """The text after the result: the name of an error, or a path."""
     began: int
-    """What ``position`` gave when it began."""
+    """The value of ``position`` when the call began."""
 
     @property
     def failed(self) -> bool:
@@ -42,25 +42,25 @@ class Call:
 
     @property
     def descriptor(self) -> Descriptor:
-        """The first argument."""
+        """The first argument as a descriptor."""
         match = _DESCRIPTOR.match(self.arguments)
         return _as_descriptor(match) if match is not None else Descriptor(-1, "", False)
 
     @property
     def strings(self) -> list[bytes]:
-        """The quoted arguments: data, or paths.
+        """The quoted arguments: data or paths.
 
         Raises:
-            ValueError: one was too long for the trace.
+            ValueError: an argument was longer than the trace records.
         """
         found = _STRING.findall(self.arguments)
         if any(cut for _, cut in found):
-            raise ValueError(f"{self.name} wrote more in one piece than the trace holds")
+            raise ValueError(f"one call of {self.name} wrote more data than the trace records")
         return [_plain(text) for text, _ in found]
 
     @property
     def numbers(self) -> list[int]:
-        """The plain decimal arguments from the last string or descriptor on."""
+        """The decimal arguments after the last string or descriptor."""
         text = self.arguments
         tail = text[max(text.rfind(b'"'), text.rfind(b"]"), text.rfind(b">")) + 1 :]
         return [int(number) for number in _NUMBER.findall(tail)]
@@ -68,29 +68,32 @@ class Call:
 
 @dataclass(slots=True, frozen=True)
 class Descriptor:
-    """An open file as the trace shows it."""
+    """A descriptor as the trace shows it."""
 
     number: int
-    """-100 for the working directory."""
+    """The number; -100 stands for the working directory."""
     path: str
-    """Where it was opened, or ``pipe:[...]`` and the like; "" if the trace does not say."""
+    """The path of the open file, or ``pipe:[...]`` and the like; "" if the trace does not show it."""
     deleted: bool
 
 
 def descriptors(text: bytes) -> list[Descriptor]:
-    """The arguments that look like a descriptor with a path."""
+    """Return the arguments that look like a descriptor with a path."""
     return [_as_descriptor(m) for m in _DESCRIPTOR.finditer(text) if m[2] is not None]
 
 
-def result_descriptor(call: Call) -> Descriptor:
-    """The descriptor that the call returned."""
+def result_descriptor(call: SystemCall) -> Descriptor:
+    """Return the descriptor that the call returned."""
     match = _DESCRIPTOR.match(b"%d%s" % (call.result or 0, call.rest))
     assert match is not None
     return _as_descriptor(match)
 
 
-def read_calls(lines: Iterable[bytes], position: Callable[[], int]) -> Iterator[Call]:
-    """The calls, in the order in which they returned; then those that never did."""
+def read_calls(lines: Iterable[bytes], position: Callable[[], int]) -> Iterator[SystemCall]:
+    """Yield the calls in the order in which they returned, then those that never did.
+
+    ``position`` is called for each line; its value at the begin of a call becomes ``SystemCall.began``.
+    """
     begun: dict[bytes, tuple[bytes, bytes, int]] = {}
     for line in lines:
         match = _LINE.match(line)
@@ -106,21 +109,21 @@ def read_calls(lines: Iterable[bytes], position: Callable[[], int]) -> Iterator[
         if text.endswith(_UNFINISHED):
             begun[thread] = name, text[: -len(_UNFINISHED)], began
             if name.decode() in FORKS:
-                yield Call(int(thread), name.decode(), text, None, b"", began)
+                yield SystemCall(int(thread), name.decode(), text, None, b"", began)
             continue
         yield _call(thread, name, text, began)
     for thread, (name, text, began) in begun.items():
         if name.decode() not in FORKS:
-            yield Call(int(thread), name.decode(), text, None, b"", began)
+            yield SystemCall(int(thread), name.decode(), text, None, b"", began)
 
 
-def _call(thread: bytes, name: bytes, text: bytes, began: int) -> Call:
+def _call(thread: bytes, name: bytes, text: bytes, began: int) -> SystemCall:
     match = _RESULT.match(text)
     if match is None:
-        return Call(int(thread), name.decode(), text, None, b"", began)
+        return SystemCall(int(thread), name.decode(), text, None, b"", began)
     arguments, result, rest = match.groups()
     value = None if result == b"?" else int(result, 0)
-    return Call(int(thread), name.decode(), arguments, value, rest, began)
+    return SystemCall(int(thread), name.decode(), arguments, value, rest, began)
 
 
 def _as_descriptor(match: re.Match[bytes]) -> Descriptor:

@@ -1,4 +1,4 @@
-"""The conformance kit for storage plug-ins; ``suite`` is where to begin."""
+"""The conformance kit for storage plug-ins; begin with the module ``suite``."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        # Late: the cases need pytest, and pytest wants to see them first, to make their asserts speak.
+        # Late: the cases import pytest, and pytest must register their modules first to rewrite their asserts.
         if name != "StorageSuite":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from paxospp.testing.storage_suite.suite import StorageSuite

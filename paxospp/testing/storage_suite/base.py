@@ -1,8 +1,8 @@
-"""How the cases get at the store: by URL, as a node does, here and in other processes.
+"""What all cases share: they open the store by URL, as a node does, in this process and in others.
 
-Owns places (a fresh directory for each), opening, the steps that a failing case tells, and the counts
-that the verdict table shows. It looks inside no store: what a clause says is checked through
-the six methods and through the files in the store's directory.
+``SuiteBase`` owns the directories (a fresh one for each store), opening, the log of steps that a failing case reports,
+and the counts of the verdict table. It never looks inside a store: clauses are checked through the six methods of
+``Storage`` and through the files in the store's directory.
 """
 
 from __future__ import annotations
@@ -26,58 +26,58 @@ from paxospp.storage.url import TMP, expand_url
 from paxospp.testing.power_cut.strace import ram_directory
 from paxospp.testing.storage_suite.checks import (
     WRONG_WITHOUT_FAULTS,
-    Broken,
+    BrokenClause,
     ClausesBroken,
     counted,
     not_applicable,
     not_checked,
 )
-from paxospp.testing.storage_suite.judging import after_crash
 from paxospp.testing.storage_suite.kinds import wrong_kind_of_pairs
-from paxospp.testing.storage_suite.steps import STEPS_MAX, Steps, Witness
+from paxospp.testing.storage_suite.step_log import STEPS_MAX, Steps, Witness
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import LIVES, Stream
 from paxospp.testing.storage_suite.words import told
-from paxospp.testing.storage_suite.workers import Zygote
+from paxospp.testing.storage_suite.worker_pool import Zygote
 
 NAME = NodeId("n1")
 KINDS_CASE = "test_keys_and_values_come_back_byte_for_byte"
-_ZYGOTES = pytest.StashKey[dict[str, Zygote]]()  # kept with the class, for starting one takes a fifth of a second
+_ZYGOTES = pytest.StashKey[dict[str, Zygote]]()  # one per class and URL: starting a zygote takes 0.2 s
 _KINDS = pytest.StashKey[dict[str, str | None]]()
 _RIGHT = pytest.StashKey[dict[str, dict[tuple[int, bool], str | None]]]()
-VOLATILE = "volatile: nothing of this store outlives its process, and it says so"
+VOLATILE = "the store is volatile: it declares that it keeps nothing once its process ends"
 
 
 @lru_cache(maxsize=8)
 def registry_of(plugins: Sequence[str]) -> PluginRegistry:
-    """The plug-ins that the cases see; looked for once for each set."""
+    """Return the registry with these plug-ins beside the installed ones."""
     return PluginRegistry(plugins)
 
 
 def place_url(url: str, directory: Path) -> str:
-    """``url`` with its place below ``directory``."""
+    """Return ``url`` with ``{tmp}`` replaced by ``directory``."""
     return expand_url(url, tmp=str(directory), name=NAME)
 
 
 class SuiteBase:
-    """What a class that inherits the suite says about its store, and what every case works with."""
+    """The settings of a class that inherits the suite, and the helpers of its cases."""
 
     storage_url: ClassVar[str] = ""
-    """Where to open the store; ``{tmp}`` stands for a fresh directory: ``mystore:{tmp}``."""
+    """Where to open the store, such as ``mystore:{tmp}``; ``{tmp}`` stands for a fresh directory."""
 
     more_urls: ClassVar[Sequence[str]] = ()
-    """The same storage with other settings, of which each goes through all the cases too: thresholds so small that
-    logs rotate and compact within a few batches."""
+    """More URLs of the same storage, each of which runs through all cases too: for example with thresholds so small
+    that logs rotate and compact within a few batches."""
 
     plugins: ClassVar[Sequence[str]] = ()
-    """Plug-ins to load beside the installed ones, as for ``--plugin``: modules or files."""
+    """Modules or files of plug-ins to load beside the installed ones, as for ``--plugin``."""
 
     quick: ClassVar[bool] = False
-    """True: a tenth of the kills, cuts and flips, below the floors; to try while you write, not to prove."""
+    """True: a tenth of the kills, power cuts and damage. For trying while you write; too few tries for a proof."""
 
-    # What follows is not for overriding.
+    # Subclasses must not override what follows.
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run each case with each URL; pytest calls it by its name."""
+        """Run each case with each URL (a hook that pytest finds by its name)."""
         if self.more_urls and "_paxospp_case" in metafunc.fixturenames:
             metafunc.parametrize("_paxospp_case", [self.storage_url, *self.more_urls], indirect=True)
 
@@ -91,14 +91,14 @@ class SuiteBase:
         )
         if not self.url:
             raise ConfigError(
-                "which store? Set storage_url in the class, or give --paxospp-storage='scheme:{tmp}' to pytest"
+                "no storage is named: set storage_url in the class, or give --paxospp-storage='scheme:{tmp}' to pytest"
             )
         self.loaded_plugins = tuple(self.plugins or request.config.getoption("--paxospp-plugin", default=None) or ())
         self._node = request.node
         self.steps = Steps(None if self.all_steps else STEPS_MAX)
         self._opened: list[Witness] = []
         self._directory = Path(tempfile.mkdtemp(prefix="paxospp-kit-", dir=ram_directory()))
-        self._places = itertools.count(1)  # threads ask for places, too
+        self._places = itertools.count(1)  # next() is atomic, and threads ask for places too
         self.path = self.new_place()
         self._volatile: bool | None = None
         self.unseen: set[str] = set()
@@ -106,20 +106,20 @@ class SuiteBase:
         self.excused = 0
         self.confirmed = False
         if request.node.originalname != KINDS_CASE and (wrong := self._wrong_kind_of_pairs()) is not None:
-            not_checked(f"{wrong}; see C7, which has to be mended first")
+            not_checked(f"{wrong}; repair this first (C7)")
         yield
         for storage in self._opened:
             storage.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _wrong_kind_of_pairs(self) -> str | None:
-        """What the methods of a ``KeyValueStorage`` return that is not bytes: all other cases would stumble over it."""
+        """Say what the methods of a ``KeyValueStorage`` return instead of bytes, which would break all other cases."""
         suite = self._node.getparent(pytest.Class)
         assert suite is not None
         known: dict[str, str | None] = suite.stash.setdefault(_KINDS, {})
         if self.url not in known:
             known[self.url] = None
-            with suppress(Exception):  # whatever it is, the cases will tell it better
+            with suppress(Exception):  # the cases report it better
                 storage = registry_of(self.loaded_plugins).storage(self.url_of(self.new_place()), NAME)()
                 try:
                     known[self.url] = wrong_kind_of_pairs(storage)
@@ -130,21 +130,21 @@ class SuiteBase:
     # Places
 
     def new_place(self) -> Path:
-        """A directory that nothing was ever stored in; it is not made yet."""
+        """Return the path of a directory that was never used; it does not exist yet."""
         return self._directory / str(next(self._places)) / "store"
 
     def drop(self, place: Path) -> None:
-        """Remove a place that is not needed any more."""
+        """Remove a directory of ``new_place`` that is no longer needed."""
         shutil.rmtree(place.parent, ignore_errors=True)
 
     def url_of(self, path: Path) -> str:
         return place_url(self.url, path)
 
     def require(self, clause: str, what: str, is_: object, wanted: object) -> None:
-        """Break ``clause`` unless the two are equal."""
+        """Report ``clause`` as broken unless ``is_`` equals ``wanted``; ``what`` begins the message."""
         if is_ != wanted:
             steps, left_out = tuple(self.steps.told()), self.steps.left_out
-            raise ClausesBroken([Broken(clause, steps, f"{what} {told(wanted)}", told(is_), left_out)])
+            raise ClausesBroken([BrokenClause(clause, steps, f"{what} {told(wanted)}", told(is_), left_out)])
 
     # Opening here
 
@@ -168,7 +168,7 @@ class SuiteBase:
         return self.load(path)[0]
 
     def reopened(self, storage: Storage, path: Path) -> tuple[Witness, DurableState]:
-        """Close it, open it again and load; ends the case if nothing can be left to load."""
+        """Close ``storage``, open it again and load; end the case as not checked if the store is volatile."""
         self.only_if_durable()
         storage.close()
         return self.load(path)
@@ -177,7 +177,7 @@ class SuiteBase:
 
     @property
     def zygote(self) -> Zygote:
-        """Starts processes that open the store."""
+        """The process that forks workers for this URL; started on first use."""
         suite = self._node.getparent(pytest.Class)
         assert suite is not None
         zygotes: dict[str, Zygote] = suite.stash.setdefault(_ZYGOTES, {})
@@ -191,7 +191,7 @@ class SuiteBase:
 
     @property
     def volatile(self) -> bool:
-        """Whether the store says that it forgets everything with its process."""
+        """Whether the store declares that it keeps nothing once its process ends."""
         if self._volatile is None:
             storage = registry_of(self.loaded_plugins).storage(self.url_of(self.new_place()), NAME)()
             try:
@@ -207,15 +207,15 @@ class SuiteBase:
             not_checked(VOLATILE)
 
     def only_with_a_directory(self) -> None:
-        """End the case unless the store lives in the directory that the URL names."""
+        """End the case as not checked unless the store keeps its files in the directory of the URL."""
         self.only_if_durable()
         if TMP not in self.url:
-            not_checked("the URL names no directory ({tmp}), so nobody knows which files are the store's")
+            not_checked("the URL has no {tmp}, so the kit cannot know which files belong to the store")
 
     def only_if_right_without_faults(self, seed: int, cutting: bool, batches: int) -> None:
-        """End the case if the store is wrong even when nothing happens to it: what a crash adds could not be told.
+        """End the case as not checked if the store fails this stream even without a crash.
 
-        The history of the same stream fails then, and names the clause.
+        The effect of a crash could not be told apart then. ``HistoryCases`` runs the same stream and names the clause.
         """
         known = self._known_right()
         if (seed, cutting) not in known:
@@ -224,7 +224,7 @@ class SuiteBase:
             not_checked(f"{WRONG_WITHOUT_FAULTS}{wrong}")
 
     def note_right_without_faults(self, seed: int, cutting: bool) -> None:
-        """The history of this stream was right, so no other case need try it."""
+        """Remember that the store passed this stream without a crash, so that no other case tries it again."""
         self._known_right().setdefault((seed, cutting), None)
 
     def _known_right(self) -> dict[tuple[int, bool], str | None]:
@@ -244,12 +244,12 @@ class SuiteBase:
             with self.zygote.worker() as worker:
                 raised = worker.open(self.url_of(place)) or worker.load().refused
                 if raised is not None:
-                    return f"after {first - 1} batches it cannot be opened: {raised}"
+                    return f"after {first - 1} batches the store cannot be opened: {raised}"
                 worker.begin("stream", seed, cutting, first, stop)
                 while isinstance(answer := worker.answer(), int):
                     pass
                 if answer is not None:
-                    return f"of batches {first} to {stop - 1} of stream {seed} one raises {answer}"
+                    return f"one of the batches {first} to {stop - 1} of stream {seed} raises {answer}"
                 if (raised := worker.close()) is not None:
                     return f"close raises {raised}"
                 complaint, _ = after_crash(worker.look(self.url_of(place)), stream, stop - 1, stop - 1)
@@ -261,7 +261,7 @@ class SuiteBase:
     # How much
 
     def some(self, number: int) -> int:
-        """``number``, or a tenth of it for a quick look."""
+        """Return ``number``, or a tenth of it in a quick run."""
         return -(-number // 10) if self.is_quick else number
 
     @property
@@ -270,14 +270,14 @@ class SuiteBase:
 
     @property
     def all_steps(self) -> bool:
-        """Whether a failing case tells every step, instead of the last ones."""
+        """Whether a failing case reports every step, not only the last ones."""
         return bool(self._node.config.getoption("--paxospp-all-steps", default=False))
 
     def not_when_quick(self) -> None:
-        """End a case of which another one tells nearly as much, if there is little time."""
+        """Leave the case out of a quick run: another one finds nearly as much."""
         if self.is_quick:
-            not_applicable("left out of a quick look")
+            not_applicable("the case is left out of a quick run")
 
     def count(self, what: str, number: int) -> None:
-        """Tell the verdict table how many of ``what`` were tried."""
+        """Add ``number`` tries of ``what`` to the verdict table."""
         counted(self._node, what, number)

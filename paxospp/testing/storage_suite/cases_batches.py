@@ -1,4 +1,4 @@
-"""C1 to C4 and C7 as far as no fault is needed: what a batch leaves behind, and what an exception ends."""
+"""C1 to C4 and C7 without faults: what a batch changes, and what an exception from ``persist`` means."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class BatchCases(SuiteBase):
 class GrowthCases(SuiteBase):
     @checks("C2")
     def test_nothing_is_lost_when_the_log_grows_to_forty_mib(self) -> None:
-        """Past the sizes at which files are rotated, tables merged and journals compacted."""
+        """Grow the log past the sizes at which stores rotate files, merge tables and compact journals."""
         storage = self.fresh(self.path)
         meta = {"identity": b"n1", "other": b"kept"}
         storage.persist(WriteBatch(promised=ballot(9, "n3"), meta=meta))
@@ -210,7 +210,7 @@ class GrowthCases(SuiteBase):
         for begin in range(1, GROWN_SLOTS, GROWN_BATCH):
             storage.persist(WriteBatch(accepted=[grown(slot) for slot in range(begin, begin + GROWN_BATCH)]))
         storage.persist(WriteBatch(decided=Slot(GROWN_SLOTS)))
-        self.steps.add("… which makes {} MiB in all", GROWN_SLOTS * GROWN_BYTES >> 20)
+        self.steps.add("… {} MiB in all", GROWN_SLOTS * GROWN_BYTES >> 20)
         for life in range(2):
             for begin in range(1, GROWN_SLOTS, GROWN_BATCH):
                 slots = range(begin, begin + GROWN_BATCH)
@@ -224,7 +224,7 @@ class GrowthCases(SuiteBase):
 
     @checks("C2")
     def test_nothing_is_lost_when_forty_mib_are_written_and_trimmed(self) -> None:
-        """The same, with a log that stays short: what is rewritten then is little, and everything that counts."""
+        """The same with a log that stays short, so that compaction rewrites little but must keep all of it."""
         self.not_when_quick()
         storage = self.fresh(self.path)
         meta = {"identity": b"n1", "other": b"kept"}
@@ -286,7 +286,7 @@ class OpaqueCases(SuiteBase):
 
     @checks("C7")
     def test_a_batch_of_many_large_values_comes_back(self) -> None:
-        """As a leader writes it that has been waiting for a slow disk: megabytes in one batch."""
+        """Persist megabytes in one batch, as a leader does that waited for a slow disk."""
         storage = self.fresh(self.path)
         entries = [entry(slot, noise(256 * 1024 + slot, seed=slot)) for slot in range(1, 33)]
         storage.persist(WriteBatch(accepted=entries))

@@ -1,43 +1,24 @@
-"""C8: damage is never read as "nothing there", as another slot or as an older value.
+"""C8: a store never reads damage as an empty slot, as another slot or as an older value.
 
-First by hand: a value's own bytes are hurt, and all that the contract says of a faulty slot is looked at.
-Then by the hundred: every file of the store, after it was closed and after it was killed.
+These cases flip a bit of one known value and check everything that the contract says about a faulty slot.
+``cases_every_file`` damages all files in many places.
 """
 
 from __future__ import annotations
 
-import random
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from itertools import chain, islice
-from pathlib import Path
-
-import pytest
 
 from paxospp.errors import CorruptedError
 from paxospp.model import Slot
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import Findings, checks, not_checked, raises
-from paxospp.testing.storage_suite.damage import Damage, copy_store, files_of, flip_needle, flips, holes
-from paxospp.testing.storage_suite.judging import after_damage
-from paxospp.testing.storage_suite.looking import Look
-from paxospp.testing.storage_suite.steps import Witness
-from paxospp.testing.storage_suite.stream import DAMAGE_STREAM, Model, Stream
+from paxospp.testing.storage_suite.checks import checks, not_checked, raises
+from paxospp.testing.storage_suite.file_damage import flip_needle
+from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.words import accepted, ballot, entry, read_all, snapshot, value_of
-from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck, side_by_side
 
 SLOTS = range(1, 21)
-HURT = 7
-FLIPS_PER_FILE = 64
-HOLES_PER_FILE = 8
-HOLES_OF_EACH_KIND = 64
-"""In all files together; three in each at least."""
-QUICK_FLIPS, QUICK_HOLES = 32, 24
-"""About how many in all when there is little time."""
-BATCHES = 40
-SEED, CUTTING = DAMAGE_STREAM
+DAMAGED = 7
 
 
 def is_faulty(state: DurableState, slot: int) -> bool:
@@ -45,8 +26,8 @@ def is_faulty(state: DurableState, slot: int) -> bool:
 
 
 class DamageCases(SuiteBase):
-    def hurt(self, *slots: int) -> tuple[Witness, DurableState]:
-        """Write twenty slots, hurt some of them, open again."""
+    def damaged(self, *slots: int) -> tuple[Witness, DurableState]:
+        """Write twenty slots, close the store, damage the values of some slots, and open it again."""
         self.only_with_a_directory()
         storage = self.fresh(self.path)
         for slot in SLOTS:
@@ -59,23 +40,23 @@ class DamageCases(SuiteBase):
         return self.load_damaged()
 
     def load_damaged(self) -> tuple[Witness, DurableState]:
-        """Open and load what was hurt; ends the case if the store would rather not, which is told damage, too."""
+        """Open and load a damaged store; end the case as not checked if ``load`` refuses it, which C8 allows."""
         try:
             return self.load(self.path)
         except CorruptedError:
-            not_checked("load refuses a store in which a value is damaged, as it may: no slot of it is ever faulty")
+            not_checked("load refuses a store with a damaged value, which the contract allows; no slot is ever faulty")
 
     def flip(self, needle: bytes, what: str) -> None:
-        """Flip a bit in each place that holds ``needle``; ends the case if there is none."""
+        """Flip a bit wherever the files hold ``needle``; end the case as not checked if they do not hold it."""
         if not flip_needle(self.path, needle):
-            not_checked("this store does not keep bytes as they are, so the kit cannot tell where a value stands")
-        self.steps.add("… a bit of {} flips on the disk", what)
+            not_checked("the store's files do not hold values as they are, so the kit cannot find a value to damage")
+        self.steps.add("… a bit of {} flips on disk", what)
 
     @checks("C8")
     def test_a_damaged_slot_stands_in_faulty_and_no_slot_is_lost_or_altered(self) -> None:
-        storage, state = self.hurt(HURT)
+        storage, state = self.damaged(DAMAGED)
 
-        assert is_faulty(state, HURT)
+        assert is_faulty(state, DAMAGED)
         assert state.promised == ballot(1)
         for slot in SLOTS:
             if is_faulty(state, slot):
@@ -87,7 +68,7 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_read_ends_before_a_faulty_slot_and_raises_when_it_comes_first(self) -> None:
-        storage, state = self.hurt(HURT)
+        storage, state = self.damaged(DAMAGED)
 
         assert state.faulty
         first = min(slots.start for slots in state.faulty)
@@ -98,27 +79,27 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_read_raises_when_a_faulty_slot_comes_first_behind_slots_that_hold_nothing(self) -> None:
-        """A read that returns nothing says that nothing was ever accepted from there on: the entries above would be
-        lost with the damaged one."""
+        """A read that returns nothing means that nothing was accepted from its start on: a store that answers so loses
+        the entries above the damaged one too."""
         self.only_with_a_directory()
         storage = self.fresh(self.path)
-        for slot in (1, 2, HURT, HURT + 1):
+        for slot in (1, 2, DAMAGED, DAMAGED + 1):
             storage.persist(accepted(slot))
         storage.close()
-        self.flip(value_of(HURT), f"the value of slot {HURT}")
+        self.flip(value_of(DAMAGED), f"the value of slot {DAMAGED}")
         storage, state = self.load_damaged()
 
-        assert is_faulty(state, HURT)
-        for start in (3, HURT - 1):
-            first = next(slot for slot in range(start, HURT + 1) if is_faulty(state, slot))
+        assert is_faulty(state, DAMAGED)
+        for start in (3, DAMAGED - 1):
+            first = next(slot for slot in range(start, DAMAGED + 1) if is_faulty(state, slot))
             with raises(CorruptedError) as caught:
                 storage.read(Slot(start), Slot(sys.maxsize), 100)
             assert any(first in slots for slots in caught.value.slots)
 
     @checks("C8")
     def test_every_load_reports_a_faulty_slot_until_an_entry_is_persisted_there(self) -> None:
-        storage, state = self.hurt(HURT)
-        assert is_faulty(state, HURT)
+        storage, state = self.damaged(DAMAGED)
+        assert is_faulty(state, DAMAGED)
         storage, again = self.reopened(storage, self.path)
         assert [slot for slot in SLOTS if is_faulty(again, slot)] == [slot for slot in SLOTS if is_faulty(state, slot)]
 
@@ -140,8 +121,8 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_the_end_of_damage_takes_nothing_that_is_held_or_decided(self) -> None:
-        """Slots from ``faulty_until`` on are empty if load called them faulty and they are undecided, and no others."""
-        storage, state = self.hurt(HURT)
+        """``faulty_until`` empties only slots that are undecided and that ``load`` reported as faulty."""
+        storage, state = self.damaged(DAMAGED)
         faulty = [slot for slot in SLOTS if is_faulty(state, slot) and slot <= state.decided]
         held = {slot: value_of(slot) for slot in SLOTS if not is_faulty(state, slot)}
         storage.persist(accepted(SLOTS[-1] + 5))
@@ -155,7 +136,7 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_a_damaged_slot_is_forgotten_with_the_trim_that_covers_it(self) -> None:
-        storage, _ = self.hurt(HURT)
+        storage, _ = self.damaged(DAMAGED)
         snapshot(storage, SLOTS[-1], "s", b"data")
         storage.persist(WriteBatch(trim=Slot(SLOTS[-1] + 1), decided=Slot(SLOTS[-1])))
 
@@ -166,7 +147,7 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_two_damaged_slots_are_both_faulty(self) -> None:
-        _, state = self.hurt(3, 20)
+        _, state = self.damaged(3, 20)
 
         assert is_faulty(state, 3)
         assert is_faulty(state, 20)
@@ -186,7 +167,7 @@ class DamageCases(SuiteBase):
 
     @checks("C8")
     def test_a_damaged_promise_or_meta_is_never_taken_for_none(self) -> None:
-        """It raises, or was held twice: what comes back is what was written."""
+        """``load`` raises, or the store keeps a second copy and returns what was written."""
         self.only_with_a_directory()
         storage = self.fresh(self.path)
         mark = value_of(4711)
@@ -230,8 +211,8 @@ class DamageCases(SuiteBase):
 
         with raises(CorruptedError):
             self.read_snapshot(storage)
-        snapshot(storage, 2, "again", b"fetched anew")
-        assert self.read_snapshot(storage) == b"fetched anew"
+        snapshot(storage, 2, "again", b"fetched again")
+        assert self.read_snapshot(storage) == b"fetched again"
 
     def read_snapshot(self, storage: Witness) -> bytes | None:
         reader = storage.open_snapshot()
@@ -239,106 +220,3 @@ class DamageCases(SuiteBase):
             return None
         with reader:
             return b"".join(iter(lambda: reader.read(1 << 16), b""))
-
-
-class EveryFileCases(SuiteBase):
-    @pytest.mark.parametrize("left", ["closed", "killed"])
-    @checks("C8")
-    def test_a_flipped_bit_anywhere_is_told_or_harmless(self, left: str) -> None:
-        whole, models = self.made(left)
-        chance, number = random.Random(SEED), self.some(FLIPS_PER_FILE)
-        if self.is_quick:
-            number = min(number, max(3, QUICK_FLIPS // len(files_of(whole))))
-        tried = self.hurt_copies(
-            whole, models, left, chain.from_iterable(flips(whole, file, number, chance) for file in files_of(whole))
-        )
-        self.count("bit flips", tried)
-        if left == "closed":  # in files that are smaller, every bit
-            sizes = [(whole / file).stat().st_size for file in files_of(whole)]
-            self.count(f"files with {number} bit flips each", sum(size > 0 for size in sizes))
-
-    @pytest.mark.parametrize("left", ["closed", "killed"])
-    @checks("C8")
-    def test_a_zeroed_or_overwritten_block_or_a_cut_anywhere_is_told_or_harmless(self, left: str) -> None:
-        whole, models = self.made(left)
-        chance, files = random.Random(SEED), files_of(whole)
-        number = self.some(min(HOLES_PER_FILE, max(3, HOLES_OF_EACH_KIND // len(files))))
-        damages: Iterator[Damage] = chain.from_iterable(holes(whole, file, number, chance) for file in files)
-        if self.is_quick:  # of many files not every kind of damage, but each kind to some
-            damages = islice(damages, 0, None, max(1, 5 * len(files) // QUICK_HOLES))
-        tried = self.hurt_copies(whole, models, left, damages)
-        self.count("blocks and cuts", tried)
-
-    def made(self, left: str) -> tuple[Path, list[Model]]:
-        """A store with forty batches in it, left as a clean close or SIGKILL leaves it, and what may be in it."""
-        self.only_with_a_directory()
-        self.only_if_right_without_faults(SEED, CUTTING, BATCHES)
-        self.path.parent.mkdir(parents=True)
-        stream = Stream(SEED, cutting=CUTTING)
-        # The last batch is synced, or else nobody could tell it from a torn one.
-        last = next(number for number in range(BATCHES, 0, -1) if stream.step(number).synced)
-        with self.zygote.worker() as worker:
-            raised = worker.open(self.url_of(self.path))
-            assert raised is None, raised
-            assert worker.load().refused is None
-            half = last // 2
-            for first, stop in ((1, half), (half, last + 1)):
-                worker.begin("stream", SEED, CUTTING, first, stop)
-                for _ in range(first, stop):
-                    answer = worker.answer()
-                    assert isinstance(answer, int), answer
-                worker.answer()
-                if first == 1:  # two lives, so that what the first one left has been taken over once
-                    assert worker.close() is None
-                    assert worker.open(self.url_of(self.path)) is None
-                    assert worker.load().refused is None
-            if left == "closed":
-                assert worker.close() is None
-        undamaged = self.new_place()
-        copy_store(self.path, undamaged)
-        with self.zygote.worker() as worker:
-            look = worker.look(self.url_of(undamaged))
-        complaint = after_damage(look, [stream.model(last)])
-        if complaint is not None or look.refused is not None or look.state.faulty:
-            found = complaint.found if complaint is not None else look.refused or look.state.faulty
-            not_checked(f"it is not what it was even without damage, {left} as it is: {found}")
-        return self.path, [stream.model(last)]
-
-    def hurt_copies(self, whole: Path, models: list[Model], left: str, damages: Iterator[Damage]) -> int:
-        """Do each damage to a copy of its own and judge what the store makes of it; how many."""
-        findings, tried = Findings(), 0
-        outcomes: Counter[str] = Counter()
-        ended = "close it" if left == "closed" else "kill the process with SIGKILL"
-
-        def hurt(worker: WorkerHandle, damage: Damage) -> tuple[Look, Look | None]:
-            place = self.new_place()
-            copy_store(whole, place)
-            damage.do(place)
-            try:
-                return self.look_twice(worker, place)
-            finally:
-                self.drop(place)
-
-        for damage, looks in side_by_side(self.zygote, damages, hurt):
-            steps = [f"open {self.url}, load, persist {BATCHES} batches, {ended}", str(damage), "open and load"]
-            tried += 1
-            if isinstance(looks, WorkerDied | WorkerStuck):
-                findings.add("C8", steps, "CorruptedError, or faulty slots", str(looks))
-                continue
-            look, again = looks
-            outcomes["told" if look.refused or look.state.faulty or look.unreadable else "harmless"] += 1
-            complaint = after_damage(look, models)
-            if complaint is None and again is not None:
-                complaint = after_damage(again, models)
-                steps += ["close it, open and load once more"]
-            if complaint is not None:
-                findings.add(complaint.clause, steps, complaint.wanted, complaint.found)
-        findings.raise_any(tried)
-        if not outcomes["told"]:
-            not_checked(f"none of {tried} damages met anything that the store needs: are its files below {{tmp}}?")
-        return tried
-
-    def look_twice(self, worker: WorkerHandle, place: Path) -> tuple[Look, Look | None]:
-        """What it shows, and what it shows after another close where there was something to tell."""
-        look = worker.look(self.url_of(place))
-        return look, worker.look(self.url_of(place)) if look.refused is None and look.state.faulty else None

@@ -1,8 +1,8 @@
-"""The four methods of a ``KeyValueStorage``, one by one: what a log on top of them may hide for a long time.
+"""The methods of a ``KeyValueStorage``, called directly, to find faults that the log on top of them may hide for long.
 
-``KeyValueStorage`` seldom deletes and puts in one write, scans few pairs at a time, and notices much that
-goes wrong below it. Here ``get``, ``scan`` and ``write`` are called as its documentation allows. For a
-store that is no ``KeyValueStorage`` none of these cases applies.
+The log seldom deletes and puts in one write, scans few pairs at a time, and notices many faults below it. These cases
+call ``get``, ``scan`` and ``write`` in all ways that their documentation allows. They do not apply to a store that is
+not a ``KeyValueStorage``.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from collections.abc import Iterable
 
 from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.power_cut import Ended, Fault, PowerCutState, count_calls, inject
-from paxospp.testing.storage_suite.checks import Findings, checks, not_applicable, not_checked
-from paxospp.testing.storage_suite.damage import copy_store, files_of
-from paxospp.testing.storage_suite.pairs import MANY, PAIRS_SEED, PREFIX, STOP, Pairs, judge_pairs, many_pairs
+from paxospp.testing.storage_suite.checks import ClauseFindings, checks, not_applicable, not_checked
+from paxospp.testing.storage_suite.file_damage import copy_store, files_of
+from paxospp.testing.storage_suite.key_value_pairs import MANY, PAIRS_SEED, PREFIX, STOP, Pairs, judge_pairs, many_pairs
 from paxospp.testing.storage_suite.scripts import said
 from paxospp.testing.storage_suite.tracing import TracingCases, own_files
 from paxospp.testing.storage_suite.words import noise
-from paxospp.testing.storage_suite.workers import WorkerHandle
+from paxospp.testing.storage_suite.worker_pool import WorkerHandle
 
 WRITES = 30
 CUTS = 160
 READS = ("pread64", "read", "preadv", "readv", "preadv2")
 QUICK_FAILED_READS = 3
 FAILED_READS = (2, 40, 0, 15, 150)
-"""Which read of a scan fails, counted from its last one."""
+"""Which read fails, counted back from the last one: the last reads are those of the scan."""
 BESIDE_S = 1.0
-"""How long a write may be kept waiting by a scan before the kit goes on with the scan."""
+"""How long, in seconds, the kit lets a write wait for a scan before it goes on with the scan."""
 
 
 class KeyValueCases(TracingCases):
     def key_values(self) -> KeyValueStorage:
-        """A new store's four methods, its log loaded; ends the case for a store of another kind."""
+        """Open and load the store; leave the case out if it is not a ``KeyValueStorage``."""
         storage = self.open(self.path)
         if not isinstance(storage.inner, KeyValueStorage):
-            not_applicable("the store is no KeyValueStorage")
+            not_applicable("the case is for a KeyValueStorage only")
         storage.load()
         return storage.inner
 
@@ -49,7 +49,7 @@ class KeyValueCases(TracingCases):
             PREFIX: b"the shortest key",
             PREFIX + b"\0": b"\0",
             PREFIX + b"empty": b"",
-            PREFIX + every_byte[-53:]: every_byte,  # 58 bytes, the longest key that is ever written
+            PREFIX + every_byte[-53:]: every_byte,  # 58 bytes, the longest key that paxospp ever writes
             PREFIX + bytes(53): b" padded\0 ",
             PREFIX + b"large": noise(300_000),
         }
@@ -91,7 +91,7 @@ class KeyValueCases(TracingCases):
         self.require("C6", "a range that ends before it begins gives", scanned(b"b", b"a"), [])
         rows = iter(storage.scan(PREFIX, STOP))
         next(rows)
-        del rows  # left before its end, which must not keep a lock, a snapshot or a file
+        del rows  # an abandoned scan must not keep a lock, a snapshot or a file
         storage.write((), [(PREFIX + b"c", b"c")], True)
         self.require("C6", "after a scan that was left early, get returns", storage.get(PREFIX + b"c"), b"c")
 
@@ -144,16 +144,16 @@ class KeyValueCases(TracingCases):
         rows = iter(storage.scan(PREFIX, STOP))
         found = [next(rows)]
         self.steps.add(
-            "begin a scan and take one pair; in another thread, delete all of them and put half of them anew"
+            "begin a scan and take one pair; in another thread, delete all pairs and put half of them with new values"
         )
         writer.start()
-        writer.join(BESIDE_S)  # a store whose scans keep writers waiting is slow, not wrong
+        writer.join(BESIDE_S)  # a store whose scans block writers is slow, not wrong
         found += rows
         writer.join()
 
         assert failures == []
         old = sum(bytes(value) != b"new" for _, value in found)
-        wanted = f"{MANY} pairs as they were when the first was asked for"
+        wanted = f"{MANY} pairs as they were when the first one was read"
         shown = (
             wanted if [tuple(map(bytes, row)) for row in found] == pairs else f"{old} old pairs, {len(found) - old} new"
         )
@@ -161,7 +161,7 @@ class KeyValueCases(TracingCases):
 
     @checks("C5", "C1")
     def test_scans_in_several_threads_see_whole_writes_only(self) -> None:
-        """By pressure: every write deletes and puts all of the pairs."""
+        """Readers scan all the time while every write deletes and puts all pairs."""
         storage = self.key_values()
         keys = [PREFIX + b"%03d" % number for number in range(200)]
         storage.write((), [(key, b"0") for key in keys], True)
@@ -172,7 +172,9 @@ class KeyValueCases(TracingCases):
                 while not ended.is_set():
                     rows = list(storage.scan(PREFIX, STOP))
                     values = {bytes(value) for _, value in rows}
-                    if len(rows) != len(keys) or len(values) != 1:  # fewer, of one write: only its deletes are there
+                    if (
+                        len(rows) != len(keys) or len(values) != 1
+                    ):  # one value but too few pairs: a write's deletes without its puts
                         seen = halves if len(values) < 2 else failures
                         seen.append(f"{len(rows)} pairs with the values of {len(values)} writes")
             except BaseException as error:
@@ -199,7 +201,7 @@ class KeyValueCases(TracingCases):
         directory = self.new_place().parent
         recording = self.recorded(self.script("pairs", directory / "store", PAIRS_SEED, False, WRITES), directory)
         self.require_end(recording, "over")
-        findings, pairs, tried = Findings(), Pairs(PAIRS_SEED), 0
+        findings, pairs, tried = ClauseFindings(), Pairs(PAIRS_SEED), 0
 
         def judge(worker: WorkerHandle, state: PowerCutState) -> tuple[str, str, str] | None:
             place, lowest = self.new_place(), state.acknowledged or 0
@@ -223,14 +225,15 @@ class KeyValueCases(TracingCases):
                     findings.add(clause, [*state.story, "open, load and scan"], wanted, found, state.left_out)
         if self.excused and not findings:
             not_checked(
-                f"strace does not see what is written to {', '.join(sorted(self.unclear))[:200]}; "
-                f"{self.excused} of {tried} cuts looked wrong"
+                f"strace cannot see what the store writes to {', '.join(sorted(self.unclear))[:200]} "
+                f"(shared mapping or io_uring); {self.excused} of {tried} power cuts looked "
+                "wrong, perhaps for lack of these bytes"
             )
         self.conclude(findings, tried)
 
     @checks("C8")
     def test_a_scan_that_cannot_read_does_not_end_as_if_there_were_nothing_more(self) -> None:
-        """Single reads of the files fail with EIO while a scan is under way."""
+        """Make single reads of the files fail with EIO during a scan."""
         self.key_values().close()
         self.only_with_strace()
         whole, directory = self.new_place(), self.new_place().parent
@@ -248,30 +251,30 @@ class KeyValueCases(TracingCases):
         with own_files():
             ended, count = count_calls(command, READS, paths=prepared(), environment=environment)
         if not said(ended.output) or said(ended.output)[0] != {"pairs": MANY, "raised": None}:
-            not_checked(f"the scan does not give all of {MANY} pairs even if nothing fails: {ended.output[-300:]}")
-        findings = Findings()
-        for back in FAILED_READS:  # the last ones are the scan's
+            not_checked(f"the scan does not return all of {MANY} pairs even if no read fails: {ended.output[-300:]}")
+        findings = ClauseFindings()
+        for back in FAILED_READS:
             for call in READS:
                 if count[call] <= back or (self.is_quick and tried == QUICK_FAILED_READS):
                     continue
                 fault = Fault(syscall=call, error="EIO", when=str(count[call] - back))
                 with own_files():
                     ended = inject(command, fault, paths=prepared(), environment=environment, follow_marks=True)
-                steps = [f"{call} number {count[call] - back} to the store's files fails: EIO"]
+                steps = [f"{call} number {count[call] - back} to the store's files fails with EIO"]
                 tried += self.judge_scan(ended, steps, findings)
         if not tried:
-            not_checked("no read of a scan could fail: the store maps its files, or keeps them in memory")
+            not_checked("no read of a scan could be made to fail: the store maps its files, or keeps them in memory")
         findings.raise_any(tried)
         self.count("failed reads", tried)
 
-    def judge_scan(self, ended: Ended, steps: list[str], findings: Findings) -> bool:
-        """Whether it was a read of the scan that failed: it may also have been one of ``load``."""
+    def judge_scan(self, ended: Ended, steps: list[str], findings: ClauseFindings) -> bool:
+        """Judge what the scan returned; return whether the read that failed belonged to the scan, not to ``load``."""
         steps = [f"write {MANY} pairs and close; open and load in a new process, scan", *steps]
         answers = said(ended.output)
         for answer in answers:
             if answer["raised"] is None and answer["pairs"] != MANY:
                 wanted = f"an exception, or all {MANY} pairs"
-                findings.add("C8", steps, wanted, f"the scan ends after {answer['pairs']} pairs, and raises nothing")
+                findings.add("C8", steps, wanted, f"the scan ends after {answer['pairs']} pairs without an exception")
         return bool(answers) and "loaded" in (ended.said_before_fault or ())
 
 

@@ -1,8 +1,8 @@
 """C1, C2, C3, C8, C10 under SIGKILL: a process dies at random moments of a stream of batches.
 
-What is in the operating system's hands survives that; what the process alone had does not. The store is
-opened by one process after another and never closed properly in between, and each that comes finds what
-its predecessor left: in the middle of ``persist``, of ``load``, of ``close``, of a snapshot.
+Data in the page cache of the operating system survives; data in the memory of the process does not. One process after
+another opens the store, none closes it, and each finds what the one before left when it was killed: in the middle of
+``persist``, of ``load`` or of a snapshot.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import time
 import pytest
 
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, Findings, checks
-from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, ClauseFindings, checks
 from paxospp.testing.storage_suite.looking import Look
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import KILL_STREAMS, LEAVE_STREAM, Stream
-from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck
+from paxospp.testing.storage_suite.words import told
+from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck
 
 KILLS_PER_CASE = 30
 KILL_STEPS = 6
 BATCHES_MAX = 24
-"""Before a process is killed at the latest."""
+"""The most batches that a process persists before it is killed."""
 
 
 class KillCases(SuiteBase):
     @pytest.mark.parametrize(("seed", "cutting"), KILL_STREAMS)
     @checks(*CRASH_CLAUSES)
     def test_a_killed_process_leaves_all_it_acknowledged_and_no_part_of_a_batch(self, seed: int, cutting: bool) -> None:
-        """``cutting``: it is killed while it trims and publishes snapshots, most of the time."""
+        """``cutting``: most kills fall into a trim or the publishing of a snapshot."""
         self.only_if_durable()
         self.only_if_right_without_faults(seed, cutting, 60)
         self.path.parent.mkdir(parents=True)
@@ -48,12 +49,12 @@ class KillCases(SuiteBase):
 
     @checks("C3", "C2")
     def test_a_process_that_leaves_without_closing_leaves_a_prefix(self) -> None:
-        """Not killed in the middle of anything: it ends, having closed nothing, after unsynced batches."""
+        """The process exits after unsynced batches without closing the store, and not in the middle of a call."""
         self.only_if_durable()
         (seed, cutting), stop = LEAVE_STREAM, 60
         self.only_if_right_without_faults(seed, cutting, stop)
         self.path.parent.mkdir(parents=True)
-        stream, findings = Stream(seed), Findings()
+        stream, findings = Stream(seed), ClauseFindings()
         with self.zygote.worker() as worker:
             assert worker.open(self.url_of(self.path)) is None
             assert worker.load().refused is None
@@ -72,7 +73,7 @@ class KillCases(SuiteBase):
 
 
 class _History:
-    """One store through many lives, and what may be in it."""
+    """One store that many processes open one after another, and the batches that it may hold."""
 
     def __init__(self, case: SuiteBase, stream: Stream, chance: random.Random) -> None:
         self._url = case.url_of(case.path)
@@ -84,11 +85,11 @@ class _History:
         self._steps: list[str] = []
         self._lowest = 0
         self._highest = 0
-        self.findings = Findings()
+        self.findings = ClauseFindings()
         self.is_over = False
 
     def live(self, worker: WorkerHandle, seed: int, cutting: bool) -> None:
-        """Open, load, write, and be killed somewhere on the way."""
+        """Have ``worker`` open, load and write, and kill it somewhere on the way."""
         if self._chance.random() < 0.12:
             worker.begin("open", self._url)
             worker.answer()
@@ -105,8 +106,8 @@ class _History:
         while acknowledged < goal:
             answer = worker.answer()
             if not isinstance(answer, int):
-                self._steps += [f"persist batch {acknowledged + 1} of the stream {seed}"]
-                self._complain("C1", "persist returns", str(answer))
+                self._steps += [f"persist batch {acknowledged + 1} of stream {seed}"]
+                self._complain("C1", "persist returns", f"it raises {answer}")
                 return
             acknowledged = answer
         if goal > number:
@@ -118,11 +119,11 @@ class _History:
         self._highest = acknowledged + 1
         self._steps.append(
             f"persist batches {number + 1} to {acknowledged} (each returned); SIGKILL during batch {acknowledged + 1}: "
-            f"{self._stream.step(acknowledged + 1).batch}"[:500]
+            f"persist({told(self._stream.step(acknowledged + 1).batch)})"
         )
 
     def look(self, worker: WorkerHandle) -> int | None:
-        """Open, load and judge; the batch after which the store stands."""
+        """Open, load and judge; return the batch whose state the store shows, or None if a clause is broken."""
         begun = time.perf_counter()
         self._steps.append(f"open {self._url} and load in a new process")
         try:
@@ -136,13 +137,13 @@ class _History:
         if complaint is not None:
             self._complain(*complaint)
             return None
-        self._steps.append(f"it stands as after batch {number}, which is well")
-        self._lowest = self._highest = number  # what load returned is there from now on
+        self._steps.append(f"it shows the state after batch {number}, which is right")
+        self._lowest = self._highest = number  # what load returned must survive from now on
         return number
 
     def _complain(self, clause: str, wanted: str, found: str) -> None:
-        told = len(self._steps) if self._all_steps else KILL_STEPS
-        left_out = max(len(self._steps) - told, 0)
+        shown = len(self._steps) if self._all_steps else KILL_STEPS
+        left_out = max(len(self._steps) - shown, 0)
         self.findings.add(clause, self._steps[left_out:], wanted, found, left_out)
         self.is_over = True
 
@@ -153,7 +154,7 @@ class _History:
 
 
 def _spin(seconds: float) -> None:
-    """Wait more exactly than ``sleep`` does."""
+    """Wait more precisely than ``time.sleep``: poll the clock for the last two milliseconds."""
     end = time.perf_counter() + seconds
     if seconds > 0.003:
         time.sleep(seconds - 0.002)

@@ -1,7 +1,7 @@
-"""Whole histories against what the contract says: random ones by seed, and those that hypothesis invents.
+"""Whole histories of batches and reopenings compared with a model: random ones by seed, and some from hypothesis.
 
-The first compare with ``Model``, the contract's *Bounds* in dicts; the others with the memory plug-in,
-which is a storage like any other. Either way every difference is put to the clause it belongs to.
+The random ones are compared with ``StorageModel``, those from hypothesis with the memory plug-in. Each difference is
+reported under the clause that it breaks.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from paxospp.model import Slot
 from paxospp.storage.contract import DurableState, Storage, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase, registry_of
 from paxospp.testing.storage_suite.checks import checks, not_checked
-from paxospp.testing.storage_suite.reads import attempt, clause_of_read, clause_of_state
-from paxospp.testing.storage_suite.steps import Witness
+from paxospp.testing.storage_suite.read_clauses import attempt, clause_of_read, clause_of_state
+from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.stream import STREAMS, Stream
 from paxospp.testing.storage_suite.words import EVERYTHING, accepted, entry, read_snapshot, snapshot, value_of
 
@@ -34,7 +34,7 @@ class HistoryCases(SuiteBase):
     @pytest.mark.parametrize(("seed", "cutting"), STREAMS)
     @checks(*HISTORY_CLAUSES)
     def test_a_random_history_leaves_what_the_model_says(self, seed: int, cutting: bool) -> None:
-        """Every stream that processes die of, and here nothing happens to them."""
+        """Write each stream that the crash cases use, without a crash."""
         chance, stream = random.Random(seed), Stream(seed, cutting=cutting)
         storage = self.fresh(self.path)
         for number in range(1, BATCHES + 1):
@@ -66,8 +66,8 @@ class HistoryCases(SuiteBase):
             from hypothesis import HealthCheck, Phase, settings
             from hypothesis.stateful import run_state_machine_as_test
         except ImportError:
-            not_checked("hypothesis is not installed: pip install hypothesis")
-        from paxospp.testing.storage_suite.comparison import Comparison
+            not_checked("hypothesis is not installed; pip install hypothesis")
+        from paxospp.testing.storage_suite.memory_comparison import Comparison
 
         def machine() -> RuleBasedStateMachine:
             self.steps.clear()
@@ -90,10 +90,10 @@ class HistoryCases(SuiteBase):
                 phases=(Phase.generate, Phase.shrink),
             ),
         )
-        self.count("invented histories", examples)
+        self.count("generated histories", examples)
 
     def new_store(self) -> tuple[Witness, Storage]:
-        """A store under test and a memory store, both new and loaded."""
+        """Return a new store under test and a new memory store, both loaded."""
         for storage in self._opened:
             storage.close()
         self._opened.clear()
@@ -103,7 +103,7 @@ class HistoryCases(SuiteBase):
         return self.fresh(self.path), memory
 
     def trims_too_far(self) -> bool:
-        """Whether a trim alone takes the slot along that it has to leave."""
+        """Whether ``trim=3`` alone, without a snapshot in the same batch, also removes slot 3, which must stay."""
         storage = registry_of(self.loaded_plugins).storage(self.url_of(self.new_place()))()
         try:
             storage.load()
@@ -118,12 +118,12 @@ class HistoryCases(SuiteBase):
         return self.reopened(storage, self.path)
 
     def reopened_as(self, storage: Storage, stream: Stream, number: int) -> Witness:
-        """Reopened, and as after batch ``number``."""
+        """Close and reopen the store, and check that ``load`` returns the state after batch ``number``."""
         model = stream.model(number)
         try:
             reopened, state = self.reopened(storage, self.path)
         except CorruptedError as error:
-            self.require("C8", "a store that loads, for nothing was damaged:", error, None)
+            self.require("C8", "load of an undamaged store raises", error, None)
             raise
         earlier = range(stream.synced_by(number), number)
         only_unsynced_lost = any(state == stream.model(n).state for n in earlier)
@@ -135,7 +135,7 @@ class HistoryCases(SuiteBase):
     def compare(
         self, chance: random.Random, storage: Storage, stream: Stream, number: int, *, reopened: bool = False
     ) -> None:
-        """What it shows is what there is after batch ``number``."""
+        """Check that a few reads and the snapshot show the state after batch ``number``."""
         model = stream.model(number)
         start = chance.randint(model.first, model.first + 12)
         for begin, stop, max_bytes in (
@@ -148,7 +148,7 @@ class HistoryCases(SuiteBase):
             only_unsynced_lost = any(found == old.read(begin, stop, max_bytes) for old in earlier if old.first <= begin)
             batch = stream.step(number).batch if max_bytes == EVERYTHING else None
             clause = "C3" if only_unsynced_lost else clause_of_read(found, wanted, batch, self.trims_too_far)
-            self.require(clause, f"read({begin}, {stop}, {max_bytes}) gives", found, wanted)
+            self.require(clause, f"read({begin}, {stop}, {max_bytes}) returns", found, wanted)
         if model.first > 1:
             found = attempt(storage, model.first - 1, model.first, 1)
             self.require("C6", f"read({model.first - 1}, …) raises", found, "paxospp.TrimmedError")

@@ -1,4 +1,4 @@
-"""C9, and what opening may do at all: one holder per place, here and anywhere, and no trace but a directory."""
+"""C9: only one handle at a time may hold a store, in this process or any other; and what opening may change."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from paxospp.errors import ConfigError, LockedError
 from paxospp.storage.contract import DurableState
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import checks, not_checked, raises
-from paxospp.testing.storage_suite.child import REFUSED
-from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import LEAVE_STREAM, Stream
 from paxospp.testing.storage_suite.words import accepted
+from paxospp.testing.storage_suite.worker_process import REFUSED
 
 
 class OpeningCases(SuiteBase):
@@ -27,7 +27,9 @@ class OpeningCases(SuiteBase):
         self.fresh(path)
 
         directories = [below for below in path.rglob("*") if below.is_dir()]
-        assert [below for below in directories if below.stat().st_mode & 0o077] == [], "more than 0700"
+        assert [below for below in directories if below.stat().st_mode & 0o077] == [], (
+            "directories that others may read"
+        )
 
     @checks("C9")
     def test_an_option_it_does_not_know_is_refused(self) -> None:
@@ -38,7 +40,7 @@ class OpeningCases(SuiteBase):
     @checks("C9")
     def test_a_second_opener_here_is_told_at_once(self) -> None:
         if self.volatile and "{tmp}" not in self.url:
-            not_checked("volatile, and the URL names no place that somebody else could open")
+            not_checked("the store is volatile and its URL has no {tmp}, so it cannot be opened a second time")
         storage = self.open(self.path)
         with raises(LockedError):
             self.open(self.path)
@@ -83,7 +85,7 @@ class OpeningCases(SuiteBase):
         with self.zygote.worker() as worker:
             self.steps.add("open it in another process, too")
             raised = worker.open(self.url_of(self.path))
-            assert raised is not None, "two processes hold this store"
+            assert raised is not None, "a second process could open the store"
             assert raised.locked, f"wanted LockedError, found {raised}"
 
         storage.persist(accepted(2))
@@ -105,7 +107,7 @@ class OpeningCases(SuiteBase):
 
     @checks("C9")
     def test_a_forked_child_may_not_write(self) -> None:
-        """It has the same descriptors and the same lock, so nothing else keeps it from writing beside its parent."""
+        """The child inherits the descriptors and the lock: only the store itself can keep it from writing."""
         self.only_if_durable()
         (seed, cutting), batches = LEAVE_STREAM, 60
         self.only_if_right_without_faults(seed, cutting, batches)

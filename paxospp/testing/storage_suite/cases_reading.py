@@ -1,4 +1,4 @@
-"""C5 and C6: what readers see, and what they never see."""
+"""C5 and C6: what ``read`` returns, also while another thread persists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import checks, not_checked, raises
-from paxospp.testing.storage_suite.steps import Witness
+from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.words import accepted, entry, read_all, snapshot, value_of
 
 
@@ -135,13 +135,14 @@ class ThreadCases(SuiteBase):
     @pytest.mark.parametrize(("count", "rounds"), [(8, 200), (120, 60)], ids=["8 slots", "120 slots"])
     @checks("C5")
     def test_read_shows_whole_batches_while_others_are_written(self, count: int, rounds: int) -> None:
-        """By pressure: every read sees one batch in all its slots, none older than the last that returned."""
+        """Read all the time while batches overwrite the same slots: every read shows one batch, never an older one than
+        the last that had returned."""
         storage = self.fresh(self.path)
         slots = range(1, count + 1)
         storage.persist(accepted(*slots, round=1))
         storage.persist(accepted(*slots, round=2))
         if read_all(storage) != {slot: value_of(slot, 2) for slot in slots}:
-            not_checked("the later write of a slot does not win, which has to be mended first")
+            not_checked("a later write of a slot does not replace the earlier one; repair this first")
         returned = begun = 2
         ended = threading.Event()
         failures: list[object] = []
@@ -153,7 +154,7 @@ class ThreadCases(SuiteBase):
                     found = storage.inner.read(Slot(1), Slot(slots.stop), 1 << 20)
                     seen, at_most = {entry.ballot.round for entry in found}, begun
                     if len(seen) != 1 or not at_least <= min(seen) <= at_most:
-                        failures.append(f"rounds {sorted(seen)}; {at_least} had returned, {at_most} had begun")
+                        failures.append(f"rounds {sorted(seen)}; round {at_least} had returned, {at_most} had begun")
             except BaseException as error:
                 failures.append(error)
 
@@ -173,7 +174,7 @@ class ThreadCases(SuiteBase):
 
     @checks("C5")
     def test_read_sees_nothing_of_a_batch_that_has_not_returned(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """By holding the disk: the batch overwrites, adds and trims, and none of it shows."""
+        """Hold ``persist`` at its sync: the batch overwrites, adds and trims, and no effect of it may show yet."""
         self.only_if_durable()
         storage = self.fresh(self.path)
         storage.persist(accepted(*range(1, 6)))
@@ -196,8 +197,10 @@ class ThreadCases(SuiteBase):
         writer.start()
         try:
             if not _wait(arrived, writer):
-                not_checked("persist syncs through calls that this process cannot hold (no os.fsync, no `write`)")
-            self.steps.add("… the disk holds this batch: it is written and not synced")
+                not_checked(
+                    "the kit cannot hold persist at its sync: the store calls neither os.fsync nor os.fdatasync"
+                )
+            self.steps.add("… the kit holds this batch at its sync: it is written and not synced")
             during = read_all(storage), read_all(storage, 5), read_all(storage, 2, 3)
         finally:
             go_on.set()
@@ -229,9 +232,9 @@ class ThreadCases(SuiteBase):
 
 
 def hold_writes(storage: Witness, monkeypatch: pytest.MonkeyPatch, hold: Callable[[], None]) -> None:
-    """Have ``hold`` called within ``persist`` when its bytes are on their way and it has not returned."""
+    """Have ``hold`` called within ``persist`` once the batch is written and before ``persist`` returns."""
     if isinstance(storage.inner, KeyValueStorage):
-        write = storage.inner.write  # a native driver's sync cannot be held; its write can, once it is done
+        write = storage.inner.write  # a native driver's sync cannot be held, so hold after its write
 
         def held_write(
             delete_ranges: Sequence[tuple[bytes, bytes]], puts: Sequence[tuple[bytes, bytes]], sync: bool
@@ -252,7 +255,7 @@ def hold_writes(storage: Witness, monkeypatch: pytest.MonkeyPatch, hold: Callabl
 
 
 def _wait(arrived: threading.Event, writer: threading.Thread) -> bool:
-    """Whether the writer came to where it is held, before it ended."""
+    """Whether the writer reached the point where it is held before it ended."""
     while writer.is_alive():
         if arrived.wait(0.01):
             return True

@@ -1,4 +1,4 @@
-"""C10: snapshots count with the batch that names them, and where the log may be cut."""
+"""C10: a snapshot becomes current with the batch that names it, and the log may be trimmed up to a snapshot only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from paxospp.model import Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import checks, raises
-from paxospp.testing.storage_suite.damage import space_of
+from paxospp.testing.storage_suite.file_damage import space_of
 from paxospp.testing.storage_suite.words import accepted, entry, noise, read_all, read_snapshot, snapshot, value_of
 
 REFUSED = (StorageError, ValueError)
 SPACE_BYTES_MAX = 32 << 20
-"""What a store may take that holds next to nothing after a lot came and went."""
+"""The most disk space that a store may use which holds almost nothing after much was written and removed."""
 
 
 class SnapshotCases(SuiteBase):

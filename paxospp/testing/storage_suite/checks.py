@@ -1,8 +1,8 @@
-"""What a case says: which clauses it checks, which one is broken and by which steps, what could not be checked.
+"""How a case reports: the clauses it checks, the clauses it found broken and by which steps, or why it could not run.
 
-A *case* is a test method marked ``@checks("C2", …)``. It fails with ``ClausesBroken``, which names
-the clauses, or with any other exception, which then counts against the first clause it checks. What
-cannot run here ends in ``not_checked(reason)`` and never passes for a success.
+A *case* is a test method marked ``@checks("C2", …)``. It fails with ``ClausesBroken``, which names the broken clauses;
+any other exception counts against the first clause that the case checks. A case that cannot run here calls
+``not_checked(reason)``, which never counts as a success.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
 import pytest
 
 from paxospp.testing.storage_suite.kinds import named
-from paxospp.testing.storage_suite.places import authors_line
+from paxospp.testing.storage_suite.source_line import authors_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,20 +35,20 @@ CLAUSES = {
 }
 
 CRASH_CLAUSES = ("C1", "C2", "C3", "C8", "C10")
-"""What a crash, of the process or of the power, can show to be broken."""
+"""The clauses that a crash of the process or a power cut can show to be broken."""
 
 
 @dataclass(slots=True, frozen=True)
-class Broken:
-    """One clause that a store broke, and how to see it."""
+class BrokenClause:
+    """One clause that a store broke, with the steps that show it."""
 
     clause: str
     steps: tuple[str, ...]
-    """Those that begin with two spaces say more of the one before, and have no number."""
+    """A step that begins with two spaces adds a detail to the one before and is not numbered."""
     wanted: str
     found: str
     left_out: int = 0
-    """How many steps came before ``steps``."""
+    """The number of steps before the first of ``steps``."""
 
     def __str__(self) -> str:
         head = f"{self.clause} ({CLAUSES[self.clause]}) is broken"
@@ -58,7 +58,7 @@ class Broken:
 
 
 def numbered(steps: Sequence[str], left_out: int = 0) -> list[str]:
-    """``steps`` with the numbers that they have among all of them."""
+    """Number ``steps``, counting those that were left out before them."""
     lines, number = [], left_out
     if left_out:
         lines.append(f"  (steps 1 to {left_out} are left out; --all-steps shows them)")
@@ -72,33 +72,38 @@ def numbered(steps: Sequence[str], left_out: int = 0) -> list[str]:
 
 
 class ClausesBroken(AssertionError):
-    """At least one clause is broken; ``broken`` has one example for each."""
+    """At least one clause is broken; ``broken`` holds one example for each."""
 
-    def __init__(self, broken: Sequence[Broken]) -> None:
+    def __init__(self, broken: Sequence[BrokenClause]) -> None:
         super().__init__("\n\n".join(map(str, broken)))
         self.broken = tuple(broken)
 
 
 class KitFailedError(Exception):
-    """The kit itself could not go on, which says nothing of the store."""
+    """The kit itself failed, which says nothing about the store."""
 
 
-class Findings:
-    """What a case that tries many things found: the first example for each clause, and how many there were."""
+class ClauseFindings:
+    """Collects what a case with many tries finds: for each clause the first example and the number of them."""
 
     def __init__(self) -> None:
-        self._examples: dict[str, Broken] = {}
+        self._examples: dict[str, BrokenClause] = {}
         self._counts: dict[str, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._examples)
 
     def add(self, clause: str, steps: Sequence[str], wanted: str, found: str, left_out: int = 0) -> None:
-        self._examples.setdefault(clause, Broken(clause, tuple(steps), wanted, found, left_out))
+        self._examples.setdefault(clause, BrokenClause(clause, tuple(steps), wanted, found, left_out))
         self._counts[clause] = self._counts.get(clause, 0) + 1
 
     def raise_any(self, tried: int, note: str = "") -> None:
-        """Raise ClausesBroken if there is anything; ``tried`` says of how many, ``note`` what to bear in mind."""
+        """Raise ClausesBroken if anything was found.
+
+        Args:
+            tried: the number of tries, for the message.
+            note: a remark to append to every example.
+        """
         if self._examples:
             broken = []
             for clause, example in self._examples.items():
@@ -113,7 +118,7 @@ AT = "At: "
 
 
 def checks(*clauses: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Mark a case with the clauses it checks; a failure shows the steps that led to it."""
+    """Mark a method as a case that checks ``clauses``; if it fails, the steps that led there are added as a note."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -137,13 +142,13 @@ def checks(*clauses: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def clauses_of(function: object) -> tuple[str, ...]:
-    """The clauses that a test method checks; none if it is no case."""
+    """Return the clauses that a test method checks; empty if it is not a case."""
     found: tuple[str, ...] = getattr(function, "paxospp_clauses", ())
     return found
 
 
 class raises:
-    """``pytest.raises`` that says which exception came instead, by its whole name, and from which line."""
+    """Like ``pytest.raises``, but names the exception that came instead, with its module and the store's line."""
 
     def __init__(self, *kinds: type[BaseException]) -> None:
         self._kinds = kinds
@@ -162,25 +167,25 @@ class raises:
             return False
         wanted = " or ".join(map(named, self._kinds))
         if error is None:
-            raise AssertionError(f"wanted {wanted}, and nothing was raised")
+            raise AssertionError(f"wanted {wanted}, but nothing was raised")
         raise AssertionError(f"wanted {wanted}, found {named(type(error))}: {error}") from error
 
 
 def not_checked(reason: str) -> NoReturn:
-    """End the case: it cannot run here, and says why."""
+    """End the case as *not checked*: it cannot run here, for ``reason``."""
     pytest.skip(reason)
 
 
-WRONG_WITHOUT_FAULTS = "the store is wrong even without a fault, which has to be mended first: "
-"""How a reason begins that crash cases end with, all for the one cause that follows."""
+WRONG_WITHOUT_FAULTS = "the store is wrong even without a fault; repair this first: "
+"""The start of the reason with which all crash cases end if the store fails without a crash."""
 NOT_APPLICABLE = "does not apply: "
 
 
 def not_applicable(reason: str) -> NoReturn:
-    """End the case: it is not for stores of this kind, and no verdict counts it."""
+    """End the case: it is not meant for stores of this kind, and counts for no clause."""
     pytest.skip(NOT_APPLICABLE + reason)
 
 
 def counted(node: pytest.Item, what: str, number: int) -> None:
-    """Have the verdict table show that ``number`` of ``what`` were tried."""
+    """Add ``number`` tries of ``what`` to the last column of the verdict table."""
     node.user_properties.append(("paxospp", (what, number)))

@@ -1,7 +1,7 @@
-"""Is what a store returns of the kind that the contract names? And exceptions by their whole names.
+"""Check that a store returns values of the types that the contract names.
 
-``memoryview(b"x") == b"x"``, so a store that returns a view of its driver's memory passes every comparison,
-and fails where the value is sent, stored or hashed.
+Comparisons do not show it: ``memoryview(b"x") == b"x"``, so a store that returns a view of its driver's memory passes
+every comparison and fails later, where the value is sent, stored or hashed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from paxospp.storage.key_value import KeyValueStorage
 
 
 def named(kind: type) -> str:
-    """A type by the name that it is imported by: ``paxospp.CorruptedError``, ``mystore.CorruptedError``."""
+    """Return the name by which a type is imported: ``paxospp.CorruptedError``, ``mystore.CorruptedError``."""
     if kind.__module__ == "builtins":
         return kind.__name__
     if getattr(paxospp.errors, kind.__name__, None) is kind:
         return f"paxospp.{kind.__name__}"
-    module = re.sub(r"_[0-9a-f]{8}$", "", kind.__module__)  # of a file that a URL names
+    module = re.sub(r"_[0-9a-f]{8}$", "", kind.__module__)  # the suffix of a module loaded from a file in a URL
     return f"{module}.{kind.__qualname__}"
 
 
 def wrong_kind_of_entries(found: object) -> str | None:
-    """What is wrong with the kind of what ``read`` returned, in words; None: nothing."""
+    """Say which value that ``read`` returned has the wrong type; None if all types are right."""
     if not isinstance(found, Sequence):
         return f"read returns {_a(found)}; wanted a sequence of paxospp.Entry"
     for entry in found:
@@ -42,7 +42,7 @@ def wrong_kind_of_entries(found: object) -> str | None:
 
 
 def wrong_kind_of_state(state: object) -> str | None:
-    """The same of what ``load`` returned."""
+    """Say which value that ``load`` returned has the wrong type; None if all types are right."""
     if not isinstance(state, DurableState):
         return f"load returns {_a(state)}; wanted paxospp.DurableState"
     if state.promised is not None and not isinstance(state.promised, Ballot):
@@ -58,17 +58,17 @@ def wrong_kind_of_state(state: object) -> str | None:
         if not isinstance(key, str) or type(value) is not bytes:
             return f"load returns a state whose meta has {_a(key)} → {_a(value)}; wanted str → bytes"
     if not all(isinstance(slots, range) for slots in state.faulty):
-        return "load returns a state whose faulty holds something else than ranges of slots"
+        return "load returns a state whose faulty has an item that is not a range; wanted ranges of slots"
     return None
 
 
 def wrong_kind_of_piece(piece: object) -> str | None:
-    """The same of what a snapshot's ``read`` returned."""
+    """Say whether a snapshot's ``read`` returned something other than bytes."""
     return None if type(piece) is bytes else f"the snapshot's read returns {_a(piece)}; wanted bytes"
 
 
 def wrong_kind_of_pairs(storage: Storage) -> str | None:
-    """Try the methods of a new ``KeyValueStorage``, and say what they return that is not bytes."""
+    """Call ``get`` and ``scan`` of a new ``KeyValueStorage`` and say what they return instead of bytes."""
     if not isinstance(storage, KeyValueStorage):
         return None
     storage.load()

@@ -1,4 +1,4 @@
-"""Looking at a store: all it shows through the six methods, as one value that can be sent and compared."""
+"""Read everything that a store shows through its six methods into one value that can be sent and compared."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from paxospp.errors import CorruptedError, LockedError, StorageError, TrimmedErr
 from paxospp.model import Entry, Slot
 from paxospp.storage.contract import DurableState, Storage
 from paxospp.testing.storage_suite.kinds import named, wrong_kind_of_entries, wrong_kind_of_piece, wrong_kind_of_state
-from paxospp.testing.storage_suite.places import authors_line
+from paxospp.testing.storage_suite.source_line import authors_line
 
 _READ_BYTES = 1 << 40
 _READS_MAX = 100_000
 
 
 class WrongKindError(Exception):
-    """A store returned something else than the contract names."""
+    """A store returned a value of another type than the contract names."""
 
 
 @dataclass(slots=True, frozen=True)
-class Raised:
-    """An exception, without its object, so that it can be sent."""
+class ExceptionReport:
+    """An exception as text and flags, so that it can be sent between processes."""
 
     kind: str
     text: str
@@ -30,12 +30,12 @@ class Raised:
     locked: bool = False
     storage_error: bool = False
     staging: bool = False
-    """Raised while a snapshot was staged, which ends no handle."""
+    """Raised while a snapshot was staged; the handle stays usable then."""
     where: str | None = None
-    """The line of the store that it came through."""
+    """The line of the store's own code that it came through."""
 
     @classmethod
-    def of(cls, error: BaseException, *, staging: bool = False) -> Raised:
+    def of(cls, error: BaseException, *, staging: bool = False) -> ExceptionReport:
         return cls(
             named(type(error)),
             " ".join(str(error).split())[:400],
@@ -52,31 +52,32 @@ class Raised:
 
 @dataclass(slots=True, frozen=True)
 class Unexpected:
-    """An exception where the kit expects none, sent in place of an answer."""
+    """An exception that the kit did not expect, sent in place of an answer."""
 
-    raised: Raised
+    raised: ExceptionReport
 
 
 @dataclass(slots=True, frozen=True)
 class Look:
-    """What a store showed. ``refused`` alone: it could not be opened or loaded."""
+    """Everything that a store showed after it was loaded."""
 
-    refused: Raised | None = None
+    refused: ExceptionReport | None = None
+    """Why the store could not be opened or loaded; all other fields are empty then."""
     state: DurableState = field(default_factory=DurableState)
     entries: Mapping[int, Entry] = field(default_factory=dict)
     unreadable: Sequence[range] = ()
     """Slots for which ``read`` raised CorruptedError."""
     strange: str | None = None
-    """What a read did that no read may do."""
+    """What ``read`` did that the contract never allows."""
     content: bytes | None = None
     """The bytes of the current snapshot."""
-    content_refused: Raised | None = None
+    content_refused: ExceptionReport | None = None
     wrong_kind: str | None = None
-    """What came back as something else than the contract names; the rest of the look is not to be trusted."""
+    """A value of another type than the contract names; ignore all other fields then."""
 
 
 def look_at(storage: Storage, state: DurableState) -> Look:
-    """All that a loaded store shows; ``state`` is what ``load`` returned."""
+    """Read all entries and the snapshot of a loaded store; ``state`` is what ``load`` returned."""
     if (wrong := wrong_kind_of_state(state)) is not None:
         return Look(wrong_kind=wrong)
     entries: dict[int, Entry] = {}
@@ -89,27 +90,27 @@ def look_at(storage: Storage, state: DurableState) -> Look:
     except WrongKindError as error:
         return Look(wrong_kind=str(error))
     except Exception as error:
-        strange = f"read raises {Raised.of(error)}"
+        strange = f"read raises {ExceptionReport.of(error)}"
     content, content_refused = None, None
     try:
         content = _read_snapshot(storage, state)
     except WrongKindError as error:
         return Look(wrong_kind=str(error))
     except Exception as error:
-        content_refused = Raised.of(error)
+        content_refused = ExceptionReport.of(error)
     return Look(None, state, entries, unreadable, strange, content, content_refused)
 
 
 def open_and_look(open_storage: Callable[[], Storage]) -> Look:
-    """Open, load, look and close."""
+    """Open a store, load it, look at it and close it."""
     try:
         storage = open_storage()
     except Exception as error:
-        return Look(Raised.of(error))
+        return Look(ExceptionReport.of(error))
     try:
         state = storage.load()
     except Exception as error:
-        return Look(Raised.of(error))
+        return Look(ExceptionReport.of(error))
     else:
         return look_at(storage, state)
     finally:
@@ -123,7 +124,7 @@ def _read(storage: Storage, first: int, entries: dict[int, Entry], unreadable: l
             found = storage.read(Slot(at), Slot(sys.maxsize), _READ_BYTES)
         except CorruptedError as error:
             faulty = next((slots for slots in error.slots if at in slots), None)
-            if faulty is None:  # the first entry there is stands further on, and it is that one which is faulty
+            if faulty is None:  # nothing is stored at ``at``: the next slot that holds something is the faulty one
                 faulty = min(
                     (slots for slots in error.slots if slots.start > at), key=_start, default=range(at, at + 1)
                 )
@@ -138,10 +139,12 @@ def _read(storage: Storage, first: int, entries: dict[int, Entry], unreadable: l
             return None
         for entry in found:
             if entry.slot < at:
-                return f"read gives slot {entry.slot} where {at} or more was due"
+                return (
+                    f"read returns slot {entry.slot}, which is below {at}, where the call began or the last entry ended"
+                )
             entries[entry.slot] = entry
             at = entry.slot + 1
-    return f"read has not come to an end after {_READS_MAX} calls"
+    return f"reading the log has not come to an end after {_READS_MAX} calls of read"
 
 
 def _start(slots: range) -> int:
@@ -153,7 +156,7 @@ def _read_below(storage: Storage, state: DurableState) -> str | None:
         found = storage.read(Slot(state.first - 1), Slot(state.first + 1), _READ_BYTES)
     except TrimmedError:
         return None
-    return f"read below first={state.first} gives {len(found)} entries instead of TrimmedError"
+    return f"read below first={state.first} returns {len(found)} entries instead of raising TrimmedError"
 
 
 def _read_snapshot(storage: Storage, state: DurableState) -> bytes | None:
@@ -167,5 +170,5 @@ def _read_snapshot(storage: Storage, state: DurableState) -> bytes | None:
                 raise WrongKindError(wrong)
         content = b"".join(pieces)
         if reader.meta != state.snapshot:
-            raise ValueError(f"the reader's snapshot is {reader.meta}, and load said {state.snapshot}")
+            raise ValueError(f"open_snapshot opens {reader.meta}, but load named {state.snapshot}")
         return content

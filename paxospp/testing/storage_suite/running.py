@@ -1,4 +1,4 @@
-"""Running the suite on one store in this process, apart from whatever pytest is set up to do here."""
+"""Run the suite on one store in this process, independent of the pytest configuration around it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paxospp.testing.storage_suite.verdicts import Collector, Verdict
+from paxospp.testing.storage_suite.verdicts import Collector, SuiteVerdict
 
 OURS = "paxospp.testing.pytest_plugin"
 
@@ -25,13 +25,20 @@ def run_suite(
     quick: bool = False,
     all_steps: bool = False,
     on_progress: Callable[[int, int, Sequence[str]], None] | None = None,
-) -> Verdict:
+) -> SuiteVerdict:
     """Run every case, or those named, on the store of ``url``.
 
-    ``cases`` are methods by their whole names, ``only`` what ``verify --only`` takes.
+    Args:
+        url: where to open the store, with ``{tmp}`` for fresh directories.
+        plugins: plug-ins to load, as for ``--plugin``.
+        cases: the full names of the methods to run; all by default.
+        only: clauses and cases to run, as for ``verify --only``.
+        quick: run a tenth of the kills, power cuts and damage.
+        all_steps: report every step of a failing case, not only the last ones.
+        on_progress: called after each case, see ``Collector``.
 
     Raises:
-        KeyboardInterrupt: somebody did not want to wait.
+        KeyboardInterrupt: the user interrupted the run.
     """
     collector = Collector(on_progress, only)
     with tempfile.TemporaryDirectory(prefix="paxospp-kit-") as directory:
@@ -65,7 +72,7 @@ def run_suite(
 
 @contextmanager
 def undisturbed(output: Path) -> Iterator[None]:
-    """No options and no plug-ins of the surroundings, which are not meant for this; what it says goes to ``output``."""
+    """Run pytest without the options and plug-ins of the environment; its standard output goes to ``output``."""
     changed = {"PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     former = {name: os.environ.get(name) for name in changed}
     _set(changed)

@@ -1,8 +1,8 @@
-"""What runs under strace: short lives of a store that say by marks how far they are.
+"""The scripts that run under strace: short runs of a store that report their progress by marks.
 
-``python -m paxospp.testing.storage_suite.child live …``. A batch is offered before it is persisted and
-acknowledged when it is known to survive power loss: when a synced one returned, and, for all that
-``load`` found, when ``load`` returned. Stdout gets what the case wants to know besides, as JSON lines.
+They are started as ``python -m paxospp.testing.storage_suite.worker_process live …``. A batch is marked ``offer``
+before it is persisted, and ``ack`` once it must survive power loss: when ``persist`` of a synced batch returned, or
+when ``load`` returned a state that includes it. Further results go to standard output as JSON lines.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from paxospp.errors import StorageError
 from paxospp.plugins import PluginRegistry
 from paxospp.storage.contract import Storage
 from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.power_cut import acknowledge, mark, offer
-from paxospp.testing.storage_suite.judging import after_crash
+from paxospp.testing.storage_suite.key_value_pairs import PREFIX, STOP, Pairs
 from paxospp.testing.storage_suite.kinds import named
-from paxospp.testing.storage_suite.looking import Look, Raised, look_at
-from paxospp.testing.storage_suite.pairs import PREFIX, STOP, Pairs
+from paxospp.testing.storage_suite.looking import ExceptionReport, Look, look_at
+from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import Stream
 
 IDLE_S = 0.12
-"""Long enough for an anchor to be synced, as it is when a store idles."""
+"""A pause, in seconds, that is long enough for an idle store to sync its anchor."""
 
 
-def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str, *, pauses: bool = True) -> None:
-    """Several lives of one store in one process, each closed well."""
+def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str) -> None:
+    """Open, write and close one store several times in one process."""
     opener = PluginRegistry(json.loads(plugins)).storage(url)
     stream, number = Stream(int(seed), cutting=cutting == "1"), 0
     for life in json.loads(lives):
@@ -39,7 +39,7 @@ def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str, *, 
         for _ in range(life):
             number += 1
             _persist(storage, stream, number)
-            if pauses and number % 9 == 0:
+            if number % 9 == 0:
                 time.sleep(IDLE_S)
         storage.close()
         acknowledge(number)
@@ -47,7 +47,7 @@ def script_live(url: str, plugins: str, seed: str, cutting: str, lives: str, *, 
 
 
 def script_die(url: str, plugins: str, seed: str, cutting: str, first: str, stop: str) -> None:
-    """One life that ends by SIGKILL after unsynced batches, if nothing killed it before."""
+    """Write some batches and end by SIGKILL, if an injected fault did not kill the process before."""
     storage = PluginRegistry(json.loads(plugins)).storage(url)()
     stream = Stream(int(seed), cutting=cutting == "1")
     _load(storage, stream, int(first) - 1)
@@ -57,13 +57,13 @@ def script_die(url: str, plugins: str, seed: str, cutting: str, first: str, stop
 
 
 def script_load(url: str, plugins: str, seed: str, cutting: str, lowest: str, highest: str) -> None:
-    """Open, load, say what was found, and end without closing anything: the power goes at once."""
+    """Open and load, print what was found, and end without a close, as for a power cut right after ``load``."""
     stream = Stream(int(seed), cutting=cutting == "1")
     try:
         storage = PluginRegistry(json.loads(plugins)).storage(url)()
         state = storage.load()
     except Exception as error:
-        look = Look(Raised.of(error))
+        look = Look(ExceptionReport.of(error))
     else:
         mark("loaded")
         look = look_at(storage, state)
@@ -73,28 +73,28 @@ def script_load(url: str, plugins: str, seed: str, cutting: str, lowest: str, hi
 
 
 def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, stop: str) -> None:
-    """Persist until something fails, then try to go on, then close; say what became of each."""
+    """Persist until a call fails, then try to go on, then close; print the result of each step."""
     stream = Stream(int(seed), cutting=cutting == "1")
     opener = PluginRegistry(json.loads(plugins)).storage(url)
     try:
         storage = opener()
         storage.load()
     except Exception as error:
-        _say({"opening": url, "error": str(Raised.of(error))})
+        _say({"opening": url, "error": str(ExceptionReport.of(error))})
         return
     for number in range(int(first), int(stop)):
         step = stream.step(number)
         try:
             step.stage(storage)
         except Exception as error:
-            _say({"staging": number, "error": str(Raised.of(error))})
+            _say({"staging": number, "error": str(ExceptionReport.of(error))})
             break
         offer(number)
         try:
             storage.persist(step.batch)
         except Exception as error:
             mark("failed")
-            _say({"failed": number, "error": str(Raised.of(error))})
+            _say({"failed": number, "error": str(ExceptionReport.of(error))})
             _try_to_go_on(storage, stream, number)
             break
         if step.synced:
@@ -103,12 +103,12 @@ def script_fail(url: str, plugins: str, seed: str, cutting: str, first: str, sto
     try:
         storage.close()
     except Exception as error:
-        _say({"closing": url, "error": str(Raised.of(error))})
+        _say({"closing": url, "error": str(ExceptionReport.of(error))})
     mark("closed")
 
 
 def script_pairs(url: str, plugins: str, seed: str, cutting: str, stop: str) -> None:
-    """Write pairs beside the log of a ``KeyValueStorage``, by its ``write`` alone; close it."""
+    """Write pairs beside the log of a ``KeyValueStorage`` through its ``write`` alone, and end by SIGKILL."""
     storage, pairs = _loaded_pairs(url, plugins), Pairs(int(seed))
     mark("begin")
     for number in range(1, int(stop)):
@@ -124,14 +124,14 @@ def script_pairs(url: str, plugins: str, seed: str, cutting: str, stop: str) -> 
 
 
 def script_scan(url: str, plugins: str, seed: str, cutting: str) -> None:
-    """Load, scan what ``Worker.do_fill`` wrote, and say how that ended."""
+    """Load, scan the pairs that ``StoreWorker.do_fill`` wrote, and print how the scan ended."""
     storage, count = _loaded_pairs(url, plugins), 0
     mark("loaded")
     try:
         for _ in storage.scan(PREFIX, STOP):
             count += 1
     except Exception as error:
-        _say({"pairs": count, "raised": str(Raised.of(error))})
+        _say({"pairs": count, "raised": str(ExceptionReport.of(error))})
     else:
         _say({"pairs": count, "raised": None})
     sys.stdout.flush()
@@ -179,6 +179,17 @@ def _say(fields: dict[str, object]) -> None:
 
 
 def said(output: str) -> Sequence[dict[str, object]]:
-    """What a script said, taken out of all that its process wrote."""
+    """Parse the JSON lines of a script out of everything that its process printed."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     return [json.loads(line) for line in lines]
+
+
+SCRIPTS: Mapping[str, Callable[..., None]] = {
+    "live": script_live,
+    "die": script_die,
+    "load": script_load,
+    "fail": script_fail,
+    "pairs": script_pairs,
+    "scan": script_scan,
+}
+"""Each script under the name that ``worker_process`` takes as its first argument."""

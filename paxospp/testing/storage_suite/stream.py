@@ -1,9 +1,8 @@
-"""A stream of batches, the same for the same seed wherever it is made, and what a store remembers after each.
+"""Streams of batches, equal in every process for equal seed, and the state of a store after each batch.
 
-Who kills a child cannot ask it what it was writing, and need not: batch *n* of seed *s* is known. The
-``Model`` is what *Bounds* of the contract says, in dicts; after batch *n* a store holds
-``Stream(s).model(n)``, and after a crash that of one batch between the last that had to survive and
-the one under way.
+The parent need not ask a killed child what it was writing: batch *n* of seed *s* is known. ``StorageModel`` is the
+state that the contract prescribes, in plain dicts: after batch *n* a store holds ``Stream(s).model(n)``, and after a
+crash the model of one batch between the last that had to survive and the one under way.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SYNC_STREAM = 35, False
 FAILING_STREAM = 60, False
 
 LIVES = (14, 9, 12)
-"""How many batches a life has that ends by a clean close, where it matters."""
+"""How many batches each handle writes before it is closed, in cases that close and reopen the store."""
 
 STREAMS = (
     *KILL_STREAMS,
@@ -35,15 +34,17 @@ STREAMS = (
     SYNC_STREAM,
     FAILING_STREAM,
 )
-"""Seed of each stream that a crash or damage is tried on, and whether it is ``cutting``."""
+"""Seed of each stream that the crash and damage cases use, and whether it is ``cutting``."""
 
+UNSYNCED = 0.3
+"""The share of batches without a sync, among those that neither trim nor publish a snapshot."""
 VALUE_BYTES = (0, 1, 20, 40, 90, 200, 700, 3000)
 SNAPSHOT_BYTES = (0, 10, 300, 5000)
 
 
 @dataclass(slots=True)
-class Model:
-    """What a store that keeps the contract remembers."""
+class StorageModel:
+    """The state of a store that keeps the contract."""
 
     promised: Ballot | None = None
     decided: int = 0
@@ -54,12 +55,12 @@ class Model:
     """The current snapshot's bytes."""
     meta: Mapping[str, bytes] = field(default_factory=dict)
 
-    def after(self, batch: WriteBatch, content: bytes | None = None) -> Model:
-        """The model with ``batch`` in it; ``content`` are the bytes of the snapshot that it names."""
+    def after(self, batch: WriteBatch, content: bytes | None = None) -> StorageModel:
+        """Return the model after ``batch``; ``content``: the bytes of the snapshot that the batch names."""
         first = max(self.first, batch.trim or 0)
         entries = dict(self.entries)
         entries.update({entry.slot: entry for entry in batch.accepted})
-        return Model(
+        return StorageModel(
             promised=batch.promised or self.promised,
             decided=max(self.decided, batch.decided or 0),
             first=first,
@@ -75,7 +76,7 @@ class Model:
 
     @property
     def state(self) -> DurableState:
-        """What ``load`` says of it."""
+        """What ``load`` returns."""
         return DurableState(
             promised=self.promised,
             decided=Slot(self.decided),
@@ -86,7 +87,7 @@ class Model:
         )
 
     def read(self, start: int, stop: int, max_bytes: int) -> list[Entry]:
-        """What ``read`` gives; ``start`` is not below ``first`` and nothing is faulty."""
+        """Return what ``read`` returns, for a ``start`` not below ``first`` and a store without faulty slots."""
         found: list[Entry] = []
         for slot in sorted(slot for slot in self.entries if start <= slot < stop):
             max_bytes -= len(self.entries[slot].value)
@@ -97,26 +98,26 @@ class Model:
 
 
 @dataclass(slots=True, frozen=True)
-class Step:
-    """One batch, and the snapshots that are staged before it."""
+class StreamStep:
+    """One batch and the snapshots that are staged before it."""
 
     batch: WriteBatch
     content: bytes | None = None
     """The bytes of the snapshot that the batch names."""
     orphan: tuple[SnapshotMeta, bytes] | None = None
-    """A snapshot that is committed and that no batch ever names."""
+    """A snapshot that is committed but that no batch ever names."""
 
     @property
     def synced(self) -> bool:
         return self.batch.sync or self.batch.trim is not None or self.batch.snapshot is not None
 
     def run(self, storage: Storage) -> None:
-        """Do it; returns when ``persist`` does."""
+        """Stage the snapshots and persist the batch."""
         self.stage(storage)
         storage.persist(self.batch)
 
     def stage(self, storage: Storage) -> None:
-        """What comes before ``persist``, and ends no handle if it fails."""
+        """Stage the snapshots; if this fails, the handle stays usable."""
         for meta, content in filter(None, (self.orphan, self._named)):
             writer = storage.create_snapshot(meta)
             half = len(content) // 2
@@ -132,25 +133,39 @@ class Step:
 
 
 class Stream:
-    """Batches 1, 2, 3, … of ``seed``. ``cutting``: every second one is a snapshot, a trim or both."""
+    """The batches 1, 2, 3, … of ``seed``."""
 
-    def __init__(self, seed: int, *, cutting: bool = False, unsynced: float = 0.3) -> None:
+    def __init__(self, seed: int, *, cutting: bool = False, cutting_after: int | None = None) -> None:
+        """Args:
+        seed: the seed.
+        cutting: half of the batches publish a snapshot, trim, or both; otherwise one in eight.
+        cutting_after: the same for the batches after this one only.
+        """
         self._seed = seed
-        self._cutting = cutting
-        self._unsynced = unsynced
-        self._steps: list[Step] = [Step(WriteBatch())]  # number 0 is the new store
-        self._models = [Model()]
+        self._cutting_after = 0 if cutting else cutting_after
+        self._steps: list[StreamStep] = [StreamStep(WriteBatch())]  # number 0 is the new store
+        self._models = [StorageModel()]
 
-    def step(self, number: int) -> Step:
+    def step(self, number: int) -> StreamStep:
         self._reach(number)
         return self._steps[number]
 
-    def model(self, number: int) -> Model:
+    def model(self, number: int) -> StorageModel:
         self._reach(number)
         return self._models[number]
 
+    def continued(self, model: StorageModel, numbers: range) -> StorageModel:
+        """Return ``model`` after the batches ``numbers``."""
+        for step in map(self.step, numbers):
+            model = model.after(step.batch, step.content)
+        return model
+
+    def written(self, numbers: range) -> Mapping[int, Entry]:
+        """Return the entries that the batches ``numbers`` wrote and did not trim."""
+        return self.continued(StorageModel(), numbers).entries
+
     def synced_by(self, number: int) -> int:
-        """The last batch up to ``number`` that survives power loss once ``number`` returned."""
+        """Return the last synced batch up to ``number``: all up to it survive power loss once ``number`` returned."""
         return next((n for n in range(number, 0, -1) if self.step(n).synced), 0)
 
     def _reach(self, number: int) -> None:
@@ -160,14 +175,14 @@ class Stream:
             self._steps.append(step)
             self._models.append(model.after(step.batch, step.content))
 
-    def _next(self, model: Model, number: int) -> Step:
+    def _next(self, model: StorageModel, number: int) -> StreamStep:
         chance = random.Random(f"{self._seed}/{number}")
-        cut = chance.random() < (0.5 if self._cutting else 0.12)
-        if cut:
+        cutting = self._cutting_after is not None and number > self._cutting_after
+        if chance.random() < (0.5 if cutting else 0.12):
             return self._cut(model, chance, number)
         return self._write(model, chance, number)
 
-    def _write(self, model: Model, chance: random.Random, number: int) -> Step:
+    def _write(self, model: StorageModel, chance: random.Random, number: int) -> StreamStep:
         ballot = Ballot(number, NodeId("n1"), 7)  # one value per slot and ballot, as in any run of Paxos
         batch = draw_batch(model, chance, ballot)
         if chance.random() < 0.3:
@@ -175,9 +190,9 @@ class Stream:
         orphan = None
         if chance.random() < 0.05:
             orphan = SnapshotMeta(Slot(model.decided + 1), f"orphan-{number}"), chance.randbytes(200)
-        return Step(replace(batch, sync=chance.random() >= self._unsynced), None, orphan)
+        return StreamStep(replace(batch, sync=chance.random() >= UNSYNCED), None, orphan)
 
-    def _cut(self, model: Model, chance: random.Random, number: int) -> Step:
+    def _cut(self, model: StorageModel, chance: random.Random, number: int) -> StreamStep:
         at_least = model.snapshot.slot if model.snapshot else 0
         covered = max(model.decided, at_least)
         decided = None
@@ -188,21 +203,21 @@ class Stream:
         match chance.choice(["snapshot", "both", "both", "trim"]):
             case "trim" if model.snapshot is not None:
                 first = chance.randint(model.first, max(model.first, model.snapshot.slot + 1))
-                return Step(WriteBatch(trim=Slot(first), sync=chance.random() < 0.5))
+                return StreamStep(WriteBatch(trim=Slot(first), sync=chance.random() < 0.5))
             case "both":
                 trim = covered + 1 if decided is not None else chance.randint(1, covered + 1)
-                return Step(WriteBatch(snapshot=meta, trim=Slot(max(trim, 1)), decided=decided), content)
+                return StreamStep(WriteBatch(snapshot=meta, trim=Slot(max(trim, 1)), decided=decided), content)
             case _ if decided is not None:
-                return Step(WriteBatch(snapshot=meta, trim=Slot(covered + 1), decided=decided), content)
+                return StreamStep(WriteBatch(snapshot=meta, trim=Slot(covered + 1), decided=decided), content)
             case _:
-                return Step(WriteBatch(snapshot=meta), content)
+                return StreamStep(WriteBatch(snapshot=meta), content)
 
 
-def draw_batch(model: Model, chance: random.Random, ballot: Ballot) -> WriteBatch:
-    """A batch without promise, trim or snapshot that an acceptor could write over ``model``.
+def draw_batch(model: StorageModel, chance: random.Random, ballot: Ballot) -> WriteBatch:
+    """Draw a batch without promise, trim or snapshot that an acceptor could persist in the state ``model``.
 
-    Undecided slots are written again and again; of decided ones only those below ``first``, which are not
-    stored: no leader proposes another value for them, and what a store may lose of them is no older value.
+    It overwrites undecided slots, never decided ones, because a leader never proposes another value for a decided slot.
+    An entry below ``first`` may be among them, which the store must not keep.
     """
     low, stop = model.decided + 1, max(model.decided, model.last) + 5
     count = chance.choice([0, 1, 1, 1, 2, 4])

@@ -1,4 +1,4 @@
-"""What the cases with strace share: running scripts under it, and judging what a power cut left."""
+"""What the cases with strace share: they run scripts under strace and judge what a power cut leaves of the store."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from paxospp.testing.power_cut import Fault, PowerCutState, Recording, record, trace_available
-from paxospp.testing.power_cut.happenings import Sync
-from paxospp.testing.power_cut.recording import STORY_STEPS
+from paxospp.testing.power_cut.recorder import STORY_STEPS
+from paxospp.testing.power_cut.trace_events import Sync
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.checks import Findings, KitFailedError, not_checked
-from paxospp.testing.storage_suite.judging import after_crash, only_unsynced_faulty
-from paxospp.testing.storage_suite.progress import PROGRESS
+from paxospp.testing.storage_suite.checks import ClauseFindings, KitFailedError, not_checked
 from paxospp.testing.storage_suite.scripts import said
+from paxospp.testing.storage_suite.standstill import PROGRESS
+from paxospp.testing.storage_suite.store_judge import after_crash, only_unsynced_faulty
 from paxospp.testing.storage_suite.stream import SYNC_STREAM, Stream
-from paxospp.testing.storage_suite.unseen import Killed, harmless_files, is_wrong_without
-from paxospp.testing.storage_suite.workers import (
+from paxospp.testing.storage_suite.unseen import KilledStore, harmless_files, is_wrong_without
+from paxospp.testing.storage_suite.worker_pool import (
     WorkerDied,
     WorkerHandle,
     WorkerStuck,
@@ -37,33 +37,34 @@ WRITES = "write,pwrite64,writev,pwritev,pwritev2"
 STATES_AFTER_LOAD = 24
 STATES_AT_REST = 12
 KILLED_AFTER = (4, 9, 15)
-"""After about which batches a store is killed to find out whether it needs the files that strace does not see."""
+"""Batches after which a store is killed to find out whether it needs the mapped files, whose writes strace cannot see:
+in each case the next synced batch."""
 KILLED_AT_WRITE = tuple(range(20, 100, 10))
-"""At which of its writes, those of marks included, it is killed for that, too."""
+"""Numbers of the write calls, including those of marks, at which a store is killed for the same purpose."""
 BATCHES_MAX = 30
 REST_POINTS = 20
-"""At how many batches the power goes right after they were acknowledged, one run for each."""
+"""After how many acknowledged batches the power is cut at once, in a run of its own for each."""
 
 UNCLEAR = ("C1", "C8", "C10")
-"""Clauses that seem broken where a batch that was to be durable is gone, and the store cannot say so better."""
+"""Clauses that a store may seem to break when the cause is a lost durable batch (C2): it then shows a mixture."""
 
 _HARMLESS = pytest.StashKey[dict[str, tuple[set[str], set[str]]]]()
 
 
 class TracingCases(SuiteBase):
-    """What the cases with strace share."""
+    """Base of the cases that run under strace."""
 
     def only_with_strace(self) -> None:
         self.only_with_a_directory()
         if (reason := trace_available()) is not None:
-            not_checked(f"needs strace to see writes and syncs from outside: {reason}")
+            not_checked(f"strace is needed to see the store's writes and syncs: {reason}")
 
     def script(self, name: str, path: Path, seed: int, cutting: bool, *arguments: object) -> list[str]:
-        """The command line of a script of ``scripts``."""
+        """Return the command line that runs a script of ``scripts`` on the store at ``path``."""
         return [
             sys.executable,
             "-m",
-            "paxospp.testing.storage_suite.child",
+            "paxospp.testing.storage_suite.worker_process",
             name,
             self.url_of(path),
             json.dumps(self.loaded_plugins),
@@ -75,26 +76,26 @@ class TracingCases(SuiteBase):
     def recorded(
         self, command: Sequence[str], directory: Path, *, after: Recording | None = None, fault: Fault | None = None
     ) -> Recording:
-        """Run it below ``directory``."""
+        """Run ``command`` under strace and record what it does below ``directory``."""
         directory.mkdir(parents=True, exist_ok=True)
         with own_files():
             recording = record(command, directory, after=after, fault=fault, environment=self.child_environment())
         recording.story_steps = None if self.all_steps else STORY_STEPS
-        # What was only mapped and never synced may be lost, as the states have it; what was also synced is unknown.
-        synced = {happening.path for happening in recording.happenings if isinstance(happening, Sync)}
+        # The states lose what was mapped and never synced, which is allowed. What a sync made durable is not known.
+        synced = {event.path for event in recording.events if isinstance(event, Sync)}
         self.unseen |= {path for path in recording.unseen if path in synced or None in synced}
         return recording
 
-    def conclude(self, findings: Findings, cuts: int, others: int = 0) -> None:
-        """Raise what was found."""
-        note = f"so it is with {_named(self.unseen)}, which is mapped, as it stood in memory, and without it"
+    def conclude(self, findings: ClauseFindings, cuts: int, others: int = 0) -> None:
+        """Raise ClausesBroken if anything was found, and count the power cuts."""
+        note = f"wrong both with {_named(self.unseen)}, a mapped file, as it was in memory and without the file"
         findings.raise_any(cuts + others, note if self.confirmed else "")
         self.count("power cuts", cuts)
 
     def is_excused(
         self, recording: Recording, state: PowerCutState, is_wrong: Callable[[WorkerHandle, PowerCutState], bool]
     ) -> bool:
-        """Whether ``state`` may seem wrong only for want of bytes that strace did not see; counts those that may."""
+        """Whether ``state`` may seem wrong only because strace did not see all bytes; count such states."""
         if not self.unseen:
             return False
         harmless = self.harmless()
@@ -107,18 +108,18 @@ class TracingCases(SuiteBase):
         return True
 
     def harmless(self) -> set[str]:
-        """The unseen files that the store does without, found out once for each URL."""
+        """Return the unseen files whose bytes do not matter to the store; determined once per URL."""
         suite = self._node.getparent(pytest.Class)
         assert suite is not None
         known: dict[str, tuple[set[str], set[str]]] = suite.stash.setdefault(_HARMLESS, {})
         if self.url not in known or not self.unseen <= known[self.url][0]:
             asked = set(self.unseen)
             known[self.url] = asked, harmless_files(self, asked, self.killed())
-            self.unseen = asked  # not what a write that was killed left half seen
+            self.unseen = asked  # without files that the killed runs added because a write was cut short
         return known[self.url][1]
 
-    def killed(self) -> Iterator[Killed]:
-        """Stores whose process was killed: right after a synced batch, and in the middle of one."""
+    def killed(self) -> Iterator[KilledStore]:
+        """Yield stores whose process was killed, some right after a synced batch and some in the middle of one."""
         (seed, cutting), stream = SYNC_STREAM, Stream(SYNC_STREAM[0])
         for least in KILLED_AFTER:
             number = next(number for number in range(least, least + 99) if stream.step(number).synced)
@@ -126,7 +127,7 @@ class TracingCases(SuiteBase):
         for write in KILLED_AT_WRITE:
             yield self._killed(seed, cutting, BATCHES_MAX, Fault(syscall=WRITES, signal="SIGKILL", when=str(write)))
 
-    def _killed(self, seed: int, cutting: bool, stop: int, fault: Fault | None) -> Killed:
+    def _killed(self, seed: int, cutting: bool, stop: int, fault: Fault | None) -> KilledStore:
         directory, stream = self.new_place().parent, Stream(seed, cutting=cutting)
         command = self.script("die", directory / "store", seed, cutting, 1, stop)
         recording = self.recorded(command, directory, fault=fault)
@@ -136,15 +137,15 @@ class TracingCases(SuiteBase):
         def is_right(worker: WorkerHandle, place: Path) -> bool:
             return after_crash(worker.look(self.url_of(place)), stream, lowest, highest).complaint is None
 
-        return Killed(directory, recording, is_right)
+        return KilledStore(directory, recording, is_right)
 
     def only_at_rest(self, seed: int, cutting: bool, batches: int, tried: int) -> None:
-        """End a case in which a store that writes through shared mappings seems wrong, for strace cannot follow those.
+        """End a case in which a store seems wrong that writes through shared mappings, which strace cannot follow.
 
-        Red if a batch is gone even when the power goes right after it was acknowledged and everything that was
-        mapped is durable; else not checked, for what may be left at other moments is unknown.
+        Report a broken clause if even a power cut right after an acknowledgement loses the batch, with all mapped files
+        taken as durable. Otherwise end the case as not checked: what may be left at other moments is not known.
         """
-        findings, stream = Findings(), Stream(seed, cutting=cutting)
+        findings, stream = ClauseFindings(), Stream(seed, cutting=cutting)
         unseen = _named(self.unclear)
         synced = [number for number in range(3, batches) if stream.step(number).synced]
         numbers = synced[:: -(-len(synced) // self.some(REST_POINTS))]
@@ -160,11 +161,11 @@ class TracingCases(SuiteBase):
                 if complaint is not None:
                     clause = "C2" if complaint[0] in UNCLEAR else complaint[0]
                     findings.add(clause, *complaint[1:], state.left_out)
-        findings.raise_any(len(numbers), f"{unseen}: taken as it stood in memory, for strace cannot follow a mapping")
+        findings.raise_any(len(numbers), f"{unseen} is mapped: taken as it was in memory, the best case for the store")
         not_checked(
-            "power cuts cannot be drawn where strace does not see what is written (shared mappings, io_uring): "
-            f"{unseen}; {self.excused} of {tried} cuts looked wrong. "
-            "Only the moments right after an acknowledgement were tried, and nothing was lost"
+            f"strace cannot see what the store writes to {unseen} (shared mapping or io_uring); {self.excused} of "
+            f"{tried} power cuts looked wrong, perhaps for lack of these bytes. Only power cuts right after an "
+            "acknowledgement were judged, and they lost nothing"
         )
 
     def child_environment(self) -> Mapping[str, str]:
@@ -175,11 +176,19 @@ class TracingCases(SuiteBase):
         states: Iterable[PowerCutState],
         recording: Recording,
         stream: Stream,
-        findings: Findings,
+        findings: ClauseFindings,
         *,
         loaded: int | None = None,
     ) -> int:
-        """Open what each power cut left, twice; how many. ``loaded``: what stands after the mark ``loaded``."""
+        """Open what each power cut left, judge it and return the number of cuts.
+
+        Args:
+            states: what the power cuts left.
+            recording: the run that they were drawn from.
+            stream: the batches that were being written.
+            findings: takes the broken clauses.
+            loaded: the batch whose state ``load`` returned at the mark ``loaded``, in a recording that has this mark.
+        """
         tried = 0
         self._broken_at_rest: dict[int, str | None] = {}
 
@@ -214,7 +223,12 @@ class TracingCases(SuiteBase):
     def judge_state(
         self, worker: WorkerHandle, state: PowerCutState, stream: Stream, lowest: int, highest: int
     ) -> tuple[str, list[str], str, str] | None:
-        """Open what one power cut left, and once more: it stands between the two batches, and stays where it stands."""
+        """Open what one power cut left, twice.
+
+        The store must show the state after one of the batches ``lowest`` to ``highest``, and the same again.
+
+        Returns: clause, steps, what was wanted and what was found; None if all is right.
+        """
         place, steps = self.new_place(), [*state.story, "open and load"]
         state.write_to(place.parent)
         again = not self.is_quick or state.moment % 3 == 0
@@ -230,9 +244,9 @@ class TracingCases(SuiteBase):
         return None
 
     def broken_at_rest(self, recording: Recording, stream: Stream, number: int) -> str | None:
-        """The clause, if batch ``number`` may be gone even if the power goes right after it was acknowledged.
+        """Return C2 or C3 if a power cut right after the acknowledgement of batch ``number`` can lose that batch.
 
-        No batch is under way then, and it is not the torn rest of one that the store stumbles over.
+        No batch is under way at that moment, so the store does not fail because of the torn rest of one.
         """
         if number not in self._broken_at_rest:
             with self.zygote.worker() as worker:
@@ -253,13 +267,16 @@ class TracingCases(SuiteBase):
             look = worker.look(self.url_of(place))
             complaint, _ = after_crash(look, stream, number, number)
             self.drop(place)
-            if complaint is not None and complaint.clause != "C10":  # a snapshot that was not synced is C10
+            if complaint is not None and complaint.clause != "C10":  # an unsynced snapshot breaks C10
                 unsynced = complaint.clause == "C8" and only_unsynced_faulty(look, stream, number)
                 return "C3" if unsynced or complaint.clause == "C3" else "C2"
         return None
 
-    def load_and_cut(self, before: Recording, directory: Path, seed: int, findings: Findings) -> int:
-        """Load after ``before``, and cut the power while that goes on and at once after it returned."""
+    def load_and_cut(self, before: Recording, directory: Path, seed: int, findings: ClauseFindings) -> int:
+        """Load in a new process after the run ``before``, and cut the power during ``load`` and right after it.
+
+        Returns: the number of power cuts.
+        """
         lowest, highest = last_number(before, "ack"), max(last_number(before, "ack"), last_number(before, "offer"))
         command = self.script("load", directory / "store", seed, False, lowest, highest)
         recording = self.recorded(command, directory, after=before)
@@ -267,14 +284,14 @@ class TracingCases(SuiteBase):
         if not answers:
             findings.add(
                 "C2",
-                ["open and load in a second process, after the first one was killed"],
-                "the store loads",
-                f"the process ended with {recording.ended.exit_code}: {recording.ended.output[-300:]}",
+                ["kill the process; open and load in a second one"],
+                "load returns",
+                f"the second process ended with {recording.ended.exit_code}: {recording.ended.output[-300:]}",
             )
             return 1
         if answers[0]["complaint"] is not None:
             clause, wanted, found = map(str, _as_list(answers[0]["complaint"]))
-            findings.add(clause, ["kill the process, open and load in a second one"], wanted, found)
+            findings.add(clause, ["kill the process; open and load in a second one"], wanted, found)
             return 1
         loaded = int(str(answers[0]["number"]))
         chance, some, stream = random.Random(seed), self.some(STATES_AFTER_LOAD), Stream(seed)
@@ -284,7 +301,7 @@ class TracingCases(SuiteBase):
         return tried + self.judge_states(after, recording, stream, findings, loaded=loaded)
 
     def require_end(self, recording: Recording, mark: str) -> None:
-        """The child did all it had to do."""
+        """Fail the case unless the child got as far as ``mark``."""
         assert mark in recording.marks, (
             f"the child process ended with {recording.ended.exit_code} after {recording.marks[-1:]}: "
             f"{recording.ended.output[-1000:]}"
@@ -293,16 +310,16 @@ class TracingCases(SuiteBase):
 
 @contextmanager
 def own_files() -> Iterator[None]:
-    """Run a traced process, which needs files of the kit's own below the system's directory for temporary ones."""
+    """Guard a traced process: if the kit's own temporary files disappear, raise KitFailedError."""
     try:
         yield
     except FileNotFoundError as error:
-        raise KitFailedError(f"somebody removed the kit's own files: {error}") from error
+        raise KitFailedError(f"the kit's own temporary files were removed: {error}") from error
     PROGRESS.note()
 
 
 def last_number(recording: Recording, word: str) -> int:
-    """The highest batch of which ``word`` was said."""
+    """Return the highest number in the marks that begin with ``word``; 0 if there are none."""
     return max((int(mark.split()[1]) for mark in recording.marks if mark.startswith(f"{word} ")), default=0)
 
 

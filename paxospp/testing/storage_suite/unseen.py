@@ -1,7 +1,7 @@
-"""Files that a store writes through a shared mapping: strace does not see the bytes, so no cut knows them.
+"""Files that a store writes through a shared mapping: strace does not see the bytes, so a power cut cannot be drawn.
 
-Many such files are of no account: a lock table, statistics. They excuse nothing. A state that seems wrong is a
-finding, unless it hangs on the bytes that were not seen.
+Many such files do not matter to the store, such as a lock table or statistics; they excuse nothing. A state that seems
+wrong is a finding unless it depends on bytes that strace did not see.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import NamedTuple
 
 from paxospp.testing.power_cut import PowerCutState, Recording
 from paxospp.testing.storage_suite.base import SuiteBase
-from paxospp.testing.storage_suite.damage import copy_store
-from paxospp.testing.storage_suite.workers import WorkerDied, WorkerHandle, WorkerStuck
+from paxospp.testing.storage_suite.file_damage import copy_store
+from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck
 
 
-class Killed(NamedTuple):
-    """A store whose process was killed, with all that it wrote in the page cache."""
+class KilledStore(NamedTuple):
+    """A store whose process was killed; everything that it wrote is still in the page cache."""
 
     directory: Path
     recording: Recording
     is_right: Callable[[WorkerHandle, Path], bool]
-    """Whether the store at a place holds what was written."""
+    """Whether the store at a path holds what was written."""
 
 
-def harmless_files(suite: SuiteBase, unseen: Collection[str], killed: Iterable[Killed]) -> set[str]:
-    """Return those of ``unseen`` whose bytes never decide what a store shows.
+def harmless_files(suite: SuiteBase, unseen: Collection[str], killed: Iterable[KilledStore]) -> set[str]:
+    """Return those of ``unseen`` whose bytes do not matter to any of the stores ``killed``.
 
-    They have no effect on any of the stores ``killed``: one that is right is also right with zeros in place of the
-    file, and without it. Once a file is found that decides, the stores that remain are not asked.
+    The bytes of a file do not matter if a store that is right stays right with zeros in the file and without the file.
+    The first file that matters ends the search.
     """
     harmless, deciding = set[str](), set[str]()
     for dead in killed:
@@ -39,7 +39,7 @@ def harmless_files(suite: SuiteBase, unseen: Collection[str], killed: Iterable[K
             now = dead.recording.path_at_the_end(path)
             if now is None or not (dead.directory / now).is_file():
                 continue
-            if _is_right_after(suite, dead, _leave, now):  # else this store tells nothing of its files
+            if _is_right_after(suite, dead, _leave, now):  # a store that is wrong anyway proves nothing
                 right = all(_is_right_after(suite, dead, change, now) for change in (_fill_with_zeros, os.unlink))
                 (harmless if right else deciding).add(path)
         suite.drop(dead.directory / "store")
@@ -48,7 +48,7 @@ def harmless_files(suite: SuiteBase, unseen: Collection[str], killed: Iterable[K
     return harmless - deciding
 
 
-def _is_right_after(suite: SuiteBase, dead: Killed, change: Callable[[Path], None], path: str) -> bool:
+def _is_right_after(suite: SuiteBase, dead: KilledStore, change: Callable[[Path], None], path: str) -> bool:
     with _copied(suite, dead.directory) as place, suite.zygote.worker() as worker:
         change(place.parent / path)
         try:
@@ -64,14 +64,14 @@ def is_wrong_without(
     unseen: Collection[str],
     is_wrong: Callable[[WorkerHandle, PowerCutState], bool],
 ) -> bool:
-    """Whether ``state`` is wrong with other bytes in the files ``unseen`` and without them, too."""
+    """Whether ``state`` is also wrong with other bytes in the files ``unseen``, and without these files."""
     for other in recording.without_trust(state, unseen):
         with suite.zygote.worker() as worker:
             try:
                 if not is_wrong(worker, other):
                     return False
             except (WorkerDied, WorkerStuck):
-                pass  # as wrong as can be
+                pass  # certainly wrong
     return True
 
 

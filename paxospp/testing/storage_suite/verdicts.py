@@ -1,7 +1,7 @@
-"""What a run of the suite says, clause by clause: the verdict table and the failing cases spelled out.
+"""The result of a run, clause by clause: the verdict table, and each broken clause with the steps that show it.
 
-``Collector`` is a pytest plug-in that listens; ``Verdict`` is what it heard. What did not run is *not
-checked*, with its reason, and a row says so: nobody reads a skipped case as a passed one.
+``Collector`` is a pytest plug-in that gathers the results in a ``SuiteVerdict``. A case that could not run is *not
+checked*: the table and the text below it say so, with the reason, so that a skipped case is never read as a passed one.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from paxospp.testing.storage_suite.checks import (
     NOT_APPLICABLE,
     STEP_BY_STEP,
     WRONG_WITHOUT_FAULTS,
-    Broken,
+    BrokenClause,
     ClausesBroken,
     KitFailedError,
     clauses_of,
 )
 from paxospp.testing.storage_suite.kinds import named
-from paxospp.testing.storage_suite.progress import ends_if_it_hangs
-from paxospp.testing.storage_suite.workers import StoreRaised
+from paxospp.testing.storage_suite.standstill import ends_if_it_hangs
+from paxospp.testing.storage_suite.worker_pool import StoreRaised
 
 WHILE_IT_LIVES = ("C1", "C2", "C3")
-"""What a volatile store keeps as long as its process lives, and no longer."""
+"""The clauses that a volatile store can keep only while its process lives."""
 
 FLOORS = {"SIGKILL points": 100, "power cuts": 500}
-"""How many of each there are in a run that proves something; 64 bit flips in each file besides."""
+"""How many of each a run needs to count as a proof, besides 64 bit flips in each file."""
 
 YIELD = (
     "every_synced_batch_syncs_a_file_before_it_returns",
@@ -42,46 +42,66 @@ YIELD = (
     "a_file_that_cannot_grow_ends_the_handle_and_costs_nothing_that_was_acknowledged",
     "a_flipped_bit_anywhere_is_told_or_harmless",
 )
-"""Cases that find many faults for the time they take, first those that find most (``tests/kit/matrix.py``). They come
-right after the cases that take next to no time."""
-SLOW = {"GrowthCases", "DamageCases", "EveryFileCases", "KillCases", "FailingCases", "KeyValueCases", "PowerCases"}
+"""The slow cases that find the most faults for their time, best first (measured with ``tests/kit/matrix.py``). They run
+right after the fast cases."""
+SLOW_CLASSES = {
+    "GrowthCases",
+    "DamageCases",
+    "EveryFileCases",
+    "KillCases",
+    "FailingCases",
+    "KeyValueCases",
+    "PowerCases",
+}
+
+_PYTEST_HINT = "Use -v to get more diff"
 
 COLUMNS = ("clause", "verdict", "cases", "tried")
 
 
 @dataclass(slots=True)
-class Case:
-    """What became of one case."""
+class CaseResult:
+    """The result of one case."""
 
     name: str
     clauses: tuple[str, ...]
     passed: bool = False
     not_checked: str | None = None
-    broken: tuple[Broken, ...] = ()
+    """Why the case could not run here."""
+    not_applicable: str | None = None
+    """Why the case is not meant for a store of this kind; it then counts for no clause."""
+    broken: tuple[BrokenClause, ...] = ()
     counts: Counter[str] = field(default_factory=Counter)
     volatile: bool = False
     id: str = ""
-    """As pytest knows it."""
+    """The node id by which pytest selects the case."""
+
+    @property
+    def was_checked(self) -> bool:
+        return self.passed or bool(self.broken)
 
     def label(self, clause: str) -> str:
-        """What ``verify --only`` takes: ``C8/a_flipped_bit_anywhere_is_told_or_harmless[closed]``."""
+        """Return the argument of ``verify --only``: ``C8/a_flipped_bit_anywhere_is_told_or_harmless[closed]``."""
         return f"{clause if clause in self.clauses else self.clauses[0]}/{self.name.removeprefix('test_')}"
 
 
 @dataclass(slots=True)
-class Verdict:
-    """What became of all of them."""
+class SuiteVerdict:
+    """The results of all cases of a run."""
 
-    cases: dict[str, Case] = field(default_factory=dict)
+    cases: dict[str, CaseResult] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    """What belongs to no clause: the suite itself was changed, or could not be collected."""
+    """Failures that belong to no clause: the suite itself was changed, or pytest could not collect it."""
     misnamed: list[str] = field(default_factory=list)
-    """Arguments of ``--only`` that mean no clause and no case, each with what it might have meant; nothing was run."""
+    """For each argument of ``--only`` that names no clause and no case, a message with similar names. If there is one,
+    nothing was run."""
+    only: tuple[str, ...] = ()
+    """The arguments of ``--only``."""
 
     @property
-    def broken(self) -> dict[str, Broken]:
-        """The broken clauses, each with the first example, in order."""
-        found: dict[str, Broken] = {}
+    def broken(self) -> dict[str, BrokenClause]:
+        """The broken clauses in order, each with its first example."""
+        found: dict[str, BrokenClause] = {}
         for case in self.cases.values():
             for broken in case.broken:
                 found.setdefault(broken.clause, broken)
@@ -89,25 +109,44 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing was found broken, and something was checked at all."""
-        return not self.broken and not self.problems and any(case.passed for case in self.cases.values())
+        """Whether nothing is broken, and something was checked for every argument of ``--only``."""
+        checked = any(case.passed for case in self.cases.values())
+        return checked and not self.broken and not self.problems and not self.unanswered
+
+    @property
+    def unanswered(self) -> list[str]:
+        """The arguments of ``--only`` for which no case could be checked."""
+        checked = [case for case in self.cases.values() if case.was_checked]
+        return [wanted for wanted in self.only if not any(_is_meant(wanted, c.clauses, c.name) for c in checked)]
+
+    @property
+    def summary(self) -> str:
+        """The last line of the report."""
+        if self.broken:
+            return f"broken: {', '.join(self.broken)}"
+        if self.problems:
+            return "the run failed for a reason that says nothing about the store; see above"
+        if self.unanswered:
+            return f"nothing could be checked for {', '.join(self.unanswered)}; the reasons stand above"
+        return "no clause is broken" if self.holds else "nothing could be checked; the reasons stand above"
 
     @property
     def below_floors(self) -> list[str]:
-        """What was tried, but not as often as a proof asks for."""
+        """What was tried less often than a proof needs: ``15 of 100 SIGKILL points``."""
         tried: Counter[str] = Counter()
         for case in self.cases.values():
             tried.update(case.counts)
         return [f"{tried[what]} of {floor} {what}" for what, floor in FLOORS.items() if 0 < tried[what] < floor]
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """One row per clause, under ``COLUMNS``."""
-        return [self._row(clause) for clause in CLAUSES]
+    def rows(self, *, selected: bool = False) -> list[tuple[str, str, str, str]]:
+        """Return the rows of the table under ``COLUMNS``, one per clause; ``selected``: of clauses with cases only."""
+        with_cases = {clause for case in self.cases.values() for clause in case.clauses} | set(self.broken)
+        return [self._row(clause) for clause in CLAUSES if clause in with_cases or not selected]
 
     def details(self, again: Callable[[str], str] | None = None) -> Iterator[str]:
-        """The failing cases as steps, and what was not checked, with its reason.
+        """Yield each broken clause with its steps, then what was not checked, with the reasons.
 
-        ``again`` gives the command that runs one case once more, by its label; else it is what pytest takes.
+        ``again`` returns the command that repeats a case, given its label; by default it is a pytest command.
         """
         yield from self.problems
         found = [(case, broken) for case in self.cases.values() for broken in case.broken]
@@ -118,12 +157,12 @@ class Verdict:
                 command = again(case.label(broken.clause)) if again is not None else f"pytest '{case.id}'"
                 yield f"{broken}\n  case:   {case.name}{more}\n  again:  {command}"
         if self.below_floors and not self.broken:  # a case that found something counts no further
-            yield f"below the floors, so this proves less than it could: {', '.join(self.below_floors)}"
+            yield f"too few tries for a proof: {', '.join(self.below_floors)}"
         yield from self._unchecked()
 
     def _unchecked(self) -> Iterator[str]:
-        """What was not checked, once for each reason; of reasons with one cause, the first."""
-        reasons: dict[str, list[Case]] = {}
+        """Yield what was not checked, one line per reason; reasons with the same cause share a line."""
+        reasons: dict[str, list[CaseResult]] = {}
         for case in self.cases.values():
             if case.not_checked is not None:
                 known = case.not_checked.startswith(WRONG_WITHOUT_FAULTS)
@@ -132,6 +171,10 @@ class Verdict:
             clauses = Counter(clause for case in cases for clause in case.clauses)
             counted = ", ".join(f"{clause} ({clauses[clause]})" for clause in CLAUSES if clauses[clause])
             yield f"not checked: {counted or 'the suite'}: {cases[0].not_checked}"
+        if self.unanswered:  # such cases are of no interest unless the author asked for one of them
+            for case in self.cases.values():
+                if case.not_applicable is not None:
+                    yield f"not checked: {case.name.removeprefix('test_')}: {case.not_applicable}"
 
     def _row(self, clause: str) -> tuple[str, str, str, str]:
         cases = [case for case in self.cases.values() if clause in case.clauses]
@@ -155,13 +198,16 @@ class Verdict:
 
 
 class Collector:
-    """Listens to a run of pytest and writes the verdict."""
+    """A pytest plug-in that selects and orders the cases and gathers their results."""
 
     def __init__(
         self, on_progress: Callable[[int, int, Sequence[str]], None] | None = None, only: Sequence[str] = ()
     ) -> None:
-        """``only``: clauses (``C8``), cases (``a_case`` or ``a_case[parameter]``) or both (``C8/a_case``)."""
-        self.verdict = Verdict()
+        """Args:
+        on_progress: called after each case with the number of cases done, the total and the clauses broken so far.
+        only: clauses (``C8``), cases (``a_case`` or ``a_case[parameter]``) or both (``C8/a_case``).
+        """
+        self.verdict = SuiteVerdict(only=tuple(only))
         self._only = only
         self._on_progress = on_progress
         self._total = self._done = 0
@@ -196,13 +242,14 @@ class Collector:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report: pytest.TestReport = yield
         clauses = clauses_of(getattr(item, "function", None))
-        case = self.verdict.cases.setdefault(item.nodeid, Case(item.name, clauses, id=item.nodeid))
+        case = self.verdict.cases.setdefault(item.nodeid, CaseResult(item.name, clauses, id=item.nodeid))
         if report.when == "call" and report.passed:
             case.passed = True
         if report.skipped:
             case.passed = False
             case.not_checked = getattr(report, "wasxfail", None) or _reason(report)
             if case.not_checked.startswith(NOT_APPLICABLE):
+                case.not_applicable = case.not_checked.removeprefix(NOT_APPLICABLE)
                 case.clauses, case.not_checked = (), None
         if report.failed:
             case.passed = False
@@ -211,7 +258,7 @@ class Collector:
             self._count(case, item)
         return report
 
-    def _fail(self, case: Case, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    def _fail(self, case: CaseResult, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         error = call.excinfo.value if call.excinfo is not None else None
         if isinstance(error, ClausesBroken):
             case.broken += error.broken
@@ -220,7 +267,7 @@ class Collector:
         else:
             self.verdict.problems.append(f"{case.name}: {error}")
 
-    def _count(self, case: Case, item: pytest.Item) -> None:
+    def _count(self, case: CaseResult, item: pytest.Item) -> None:
         for key, value in item.user_properties:
             if key == "paxospp" and isinstance(value, tuple):
                 case.counts[str(value[0])] += value[1]
@@ -231,14 +278,14 @@ class Collector:
 
 
 def _rank(item: pytest.Item) -> int:
-    """The place of a case in the order of a run: lower ones are sooner, equal ones stay as they are."""
+    """Return the sort key of a case: fast cases first, then those of ``YIELD``, then all others."""
     name = item.name.partition("[")[0].removeprefix("test_")
-    slow = getattr(getattr(item, "function", None), "__qualname__", "").partition(".")[0] in SLOW
+    slow = getattr(getattr(item, "function", None), "__qualname__", "").partition(".")[0] in SLOW_CLASSES
     return (YIELD.index(name) + 1 if name in YIELD else len(YIELD) + 1) if slow else 0
 
 
 def _is_meant(wanted: str, clauses: Sequence[str], name: str) -> bool:
-    """Whether ``wanted``, an argument of ``--only``, means the case ``name``."""
+    """Whether ``wanted``, an argument of ``--only``, selects the case ``name`` of ``clauses``."""
     clause, slash, case = wanted.partition("/")
     if not slash:
         clause, case = (wanted, "") if wanted in CLAUSES else ("", wanted)
@@ -250,26 +297,28 @@ def _no_such_case(wanted: str, names: Sequence[str]) -> str:
     clause = wanted.partition("/")[0]
     if re.fullmatch(r"[Cc]?\d+", clause) and clause not in CLAUSES:
         clauses = ", ".join(f"{name} ({words})" for name, words in CLAUSES.items())
-        return f"no clause is {clause!r}: the clauses are {clauses}"
+        return f"{clause!r} is not a clause: the clauses are {clauses}"
     case = wanted.rpartition("/")[2].removeprefix("test_")
     known = sorted({name.partition("[")[0].removeprefix("test_") for name in names})
     near = [name for name in known if case in name][:3] or difflib.get_close_matches(case, known, n=3)
-    return f"no case is {wanted!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+    return f"{wanted!r} is not the name of a case" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
-def _spelled_out(case: Case, error: BaseException | None, report: pytest.TestReport) -> Broken:
-    """A failed assertion, or an exception that no case expects, in the form of the others."""
+def _spelled_out(case: CaseResult, error: BaseException | None, report: pytest.TestReport) -> BrokenClause:
+    """Describe a failed assertion, or an exception that the case did not expect, like any other broken clause."""
     notes: Sequence[str] = getattr(error, "__notes__", ())
     steps, left_out = _told_steps(notes)
     text = str(error) if isinstance(error, AssertionError | StoreRaised) else f"{named(type(error))}: {error}"
-    lines = [line[:300] for line in text.splitlines() if line.strip()][:8] or [str(report.longrepr).splitlines()[-1]]
+    lines = [line[:300] for line in text.splitlines() if line.strip() and line.strip() != _PYTEST_HINT][:8] or [
+        str(report.longrepr).splitlines()[-1]
+    ]
     lines += [f"at {note.removeprefix(AT)}" for note in notes if note.startswith(AT)]
     wanted = case.name.partition("[")[0].removeprefix("test_").replace("_", " ")
-    return Broken(case.clauses[0], steps, wanted, "\n          ".join(lines), left_out)
+    return BrokenClause(case.clauses[0], steps, wanted, "\n          ".join(lines), left_out)
 
 
 def _told_steps(notes: Sequence[str]) -> tuple[tuple[str, ...], int]:
-    """The steps of a note as ``checks`` adds it, and how many were left out before them."""
+    """Parse the note that ``checks`` adds: the steps, and how many were left out before them."""
     told = next((note.splitlines()[1:] for note in notes if note.startswith(STEP_BY_STEP)), [])
     steps, left_out = list[str](), 0
     for line in told:

@@ -1,4 +1,4 @@
-"""The words of the cases: ballots, entries, batches and snapshots that are recognized wherever they turn up."""
+"""Short ways to make ballots, entries, batches and snapshots, and to put them into words when a case fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import Storage, WriteBatch
 
 EVERYTHING = 1 << 40
-"""More bytes than any case stores."""
+"""A limit for ``read``, in bytes, that is larger than anything a case stores."""
 
 
 def ballot(round: int, node: str = "n1", incarnation: int = 7) -> Ballot:
@@ -20,23 +20,23 @@ def entry(slot: int, value: bytes = b"value", round: int = 1, kind: Kind = Kind.
 
 
 def accepted(*slots: int, round: int = 1) -> WriteBatch:
-    """A batch that accepts a recognizable value in each of ``slots``."""
+    """Return a batch that accepts ``value_of(slot, round)`` in each of ``slots``."""
     return WriteBatch(accepted=[entry(slot, value_of(slot, round), round) for slot in slots])
 
 
 def value_of(slot: int, round: int = 1) -> bytes:
-    """Forty bytes that stand nowhere else and cannot be compressed away."""
+    """Return forty bytes that occur nowhere else and hardly compress."""
     return b"<%010d/%010d>" % (slot, round) + bytes((slot * 37 + round * 101 + i * 59) % 250 + 1 for i in range(17))
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    """``size`` bytes that do not compress, the same for the same ``seed``."""
+    """Return ``size`` bytes that hardly compress, equal for equal ``seed``."""
     block = bytes((i * i * 7 + i * 13 + (i >> 3) * 31 + (i * i >> 7)) & 0xFF for i in range(seed, seed + 4099))
     return (block * (size // len(block) + 1))[:size]
 
 
 def snapshot(storage: Storage, slot: int, id: str, *chunks: bytes, publish: bool = True) -> SnapshotMeta:
-    """Stage, commit and, unless told otherwise, publish a snapshot."""
+    """Stage and commit a snapshot and, if ``publish``, persist the batch that names it."""
     meta = SnapshotMeta(Slot(slot), id)
     writer = storage.create_snapshot(meta)
     for chunk in chunks:
@@ -52,7 +52,7 @@ def read_all(storage: Storage, start: int = 1, stop: int = sys.maxsize) -> dict[
 
 
 def read_entries(storage: Storage, start: int, stop: int) -> list[Entry]:
-    """As ``read`` gives them, but by slot: whether their order is right is for C6 to say."""
+    """Return what ``read`` returns, sorted by slot, for cases that do not check the order (C6)."""
     return sorted(storage.read(Slot(start), Slot(stop), EVERYTHING), key=_slot)
 
 
@@ -69,21 +69,21 @@ def read_snapshot(storage: Storage, size: int = 1 << 16) -> bytes | None:
 
 
 def told(value: object) -> str:
-    """``value`` in few words, for the steps of a failing case."""
+    """Describe ``value`` in few words, for the steps of a failing case."""
     match value:
         case WriteBatch():
             return _told_batch(value)
         case Entry():
-            return f"{value.slot}@{value.ballot.round}={_told_bytes(value.value)}"
+            return f"slot {value.slot} (round {value.ballot.round}): {_told_bytes(value.value)}"
         case Ballot():
-            return f"{value.round}.{value.node}"
+            return f"round {value.round} of {value.node}"
         case SnapshotMeta():
-            return f"{value.id}@{value.slot}"
+            return f"snapshot {value.id!r} of slot {value.slot}"
         case bytes():
             return _told_bytes(value)
         case list() | tuple() if not hasattr(value, "_fields"):
             shown = [told(part) for part in value[:3]]
-            return f"[{', '.join(shown)}{f', … {len(value)} in all' if len(value) > 3 else ''}]"
+            return f"[{', '.join(shown)}{f', … ({len(value)} in all)' if len(value) > 3 else ''}]"
         case _:
             text = repr(value)
             return text if len(text) <= 300 else f"{text[:300]}…"
@@ -109,7 +109,7 @@ def _told_batch(batch: WriteBatch) -> str:
         parts.append(f"meta={{{', '.join(f'{key!r}: {told(value)}' for key, value in batch.meta.items())}}}")
     if not batch.sync:
         parts.append("sync=False")
-    return ", ".join(parts) or "an empty batch"
+    return ", ".join(parts) or "WriteBatch()"
 
 
 def _told_bytes(data: bytes) -> str:

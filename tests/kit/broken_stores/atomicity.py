@@ -1,4 +1,4 @@
-"""Stores whose batches come apart (C1)."""
+"""Stores whose batches are not atomic (C1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.kit.broken_stores.sound import SoundStorage, State
 
 
 class PromiseInAFileOfItsOwn(SoundStorage):
-    """Two durable writes, one after the other."""
+    """Writes the promise to one file and the rest of the batch to another, each durably."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -19,7 +19,7 @@ class PromiseInAFileOfItsOwn(SoundStorage):
     def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
         if batch.promised is not None:
             if self.unsynced:
-                self.sync_journal()  # what came earlier is durable earlier: only the batch itself comes apart
+                self.sync_journal()  # keeps earlier batches durable first, so that only C1 breaks
             with open(self.promise_path + ".new", "wb") as file:
                 file.write(batch.promised.to_bytes())
                 file.flush()
@@ -37,7 +37,7 @@ class PromiseInAFileOfItsOwn(SoundStorage):
 
 
 class EntriesOneByOne(SoundStorage):
-    """A batch of several entries is several records, each written and synced by itself."""
+    """Writes and syncs each entry of a batch as a record of its own."""
 
     def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
         if batch.trim is not None or batch.snapshot is not None or len(batch.accepted) < 2:

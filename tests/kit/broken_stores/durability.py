@@ -1,4 +1,4 @@
-"""Stores that forget what they acknowledged (C2), or its order (C3)."""
+"""Stores that lose acknowledged batches (C2), or keep later ones without earlier ones (C3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMPACTION_BYTES = 32 << 20
 
 
 class NoFsync(SoundStorage):
-    """It writes, and leaves the rest to the operating system."""
+    """Writes and never syncs."""
 
     def sync_journal(self) -> None:
         pass
@@ -24,7 +24,7 @@ class NoFsync(SoundStorage):
 
 
 class NoFsyncBesideAMap(NoFsync):
-    """It syncs, and what it syncs is a map, whose changes no system call shows."""
+    """Syncs only a mapped index file, whose changes no system call shows."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -43,7 +43,7 @@ class NoFsyncBesideAMap(NoFsync):
 
 
 class FsyncOfTheWrongFile(SoundStorage):
-    """A sync for every batch, of a file that nothing was written to."""
+    """Syncs a file for every batch, but one that it did not write to."""
 
     def sync_journal(self) -> None:
         with open(os.path.join(self.path, "anchor", "LOCK"), "rb") as file:
@@ -51,14 +51,14 @@ class FsyncOfTheWrongFile(SoundStorage):
 
 
 class DirectoryNotSynced(SoundStorage):
-    """The new journal is durable, and its name is not."""
+    """Syncs a new journal, but not the directory that holds its name."""
 
     def sync_name(self) -> None:
         pass
 
 
 class LoadWithoutMakingItDurable(SoundStorage):
-    """It goes on where the journal ends; what a killed process had not synced is still not synced."""
+    """``load`` appends to the journal that it finds; batches that a killed process had not synced stay unsynced."""
 
     def take_over(self, stamp: Stamp, state: State) -> None:
         if not os.path.exists(self.journal) or state.faulty:
@@ -69,7 +69,7 @@ class LoadWithoutMakingItDurable(SoundStorage):
 
 
 class LoadThatOnlySyncsAgain(LoadWithoutMakingItDurable):
-    """After a sync that failed the next one succeeds and means nothing."""
+    """``load`` syncs the journal, which writes nothing if an earlier sync of the same pages failed."""
 
     def take_over(self, stamp: Stamp, state: State) -> None:
         super().take_over(stamp, state)
@@ -78,7 +78,7 @@ class LoadThatOnlySyncsAgain(LoadWithoutMakingItDurable):
 
 
 class BufferedInTheProcess(SoundStorage):
-    """Every batch is written and synced, a little later: with every second one."""
+    """Keeps every second batch in memory until the next one."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -108,7 +108,7 @@ class BufferedInTheProcess(SoundStorage):
 
 
 class PromiseForgottenOnTrim(SoundStorage):
-    """The journal is written anew from what is known of the log, and a promise is not part of the log."""
+    """Rewrites the journal on a trim without the promise."""
 
     def newer_promise(self, state: State, batch: WriteBatch) -> Ballot | None:
         return batch.promised if batch.trim is not None and batch.trim > 1 else super().newer_promise(state, batch)
@@ -122,14 +122,14 @@ class PromiseForgottenOnTrim(SoundStorage):
 
 
 class OlderBallotKept(SoundStorage):
-    """INSERT OR IGNORE: who wrote a slot first keeps it."""
+    """Keeps the first entry of a slot, like INSERT OR IGNORE."""
 
     def put(self, state: State, entry: Entry) -> None:
         state.entries.setdefault(entry.slot, entry)
 
 
 class UnsyncedLostAtClose(SoundStorage):
-    """What need not be synced need not be written, either, until something else is."""
+    """Keeps unsynced batches in memory until the next synced one, and drops them on close."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -144,7 +144,7 @@ class UnsyncedLostAtClose(SoundStorage):
 
     def close(self) -> None:
         if self.waiting:
-            self.unsynced = False  # and nobody will miss it
+            self.unsynced = False  # so that close does not move the anchor
         super().close()
 
     lazy = False
@@ -158,7 +158,7 @@ class UnsyncedLostAtClose(SoundStorage):
 
 
 class LaterWithoutEarlier(SoundStorage):
-    """Unsynced batches go to a file of their own, which nobody ever syncs."""
+    """Writes unsynced batches to a second file that it never syncs."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -188,7 +188,7 @@ def _number(one: tuple[Stamp, Record]) -> int:
 
 
 class AcknowledgesBeforeItsThreadSyncs(SoundStorage):
-    """A thread of its own syncs a batch while the caller prepares the next one, which waits for it."""
+    """Returns while a thread still syncs the batch; only the next batch waits for that sync."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -205,7 +205,7 @@ class AcknowledgesBeforeItsThreadSyncs(SoundStorage):
     def finish_sync(self) -> None:
         if self.due:
             self.due = False
-            self.thread.submit(os.fdatasync, self.file).exception()  # nobody is left to tell
+            self.thread.submit(os.fdatasync, self.file).exception()  # too late to raise: persist has returned
 
     def close(self) -> None:
         if self.usable:
@@ -215,7 +215,7 @@ class AcknowledgesBeforeItsThreadSyncs(SoundStorage):
 
 
 class MetaLostByCompaction(SoundStorage):
-    """A journal of sixteen MiB is written anew, with all that is needed; what is meta is not."""
+    """Rewrites a journal of more than 32 MiB, without the meta."""
 
     def append(self, data: bytes) -> None:
         super().append(data)

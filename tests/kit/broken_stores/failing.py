@@ -1,4 +1,4 @@
-"""Stores that go on after a failure (C4)."""
+"""Stores that continue after a failure (C4)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.kit.broken_stores.sound import SoundStorage, State
 
 
 class GoesOn(SoundStorage):
-    """An exception is the caller's problem; the next batch is welcome."""
+    """Accepts the next batch after an exception from ``persist``."""
 
     def fail(self, error: BaseException) -> None:
         pass
 
 
 class RetriesTheSync(SoundStorage):
-    """The second attempt succeeds, and means nothing."""
+    """Repeats a failed sync; the second attempt succeeds without writing anything."""
 
     def sync_journal(self) -> None:
         try:
@@ -28,7 +28,7 @@ class RetriesTheSync(SoundStorage):
 
 
 class WritesWhenItCloses(SoundStorage):
-    """What failed is tried once more at the end."""
+    """Writes the failed batch again on close."""
 
     rest: bytes = b""
 
@@ -47,7 +47,7 @@ class WritesWhenItCloses(SoundStorage):
 
 
 class WrongError(SoundStorage):
-    """After a failure every call fails, with whatever comes up."""
+    """Raises RuntimeError instead of StorageError after a failure."""
 
     def check_usable(self) -> None:
         if self.failed:
@@ -56,7 +56,7 @@ class WrongError(SoundStorage):
 
 
 class PassesOverAFailedSync(SoundStorage):
-    """``except OSError: log``"""
+    """Ignores a failed sync, like ``except OSError: log``."""
 
     def sync_journal(self) -> None:
         with suppress(OSError):

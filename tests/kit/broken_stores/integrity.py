@@ -1,4 +1,4 @@
-"""Stores that take damage for something else, and something else for damage (C8)."""
+"""Stores that do not notice damage, or report damage where there is none (C8)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.kit.broken_stores.sound import HEAD_BYTES, MAGIC, Record, SoundStorag
 
 
 class DamageAsAbsent(SoundStorage):
-    """An entry that cannot be decoded is skipped: ``except CorruptedError: continue``.
+    """Skips an entry that cannot be decoded: ``except CorruptedError: continue``.
 
-    It syncs every batch, so that the torn one is the last and no later one is there without it (C3).
+    It syncs every batch, so that only the last one can be torn, and C3 holds.
     """
 
     def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
@@ -48,7 +48,7 @@ class DamageAsAbsent(SoundStorage):
 
 
 class CutAtTheFirstDamage(SoundStorage):
-    """Damage in the middle is taken for a torn end, and the anchor is not asked."""
+    """Takes damage in the middle of the journal for a torn end, and ignores the anchor."""
 
     def replay(self) -> tuple[Stamp | None, State]:
         found, state = super().replay()
@@ -65,7 +65,7 @@ class CutAtTheFirstDamage(SoundStorage):
 
 
 class FaultyToldOnce(SoundStorage):
-    """The first load tells what is lost, and no other does."""
+    """Reports faulty slots at the first load only."""
 
     def take_over(self, stamp: Stamp, state: State) -> None:
         forgetful = state.copy()
@@ -76,8 +76,18 @@ class FaultyToldOnce(SoundStorage):
         pass
 
 
+class FaultyForgottenByCompaction(SoundStorage):
+    """Keeps the list of faulty slots only in the record that ``load`` wrote, which a trim drops."""
+
+    def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
+        if batch.trim is not None:
+            state = state.copy()
+            state.faulty.discard(range(1 << 63))
+        super().write(batch, stamp, state)
+
+
 class TornEndIsDamage(SoundStorage):
-    """A batch that was cut short while it was written is a reason not to start."""
+    """Refuses to load a journal that ends with a torn batch."""
 
     def records(self, data: bytes) -> list[tuple[Stamp, Record]]:
         found = super().records(data)
@@ -87,7 +97,7 @@ class TornEndIsDamage(SoundStorage):
 
 
 class AnchorBeforeItsBatch(SoundStorage):
-    """The anchor speaks of a batch that may never have been written."""
+    """Writes the anchor before the batch that it names."""
 
     def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
         self.anchor_batch(stamp, state.promised)
@@ -95,7 +105,7 @@ class AnchorBeforeItsBatch(SoundStorage):
 
 
 class AnchorOfTheLastSlot(SoundStorage):
-    """It remembers how far the log reached, and not by which batch."""
+    """Remembers the last slot of the log in the anchor, but not which batch wrote it."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

@@ -1,4 +1,4 @@
-"""Stores that do not give back what they were given (C7)."""
+"""Stores that change values (C7)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.kit.broken_stores.sound import SoundStorage, State
 
 
 class EmptyAsAbsent(SoundStorage):
-    """``if value:``"""
+    """Treats an empty value like none: ``if value:``."""
 
     def order(self, state: State) -> Sequence[int]:
         return [slot for slot in super().order(state) if state.entries[slot].value]
@@ -19,7 +19,7 @@ class EmptyAsAbsent(SoundStorage):
 
 
 class MetaReplaced(SoundStorage):
-    """The meta of a batch in the place of all there was."""
+    """Replaces the whole meta by that of the batch instead of merging it."""
 
     def merged(self, old: dict[str, bytes], new: object) -> dict[str, bytes]:
         assert isinstance(new, dict)
@@ -27,7 +27,7 @@ class MetaReplaced(SoundStorage):
 
 
 class PaddingStripped(SoundStorage):
-    """Fixed-width fields, and zeros cut off at the end."""
+    """Strips zeros at the end of values, like a fixed-width field."""
 
     def encode_entry(self, entry: Entry) -> bytes:
         return super().encode_entry(Entry(entry.slot, entry.ballot, entry.kind, entry.value.rstrip(b"\0")))

@@ -1,4 +1,4 @@
-"""Stores that two may hold, or nobody any more (C9)."""
+"""Stores that two handles can hold, or that stay locked for ever (C9)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.kit.broken_stores.sound import SoundStorage
 
 
 class NoLock(SoundStorage):
-    """Whoever comes is let in."""
+    """Takes no lock."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -20,7 +20,7 @@ class NoLock(SoundStorage):
 
 
 class PidFile(NoLock):
-    """A file that says who is in, and that a killed process leaves behind."""
+    """Locks by a PID file, which a killed process leaves behind."""
 
     def __init__(self, path: str) -> None:
         self.pid_path = os.path.join(path, "pid")
@@ -41,7 +41,7 @@ class PidFile(NoLock):
 
 
 class LockPerProcess(NoLock):
-    """POSIX locks belong to the process: it never meets its own."""
+    """Takes a POSIX lock, which does not keep out a second handle of the same process."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -61,7 +61,7 @@ class LockPerProcess(NoLock):
 
 
 class LockTakenInLoad(SoundStorage):
-    """Opening works for everybody, and the second one learns of the first when it is too late."""
+    """Takes its lock in ``load`` instead of when it is opened."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -85,7 +85,7 @@ class LockTakenInLoad(SoundStorage):
 
 
 class NoForkGuard(SoundStorage):
-    """A forked child has the same file and the same lock, and may write."""
+    """Lets a forked child write, which shares the file and the lock with its parent."""
 
     def check_usable(self) -> None:
         self._anchor._pid = os.getpid()

@@ -1,4 +1,4 @@
-"""A sound store of four methods, and those whose methods do less than they should."""
+"""A sound ``KeyValueStorage``, and variants of which one method is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = Sequence[tuple[bytes, bytes]]
 
 
 class SoundPairs(paxospp.KeyValueStorage):
-    """SQLite, with a connection for each scan."""
+    """Pairs in SQLite, with a connection of its own for each scan."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -97,7 +97,7 @@ class SoundPairs(paxospp.KeyValueStorage):
 
 
 class ScanBeginsAgain(SoundPairs):
-    """Ten pairs at a time, each ten in a transaction of its own."""
+    """Scans ten pairs at a time, each ten in a transaction of its own."""
 
     def rows(self, reader: sqlite3.Connection, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         while True:
@@ -110,14 +110,14 @@ class ScanBeginsAgain(SoundPairs):
 
 
 class ScanEndsAtAnError(SoundPairs):
-    """``except sqlite3.Error: return``"""
+    """Ends a scan at a read error: ``except sqlite3.Error: return``."""
 
     def on_read_error(self, error: sqlite3.DatabaseError) -> None:
         pass
 
 
 class DeletesThenPuts(SoundPairs):
-    """Two transactions where one was asked for."""
+    """Deletes and puts in two transactions."""
 
     def change(self, writer: sqlite3.Connection, delete_ranges: Ranges, puts: Rows) -> None:
         self.delete(writer, delete_ranges)
@@ -128,7 +128,7 @@ class DeletesThenPuts(SoundPairs):
 
 
 class DeletesThenPutsBesideAMap(DeletesThenPuts):
-    """It also maps a file of statistics, which is synced and which nothing reads."""
+    """Also syncs a mapped file of statistics that it never reads."""
 
     def load(self) -> paxospp.DurableState:
         with open(os.path.join(os.path.dirname(self.file), "statistics"), "w+b") as file:
@@ -140,7 +140,7 @@ class DeletesThenPutsBesideAMap(DeletesThenPuts):
 
 
 class PutsThenDeletes(SoundPairs):
-    """A put within a deleted range is deleted."""
+    """Deletes after it puts, so that a put within a deleted range is lost."""
 
     def change(self, writer: sqlite3.Connection, delete_ranges: Ranges, puts: Rows) -> None:
         self.put(writer, puts)
@@ -148,7 +148,7 @@ class PutsThenDeletes(SoundPairs):
 
 
 class ShortKeys(SoundPairs):
-    """Keys of forty bytes at most, the rest cut off: two long ones become one."""
+    """Cuts keys to forty bytes, so that two long keys become one."""
 
     def put(self, writer: sqlite3.Connection, puts: Rows) -> None:
         super().put(writer, [(key[:40], value) for key, value in puts])
@@ -158,14 +158,14 @@ class ShortKeys(SoundPairs):
 
 
 class NullForEmpty(SoundPairs):
-    """``value or None``: an empty value is none."""
+    """Does not store empty values: ``value or None``."""
 
     def put(self, writer: sqlite3.Connection, puts: Rows) -> None:
         super().put(writer, [(key, value) for key, value in puts if value])
 
 
 class ViewsOfBytes(SoundPairs):
-    """It returns what its driver has, and not a copy."""
+    """Returns views of its driver's memory instead of bytes."""
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, value in super().scan(start, stop):

@@ -1,4 +1,4 @@
-"""Stores that read wrongly (C6), too early or in one thread only (C5)."""
+"""Stores whose reads are wrong (C6), show a batch too early, or work in one thread only (C5)."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from tests.kit.broken_stores.sound import SoundStorage, State
 
 
 class NeighboursBelowFirst(SoundStorage):
-    """Who asks for what was trimmed gets what stands above it."""
+    """Returns the entries above when a trimmed slot is read, instead of TrimmedError."""
 
     def refuse_trimmed(self, start: int, state: State) -> None:
         pass
 
 
 class UnorderedRead(SoundStorage):
-    """In the order of writing."""
+    """Returns entries in the order in which they were written."""
 
     def order(self, state: State) -> Sequence[int]:
         return list(state.entries)
 
 
 class StarvingRead(SoundStorage):
-    """A value larger than ``max_bytes`` is never read."""
+    """Returns nothing if the first value is larger than ``max_bytes``."""
 
     def is_enough(self, found: list[Entry], left: int) -> bool:
         return left < 0
 
 
 class TrimOffByOne(SoundStorage):
-    """``trim`` taken for inclusive."""
+    """Removes the slot ``trim`` as well."""
 
     def is_kept(self, slot: int, first: int) -> bool:
         return slot > first or first == 1
 
 
 class ShowsTooEarly(SoundStorage):
-    """Readers see a batch while it is being written."""
+    """Shows a batch to readers before it is written."""
 
     def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
         self.show(state)
@@ -48,7 +48,7 @@ class ShowsTooEarly(SoundStorage):
 
 
 class ReadsInPieces(SoundStorage):
-    """Ten slots at a time, each ten as they are by then."""
+    """Reads ten slots at a time, each ten in a state of its own."""
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
         state = self.shown
@@ -66,11 +66,11 @@ class ReadsInPieces(SoundStorage):
             begin = Slot(min((slot for slot in state.entries if slot >= begin), default=stop))
             if begin >= stop:
                 return found
-            os.stat(self.journal)  # where it looks whether there is more
+            os.stat(self.journal)  # a system call, so that another thread may run
 
 
 class BoundToItsThread(SoundStorage):
-    """As SQLite's connections are, unless told otherwise."""
+    """Works only in the thread that loaded it, like a connection of SQLite by default."""
 
     def load(self) -> DurableState:
         self.thread = threading.get_ident()

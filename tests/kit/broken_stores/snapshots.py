@@ -1,4 +1,4 @@
-"""Stores that take snapshots for more or less than they are (C10)."""
+"""Stores that handle snapshots or trims wrongly (C10)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.kit.broken_stores.sound import Record, SoundStorage, State
 
 
 class DeletesWhatIsAbove(SoundStorage):
-    """A snapshot in the place of the log, as if nothing came after it."""
+    """Drops the entries above a snapshot when it is published."""
 
     def after(self, state: State, batch: WriteBatch, record: Record | None) -> State:
         if record is None and batch.snapshot is not None:
@@ -28,7 +28,7 @@ class DeletesWhatIsAbove(SoundStorage):
 
 
 class CurrentAtCommit(SoundStorage):
-    """Committed is published."""
+    """Makes a snapshot current when it is committed, before a batch names it."""
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
         return _Eager(self, super().create_snapshot(meta), meta)
@@ -62,7 +62,7 @@ class _KeepsAll(FileSnapshots):
 
 
 class OrphansStay(SoundStorage):
-    """Nobody cleans up after an attempt that came to nothing."""
+    """Never removes snapshots that no batch named."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -70,7 +70,7 @@ class OrphansStay(SoundStorage):
 
 
 class OlderOverNewer(SoundStorage):
-    """Whatever comes last is current."""
+    """Publishes an older snapshot over a newer one."""
 
     def refuse(self, batch: WriteBatch) -> None:
         snapshot = self.shown.snapshot
@@ -82,7 +82,7 @@ class OlderOverNewer(SoundStorage):
 
 
 class GivesBackTooEarly(SoundStorage):
-    """The former snapshot goes, and then the batch is written that needs it no more."""
+    """Removes the former snapshot before it writes the batch that replaces it."""
 
     def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
         if batch.snapshot is not None:
@@ -91,14 +91,14 @@ class GivesBackTooEarly(SoundStorage):
 
 
 class TrimsBeyondTheSnapshot(SoundStorage):
-    """What it is asked to forget it forgets."""
+    """Trims slots that no snapshot covers."""
 
     def refuse(self, batch: WriteBatch) -> None:
         super().refuse(WriteBatch(snapshot=batch.snapshot))
 
 
 class StagedNotSynced(SoundStorage):
-    """The batch that names a snapshot is durable, and its bytes are not."""
+    """Syncs the batch that names a snapshot, but not the snapshot's bytes."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

@@ -1,7 +1,8 @@
-"""A small sound store, from which each broken one differs in one thing.
+"""A small sound store; each broken store overrides one thing of it.
 
-A journal of batches that begins with the whole state; ``load`` and every trim write it anew. What a
-broken store breaks is a method of its own here, so that the difference is all there is to read.
+It keeps a journal of batches that begins with a record of the whole state; ``load`` and every trim rewrite it.
+Everything that a broken store breaks is a method of its own here, so that the broken store consists of the difference
+alone.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Record(msgspec.Struct, array_like=True):
 
 @dataclass
 class State:
-    """What the journal amounts to."""
+    """The state after all batches of the journal."""
 
     promised: Ballot | None = None
     decided: int = 0
@@ -109,7 +110,7 @@ class SoundStorage(Anchor, paxospp.Storage):
         )
 
     def replay(self) -> tuple[Stamp | None, State]:
-        """The journal as far as it is whole: what follows damage does not count."""
+        """Replay the journal up to the first damage."""
         try:
             with open(self.journal, "rb") as file:
                 data = file.read()
@@ -163,7 +164,7 @@ class SoundStorage(Anchor, paxospp.Storage):
                 state.faulty.add(range(slot, slot + 1))
 
     def take_over(self, stamp: Stamp, state: State) -> None:
-        """Write anew all that was found: only so is it durable after a sync that failed."""
+        """Rewrite everything that was found: after a failed sync, only this makes it durable."""
         self.rewrite(stamp, state)
 
     # Writing
@@ -183,7 +184,7 @@ class SoundStorage(Anchor, paxospp.Storage):
             raise
 
     def write(self, batch: WriteBatch, stamp: Stamp, state: State) -> None:
-        """Durable when it returns, if the batch asks for it."""
+        """Write a batch, durably if it is to be synced."""
         if batch.trim is not None:
             self.rewrite(stamp, state)
             synced = True
@@ -207,7 +208,7 @@ class SoundStorage(Anchor, paxospp.Storage):
             raise StorageError(f"nothing covers the slots below {batch.trim}")
 
     def after(self, state: State, batch: WriteBatch, record: Record | None) -> State:
-        """The state with ``batch`` in it; ``record`` if it comes from the journal."""
+        """Return the state after ``batch``; ``record`` is given if the batch comes from the journal."""
         state = state.copy()
         state.first = max(state.first, batch.trim or 0)
         for entry in batch.accepted:
@@ -278,7 +279,7 @@ class SoundStorage(Anchor, paxospp.Storage):
         os.fdatasync(self.file)
 
     def rewrite(self, stamp: Stamp, state: State) -> None:
-        """A new journal that begins with the whole state, in the place of the old one."""
+        """Replace the journal by a new one that begins with the whole state."""
         if self.file >= 0:
             os.close(self.file)
             self.file = -1
@@ -359,14 +360,14 @@ class SoundStorage(Anchor, paxospp.Storage):
 
 
 class RefusesDamage(SoundStorage):
-    """Not broken either: rather than say which slots are lost it does not load."""
+    """A sound store that refuses to load if slots are lost, instead of reporting them."""
 
     def lose(self, state: State, lost: range) -> None:
         raise CorruptedError(f"the slots from {lost.start} on are lost")
 
 
 class WritesThroughAMap(SoundStorage):
-    """Not broken either: its journal is a shared mapping that ``msync`` makes durable, and no call shows its bytes."""
+    """A sound store whose journal is a shared mapping: no system call shows the bytes that ``msync`` makes durable."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

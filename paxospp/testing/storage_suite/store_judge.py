@@ -1,10 +1,11 @@
-"""The judge: is what a store shows after a crash or damage something that the contract allows?
+"""Decide whether the contract allows what a store shows after a crash or damage, and if not, which clause it breaks.
 
-A crash may leave the store after any batch from the last that had to survive to the one under way,
-exactly, and nothing of it is damage. Damage may leave less, as long as every slot that is not what
-it was is faulty and everything that is no slot is as it was. The judge names the clause: an
-acknowledged batch that is gone is C2, a part of one C1, a later one without an earlier one C3, a false
-alarm or a silent loss C8, and what hangs on snapshots and trimming alone C10.
+After a crash, the store must equal its state after exactly one batch: any from the last batch that had to survive up to
+the batch under way. No slot may be faulty. After damage, every slot that changed must be faulty, and everything that is
+not a slot must be unchanged.
+
+A lost acknowledged batch breaks C2, a part of a batch C1, a later batch without an earlier one C3, a false alarm or a
+silent loss C8, and a difference in snapshots and trimming alone C10.
 """
 
 from __future__ import annotations
@@ -15,58 +16,71 @@ from typing import NamedTuple
 from paxospp.model import Entry
 from paxospp.storage.slot_set import SlotSet
 from paxospp.testing.storage_suite.looking import Look
-from paxospp.testing.storage_suite.stream import Model, Stream
+from paxospp.testing.storage_suite.stream import StorageModel, Stream
 from paxospp.testing.storage_suite.words import told
+
+DIFFERENCES_MAX = 4
+"""How many differences after damage are reported."""
 
 
 class Complaint(NamedTuple):
-    """What is wrong, and by which clause."""
+    """A broken clause, with what the contract wants and what was found."""
 
     clause: str
     wanted: str
     found: str
 
 
-class Verdict(NamedTuple):
-    """Either a complaint, or after which batch the store stands."""
+class CrashVerdict(NamedTuple):
+    """A complaint, or None and the number of the batch whose state the store shows."""
 
     complaint: Complaint | None
     number: int
 
 
-def after_crash(look: Look, stream: Stream, lowest: int, highest: int) -> Verdict:
-    """``lowest``: the last batch that must be there; ``highest``: the last that can be."""
+def after_crash(look: Look, stream: Stream, lowest: int, highest: int) -> CrashVerdict:
+    """Compare ``look`` with the states after the batches ``lowest`` to ``highest``.
+
+    Args:
+        look: what the store showed after the crash.
+        stream: the stream that was being written.
+        lowest: the last batch that had to survive.
+        highest: the last batch that may have survived: the one under way.
+    """
     for number in range(highest, lowest - 1, -1):
         if not _differences(look, stream.model(number)):
-            return Verdict(None, number)
+            return CrashVerdict(None, number)
     wanted = (
-        f"the store as it was after batch {lowest}"
+        f"the state after batch {lowest}"
         if lowest == highest
-        else f"the store as it was after one of the batches {lowest} to {highest}"
+        else f"the state after one of the batches {lowest} to {highest}"
     )
     clause, found = _classify(look, stream, lowest, highest)
-    return Verdict(Complaint(clause, wanted, found), lowest)
+    return CrashVerdict(Complaint(clause, wanted, found), lowest)
 
 
-def after_damage(look: Look, models: Sequence[Model]) -> Complaint | None:
-    """None if ``look`` may be what is left of one of ``models`` after damage (C8)."""
+def after_damage(look: Look, models: Sequence[StorageModel]) -> Complaint | None:
+    """Return None if ``look`` is what one of ``models`` may show after damage (C8), else a complaint."""
     if look.refused is not None:
         if look.refused.storage_error and not look.refused.locked:
             return None
-        return Complaint("C9" if look.refused.locked else "C8", "CorruptedError, or faulty slots", str(look.refused))
+        wanted = "CorruptedError from load, or faulty slots"
+        return Complaint("C9" if look.refused.locked else "C8", wanted, str(look.refused))
     if look.wrong_kind is not None:
-        return Complaint("C7", "what the contract names", look.wrong_kind)
+        return Complaint("C7", "the types that the contract names", look.wrong_kind)
     complaints = [_hidden_damage(look, model) for model in models]
     if None in complaints:
         return None
     shortest = min((found for found in complaints if found is not None), key=len)
-    return Complaint("C8", "each slot as it was or faulty, all else as it was; or CorruptedError", "; ".join(shortest))
+    shown = shortest[:DIFFERENCES_MAX] + [f"{len(shortest) - DIFFERENCES_MAX} more"] * (len(shortest) > DIFFERENCES_MAX)
+    wanted = "each slot right or faulty, everything else right; or CorruptedError from load"
+    return Complaint("C8", wanted, "; ".join(shown))
 
 
 # After damage
 
 
-def _hidden_damage(look: Look, model: Model) -> list[str] | None:
+def _hidden_damage(look: Look, model: StorageModel) -> list[str] | None:
     state = look.state
     faulty = SlotSet(state.faulty)
     found = []
@@ -77,11 +91,11 @@ def _hidden_damage(look: Look, model: Model) -> list[str] | None:
         ("meta", dict(state.meta), dict(model.meta)),
     ):
         if is_ != was:
-            found.append(f"{name} is {told(is_)} and was {told(was)}")
+            found.append(f"{name} is {told(is_)} instead of {told(was)}")
     if state.decided > model.decided:
-        found.append(f"decided is {state.decided} and was {model.decided}")
+        found.append(f"decided is {state.decided} instead of {model.decided}")
     found += [
-        f"decided is {state.decided} and was {model.decided}, and slot {slot} is not faulty"
+        f"decided is {state.decided} instead of {model.decided}, and slot {slot} is not faulty"
         for slot in range(state.decided + 1, model.decided + 1)
         if slot not in faulty
     ][:1]
@@ -90,23 +104,23 @@ def _hidden_damage(look: Look, model: Model) -> list[str] | None:
     for slot in sorted(set(model.entries) | set(look.entries)):
         shown, held = look.entries.get(slot), model.entries.get(slot)
         if shown is None and slot not in faulty:
-            found.append(f"slot {slot} is not there and not faulty; it was {told(held)}")
+            found.append(f"slot {slot} is missing and not faulty; it should hold {_told_entry(held)}")
         elif shown is not None and shown != held:
-            found.append(f"slot {slot} is {told(shown)} and was {told(held)}")
+            found.append(f"slot {slot} holds {_told_entry(shown)} instead of {_told_entry(held)}")
     if look.strange is not None:
         found.append(look.strange)
     if look.content_refused is not None:
         if not look.content_refused.corrupted:
             found.append(f"reading the snapshot raises {look.content_refused}")
     elif look.content != model.content:
-        found.append(f"the snapshot holds {told(look.content)} and held {told(model.content)}")
+        found.append(f"the snapshot holds {told(look.content)} instead of {told(model.content)}")
     return found or None
 
 
 # After a crash
 
 
-def _differences(look: Look, model: Model) -> list[str]:
+def _differences(look: Look, model: StorageModel) -> list[str]:
     if any(wrong is not None for wrong in (look.refused, look.strange, look.content_refused, look.wrong_kind)):
         return ["refused"]
     if look.state.faulty or look.unreadable:
@@ -118,7 +132,7 @@ def _differences(look: Look, model: Model) -> list[str]:
 
 
 def _components(look: Look, entries: object) -> dict[tuple[str, object], object]:
-    """What a store shows, part by part: single values, meta keys, slots."""
+    """Split what a store shows into parts that can be compared: single values, meta keys, slots."""
     state = look.state
     parts: dict[tuple[str, object], object] = {
         ("promised", ""): state.promised,
@@ -139,17 +153,17 @@ def _classify(look: Look, stream: Stream, lowest: int, highest: int) -> tuple[st
     if look.refused is not None:
         raised = look.refused
         clause = "C9" if raised.locked else "C8" if raised.corrupted else "C1"
-        return clause, f"it cannot be opened: {raised}"
+        return clause, f"the store cannot be opened: {raised}"
     if look.strange is not None:
         return "C6", look.strange
     if look.content_refused is not None:
         due = [stream.model(number).snapshot for number in range(lowest, highest + 1)]
-        clause = "C10" if look.state.snapshot in due else "C2"  # else a former one came back
+        clause = "C10" if look.state.snapshot in due else "C2"  # C2: an older snapshot is back
         return clause, f"reading the snapshot {told(look.state.snapshot)} raises {look.content_refused}"
     if look.state.faulty or look.unreadable:
         faulty = [*look.state.faulty, *look.unreadable]
         clause = "C10" if _is_given_back(SlotSet(faulty).ranges, stream, highest) else "C8"
-        return clause, f"the slots {', '.join(map(_told_range, faulty))} are faulty, and nothing was damaged"
+        return clause, f"the slots {', '.join(map(_told_range, faulty))} are faulty, although nothing was damaged"
     return _classify_mixture(look, stream, lowest, highest)
 
 
@@ -165,36 +179,36 @@ def _classify_mixture(look: Look, stream: Stream, lowest: int, highest: int) -> 
         if not numbers:
             return "C7" if _has_other_bytes(
                 shown.get(key), key, histories
-            ) else "C1", f"{_named(key)} is {told(shown.get(key))}, which no batch ever made it"
+            ) else "C1", f"{_named(key)} is {_told_part(shown.get(key))}, which no batch ever wrote"
         since[key] = numbers
         if max(numbers) < lowest:
             older.append(key)
     if older:
         key = older[0]
         text = (
-            f"{_named(key)} is {told(shown.get(key))}, as after batch {max(since[key])}; "
-            f"batch {lowest} was acknowledged, and it was {told(histories[lowest].get(key))} by then"
+            f"{_named(key)} is {_told_part(shown.get(key))}, as after batch {max(since[key])}; batch {lowest} was "
+            f"acknowledged, after which it was {_told_part(histories[lowest].get(key))}"
         )
         return _clause_of_lost(older, stream, lowest, histories, since), text
     for number in range(lowest + 1, highest + 1):
         if all(numbers & {number - 1, number} for numbers in since.values()):
             there = next(key for key, numbers in since.items() if number - 1 not in numbers)
             missing = next((key for key, numbers in since.items() if number not in numbers), None)
-            text = f"of batch {number} {_named(there)} is there"
-            text += f" and {_named(missing)} is not" if missing is not None else ""
+            text = f"{_named(there)} of batch {number} is there"
+            text += f", but {_named(missing)} of the same batch is not" if missing is not None else ""
             return ("C10" if _is_only_given_back(since, stream, number) else "C1"), text
     newest = max(since, key=lambda key: min(since[key]))
     oldest = min(since, key=lambda key: max(since[key]))
     return "C3", (
-        f"{_named(newest)} is as after batch {min(since[newest])}, and {_named(oldest)} as after batch "
-        f"{max(since[oldest])}: a later batch is there and an earlier one is not"
+        f"{_named(newest)} is as after batch {min(since[newest])}, but {_named(oldest)} as after batch "
+        f"{max(since[oldest])}: a later batch is there without an earlier one"
     )
 
 
 def _has_other_bytes(
     shown: object, key: tuple[str, object], histories: Sequence[dict[tuple[str, object], object]]
 ) -> bool:
-    """Whether it is an entry that was written, by slot and ballot, but for its bytes."""
+    """Whether ``shown`` is an entry that was written with the same slot and ballot, but with other bytes."""
     written = [held[key] for held in histories if key in held]
     return isinstance(shown, Entry) and any(isinstance(e, Entry) and e.ballot == shown.ballot for e in written)
 
@@ -206,8 +220,10 @@ def _clause_of_lost(
     histories: Sequence[dict[tuple[str, object], object]],
     since: Mapping[tuple[str, object], set[int]],
 ) -> str:
-    """The clause for what is as it was before batch ``lowest``."""
-    # Lost with unsynced batches alone, though a later one came through that covers them, is C3.
+    """Return the clause for ``older``, the parts that are as they were before batch ``lowest``.
+
+    It is C3 if only unsynced batches are lost: a later synced batch, which covers them, survived.
+    """
     return "C2" if any(_is_lost_synced(key, since[key], stream, lowest, histories) for key in older) else "C3"
 
 
@@ -218,7 +234,7 @@ def _is_lost_synced(
     lowest: int,
     histories: Sequence[dict[tuple[str, object], object]],
 ) -> bool:
-    """Whether a synced batch wrote ``key`` after the last of ``numbers``, at which it was as it is now."""
+    """Whether a synced batch changed ``key`` after the last of ``numbers``, the batches at which it was as now."""
     return any(
         stream.step(number).synced and histories[number].get(key) != histories[number - 1].get(key)
         for number in range(max(numbers) + 1, lowest + 1)
@@ -226,7 +242,7 @@ def _is_lost_synced(
 
 
 def only_unsynced_faulty(look: Look, stream: Stream, number: int) -> bool:
-    """Whether something is faulty after batch ``number``, and of that only what batches without a sync wrote last."""
+    """Whether slots are faulty after batch ``number``, and an unsynced batch was the last to write each of them."""
     faulty = SlotSet([*look.state.faulty, *look.unreadable])
     slots = [slot for slot in stream.model(number).entries if slot in faulty]
     writers = [
@@ -237,13 +253,13 @@ def only_unsynced_faulty(look: Look, stream: Stream, number: int) -> bool:
 
 
 def _is_given_back(faulty: Sequence[range], stream: Stream, highest: int) -> bool:
-    """Whether all that is missing is what the batch under way was about to trim."""
+    """Whether the batch under way was about to trim all of the faulty slots."""
     trim = stream.step(highest).batch.trim
     return trim is not None and all(slots.stop <= trim for slots in faulty)
 
 
 def _is_only_given_back(since: dict[tuple[str, object], set[int]], stream: Stream, number: int) -> bool:
-    """Whether of batch ``number`` nothing is there but the space it was to give back."""
+    """Whether the only effects of batch ``number`` that show concern its snapshot and the slots that it trims."""
     batch = stream.step(number).batch
     if batch.trim is None and batch.snapshot is None:
         return False
@@ -254,12 +270,21 @@ def _is_only_given_back(since: dict[tuple[str, object], set[int]], stream: Strea
     )
 
 
-def _models(stream: Stream, highest: int) -> Iterator[Model]:
+def _models(stream: Stream, highest: int) -> Iterator[StorageModel]:
     return map(stream.model, range(highest + 1))
 
 
 def _named(key: tuple[str, object]) -> str:
     return key[0] if key[1] == "" else f"{key[0]} {key[1]!r}"
+
+
+def _told_part(value: object) -> str:
+    return "absent" if value is None else _told_entry(value) if isinstance(value, Entry) else told(value)
+
+
+def _told_entry(entry: Entry | None) -> str:
+    """Describe an entry whose slot was already named."""
+    return "nothing" if entry is None else f"{told(entry.value)} of round {entry.ballot.round}"
 
 
 def _told_range(slots: range) -> str:

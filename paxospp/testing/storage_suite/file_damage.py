@@ -1,7 +1,7 @@
-"""Damage to the files of a store at rest: what disks do to bytes that nobody is writing.
+"""Damage to the files of a store that is not open, as a failing disk causes it.
 
-Every kind of damage is a value that says where it is, so that a failing case can be told and done
-again by hand. Nothing is known of any format.
+Each damage is a value that describes itself, so that a person can repeat it by hand. Nothing here knows the format of
+any store.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from paxospp.testing.power_cut.content import Content, copy_file
 
 _ZEROS = re.compile(rb"\0{64,}")
 BLOCK_BYTES = (512, 4096)
+DISTANCES = (4, 24, 80)
+"""How far in front of a value ``flips_around`` flips bits, in bytes."""
 
 
 @dataclass(slots=True, frozen=True)
 class Damage:
-    """What was done to one file, named relative to the store's directory."""
+    """One change of one file; ``file`` is its path in the store's directory."""
 
     file: str
     kind: str
     words: str
     change: Callable[[Content], Content | None]
-    """The file's bytes afterwards; None: the file is gone."""
+    """Returns the file's bytes after the damage, or None if the file is to be removed."""
 
     def do(self, directory: Path) -> None:
         path = directory / self.file
@@ -42,18 +44,22 @@ class Damage:
 
 
 def files_of(directory: Path) -> list[str]:
-    """Every file below ``directory``, by its path in it."""
+    """Return the paths of all files below ``directory``, relative to it."""
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
 
 
 def space_of(directory: Path) -> int:
-    """How many bytes of a disk all files take; the holes of a sparse file take none."""
+    """Return how many bytes of disk space all files take; holes of sparse files take none."""
     sizes = [(directory / file).stat() for file in files_of(directory)]
     return sum(min(size.st_size, size.st_blocks * 512) for size in sizes)
 
 
 def flips(directory: Path, file: str, count: int, chance: random.Random) -> Iterator[Damage]:
-    """``count`` single bits of ``file``, spread over all in it that is not padding, the first and the last byte too."""
+    """Yield ``count`` flips of single bits, spread over all bytes but padding, with the first and the last byte.
+
+    One flip in eight hits a byte anywhere in the file, which may be padding. A file of fewer bits gets each bit
+    flipped.
+    """
     data = Content.of_file(directory / file)
     written = _written(data)
     bits = 8 * sum(map(len, written))
@@ -63,14 +69,18 @@ def flips(directory: Path, file: str, count: int, chance: random.Random) -> Iter
         numbers = [chance.randrange(bits * part // count, bits * (part + 1) // count) for part in range(count)]
         numbers[0], numbers[-1] = chance.randrange(8), bits - 1 - chance.randrange(8)
     places = [8 * _nth(written, number // 8) + number % 8 for number in numbers]
-    if bits < 8 * data.size:  # one in eight into the padding
+    if bits < 8 * data.size:  # there is padding
         places[4::8] = [chance.randrange(8 * data.size) for _ in places[4::8]]
     for bit in places:
-        yield Damage(file, "flip", f"flip bit {bit % 8} of byte {bit // 8} of", _Flip(bit))
+        yield _flip(file, bit)
+
+
+def _flip(file: str, bit: int) -> Damage:
+    return Damage(file, "flip", f"flip bit {bit % 8} of byte {bit // 8} of", _Flip(bit))
 
 
 def holes(directory: Path, file: str, count: int, chance: random.Random) -> Iterator[Damage]:
-    """Zeroed blocks, parts overwritten, cut tails, parts cut out of the middle, and the file gone."""
+    """Yield the removal of ``file``, and ``count`` each of zeroed blocks, garbage, cut tails and parts cut out."""
     data = Content.of_file(directory / file)
     size = data.size
     yield Damage(file, "gone", "remove", lambda data: None)
@@ -82,39 +92,48 @@ def holes(directory: Path, file: str, count: int, chance: random.Random) -> Iter
         block = BLOCK_BYTES[number % 2]
         at = _nth(written, chance.randrange(something)) // block * block
         zeros = bytes(min(block, size - at))
-        yield Damage(file, "zeroed block", f"zero {len(zeros)} bytes at {at} of", _Write(at, zeros))
+        yield Damage(file, "zeroed block", f"zero {len(zeros)} bytes at {at} of", _Overwrite(at, zeros))
         begin = _nth(written, chance.randrange(something))
         garbage = chance.randbytes(40)[: size - begin]
-        yield Damage(file, "garbage", f"overwrite {len(garbage)} bytes at {begin} of", _Write(begin, garbage))
+        yield Damage(file, "garbage", f"overwrite {len(garbage)} bytes at {begin} of", _Overwrite(begin, garbage))
         left = _nth(written, something - 1 - int(chance.random() ** 3 * something))
-        yield Damage(file, "cut tail", f"leave the first {left} of {size} bytes of", _Cut(left, size))
+        yield Damage(file, "cut tail", f"keep only the first {left} of {size} bytes of", _Cut(left, size))
         begin = _nth(written, chance.randrange(something))
         length = min(chance.choice([1, 37, 512, 4096]), size - begin)
-        yield Damage(file, "cut middle", f"cut {length} bytes out at {begin} of", _Cut(begin, begin + length))
+        yield Damage(file, "cut middle", f"cut out {length} bytes at {begin} of", _Cut(begin, begin + length))
+
+
+def flips_around(directory: Path, needle: bytes) -> Iterator[Damage]:
+    """Yield flips of bits in each occurrence of ``needle`` and in front of it, where the head of its record may be."""
+    for file, at, text in _occurrences(directory, needle):
+        yield _flip(file, 8 * (at + len(text) // 2))
+        for distance in DISTANCES:
+            if distance <= at:
+                yield _flip(file, 8 * (at - distance) + 3)
 
 
 def flip_needle(directory: Path, needle: bytes) -> int:
-    """Flip one bit in the middle of every place that holds ``needle``, as it is or in hexadecimal; how many."""
-    count = 0
+    """Flip a bit in the middle of each occurrence of ``needle``, raw or in hexadecimal; return how many there were."""
+    found = list(_occurrences(directory, needle))
+    for file, at, text in found:
+        bit = 4 if text is needle else 0  # a digit with bit 0 flipped is another digit
+        _flip(file, 8 * (at + len(text) // 2) + bit).do(directory)
+    return len(found)
+
+
+def _occurrences(directory: Path, needle: bytes) -> Iterator[tuple[str, int, bytes]]:
+    """Yield file, offset and text of each place that holds ``needle``, raw or in hexadecimal."""
     for text in (needle, needle.hex().encode(), needle.hex().upper().encode()):
-        mask = 0x10 if text is needle else 0x01
         for file in files_of(directory):
-            content, found = Content.of_file(directory / file), 0
-            for start, data in list(content.runs()):
+            for start, data in Content.of_file(directory / file).runs():
                 at = data.find(text)
                 while at >= 0:
-                    middle = at + len(text) // 2
-                    content.write(start + middle, bytes([data[middle] ^ mask]))
-                    found += 1
+                    yield file, start + at, text
                     at = data.find(text, at + 1)
-            if found:
-                content.to_file(directory / file)
-            count += found
-    return count
 
 
 def _written(content: Content) -> list[range]:
-    """Where something stands in a file: all but long runs of zeros, which are room for later."""
+    """Return the ranges of a file that hold data: all but runs of 64 zeros or more, which are padding."""
     parts = []
     for start, data in content.runs():
         at = 0
@@ -134,7 +153,7 @@ def _nth(parts: list[range], number: int) -> int:
 
 
 def copy_store(source: Path, target: Path) -> None:
-    """A copy of a store that nobody has open; links, empty directories and the holes of files included."""
+    """Copy a store that is not open, with its links, empty directories and the holes of its files."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, target, symlinks=True, copy_function=copy_file)
 
@@ -150,7 +169,7 @@ class _Flip:
 
 
 @dataclass(slots=True, frozen=True)
-class _Write:
+class _Overwrite:
     at: int
     data: bytes
 

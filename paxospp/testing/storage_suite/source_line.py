@@ -1,4 +1,4 @@
-"""The line in the author's own file, out of a traceback that runs through the kit, helpers and drivers."""
+"""Find the line of the store's own code in a traceback that also runs through the kit and through drivers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-
 
 
 def authors_line(error: BaseException) -> str | None:
-    """``my_store.py:42, in write: self._file.flush()``: the deepest line of the store that ``error`` came through.
+    """Return the deepest line of the store that ``error`` came through: ``my_store.py:42, in write: file.flush()``.
 
-    None if it came through none. Installed packages count only if nothing else does: a driver may be written in
-    Python, but the store may also be installed.
+    Return None if it came through no such line. Lines of installed packages count only if there are no others: they may
+    belong to a driver that is written in Python, but also to a store that is installed.
     """
     seen: BaseException | None = error
     while seen is not None:
@@ -38,7 +38,7 @@ def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:
 
 
 def _is_foreign(file: str) -> bool:
-    """Whether it is neither paxospp's nor Python's own nor pytest's."""
+    """Whether ``file`` belongs neither to paxospp nor to Python, pytest or hypothesis."""
     if file.startswith(_OURS) or (file.startswith(_LIBRARY) and not any(part in file for part in _PACKAGES)):
         return False
     return not any(f"{os.sep}{name}{os.sep}" in file for name in ("_pytest", "pluggy", "hypothesis", "xdist"))

@@ -1,7 +1,7 @@
-"""Threads and their descriptors, as the kernel keeps them: who shares which table, which position.
+"""The threads of a trace and their tables of descriptors, as the kernel keeps them.
 
-A thread shares the table of the thread that made it, a forked child gets a copy of it whose entries
-still share their positions. A child may act before the call that made it returns.
+A thread shares the table of the thread that created it. A forked child gets a copy of the table, whose entries share
+their file positions with the original. A child may make calls before the call that created it returns.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import os
 import re
 from dataclasses import dataclass
 
-from paxospp.testing.power_cut.trace import FORKS, Call
+from paxospp.testing.power_cut.trace import FORKS, SystemCall
 
 _FIRST = re.compile(rb"\w+")
 
 
 @dataclass(slots=True)
 class OpenFile:
-    """What descriptors share: ``inode`` is None for a file outside the directory."""
+    """An open file, which several descriptors may share; ``inode`` is None for a file outside the directory."""
 
     inode: int | None
     append: bool = False
@@ -33,14 +33,14 @@ class Processes:
         self._home = working_directory
         self._tables: dict[int, dict[int, OpenFile]] = {}
         self._working: dict[int, str] = {}
-        self._forking: list[Call] = []
+        self._forking: list[SystemCall] = []
 
-    def table(self, call: Call) -> dict[int, OpenFile]:
-        """The descriptors of the thread that called."""
+    def table(self, call: SystemCall) -> dict[int, OpenFile]:
+        """Return the table of descriptors of the thread that made the call."""
         return self._tables[call.thread]
 
-    def see(self, call: Call) -> None:
-        """Know the thread, and what the call does to threads, descriptors and positions."""
+    def see(self, call: SystemCall) -> None:
+        """Register the thread, and apply what the call does to threads, descriptors and file positions."""
         if call.thread not in self._tables:
             if self._forking:  # the child of a call that has not returned yet
                 self._child(self._forking[-1], call.thread)
@@ -59,17 +59,17 @@ class Processes:
         elif call.name in ("read", "readv", "lseek") and (file := self._first(call)) is not None:
             file.position = call.result if call.name == "lseek" else file.position + call.result
 
-    def absolute(self, call: Call, path: bytes, base: str | None = None) -> str:
-        """``path`` without symbolic links before its last name, as the trace shows open files."""
+    def absolute(self, call: SystemCall, path: bytes, base: str | None = None) -> str:
+        """Return ``path`` as an absolute path, with symbolic links resolved in all but the last part, as in a trace."""
         start = base if base is not None else self._working[call.thread]
         head, _, name = os.path.normpath(os.path.join(start, os.fsdecode(path))).rpartition("/")
         return f"{os.path.realpath(head or '/')}/{name}"
 
-    def _first(self, call: Call) -> OpenFile | None:
+    def _first(self, call: SystemCall) -> OpenFile | None:
         match = _FIRST.match(call.arguments)
         return self.table(call).get(int(match[0], 0)) if match is not None else None
 
-    def _fork(self, call: Call) -> None:
+    def _fork(self, call: SystemCall) -> None:
         if call.result is None:
             self._forking.append(call)
             return
@@ -77,7 +77,7 @@ class Processes:
         if not call.failed and call.result not in self._tables:
             self._child(call, call.result)
 
-    def _child(self, call: Call, child: int) -> None:
+    def _child(self, call: SystemCall, child: int) -> None:
         table = self.table(call)
         self._tables[child] = table if b"CLONE_FILES" in call.arguments else dict(table)
         self._working[child] = self._working[call.thread]

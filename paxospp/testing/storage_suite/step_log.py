@@ -1,7 +1,7 @@
-"""The steps of a case, as they are told when it fails: every call of the storage, and what came back.
+"""The log of a case: every call of the store under test and its result, shown when the case fails.
 
-``Witness`` stands between a case and the store it tries. It changes nothing; it remembers. What
-it remembers is put into words only when somebody asks, so that a thousand calls cost next to nothing.
+``Witness`` wraps the store under test, passes every call on and logs it. The log is put into words only when a case
+fails, so that a thousand calls cost next to nothing.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from typing import Any, TypeVar
 
 from paxospp.model import Entry, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWriter, Storage, WriteBatch
-from paxospp.testing.storage_suite.checks import Broken, ClausesBroken
+from paxospp.testing.storage_suite.checks import BrokenClause, ClausesBroken
 from paxospp.testing.storage_suite.kinds import wrong_kind_of_entries, wrong_kind_of_piece, wrong_kind_of_state
-from paxospp.testing.storage_suite.progress import PROGRESS
+from paxospp.testing.storage_suite.standstill import PROGRESS
 from paxospp.testing.storage_suite.words import told
 
 R = TypeVar("R")
 
 STEPS_MAX = 16
-"""How many of the last steps are told."""
+"""How many of the last steps are kept, unless all are asked for."""
 
 
 class Steps:
-    """What was done so far."""
+    """The last steps of a case; a step that begins with two spaces adds a detail to the one before."""
 
     def __init__(self, limit: int | None = STEPS_MAX) -> None:
         self._steps: deque[tuple[str, tuple[object, ...]]] = deque(maxlen=limit)
         self._count = 0
 
     def add(self, text: str, *values: object) -> None:
-        """``text`` with ``{}`` for each of ``values``, which are put into words later."""
+        """Log a step: ``text`` with ``{}`` for each of ``values``, which are put into words later."""
         PROGRESS.note()
         if text.startswith("  ") and not self._steps:
-            return  # what it says more of is left out
+            return  # the step that it belongs to is left out
         if len(self._steps) == self._steps.maxlen:
             self._steps.popleft()
             while self._steps and self._steps[0][0].startswith("  "):
@@ -47,17 +47,17 @@ class Steps:
         self._count = 0
 
     def told(self) -> list[str]:
-        """Every step in words, the oldest of many left out."""
+        """Return the steps that were kept, in words."""
         return [text.format(*map(told, values)) for text, values in self._steps]
 
     @property
     def left_out(self) -> int:
-        """How many are not told."""
+        """The number of steps that were not kept."""
         return self._count - sum(not text.startswith("  ") for text, _ in self._steps)
 
 
 class Witness(Storage):
-    """A store under test, each call remembered."""
+    """A store under test with a log of its calls. It reports results of a wrong type as C7."""
 
     def __init__(self, inner: Storage, steps: Steps) -> None:
         self.inner = inner
@@ -71,7 +71,7 @@ class Witness(Storage):
             self._steps.add(text + " raises {}", *values, error)
             raise
         if tell:
-            self._steps.add(text + " → {}", *values, result)
+            self._steps.add(text + " returns {}", *values, result)
         else:
             self._steps.add(text, *values)
         return result
@@ -104,10 +104,10 @@ class Witness(Storage):
         return None if reader is None else _ReaderWitness(self, reader)
 
     def _require_kind(self, wrong: str | None) -> None:
-        """Whatever a case is about: what is of another kind than the contract names breaks C7."""
+        """Report C7 for a value of a wrong type, whatever clause the case checks."""
         if wrong is not None:
             found, _, wanted = wrong.partition("; wanted ")
-            raise ClausesBroken([Broken("C7", tuple(self._steps.told()), wanted, found, self._steps.left_out)])
+            raise ClausesBroken([BrokenClause("C7", tuple(self._steps.told()), wanted, found, self._steps.left_out)])
 
     def close(self) -> None:
         self._call("close()", (), self.inner.close, tell=False)

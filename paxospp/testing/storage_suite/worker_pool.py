@@ -1,4 +1,4 @@
-"""The parent's side of ``child``: a zygote per test class, and workers that can be killed at any moment."""
+"""The parent's end of ``worker_process``: a zygote per test class, and workers that can be killed at any moment."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from paxospp.testing.storage_suite.looking import Look, Raised, Unexpected
-from paxospp.testing.storage_suite.progress import PROGRESS, STANDSTILL_S
+from paxospp.testing.storage_suite.looking import ExceptionReport, Look, Unexpected
+from paxospp.testing.storage_suite.standstill import PROGRESS, STANDSTILL_S
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-ANSWER_TIMEOUT_S = 0.8 * STANDSTILL_S  # before the whole case is ended, so that the finding says which worker it was
+ANSWER_TIMEOUT_S = 0.8 * STANDSTILL_S  # less than for the whole case, so that the finding names the worker
 SIDE_BY_SIDE = 2
-"""How many workers look at what is left of a store at the same time."""
+"""How many workers open and judge stores at the same time."""
 
 
 class WorkerDied(Exception):
-    """The worker ended by itself: by a signal, or by what its store did to it."""
+    """The worker ended by itself, by a signal or an exit code."""
 
 
 class StoreRaised(WorkerDied):
-    """The store raised where the kit expects nothing of the kind; the worker is good for nothing more."""
+    """The store raised an exception that the kit did not expect; the worker cannot be used any more."""
 
 
 class WorkerStuck(Exception):
-    """The worker has not answered for minutes."""
+    """The worker has not answered for ``ANSWER_TIMEOUT_S``."""
 
 
 def python_environment() -> dict[str, str]:
-    """The environment of a child that finds the same modules as this process."""
+    """Return the environment for a child that finds the same modules as this process."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 class Zygote:
-    """Starts workers for one URL's store."""
+    """Starts worker processes for the store of one URL."""
 
     def __init__(self, url: str, plugins: Sequence[str]) -> None:
         self._asking = threading.Lock()
@@ -54,7 +54,7 @@ class Zygote:
                 [
                     sys.executable,
                     "-m",
-                    "paxospp.testing.storage_suite.child",
+                    "paxospp.testing.storage_suite.worker_process",
                     str(other.fileno()),
                     url,
                     *plugins,
@@ -66,7 +66,7 @@ class Zygote:
             )
 
     def worker(self) -> WorkerHandle:
-        """A fresh process."""
+        """Fork a new worker."""
         ours, theirs = socket.socketpair()
         with theirs, self._asking:
             socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
@@ -74,13 +74,13 @@ class Zygote:
         return WorkerHandle(self, pid, Connection(ours.detach()))
 
     def wait(self, pid: int) -> int:
-        """The exit code of a worker that has ended, or is about to; negative: the signal."""
+        """Wait for a worker that is ending and return its exit code, or minus the signal that killed it."""
         with self._asking:
             self._control.send(b"wait %d" % pid)
             return int(self._answer())
 
     def close(self) -> None:
-        """End the zygote, and its workers with it."""
+        """End the zygote and its workers."""
         self._control.close()
         try:
             self._process.wait(ANSWER_TIMEOUT_S)
@@ -96,7 +96,7 @@ class Zygote:
 
 
 class WorkerHandle:
-    """One worker process; leaving the context kills it, which is how most of them end."""
+    """One worker process; leaving the context kills it with SIGKILL."""
 
     def __init__(self, zygote: Zygote, pid: int, connection: Connection[Any, Any]) -> None:
         self._zygote = zygote
@@ -112,26 +112,34 @@ class WorkerHandle:
     ) -> None:
         self.kill()
 
-    # What it can be asked, see child.Worker
+    # Requests; ``worker_process.StoreWorker`` answers them
 
     def look(self, url: str) -> Look:
         look: Look = self._ask("look", url)
         return look
 
-    def open(self, url: str) -> Raised | None:
-        raised: Raised | None = self._ask("open", url)
+    def open(self, url: str) -> ExceptionReport | None:
+        raised: ExceptionReport | None = self._ask("open", url)
         return raised
 
     def load(self) -> Look:
         look: Look = self._ask("load")
         return look
 
-    def persist(self, seed: int, cutting: bool, number: int) -> Raised | None:
-        raised: Raised | None = self._ask("persist", seed, cutting, number)
+    def continue_stream(
+        self, url: str, seed: int, cutting: bool, last: int, stop: int
+    ) -> tuple[Look, int, ExceptionReport | None, set[int]]:
+        answer: tuple[Look, int, ExceptionReport | None, set[int]] = self._ask(
+            "continue", url, seed, cutting, last, stop
+        )
+        return answer
+
+    def persist(self, seed: int, cutting: bool, number: int) -> ExceptionReport | None:
+        raised: ExceptionReport | None = self._ask("persist", seed, cutting, number)
         return raised
 
-    def pairs(self, url: str) -> dict[bytes, bytes] | Raised:
-        found: dict[bytes, bytes] | Raised = self._ask("pairs", url)
+    def pairs(self, url: str) -> dict[bytes, bytes] | ExceptionReport:
+        found: dict[bytes, bytes] | ExceptionReport = self._ask("pairs", url)
         return found
 
     def fill(self, url: str) -> None:
@@ -141,20 +149,26 @@ class WorkerHandle:
         said: str = self._ask("fork", seed, cutting, number)
         return said
 
-    def close(self) -> Raised | None:
-        raised: Raised | None = self._ask("close")
+    def close(self) -> ExceptionReport | None:
+        raised: ExceptionReport | None = self._ask("close")
         return raised
 
     def limit_files(self, size: int) -> None:
         self._ask("limit_files", size)
 
-    # Asking without waiting, for who wants to kill it meanwhile
+    # Requests without waiting, so that the worker can be killed meanwhile
 
     def begin(self, name: str, *arguments: object) -> None:
         self._connection.send((name, *arguments))
 
     def answer(self, timeout_s: float = ANSWER_TIMEOUT_S) -> object:
-        """The next thing it says."""
+        """Wait for the next answer.
+
+        Raises:
+            WorkerStuck: there was none for ``timeout_s`` seconds.
+            WorkerDied: the worker ended.
+            StoreRaised: the store raised an exception that the kit did not expect.
+        """
         try:
             if not self._connection.poll(timeout_s):
                 raise WorkerStuck(f"no answer for {timeout_s:.0f} s")
@@ -168,12 +182,8 @@ class WorkerHandle:
             raise StoreRaised(str(said.raised))
         return said
 
-    def is_silent(self, for_s: float) -> bool:
-        """Whether it says nothing for so long."""
-        return not self._connection.poll(for_s)
-
     def kill(self) -> list[object]:
-        """SIGKILL; what it had said and nobody had heard yet."""
+        """Kill the worker with SIGKILL; return the answers that it had sent and that were not received yet."""
         if self._ended:
             return []
         os.kill(self.pid, signal.SIGKILL)
@@ -201,9 +211,10 @@ class WorkerHandle:
 def side_by_side(
     zygote: Zygote, tries: Iterable[T], work: Callable[[WorkerHandle, T], R]
 ) -> Iterator[tuple[T, R | WorkerDied | WorkerStuck]]:
-    """Do ``work`` with each of ``tries`` in one of two workers; what came of it, in the order of ``tries``.
+    """Do ``work`` with each of ``tries`` in one of two workers, and yield the results in the order of ``tries``.
 
-    A worker that dies of one is replaced for the next. Of ``tries`` only a few are taken ahead.
+    If a worker dies, the exception is the result, and a new worker does the next try. Only a few of ``tries`` are drawn
+    in advance.
     """
     local, handles = threading.local(), list[WorkerHandle]()
 

@@ -1,4 +1,4 @@
-"""The histories that hypothesis invents, played to the store under test and to a memory store at once."""
+"""Histories that hypothesis generates, run on the store under test and on a memory store side by side."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, SnapshotWriter, Storage, WriteBatch
-from paxospp.testing.storage_suite.reads import attempt, clause_of_read, clause_of_state
-from paxospp.testing.storage_suite.steps import Witness
+from paxospp.testing.storage_suite.read_clauses import attempt, clause_of_read, clause_of_state
+from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.words import EVERYTHING, read_snapshot
 
 Require = Callable[[str, str, object, object], None]
@@ -22,7 +22,7 @@ _OFFSETS = st.integers(0, 8)
 
 
 class Comparison(RuleBasedStateMachine):
-    """Two stores, of which ``memory`` is right by definition."""
+    """Two stores that get the same calls; the memory store is right by definition."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(ahead=st.integers(0, 3), keep=st.none() | _OFFSETS, content=_VALUES, beside=st.booleans())
     def publish(self, ahead: int, keep: int | None, content: bytes, beside: bool) -> None:
-        """A snapshot, with or without a trim in the same batch; ``ahead``: a peer's, of slots nobody here has."""
+        """Publish a snapshot, with or without a trim; ``ahead``: how many slots a peer's snapshot is ahead."""
         if self._writer is not None:
             return
         slot = Slot(max(self._decided + ahead, self._snapshot.slot if self._snapshot else 0))
@@ -113,13 +113,13 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(content=_VALUES)
     def orphan(self, content: bytes) -> None:
-        """Committed, and no batch ever names it."""
+        """Commit a snapshot that no batch ever names."""
         if self._writer is None:
             self._stage(Slot(self._decided), content)
 
     @rule(content=_VALUES, abort=st.booleans())
     def begin_or_abort(self, content: bytes, abort: bool) -> None:
-        """A snapshot that is never committed: aborted, or left open."""
+        """Begin a snapshot that is never committed, and abort it or leave it open."""
         if self._writer is None:
             self._snapshots += 1
             self._writer = self._storage.create_snapshot(SnapshotMeta(Slot(1), f"half-{self._snapshots}"))
@@ -159,7 +159,7 @@ class Comparison(RuleBasedStateMachine):
         return meta
 
     def _decidable(self, back: int) -> Slot:
-        """``back`` slots below the highest one that may be called decided: all below it are held."""
+        """Return the slot ``back`` below the highest that may be decided: the end of the run of slots without a gap."""
         decided = self._decided
         while decided + 1 in self._held or decided + 1 < self._first:
             decided += 1
@@ -192,4 +192,4 @@ class Comparison(RuleBasedStateMachine):
         wanted = attempt(self._memory, start, stop, max_bytes)
         found = attempt(self._storage, start, stop, max_bytes)
         clause = clause_of_read(found, wanted, batch, self._trims_too_far)
-        self._require(clause, f"read({start}, {stop}, {max_bytes}) gives", found, wanted)
+        self._require(clause, f"read({start}, {stop}, {max_bytes}) returns", found, wanted)

@@ -1,10 +1,10 @@
-"""What a power cut may leave of one disk: one choice of many, drawn.
+"""Draw one of the many states in which a power cut may leave a disk.
 
-A disk writes what is not synced back when and in which order it likes, whole sectors at a time. So
-each piece of a file (512 bytes or a page) stands as it was after *some* of the pending changes, its
-size likewise, and independently: kept, dropped, torn, later ones without earlier ones, and zeros
-where the size grew before the bytes came. A piece that a pending cut of the file took away does not
-come back beside what replaced it. Of each directory, the first so many changes of names are kept.
+A disk writes unsynced data at any time and in any order, whole sectors at once. So each piece of a file (512 bytes or a
+page) is as it was after *some* of the pending changes, and so is the size of the file, independently of the pieces.
+Changes may be kept, lost or torn, later ones may survive without earlier ones, and zeros may appear where the size grew
+before the bytes were written. A piece that a pending truncation removed does not come back beside what replaced it. In
+each directory a prefix of the pending changes of names survives.
 """
 
 from __future__ import annotations
@@ -15,44 +15,45 @@ from dataclasses import dataclass
 from enum import Enum
 
 from paxospp.testing.power_cut.content import PAGE, Content
-from paxospp.testing.power_cut.disk import DirectoryOnDisk, Disk, FileOnDisk, after, set_name
-from paxospp.testing.power_cut.happenings import ROOT, Kind, Resize, Write
+from paxospp.testing.power_cut.recorded_disk import DirectoryOnDisk, FileOnDisk, RecordedDisk, after, set_name
+from paxospp.testing.power_cut.trace_events import ROOT, FileWrite, InodeKind, Resize
 
 SECTOR = 512
 
 
-class Way(Enum):
-    """How to choose what is kept."""
+class Survivors(Enum):
+    """Which of the unsynced changes survive; the values are for the steps of a failing case."""
 
-    NOTHING = "nothing that was not synced"
-    EVERYTHING = "everything"
-    UP_TO = "everything up to a moment, and what was done then torn"
-    SOME_FILES = "of some files and directories everything, of the others nothing"
-    ALL_BUT_ONE = "everything but one file or directory"
-    PIECES = "pieces"
-    HOLE = "everything but one sector"
+    NOTHING = "none"
+    EVERYTHING = "all"
+    UP_TO = "all up to some moment, the last one perhaps torn"
+    SOME_FILES = "all in some files and directories, none in the others"
+    ALL_BUT_ONE = "all but those of one file or directory"
+    PIECES = "random pieces"
+    HOLE = "all but one sector"
 
 
 @dataclass(slots=True, frozen=True)
 class Left:
-    """What stands at one path after the cut; ``inode`` is equal for two names of one file."""
+    """A file, directory or link after the cut, at one path; two names of one file have the same ``inode``."""
 
     path: str
-    kind: Kind
+    kind: InodeKind
     inode: int
     content: Content
-    """The bytes of a file; of a symbolic link, where it leads."""
+    """The bytes of a file, or the target of a symbolic link."""
 
 
 Keep = Callable[[int], str]
-"""For an inode: "all", "none", "pieces", "hole" or, for what happened up to an index, that number."""
+"""Says which pending changes of an inode survive: "all", "none", "pieces", "hole", or an index as text, for all changes
+up to that event."""
 
 
-def draw(disk: Disk, way: Way, chance: random.Random) -> tuple[list[Left], list[str]]:
-    """What is left, by path, and in words what was not synced and what became of it."""
+def draw(disk: RecordedDisk, survivors: Survivors, chance: random.Random) -> tuple[list[Left], list[str]]:
+    """Draw one state: return what is left at each path, and lines that say what became of the unsynced changes."""
     open_files = [inode for inode, file in disk.files.items() if file.pending]
     open_directories = [inode for inode, directory in disk.directories.items() if directory.pending]
-    keep = _keep(disk, way, open_files, open_directories, chance)
+    keep = _keep(disk, survivors, open_files, open_directories, chance)
     names, words = _draw_names(disk, open_directories, keep, chance)
     contents: dict[int, Content] = {}
 
@@ -70,25 +71,25 @@ def draw(disk: Disk, way: Way, chance: random.Random) -> tuple[list[Left], list[
 
 
 def _keep(
-    disk: Disk, way: Way, files: Sequence[int], directories: Sequence[int], chance: random.Random
+    disk: RecordedDisk, survivors: Survivors, files: Sequence[int], directories: Sequence[int], chance: random.Random
 ) -> Callable[[int], str]:
-    if way is Way.NOTHING:
+    if survivors is Survivors.NOTHING:
         return lambda inode: "none"
-    if way is Way.EVERYTHING:
+    if survivors is Survivors.EVERYTHING:
         return lambda inode: "all"
-    if way is Way.PIECES:
+    if survivors is Survivors.PIECES:
         names = {inode: chance.choice(["all", "none", "pieces"]) for inode in directories}
         return lambda inode: names.get(inode, "pieces")
-    if way is Way.HOLE:
-        sizes = [sum(len(c.data) for _, c in disk.files[inode].pending if isinstance(c, Write)) for inode in files]
+    if survivors is Survivors.HOLE:
+        sizes = [sum(len(c.data) for _, c in disk.files[inode].pending if isinstance(c, FileWrite)) for inode in files]
         torn = chance.choices(files, sizes)[0] if any(sizes) else -1
         return lambda inode: "hole" if inode == torn else "all"
-    if way is Way.UP_TO:
+    if survivors is Survivors.UP_TO:
         done = [index for inode in files for index, _ in disk.files[inode].pending]
         done += [index for inode in directories for index, _ in disk.directories[inode].pending]
         limit = str(chance.choice(done)) if done else "none"
         return lambda inode: limit
-    if way is Way.ALL_BUT_ONE:
+    if survivors is Survivors.ALL_BUT_ONE:
         lost = chance.choice([*files, *directories]) if files or directories else -1
         return lambda inode: "none" if inode == lost else "all"
     choice = {inode: chance.choice(["all", "none"]) for inode in (*files, *directories)}
@@ -99,7 +100,7 @@ def _keep(
 
 
 def _draw_names(
-    disk: Disk, directories: Sequence[int], keep: Keep, chance: random.Random
+    disk: RecordedDisk, directories: Sequence[int], keep: Keep, chance: random.Random
 ) -> tuple[dict[int, dict[str, int]], list[str]]:
     kept = {inode: _how_many(disk.directories[inode], keep(inode), chance) for inode in directories}
     while _together(disk, kept):
@@ -129,8 +130,8 @@ def _how_many(directory: DirectoryOnDisk, how: str, chance: random.Random) -> in
     return sum(index <= int(how) for index, _ in directory.pending)
 
 
-def _together(disk: Disk, kept: dict[int, int]) -> bool:
-    """Keep a rename between two directories in both when it is kept in one; whether that changed anything."""
+def _together(disk: RecordedDisk, kept: dict[int, int]) -> bool:
+    """Keep a rename between two directories in both if one keeps it; return whether that changed ``kept``."""
     for inode, count in kept.items():
         for index, rename in disk.directories[inode].pending[:count]:
             for other in {change.directory for change in rename.changes} - {inode}:
@@ -142,16 +143,16 @@ def _together(disk: Disk, kept: dict[int, int]) -> bool:
 
 
 def _walk(
-    disk: Disk, names: dict[int, dict[str, int]], directory: int, path: str, content: Callable[[int], Content]
+    disk: RecordedDisk, names: dict[int, dict[str, int]], directory: int, path: str, content: Callable[[int], Content]
 ) -> Iterator[Left]:
     for name, inode in sorted(names.get(directory, {}).items()):
         below, what = f"{path}{name}", disk.inodes[inode]
         match what.kind:
-            case Kind.FILE:
+            case InodeKind.FILE:
                 yield Left(below, what.kind, inode, content(inode))
-            case Kind.LINK:
+            case InodeKind.LINK:
                 yield Left(below, what.kind, inode, Content(what.target.encode()))
-            case Kind.DIRECTORY:
+            case InodeKind.DIRECTORY:
                 yield Left(below, what.kind, inode, Content())
                 yield from _walk(disk, names, inode, f"{below}/", content)
 
@@ -161,7 +162,7 @@ def _walk(
 
 def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[Content, str]:
     changes = [change for _, change in file.pending]
-    count = f"{len(changes)} unsynced"
+    count = f"{len(changes)} unsynced change{'s' if len(changes) > 1 else ''}"
     if how == "none":
         return file.durable(), f"{count}, all lost"
     if how == "all":
@@ -172,21 +173,22 @@ def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[Co
         return _pieces(file.durable(), changes, chance, count, hole=True)
     done = sum(index <= int(how) for index, _ in file.pending)
     if done and file.pending[done - 1][0] == int(how) and chance.random() < 0.7:
-        content, told = _pieces(after(file.durable(), changes[: done - 1]), changes[done - 1 : done], chance, "1")
-        return content, f"{count}, the first {done - 1} kept, then {told}"
+        synced = after(file.durable(), changes[: done - 1])
+        content, told = _pieces(synced, changes[done - 1 : done], chance, "the next one torn")
+        return content, f"{count}, the first {done - 1} kept, {told}"
     return after(file.durable(), changes[:done]), f"{count}, the first {done} kept"
 
 
 def _pieces(
-    synced: Content, changes: Sequence[Write | Resize], chance: random.Random, count: str, *, hole: bool = False
+    synced: Content, changes: Sequence[FileWrite | Resize], chance: random.Random, count: str, *, hole: bool = False
 ) -> tuple[Content, str]:
-    """Each piece as it was after some of the changes, the size after some of them; ``hole``: all but one sector."""
+    """Draw each piece as after some of the changes, and the size likewise; ``hole``: all changes but one sector."""
     last = len(changes)
     sizes = _sizes(synced.size, changes)
     if hole:
         piece, sized, size, style = SECTOR, last, sizes[last], "hole"
     else:
-        large = sum(len(c.data) for c in changes if isinstance(c, Write)) > 1 << 20
+        large = sum(len(c.data) for c in changes if isinstance(c, FileWrite)) > 1 << 20
         piece = PAGE if large else chance.choice([SECTOR, PAGE])
         sized = chance.choice([last, last, chance.randint(0, last)])
         size = _torn_size(sizes, sized, piece, chance)
@@ -212,17 +214,17 @@ def _pieces(
                 content.write(start, change.data[start - change.offset : stop - change.offset])
     content.resize(size)
     whole = sum(versions[number] == last for number in touched)
-    return content, f"{count}, {whole} of {len(touched)} pieces of {piece} bytes up to date, size {size}"
+    return content, f"{count}: {whole} of {len(touched)} pieces of {piece} bytes are written, the size is {size}"
 
 
-def _pieces_of(change: Write | Resize, piece: int) -> range:
+def _pieces_of(change: FileWrite | Resize, piece: int) -> range:
     if isinstance(change, Resize) or not change.data:
         return range(0)
     return range(change.offset // piece, (change.offset + len(change.data) - 1) // piece + 1)
 
 
-def _sizes(size: int, changes: Sequence[Write | Resize]) -> list[int]:
-    """The size after none, one, two, ... of the changes."""
+def _sizes(size: int, changes: Sequence[FileWrite | Resize]) -> list[int]:
+    """Return the sizes after none, one, two, … of the changes."""
     sizes = [size]
     for change in changes:
         size = change.size if isinstance(change, Resize) else max(size, change.offset + len(change.data))
@@ -231,7 +233,7 @@ def _sizes(size: int, changes: Sequence[Write | Resize]) -> list[int]:
 
 
 def _torn_size(sizes: Sequence[int], sized: int, piece: int, chance: random.Random) -> int:
-    """The size after ``sized`` changes, or on the way there: a long write grows the file piece by piece."""
+    """Return the size after ``sized`` changes, or one before it: a long write grows the file piece by piece."""
     size = sizes[sized]
     before = sizes[sized - 1] if sized else size
     if size > before and chance.random() < 0.3:
@@ -240,7 +242,7 @@ def _torn_size(sizes: Sequence[int], sized: int, piece: int, chance: random.Rand
 
 
 def _versions(touched: Sequence[int], style: str, last: int, chance: random.Random) -> dict[int, int]:
-    """For each piece, after how many of the changes it was written back."""
+    """Draw for each piece after how many of the changes it was written."""
     if style == "front":
         end = chance.randint(0, len(touched))
         return {number: last if place < end else 0 for place, number in enumerate(touched)}
@@ -252,7 +254,7 @@ def _versions(touched: Sequence[int], style: str, last: int, chance: random.Rand
 
 
 def _bounds(cuts: Sequence[tuple[int, int]], sized: int, end: int, last: int) -> tuple[int, int]:
-    """The oldest and newest version of a piece ending at ``end`` that fits to the size after ``sized`` changes."""
+    """Return the oldest and newest version of a piece ending at ``end`` that fit the size after ``sized`` changes."""
     touching = [number for number, size in cuts if size < end]
     return max((c for c in touching if c <= sized), default=0), min(
         (c - 1 for c in touching if c > sized), default=last

@@ -1,7 +1,7 @@
-"""Keys and values that the kit writes by the four methods of a ``KeyValueStorage``, beside those of the log.
+"""Keys and values that the kit writes through the methods of a ``KeyValueStorage``, beside the keys of the log.
 
-``Pairs`` is a stream of writes, the same for the same seed: each deletes ranges and puts pairs, and what
-the store holds after each is known. All keys begin with ``PREFIX``, which no record of the log does.
+``Pairs`` is a stream of writes, equal for equal seed. Each write deletes ranges and puts pairs; the pairs after each
+are known. All keys begin with ``PREFIX``, which no key of the log does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paxospp.storage.key_value import KeyValueStorage
-from paxospp.testing.storage_suite.looking import Raised
+from paxospp.testing.storage_suite.looking import ExceptionReport
 
 PREFIX = b"~kit/"
 STOP = b"~kit0"
@@ -31,7 +31,7 @@ class PairsWrite:
     sync: bool
 
     def after(self, pairs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-        """What is there once it was done to ``pairs``."""
+        """Return ``pairs`` as they are after this write."""
         kept = {
             key: value
             for key, value in pairs.items()
@@ -41,7 +41,7 @@ class PairsWrite:
 
 
 class Pairs:
-    """Writes 1, 2, 3, … of ``seed``, each with deletes and puts, and what is there after each."""
+    """The writes 1, 2, 3, … of ``seed``, and the pairs after each."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -62,7 +62,7 @@ class Pairs:
             model = self.models[-1]
             begin = chance.randrange(8)
             ranges = [(_key(begin), _key(begin + chance.randint(1, 5)))]
-            if chance.random() < 0.4:  # one that overlaps the first, or stands in it
+            if chance.random() < 0.4:  # a range that overlaps the first or lies in it
                 ranges.append((_key(begin + 1), _key(begin + chance.randint(1, 9))))
             kept = [key for key in map(_key, range(begin + 6, 16)) if key not in model]
             keys = sorted({_key(begin), _key(begin + 2), *kept[:1]})
@@ -77,31 +77,34 @@ def _key(number: int) -> bytes:
 
 
 def many_pairs() -> list[tuple[bytes, bytes]]:
-    """Some megabytes of pairs, more than a driver reads at once."""
+    """Return two megabytes of pairs, more than a driver reads at once."""
     return [
         (PREFIX + b"%08d" % n, b"%d " % n + bytes((n * 7 + i) % 251 for i in range(MANY_BYTES))) for n in range(MANY)
     ]
 
 
-def shown_pairs(storage: KeyValueStorage) -> dict[bytes, bytes] | Raised:
-    """All pairs of the kit's that a scan shows, as bytes."""
+def shown_pairs(storage: KeyValueStorage) -> dict[bytes, bytes] | ExceptionReport:
+    """Return all pairs of the kit that a scan returns, or the exception that it raises."""
     try:
         return {bytes(key): bytes(value) for key, value in storage.scan(PREFIX, STOP)}
     except Exception as error:
-        return Raised.of(error)
+        return ExceptionReport.of(error)
 
 
 def judge_pairs(
-    shown: Mapping[bytes, bytes] | Raised, pairs: Pairs, lowest: int, highest: int
+    shown: Mapping[bytes, bytes] | ExceptionReport, pairs: Pairs, lowest: int, highest: int
 ) -> tuple[str, str, str] | None:
-    """Clause, what was wanted and what was found, unless it is what one of the writes left."""
-    if not isinstance(shown, Raised):
+    """Return None if ``shown`` equals the pairs after one of the writes ``lowest`` to ``highest``.
+
+    Otherwise return the clause, what was wanted and what was found.
+    """
+    if not isinstance(shown, ExceptionReport):
         shown = dict(shown)
         if any(shown == pairs.model(number) for number in range(lowest, highest + 1)):
             return None
     wanted = f"the pairs as after write {lowest}" + (f" or one up to write {highest}" if highest > lowest else "")
-    if isinstance(shown, Raised):
-        return "C1", wanted, f"it raises {shown}"
+    if isinstance(shown, ExceptionReport):
+        return "C1", wanted, f"load or scan raises {shown}"
     older = next((number for number in range(lowest - 1, -1, -1) if shown == pairs.model(number)), None)
     if older is not None:
         synced = any(pairs.write(number).sync for number in range(older + 1, lowest + 1))
@@ -119,4 +122,4 @@ def judge_pairs(
                 wanted,
                 (f"a part of write {number}: {len(gone)} keys are deleted, {len(put)} of {len(write.puts)} are put"),
             )
-    return "C1", wanted, "pairs that no write left"
+    return "C1", wanted, "pairs that are not the result of any write"

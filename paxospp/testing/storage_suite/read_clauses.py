@@ -1,4 +1,4 @@
-"""What a read gave, against what it should have given: which clause a difference belongs to."""
+"""Name the clause that a wrong result of ``read`` or ``load`` breaks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paxospp.testing.storage_suite.kinds import named
 
 
 def attempt(storage: Storage, start: int, stop: int, max_bytes: int) -> object:
-    """What ``read`` gives as a list, or the name of what it raises."""
+    """Return what ``read`` returns as a list, or the name of the exception that it raises."""
     try:
         return list(storage.read(Slot(start), Slot(stop), max_bytes))
     except PaxosppError as error:
@@ -21,10 +21,12 @@ def attempt(storage: Storage, start: int, stop: int, max_bytes: int) -> object:
 def clause_of_read(
     found: object, wanted: object, batch: WriteBatch | None = None, trims_too_far: Callable[[], bool] = bool
 ) -> str:
-    """C6; C2 where a slot comes with what was written before, C7 where in other bytes, or an empty value is gone.
+    """Return the clause that ``found``, the result of a read, breaks, given that it differs from ``wanted``.
 
-    C10 where slots are gone that stood above the snapshot that ``batch``, the last one, published. If it is the one
-    where its trim ended, ``trims_too_far`` says whether that happens without a snapshot, too.
+    C2: a slot holds an older entry. C7: the bytes of a value differ, or empty values are missing. C10: slots are
+    missing above the snapshot that ``batch``, the last batch, published. C6: all else. It is also C6 if just the first
+    slot is missing that the trim of ``batch`` keeps, and ``trims_too_far()`` says that trims without a snapshot lose it
+    too.
     """
     if batch is not None and isinstance(wanted, list):
         gone = _by_slot(wanted).keys() - (_by_slot(found).keys() if isinstance(found, list) else ())
@@ -50,7 +52,7 @@ def clause_of_state(
     batch: WriteBatch | None = None,
     trims_too_far: Callable[[], bool] = bool,
 ) -> str:
-    """The clause for what ``load`` says wrongly of a store that was closed well; ``batch`` was the last one."""
+    """Return the clause that ``found`` breaks, the wrong state of a store that was closed cleanly after ``batch``."""
     if tuple(found.faulty):
         return "C8"
     if (found.promised, found.decided) != (wanted.promised, wanted.decided):
