@@ -191,7 +191,7 @@ class SessionTable:
         if session is None:
             if run.opened > self.horizon:
                 return None
-            self._observer.reached("sessions: a run of an expired session is refused at the front door")
+            self._observer.reached("sessions: a run of an expired session is refused before it is proposed")
             return _no_effect(run, RunStatus.EXPIRED, 0)
         return session.answer(run) if run.first + len(run.payloads) - 1 <= session.applied else None
 

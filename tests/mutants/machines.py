@@ -1,4 +1,4 @@
-"""Mutants of the execution and of the node's rooms: sessions, snapshots, errors, the way of a write."""
+"""Mutants of the execution and of the node's parts: sessions, snapshots, errors, the way of a write."""
 
 from __future__ import annotations
 
