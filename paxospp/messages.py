@@ -156,7 +156,7 @@ class CatchUp:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Decided:
+class DecidedEntries:
     """The answer to CatchUp: decided entries, each with the ballot under which it was accepted.
 
     ``first`` is the sender's first slot; a receiver that needs an older one has to fetch a snapshot.
@@ -227,7 +227,7 @@ ProtocolMessage = (
     | Heartbeat
     | HeartbeatAnswer
     | CatchUp
-    | Decided
+    | DecidedEntries
     | ReadRequest
     | ReadAnswer
 )

@@ -18,7 +18,7 @@ from paxospp.events import Event
 from paxospp.messages import (
     Accept,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     ProtocolMessage,
@@ -87,11 +87,11 @@ class Output:
 def leaves_at_once(message: ProtocolMessage) -> bool:
     """Return whether ``message`` may be sent before the write of its own output has returned.
 
-    Accept, Heartbeat, Decided, CatchUp and the messages of reads claim nothing about this replica's disk. The answer to
-    a heartbeat carries the promise in memory, and its receiver treats it as such. Prepare, Promise, Accepted, Nack and
-    every message not named here wait.
+    Accept, Heartbeat, DecidedEntries, CatchUp and the messages of reads claim nothing about this replica's disk. The
+    answer to a heartbeat carries the promise in memory, and its receiver treats it as such. Prepare, Promise, Accepted,
+    Nack and every message not named here wait.
     """
-    return isinstance(message, (Accept, Heartbeat, HeartbeatAnswer, Decided, CatchUp, ReadRequest, ReadAnswer))
+    return isinstance(message, (Accept, Heartbeat, HeartbeatAnswer, DecidedEntries, CatchUp, ReadRequest, ReadAnswer))
 
 
 def value_bytes(batch: WriteBatch) -> int:

@@ -38,7 +38,7 @@ from paxospp.messages import (
     Accept,
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     Nack,
@@ -190,7 +190,7 @@ class Protocol:
             # A ballot that a node without a vote promised or claims does not depose a leader. The ballot of a decided
             # entry does, whichever node sends it. Before the cluster is bootstrapped, every node's ballot counts.
             counts = self.cluster.membership is None or self.cluster.voters.has(sender.node, sender.incarnation)
-            if counts or isinstance(message, Decided):
+            if counts or isinstance(message, DecidedEntries):
                 self._on_higher_ballot(ballot, out)
             else:
                 self._observer.reached("protocol: a higher ballot of an incarnation without a vote deposes nobody")
@@ -212,7 +212,7 @@ class Protocol:
                 return  # its higher ballot was met above, which ended the campaign or lead that it refuses
             case CatchUp():
                 self.learning.on_catch_up(sender.node, message, out)
-            case Decided():
+            case DecidedEntries():
                 self.learning.on_decided(sender.node, message, out)
             case ReadRequest():
                 self._reads.on_request(sender, message, self.leading, out)

@@ -36,7 +36,7 @@ from paxospp.execution.snapshot import SnapshotDecoder, SnapshotHead, write_snap
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.model import Ballot, Change, Entry, Kind, Membership, Slot
 from paxospp.sessions.runs import Run, decode_commands
-from paxospp.sessions.table import RunOutcome, Session, SessionTable
+from paxospp.sessions.table import RunAnswer, Session, SessionTable
 from paxospp.state_machine import (
     OUTCOME_RAISED,
     OUTCOME_RESULT,
@@ -152,7 +152,7 @@ class Executor:
 
     # ------------------------------------------------------------------------- decided entries
 
-    def apply(self, entry: Entry) -> Sequence[RunOutcome]:
+    def apply(self, entry: Entry) -> Sequence[RunAnswer]:
         """Apply the entry of slot ``applied + 1``, and return the answers to its runs, in order.
 
         Raises:
@@ -163,7 +163,7 @@ class Executor:
         slot = entry.slot
         if slot != self.applied + 1:
             raise InvariantViolatedError(f"slot {slot} would be applied after slot {self.applied}")
-        outcomes: list[RunOutcome] = []
+        outcomes: list[RunAnswer] = []
         traces: list[RunTrace] = []
         if entry.kind == Kind.COMMANDS:
             self._apply_commands(slot, entry.value, outcomes, traces)
@@ -184,7 +184,7 @@ class Executor:
         if self.ballot is None or ballot > self.ballot:
             self.ballot = ballot
 
-    def _apply_commands(self, slot: Slot, value: bytes, outcomes: list[RunOutcome], traces: list[RunTrace]) -> None:
+    def _apply_commands(self, slot: Slot, value: bytes, outcomes: list[RunAnswer], traces: list[RunTrace]) -> None:
         try:
             commands = decode_commands(value)
         except CorruptedError as error:
@@ -207,7 +207,7 @@ class Executor:
         for number, run in enumerate(commands.runs):
             answer = sessions.admit(run)
             results: Sequence[bytes] = ()
-            if isinstance(answer, RunOutcome):
+            if isinstance(answer, RunAnswer):
                 self._effects.pass_over(slot, number, len(run.payloads))
             else:
                 session = answer
@@ -294,7 +294,7 @@ class Executor:
         """Return whether the run's session is known or can be opened now; otherwise the run would have no effect."""
         return self._sessions.has_room_for(run)
 
-    def find(self, run: Run) -> RunOutcome | None:
+    def find(self, run: Run) -> RunAnswer | None:
         """Return the answer to ``run`` if what was applied here settles it; None if the log has to decide."""
         return self._sessions.find(run)
 

@@ -32,7 +32,7 @@ from paxospp.node.environment import Links
 from paxospp.node.observer import UNOBSERVED, NodeObserver
 from paxospp.node.pacing import Pacing
 from paxospp.node.writer import Writer
-from paxospp.sessions.table import RunOutcome
+from paxospp.sessions.table import RunAnswer
 
 UVLOOP_ROUNDS_S = 0.0006
 """Added to timers on uvloop, which counts in whole milliseconds.
@@ -64,7 +64,7 @@ class DriverClient(Protocol):
 
     def on_applied(self, entry: Entry) -> None: ...
 
-    def on_outcomes(self, outcomes: Sequence[RunOutcome]) -> None:
+    def on_outcomes(self, outcomes: Sequence[RunAnswer]) -> None:
         """The runs in the entry just applied have these outcomes."""
         ...
 

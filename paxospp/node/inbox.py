@@ -26,7 +26,7 @@ from paxospp.node.environment import Links
 from paxospp.node.local import LocalCalls
 from paxospp.node.writer import Writer
 from paxospp.sessions.runs import decode_run, encode_commands
-from paxospp.sessions.table import RunOutcome
+from paxospp.sessions.table import RunAnswer
 
 FORWARD_BYTES_MAX = 1 << 20
 """The most bytes of runs in one message to the leader; a single larger run goes alone."""
@@ -140,7 +140,7 @@ class Inbox:
         """Runs submitted by callers of this node."""
         self._forwarded = RunQueue()
         """Runs of other nodes' callers, while this node leads."""
-        self._answers: dict[bytes, Callable[[RunOutcome], None]] = {}
+        self._answers: dict[bytes, Callable[[RunAnswer], None]] = {}
         """Who hears the outcomes of a session, by the random part of its id."""
         self._waiting_streams: list[asyncio.Future[None]] = []
         self.dropped: Counter[str] = Counter()
@@ -157,16 +157,16 @@ class Inbox:
 
     # Outcomes.
 
-    def expect(self, random: bytes, answer: Callable[[RunOutcome], None]) -> None:
+    def expect(self, random: bytes, answer: Callable[[RunAnswer], None]) -> None:
         """Register ``answer`` for the outcomes of the session with this random part."""
         self._answers[random] = answer
 
-    def forget(self, random: bytes, answer: Callable[[RunOutcome], None]) -> None:
+    def forget(self, random: bytes, answer: Callable[[RunAnswer], None]) -> None:
         """Unregister ``answer``, unless a newer stream has taken over the session."""
         if self._answers.get(random) == answer:
             del self._answers[random]
 
-    def on_outcomes(self, outcomes: Sequence[RunOutcome]) -> None:
+    def on_outcomes(self, outcomes: Sequence[RunAnswer]) -> None:
         for outcome in outcomes:
             random = outcome.session.random
             if random == self._local.session_random:

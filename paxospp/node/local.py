@@ -33,7 +33,7 @@ from paxospp.node.freshness import Freshness
 from paxospp.rpc.deadlines import Deadlines
 from paxospp.sessions.caller import Caller
 from paxospp.sessions.runs import decode_run
-from paxospp.sessions.table import RunOutcome, RunStatus
+from paxospp.sessions.table import RunAnswer, RunStatus
 from paxospp.state_machine import OUTCOME_RESULT, read_outcome
 
 SILENCE_MAX_S = 5.0
@@ -267,7 +267,7 @@ class LocalCalls:
         if self._loop.time() - self._heard_at > after_s:
             self._begin_session()
 
-    def on_outcome(self, outcome: RunOutcome) -> None:
+    def on_outcome(self, outcome: RunAnswer) -> None:
         """Handle the outcome of a run that was applied here, if it is of this session."""
         caller = self._caller
         if outcome.session != caller.session:

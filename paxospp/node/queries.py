@@ -92,11 +92,11 @@ class _LocalAsker:
 class QueryBatch:
     """Queries that one caller asked together."""
 
-    __slots__ = ("asker", "group", "requests", "size")
+    __slots__ = ("group", "requester", "requests", "size")
 
-    def __init__(self, requests: Sequence[bytes], asker: Asker) -> None:
+    def __init__(self, requests: Sequence[bytes], requester: Asker) -> None:
         self.requests = requests
-        self.asker = asker
+        self.requester = requester
         self.size = sum(map(len, requests))
         self.group: _Group | None = None
         """The group that the batch waits in; None after it left."""
@@ -245,24 +245,24 @@ class Queries:
         return future
 
     def ask_all(
-        self, requests: Sequence[bytes], timeout_s: float | None, consistency: Consistency, asker: Asker
+        self, requests: Sequence[bytes], timeout_s: float | None, consistency: Consistency, requester: Asker
     ) -> QueryBatch | None:
-        """Ask queries together; ``asker`` gets all answers at once.
+        """Ask queries together; ``requester`` gets all answers at once.
 
-        Return the batch to ``leave`` with, or None if the asker was answered, or refused, already.
+        Return the batch to ``leave`` with, or None if the requester was answered, or refused, already.
         """
         self._observer.asked(requests)
         if self._ended is not None:
-            asker.fail(self._ended())
+            requester.fail(self._ended())
             return None
         if consistency == "local" or (isinstance(consistency, Bounded) and self._is_fresh(consistency.seconds)):
             if consistency != "local":
                 self._observer.reached("queries: a bound is kept without a ticket")
-            self._answer(requests, asker)
+            self._answer(requests, requester)
             return None
-        batch = QueryBatch(requests, asker)
+        batch = QueryBatch(requests, requester)
         if self._open + len(requests) > OPEN_MAX or self._bytes + batch.size > self._bytes_max:
-            asker.fail(OverloadedError("too many queries are waiting"))
+            requester.fail(OverloadedError("too many queries are waiting"))
             return None
         self._deadlines.add(batch, timeout_s)
         self._open += len(requests)
@@ -308,7 +308,7 @@ class Queries:
 
     def _drop_abandoned(self, group: _Group) -> None:
         """Drop the batches whose callers stopped waiting without saying so."""
-        for batch in [batch for batch in group.members if not batch.asker.waits]:
+        for batch in [batch for batch in group.members if not batch.requester.waits]:
             self.leave(batch)
 
     def on_readable(self, ready: ReadReady) -> None:
@@ -340,8 +340,8 @@ class Queries:
         self._deadlines.close()
         for batch in list(self._deadlines.open):
             self.leave(batch)
-            if batch.asker.waits:
-                batch.asker.fail(error())
+            if batch.requester.waits:
+                batch.requester.fail(error())
         self._confirmed.clear()
         for lane in self._lanes:
             lane.asked = None
@@ -408,8 +408,8 @@ class Queries:
         """Answer the batches of ``group`` until this time; return whether it is over."""
         for batch in list(group.members):
             self.leave(batch)
-            if batch.asker.waits:
-                self._answer(batch.requests, batch.asker)
+            if batch.requester.waits:
+                self._answer(batch.requests, batch.requester)
             if self._loop.time() >= until:
                 return True
         return False
@@ -423,7 +423,7 @@ class Queries:
         late = self._loop.time() - unserved.since >= self._ticket_age_max_s
         return late and unserved.slot > self._driver.decided
 
-    def _answer(self, requests: Sequence[bytes], asker: Asker) -> None:
+    def _answer(self, requests: Sequence[bytes], requester: Asker) -> None:
         """Answer from the state that this node has applied."""
         answer = self._executor.answer
         results: list[bytes | Exception] = []
@@ -432,9 +432,9 @@ class Queries:
                 results.append(answer(request))
             except Exception as error:
                 results.append(error)
-        asker.answer(results)
+        requester.answer(results)
 
     def _on_due(self, batch: QueryBatch) -> None:
         self.leave(batch)
-        if batch.asker.waits:
-            batch.asker.fail(UnavailableError(f"no answer in time: {self._why_unavailable()}"))
+        if batch.requester.waits:
+            batch.requester.fail(UnavailableError(f"no answer in time: {self._why_unavailable()}"))

@@ -28,7 +28,7 @@ from paxospp.node.inbox import Inbox
 from paxospp.node.queries import Queries, QueryBatch
 from paxospp.rpc.server import ClientConnection
 from paxospp.sessions.runs import Run, decode_run, encode_run
-from paxospp.sessions.table import RunOutcome, RunStatus
+from paxospp.sessions.table import RunAnswer, RunStatus
 from paxospp.state_machine import encode_raised
 from paxospp.wire.v1 import client_pb2 as pb
 
@@ -39,7 +39,7 @@ ANSWER_BYTES_MAX = 1 << 20
 FULL_RETRY_S = 1.0
 """When a client should retry after the cluster refused another session."""
 
-Answer = Callable[[RunOutcome], None]
+Answer = Callable[[RunAnswer], None]
 
 
 class RemoteCalls:
@@ -132,7 +132,7 @@ class RemoteCalls:
             return None
         if not self._executor.has_room_for(decoded):
             # Give the answer that applying the run would give, without writing it to the log: retry later.
-            _answer(connection, RunOutcome(decoded.session, decoded.first, RunStatus.GAP, 1, ()))
+            _answer(connection, RunAnswer(decoded.session, decoded.first, RunStatus.GAP, 1, ()))
             return None
         sessions = self._sessions.get(connection)
         if sessions is None:
@@ -173,10 +173,10 @@ class RemoteCalls:
     def _ask(self, connection: ClientConnection, first_id: int, requests: list[bytes], queries: pb.Queries) -> None:
         if requests and connection in self._sessions:
             asking = self._asking[connection]
-            asker = _RemoteAsker(connection, first_id, len(requests), asking)
-            batch = self._queries.ask_all(requests, queries.timeout_s or None, _consistency(queries), asker)
+            requester = _RemoteAsker(connection, first_id, len(requests), asking)
+            batch = self._queries.ask_all(requests, queries.timeout_s or None, _consistency(queries), requester)
             if batch is not None:
-                asking[asker] = batch
+                asking[requester] = batch
 
     def end(self) -> None:
         """Answer no stream any more; the open queries were failed by ``Queries.end``."""
@@ -196,7 +196,7 @@ def _consistency(queries: pb.Queries) -> Consistency:
             return "linearizable"
 
 
-def _answer(connection: ClientConnection, outcome: RunOutcome) -> None:
+def _answer(connection: ClientConnection, outcome: RunAnswer) -> None:
     first = outcome.first
     for outcomes in _cut(outcome.outcomes):
         answer = pb.RunAnswer(

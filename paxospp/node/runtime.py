@@ -39,7 +39,7 @@ from paxospp.node.status import NodeStatus, encode_status, notes_of
 from paxospp.node.watch import Watches
 from paxospp.node.writer import InlineWrites, Writer
 from paxospp.rpc.server import Server
-from paxospp.sessions.table import RunOutcome
+from paxospp.sessions.table import RunAnswer
 from paxospp.state_machine import describe
 from paxospp.storage.contract import DurableState
 from paxospp.wire.frames import FrameDecoder, MalformedFrameError
@@ -248,7 +248,7 @@ class Runtime:
         self._observer.persisted(token)
         self.driver.on_persisted(token)
 
-    def on_outcomes(self, outcomes: Sequence[RunOutcome]) -> None:
+    def on_outcomes(self, outcomes: Sequence[RunAnswer]) -> None:
         self.inbox.on_outcomes(outcomes)
 
     def on_applied(self, entry: Entry) -> None:

@@ -11,7 +11,7 @@ was cancelled earlier never existed. A call that was given up later keeps its nu
 it is answered, because a missing number would hold up all later ones. If a node refuses to propose a call, ``VOID``
 takes its place under the same number.
 
-A caller handles one ordered stream of answers. Answers to an earlier session (``RunOutcome.session``) must not be
+A caller handles one ordered stream of answers. Answers to an earlier session (``RunAnswer.session``) must not be
 passed to it.
 
 Reference: Ongaro's thesis (2014), 6.3, with runs in place of single requests.
@@ -249,7 +249,7 @@ class Caller:
     def on_answer(
         self, first: int, status: RunStatus | int, expected: int, outcomes: Sequence[bytes]
     ) -> tuple[list[tuple[object, bytes]], bool]:
-        """Handle the answer to a run; its fields are those of ``RunOutcome``.
+        """Handle the answer to a run; its fields are those of ``RunAnswer``.
 
         Returns:
             The calls that are answered now, each with its outcome; and whether to call

@@ -54,7 +54,7 @@ class RunStatus(IntEnum):
     EXPIRED = 3
 
 
-class RunOutcome(msgspec.Struct, frozen=True):
+class RunAnswer(msgspec.Struct, frozen=True):
     """The answer to a run, equal on every replica.
 
     If the status is APPLIED, ``outcomes`` are those of the numbers from ``first`` to the run's last one. Numbers that
@@ -94,12 +94,12 @@ class Session(msgspec.Struct, array_like=True, gc=False):
         self.replies.extend(outcomes)
         self.applied += len(outcomes)
 
-    def answer(self, run: Run) -> RunOutcome:
+    def answer(self, run: Run) -> RunAnswer:
         """Return the answer to a run whose numbers are all applied."""
         acknowledged = self.acknowledged
         first = max(run.first, acknowledged + 1)
         kept = self.replies[first - acknowledged - 1 : max(run.first + len(run.payloads) - acknowledged - 1, 0)]
-        return RunOutcome(self.id, first, RunStatus.APPLIED, self.applied + 1, kept)
+        return RunAnswer(self.id, first, RunStatus.APPLIED, self.applied + 1, kept)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -148,7 +148,7 @@ class SessionTable:
                 self._observer.reached("sessions: one expires")
                 sessions.popitem(last=False)
 
-    def admit(self, run: Run) -> Session | RunOutcome:
+    def admit(self, run: Run) -> Session | RunAnswer:
         """Return the session to apply a decided run to, or the answer if the run has no effect.
 
         The payloads before number ``session.applied + 1`` were applied already; the others come next, in order. The
@@ -181,7 +181,7 @@ class SessionTable:
             self._observer.reached("sessions: a run is applied of which a part was applied before")
         return session
 
-    def find(self, run: Run) -> RunOutcome | None:
+    def find(self, run: Run) -> RunAnswer | None:
         """Return the answer to ``run`` if what was applied here settles it; None if the log has to decide.
 
         A node asks before it proposes a run, and again for its waiting callers after it installed a snapshot. Nothing
@@ -224,5 +224,5 @@ def decode_sessions(piece: bytes) -> list[Session]:
         raise CorruptedError(f"sessions: {error}") from error
 
 
-def _no_effect(run: Run, status: RunStatus, expected: int) -> RunOutcome:
-    return RunOutcome(run.session, run.first, status, expected, ())
+def _no_effect(run: Run, status: RunStatus, expected: int) -> RunAnswer:
+    return RunAnswer(run.session, run.first, status, expected, ())

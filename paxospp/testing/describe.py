@@ -11,7 +11,7 @@ from paxospp.messages import (
     Accept,
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     Nack,
@@ -101,9 +101,9 @@ def describe_message(message: ProtocolMessage) -> str:
             )
         case CatchUp():
             return f"CatchUp {message.start}..{message.stop - 1}"
-        case Decided():
+        case DecidedEntries():
             first = f" first={message.first}" if message.first > 1 else ""
-            return f"Decided [{_join(message.entries)}] decided={message.decided}{first}"
+            return f"DecidedEntries [{_join(message.entries)}] decided={message.decided}{first}"
         case ReadRequest():
             return f"ReadRequest counter={message.counter}" + (" lease" if message.lease else "")
         case ReadAnswer():

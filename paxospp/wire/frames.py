@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from paxospp.messages import Accept, Decided, ForwardRuns, Heartbeat, Message, Promise, Sender, SnapshotChunk
+from paxospp.messages import Accept, DecidedEntries, ForwardRuns, Heartbeat, Message, Promise, Sender, SnapshotChunk
 from paxospp.model import NodeId
 from paxospp.wire.fields import varint
 from paxospp.wire.peer_messages import (
@@ -184,7 +184,7 @@ def size_of(message: Message) -> int:
     match message:
         case Accept():
             return 128 + len(message.value)
-        case Promise() | Decided():
+        case Promise() | DecidedEntries():
             return 256 + sum(128 + len(entry.value) for entry in message.entries)
         case ForwardRuns():
             return 128 + sum(8 + len(run) for run in message.runs)

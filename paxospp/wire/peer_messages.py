@@ -20,7 +20,7 @@ from paxospp.messages import (
     Accepted,
     CatchUp,
     Checkpoint,
-    Decided,
+    DecidedEntries,
     ForwardRuns,
     Heartbeat,
     HeartbeatAnswer,
@@ -161,7 +161,7 @@ def _wrap(message: Message) -> pb.PeerMessage:
             return pb.PeerMessage(
                 read_answer={"nonce": message.nonce, "counter": message.counter, "slot": message.slot}
             )
-        case Decided():
+        case DecidedEntries():
             return pb.PeerMessage(
                 decided={
                     "entries": [_entry_fields(entry) for entry in message.entries],
@@ -273,7 +273,7 @@ def decode_message(data: bytes) -> Message:
             return ReadAnswer(nonce=read.nonce, counter=_number(read.counter), slot=slot)
         case "decided":
             decided = wrapped.decided
-            return Decided(
+            return DecidedEntries(
                 entries=tuple(map(_entry, decided.entries)),
                 decided=_number(decided.decided),
                 first=_slot(decided.first),

@@ -16,7 +16,7 @@ from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
 from paxospp.rpc.connection import ClientConnection
 from paxospp.rpc.server import Server
 from paxospp.sessions.runs import Run, decode_run, encode_commands
-from paxospp.sessions.table import RunOutcome
+from paxospp.sessions.table import RunAnswer
 from paxospp.wire.v1 import client_pb2 as wire
 from tests.cluster.embedding import Notes
 
@@ -36,7 +36,7 @@ class Log:
         )
         self._append(Kind.MEMBERSHIP, founding.to_bytes())
 
-    def apply(self, run: bytes) -> RunOutcome:
+    def apply(self, run: bytes) -> RunAnswer:
         self.time += 1
         return self._append(Kind.COMMANDS, encode_commands(self.time, self.time, [run]))[0]
 
@@ -45,7 +45,7 @@ class Log:
         self.time += round(seconds * 1_000_000)
         self._append(Kind.COMMANDS, encode_commands(self.time, self.time, []))
 
-    def _append(self, kind: Kind, value: bytes) -> Sequence[RunOutcome]:
+    def _append(self, kind: Kind, value: bytes) -> Sequence[RunAnswer]:
         slot = Slot(self.executor.applied + 1)
         return self.executor.apply(Entry(slot, Ballot(1, NodeId("n1"), 1), kind, value))
 

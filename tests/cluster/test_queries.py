@@ -66,10 +66,10 @@ class Bench:
         self.advances_wanted += 1
 
     def ask(self, count: int, timeout_s: float | None, consistency: Consistency = "linearizable") -> list[Asked]:
-        askers = [Asked() for _ in range(count)]
-        for asker in askers:
-            self.queries.ask_all((REQUEST, REQUEST), timeout_s, consistency, asker)
-        return askers
+        requesters = [Asked() for _ in range(count)]
+        for requester in requesters:
+            self.queries.ask_all((REQUEST, REQUEST), timeout_s, consistency, requester)
+        return requesters
 
     def hear(self, slot: Slot | None) -> None:
         """Answer all outstanding tickets with ``slot``."""
@@ -130,16 +130,16 @@ def test_a_cancelled_query_is_removed_at_once_and_once_wherever_it_waits(mode: C
 
 def test_queries_that_no_longer_wait_are_not_counted_when_a_ticket_is_drawn() -> None:
     async def main(bench: Bench) -> None:
-        askers = bench.ask(10, None)
+        requesters = bench.ask(10, None)
         bench.check(20)
-        for asker in askers[:7]:
-            asker.waits = False
+        for requester in requesters[:7]:
+            requester.waits = False
         bench.queries.advance()
         bench.check(6)
         bench.hear(Slot(1))
         bench.queries.advance()
         bench.check(0)
-        assert [asker.told for asker in askers] == [[]] * 7 + [["answered"]] * 3
+        assert [requester.told for requester in requesters] == [[]] * 7 + [["answered"]] * 3
 
     on_bench(main)
 
@@ -171,7 +171,7 @@ def test_a_query_that_timed_out_is_never_run_and_held_nowhere() -> None:
         kept = bench.ask(1, None)
         await asyncio.sleep(0.06)
         bench.check(2)
-        assert all(asker.told == ["no answer in time: nobody leads"] for asker in waiting)
+        assert all(requester.told == ["no answer in time: nobody leads"] for requester in waiting)
         bench.hear(Slot(1))
         for _ in range(2):
             bench.queries.advance()
@@ -179,7 +179,7 @@ def test_a_query_that_timed_out_is_never_run_and_held_nowhere() -> None:
         bench.queries.advance()
         bench.check(0)
         assert kept[0].told == ["answered"]
-        assert all(len(asker.told) == 1 for asker in waiting)
+        assert all(len(requester.told) == 1 for requester in waiting)
 
     on_bench(main)
 
@@ -187,10 +187,10 @@ def test_a_query_that_timed_out_is_never_run_and_held_nowhere() -> None:
 def test_queries_whose_shared_ticket_is_abandoned_share_the_next_one_with_later_queries() -> None:
     async def main(bench: Bench) -> None:
         for early, late in ((3, 2), (2, 3)):
-            askers = bench.ask(early, None)
+            requesters = bench.ask(early, None)
             bench.queries.advance()
-            askers += bench.ask(late, None)
-            askers[1].waits = False
+            requesters += bench.ask(late, None)
+            requesters[1].waits = False
             await asyncio.sleep(0.03)
             bench.check(10)
             bench.tickets.clear()
@@ -199,20 +199,20 @@ def test_queries_whose_shared_ticket_is_abandoned_share_the_next_one_with_later_
             bench.hear(Slot(1))
             bench.queries.advance()
             bench.check(0)
-            assert [len(asker.told) for asker in askers] == [1, 0, 1, 1, 1]
+            assert [len(requester.told) for requester in requesters] == [1, 0, 1, 1, 1]
 
     on_bench(main, Pacing(apply_slice_s=60.0, ticket_age_max_s=0.02))
 
 
 def test_confirmed_queries_are_answered_in_slices() -> None:
     async def main(bench: Bench) -> None:
-        askers = bench.ask(3, None)
+        requesters = bench.ask(3, None)
         bench.queries.advance()
         bench.hear(Slot(1))
         for served in range(1, 4):
             bench.advances_wanted = 0
             bench.queries.advance()
-            assert [len(asker.told) for asker in askers] == [1] * served + [0] * (3 - served)
+            assert [len(requester.told) for requester in requesters] == [1] * served + [0] * (3 - served)
             assert bench.advances_wanted == (served < 3)
             bench.check(6 - 2 * served)
 
@@ -221,13 +221,13 @@ def test_confirmed_queries_are_answered_in_slices() -> None:
 
 def test_closing_fails_each_waiting_query_once() -> None:
     async def main(bench: Bench) -> None:
-        askers = bench.ask(3, None)
+        requesters = bench.ask(3, None)
         bench.queries.advance()
-        askers += bench.ask(3, 5.0)
+        requesters += bench.ask(3, 5.0)
         future = bench.queries.ask(REQUEST, None)
         bench.queries.end(lambda: UnavailableError("ended"))
         bench.check(0)
-        assert all(asker.told == ["ended"] for asker in askers)
+        assert all(requester.told == ["ended"] for requester in requesters)
         with pytest.raises(UnavailableError, match="ended"):
             await future
 

@@ -12,7 +12,7 @@ import pytest
 from paxospp.engine.output import Output, merge
 from paxospp.engine.replica import Replica
 from paxospp.errors import InvariantViolatedError
-from paxospp.messages import Accept, Accepted, Decided, Heartbeat, Nack, Prepare, Promise, ProtocolMessage
+from paxospp.messages import Accept, Accepted, DecidedEntries, Heartbeat, Nack, Prepare, Promise, ProtocolMessage
 from paxospp.model import Ballot, Slot
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.engine_settings import engine_settings
@@ -46,9 +46,9 @@ def test_B3_a_message_that_raises_promise_and_log_writes_both_in_one_batch() -> 
     for peer, message in (
         (N1, accept(2, ballot(2))),
         (N3, Prepare(ballot=ballot(3, N3), start=Slot(2))),
-        (N3, Decided(entries=(entry(3, newer),), decided=Slot(1), first=Slot(1))),
+        (N3, DecidedEntries(entries=(entry(3, newer),), decided=Slot(1), first=Slot(1))),
         (N1, accept(4, newest)),
-        (N1, Decided(entries=(entry(5, ballot(2)),), decided=Slot(1), first=Slot(1))),
+        (N1, DecidedEntries(entries=(entry(5, ballot(2)),), decided=Slot(1), first=Slot(1))),
     ):
         output = replica.on_message(sender(peer), message, 0.0)
         if output.persist is not None:
@@ -84,7 +84,7 @@ def test_B18_the_same_boot_of_a_disk_under_another_nonce_is_a_clone_and_dropped(
     [
         Prepare(ballot=ballot(99, N3), start=Slot(2)),
         accept(2, ballot(99, N3), decided_up_to=50),
-        Decided(entries=(entry(2, ballot(99, N3)),), decided=Slot(2), first=Slot(1)),
+        DecidedEntries(entries=(entry(2, ballot(99, N3)),), decided=Slot(2), first=Slot(1)),
         Nack(refused=ballot(2), promised=ballot(99, N3)),
         hello(booted_with=ballot(99, N3)),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paxospp.messages import Decided
+from paxospp.messages import DecidedEntries
 from paxospp.model import Slot
 
 from .words import N2, ballot, covered, entry, founded, lead, sender
@@ -15,7 +15,7 @@ def test_a_leader_that_learns_more_than_alpha_slots_at_once_can_propose_again() 
     assert leader.proposable == 0
 
     missed = tuple(entry(slot, ballot(1)) for slot in range(2, 11))
-    leader.on_message(sender(N2), Decided(entries=missed, decided=Slot(10), first=Slot(1)), 0.0)
+    leader.on_message(sender(N2), DecidedEntries(entries=missed, decided=Slot(10), first=Slot(1)), 0.0)
 
     assert leader.decided == 10
     assert leader.proposable == 4

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from paxospp.engine.replica import Replica
-from paxospp.messages import Accept, Accepted, Decided, Heartbeat, HeartbeatAnswer, Prepare
+from paxospp.messages import Accept, Accepted, DecidedEntries, Heartbeat, HeartbeatAnswer, Prepare
 from paxospp.model import Ballot, Kind, NodeId, Slot
 from paxospp.storage.contract import DurableState
 from paxospp.testing.engine_settings import engine_settings
@@ -95,7 +95,7 @@ def test_it_keeps_the_lead_while_it_makes_progress_and_nobody_has_more_decided()
     leader = Leader(decided=9)
     leader.answers = {N2: answer(1, decided=1), N3: answer(1, decided=1)}
     for slot in range(2, 9):
-        missed = Decided(entries=(entry(slot, ballot(1)),), decided=Slot(1), first=Slot(1))
+        missed = DecidedEntries(entries=(entry(slot, ballot(1)),), decided=Slot(1), first=Slot(1))
         leader.replica.on_message(sender(N2), missed, leader.now)
         assert leader.leads_after(0.7 * WINDOW_S), slot
     assert leader.replica.decided == 8
@@ -105,7 +105,7 @@ def test_it_steps_down_for_a_working_voter_that_has_more_decided_however_fast_it
     leader = Leader(decided=9)
     leader.answers = {N2: answer(1, decided=9), N3: answer(1)}
     for slot in (2, 3):
-        missed = Decided(entries=(entry(slot, ballot(1)),), decided=Slot(9), first=Slot(1))
+        missed = DecidedEntries(entries=(entry(slot, ballot(1)),), decided=Slot(9), first=Slot(1))
         leader.replica.on_message(sender(N2), missed, leader.now)
         leads = leader.leads_after(0.6 * WINDOW_S)
     assert not leads
@@ -115,7 +115,7 @@ def test_a_leader_that_has_decided_what_it_recovered_keeps_the_lead() -> None:
     leader = Leader(decided=3)
     leader.answers = {N2: answer(1, decided=9), N3: answer(1)}
     missed = tuple(entry(slot, ballot(1)) for slot in (2, 3))
-    leader.replica.on_message(sender(N2), Decided(entries=missed, decided=Slot(3), first=Slot(1)), 0.0)
+    leader.replica.on_message(sender(N2), DecidedEntries(entries=missed, decided=Slot(3), first=Slot(1)), 0.0)
     assert leader.leads_after(5 * WINDOW_S)
 
 

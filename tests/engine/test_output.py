@@ -10,7 +10,7 @@ from paxospp.engine.output import Output, leaves_at_once, merge
 from paxospp.messages import (
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Nack,
     Prepare,
     ProtocolMessage,
@@ -26,7 +26,7 @@ AT_ONCE: list[ProtocolMessage] = [
     accept(1, ballot(1)),
     heartbeat(),
     answer(1),
-    Decided(entries=(), decided=Slot(0), first=Slot(1)),
+    DecidedEntries(entries=(), decided=Slot(0), first=Slot(1)),
     CatchUp(start=Slot(1), stop=Slot(2)),
     ReadRequest(counter=1),
     ReadAnswer(nonce=1, counter=1, slot=None),

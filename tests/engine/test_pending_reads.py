@@ -76,7 +76,7 @@ def test_a_leader_that_steps_down_abandons_its_pending_reads() -> None:
     reading.begin(7, N1)
     reading.add(read(2))
 
-    assert [asker.number for asker in reading.abandon()] == [1, 2]
+    assert [requester.number for requester in reading.abandon()] == [1, 2]
     reading.on_answer(N2, 7)
     assert list(reading.confirmed(majority())) == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.covered import Covered
-from paxospp.messages import Accept, CatchUp, Decided, Heartbeat, Prepare
+from paxospp.messages import Accept, CatchUp, DecidedEntries, Heartbeat, Prepare
 from paxospp.model import Ballot, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, WriteBatch
 from paxospp.testing.engine_settings import engine_settings
@@ -93,7 +93,7 @@ def test_a_damaged_slot_that_was_applied_is_answered_like_a_trimmed_one(faulty: 
     """n2 has applied slots 2 to 4 and evicted them from memory. Slot 3, read for n3, is damaged or missing."""
     replica = founded(N2, settings=engine_settings(alpha=4, tail_bytes_max=1))
     entries = tuple(entry(slot, ballot(1)) for slot in (2, 3, 4))
-    replica.on_message(sender(N1), Decided(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
+    replica.on_message(sender(N1), DecidedEntries(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
     assert replica.delivered == 4
     catch_up = CatchUp(start=Slot(3), stop=Slot(5))
     (wanted,) = replica.on_message(sender(N3), catch_up, 0.0).reads
@@ -102,14 +102,14 @@ def test_a_damaged_slot_that_was_applied_is_answered_like_a_trimmed_one(faulty: 
         replica.on_read(wanted.token, [], 0.0, faulty=faulty),
         replica.on_message(sender(N3), catch_up, 0.0),
     ):
-        assert sent(output, Decided) == [Decided(entries=(), decided=Slot(4), first=Slot(4))]
+        assert sent(output, DecidedEntries) == [DecidedEntries(entries=(), decided=Slot(4), first=Slot(4))]
 
 
 def test_damage_below_the_snapshot_that_another_reader_finds_is_trimmed() -> None:
     """A watcher read slot 3, which the current snapshot covers; after the trim it is told where the log begins."""
     replica = founded(N2, settings=engine_settings(alpha=4, tail_bytes_max=1))
     entries = tuple(entry(slot, ballot(1)) for slot in (2, 3, 4))
-    replica.on_message(sender(N1), Decided(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
+    replica.on_message(sender(N1), DecidedEntries(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
     replica.publish_snapshot(SnapshotMeta(Slot(4), "one"), Slot(2), 0.0)
 
     output = replica.on_damage([range(3, 4)], 0.0)
@@ -123,13 +123,13 @@ def test_a_damaged_slot_that_was_not_applied_is_not_offered_as_a_snapshot() -> N
     replica = founded(N2, state=state)
     output = replica.on_message(sender(N3), CatchUp(start=Slot(3), stop=Slot(5)), 0.0)
 
-    assert sent(output, Decided) == [Decided(entries=(), decided=Slot(4), first=Slot(2))]
+    assert sent(output, DecidedEntries) == [DecidedEntries(entries=(), decided=Slot(4), first=Slot(2))]
 
 
 def test_a_replica_that_learns_that_its_missing_slots_are_trimmed_asks_for_a_snapshot() -> None:
     replica = founded(N3)
     replica.on_message(sender(N1), accept(5, ballot(2), decided_up_to=4), 0.0)
-    output = replica.on_message(sender(N2), Decided(entries=(), decided=Slot(4), first=Slot(4)), 0.0)
+    output = replica.on_message(sender(N2), DecidedEntries(entries=(), decided=Slot(4), first=Slot(4)), 0.0)
 
     assert output.snapshot_from == N2
 
@@ -139,7 +139,7 @@ def test_a_replica_that_learns_that_its_missing_slots_are_trimmed_asks_for_a_sna
 
 def needing_a_snapshot() -> Replica:
     replica = founded(N3)
-    output = replica.on_message(sender(N2), Decided(entries=(), decided=Slot(40), first=Slot(30)), 0.0)
+    output = replica.on_message(sender(N2), DecidedEntries(entries=(), decided=Slot(40), first=Slot(30)), 0.0)
     assert output.snapshot_from == N2
     return replica
 
@@ -172,7 +172,7 @@ def test_it_campaigns_once_it_has_the_snapshot_or_the_missing_entries() -> None:
     assert campaigns(replica, decided=40)
 
     replica = needing_a_snapshot()
-    catch_up = Decided(entries=(entry(2, ballot(1)),), decided=Slot(40), first=Slot(2))
+    catch_up = DecidedEntries(entries=(entry(2, ballot(1)),), decided=Slot(40), first=Slot(2))
     output = replica.on_message(sender(N1), catch_up, 0.0)
     replica.on_persisted(output.token, 0.0)
     assert campaigns(replica, decided=40)

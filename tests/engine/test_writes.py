@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paxospp.engine.settings import Settings
-from paxospp.messages import Accepted, CatchUp, Decided
+from paxospp.messages import Accepted, CatchUp, DecidedEntries
 from paxospp.model import Slot
 from paxospp.testing.engine_settings import engine_settings
 
@@ -41,7 +41,7 @@ def test_an_acceptor_whose_disk_hangs_stops_fetching_when_its_memory_is_full() -
         now += 0.01
         for asked in sent(replica.on_tick(now), CatchUp):
             missed = (entry(asked.start, ballot(1), VALUE),)
-            replica.on_message(sender(N1), Decided(entries=missed, decided=Slot(98), first=Slot(1)), now)
+            replica.on_message(sender(N1), DecidedEntries(entries=missed, decided=Slot(98), first=Slot(1)), now)
             told += 1
     assert told == 2 * TAIL_BYTES_MAX // len(VALUE) + 1
 

@@ -16,7 +16,7 @@ from paxospp.execution.executor import Executor
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
 from paxospp.sessions.caller import Caller
 from paxospp.sessions.runs import Run, SessionId, decode_run, encode_commands, encode_run
-from paxospp.sessions.table import RunOutcome, RunStatus
+from paxospp.sessions.table import RunAnswer, RunStatus
 from paxospp.state_machine import OUTCOME_REJECTED, StateMachine, command, decode_untyped, query, read_outcome
 from tests.examples import examples
 
@@ -60,7 +60,7 @@ class Log:
         self.executor = Executor(Tally())
         self.executor.apply(self.entries[0])
 
-    def decide(self, runs: list[bytes], log_time: int = 0) -> list[RunOutcome]:
+    def decide(self, runs: list[bytes], log_time: int = 0) -> list[RunAnswer]:
         entry = Entry(Slot(len(self.entries) + 1), BALLOT, Kind.COMMANDS, encode_commands(log_time, 0, runs))
         self.entries.append(entry)
         return list(self.executor.apply(entry))
@@ -166,7 +166,7 @@ class Person:
         elif self.calls and name not in self.never_sent:
             self.given_up.add(name)
 
-    def hear(self, outcome: RunOutcome) -> list[bytes]:
+    def hear(self, outcome: RunAnswer) -> list[bytes]:
         """Handle an answer and return the runs to send because of it."""
         caller = self.caller
         if outcome.session != caller.session:
@@ -195,7 +195,7 @@ class Network:
         self.log = Log()
         self.people = [Person(index, self.random) for index in range(3)]
         self.runs: list[tuple[bytes, bool]] = []  # with whether the receiving node knows every command
-        self.answers: list[RunOutcome] = []
+        self.answers: list[RunAnswer] = []
         self.log_time = 0
         self.lossy = True
         self.refusing = self.random.random() < 0.5

@@ -16,7 +16,7 @@ from paxospp.execution.executor import Executor
 from paxospp.execution.snapshot import check_snapshot
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot
 from paxospp.sessions.runs import VOID, Run, encode_commands, encode_run
-from paxospp.sessions.table import RunOutcome, RunStatus
+from paxospp.sessions.table import RunAnswer, RunStatus
 from paxospp.state_machine import (
     OUTCOME_REJECTED,
     Context,
@@ -154,7 +154,7 @@ def note(line: str) -> bytes:
     return Journal.note.encode((line,))
 
 
-def results(outcome: RunOutcome) -> list[Any]:
+def results(outcome: RunAnswer) -> list[Any]:
     return [decode_untyped(read_outcome(each)) for each in outcome.outcomes]
 
 

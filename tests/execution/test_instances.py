@@ -11,7 +11,7 @@ from paxospp.errors import CommandError, RejectedError
 from paxospp.execution.executor import Executor
 from paxospp.model import Ballot, Change, Entry, Kind, Member, Membership, NodeId, Slot
 from paxospp.sessions.runs import Run, encode_commands, encode_run
-from paxospp.sessions.table import RunOutcome
+from paxospp.sessions.table import RunAnswer
 from paxospp.state_machine import (
     Context,
     StateMachine,
@@ -82,7 +82,7 @@ class Log:
         )
         self.append(Kind.MEMBERSHIP, founding.to_bytes())
 
-    def append(self, kind: Kind, value: bytes) -> list[RunOutcome]:
+    def append(self, kind: Kind, value: bytes) -> list[RunAnswer]:
         self.entries.append(Entry(Slot(self.executor.applied + 1), BALLOT, kind, value))
         return list(self.executor.apply(self.entries[-1]))
 

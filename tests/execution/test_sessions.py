@@ -10,7 +10,7 @@ from paxospp.errors import CorruptedError
 from paxospp.sessions.runs import Run, SessionId
 from paxospp.sessions.table import (
     UNACKNOWLEDGED_MAX,
-    RunOutcome,
+    RunAnswer,
     RunStatus,
     Session,
     SessionTable,
@@ -26,10 +26,10 @@ def run(
     return Run(opened, bytes([session]) * 16, first, acknowledged, list(payloads))
 
 
-def applied(table: SessionTable, run: Run) -> RunOutcome:
+def applied(table: SessionTable, run: Run) -> RunAnswer:
     """Apply a decided run as the executor does; the outcome of a command is its payload with its number."""
     session = table.admit(run)
-    if isinstance(session, RunOutcome):
+    if isinstance(session, RunAnswer):
         return session
     known = session.applied + 1 - run.first
     session.keep([b"%d:" % (run.first + i) + payload for i, payload in enumerate(run.payloads)][known:])
@@ -45,7 +45,7 @@ def test_the_first_run_of_a_session_is_applied_and_answered() -> None:
 
     outcome = applied(table, run(1, [b"a", b"b"]))
 
-    assert outcome == RunOutcome(SessionId(0, b"\1" * 16), 1, RunStatus.APPLIED, 3, [b"1:a", b"2:b"])
+    assert outcome == RunAnswer(SessionId(0, b"\1" * 16), 1, RunStatus.APPLIED, 3, [b"1:a", b"2:b"])
 
 
 def test_a_number_is_applied_once_and_its_copy_gets_the_kept_reply() -> None:
@@ -70,7 +70,7 @@ def test_a_run_after_a_gap_has_no_effect_and_is_answered_with_the_number_expecte
     table = SessionTable()
     applied(table, run(1, [b"a"]))
 
-    assert applied(table, run(3, [b"c"])) == RunOutcome(SessionId(0, b"\1" * 16), 3, RunStatus.GAP, 2, ())
+    assert applied(table, run(3, [b"c"])) == RunAnswer(SessionId(0, b"\1" * 16), 3, RunStatus.GAP, 2, ())
     assert applied(table, run(2, [b"b"])).outcomes == [b"2:b"]
 
 
@@ -213,7 +213,7 @@ def test_looking_up_an_answer_changes_nothing() -> None:
     table.advance(EXPIRY - 1, EXPIRY)
     before = table.encode()
 
-    assert table.find(run(2, acknowledged=1)) == RunOutcome(SessionId(0, b"\1" * 16), 2, RunStatus.APPLIED, 3, [b"2:b"])
+    assert table.find(run(2, acknowledged=1)) == RunAnswer(SessionId(0, b"\1" * 16), 2, RunStatus.APPLIED, 3, [b"2:b"])
     assert table.find(run(2, [b"b", b"c"])) is None
     assert table.find(run(1, session=2)) is None
     assert table.encode() == before

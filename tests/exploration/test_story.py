@@ -76,7 +76,7 @@ def test_a_trace_with_a_fetched_snapshot_plays_as_a_scenario(tmp_path: Path) -> 
         "n3->n2 Accepted b=4.n2 slot=3",
         "snapshot n2",
         "n1->n2 CatchUp",
-        "n2->n1 Decided",
+        "n2->n1 DecidedEntries",
         "install n1",
     ]
     trace, world = follow(explorer, begin(explorer), lines)

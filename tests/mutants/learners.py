@@ -256,9 +256,9 @@ MUTANTS = (
             Patch(
                 _READS,
                 '            self._observer.reached("reads: one is put to a replica that does not lead")\n'
-                "            self._answer(asker, None, leading, out)\n",
+                "            self._answer(requester, None, leading, out)\n",
                 '            self._observer.reached("reads: one is put to a replica that does not lead")\n'
-                "            self._answer(asker, self._learning.decided, leading, out)\n",
+                "            self._answer(requester, self._learning.decided, leading, out)\n",
             ),
         ),
     ),
@@ -269,9 +269,9 @@ MUTANTS = (
             Patch(
                 _READS,
                 '            self._observer.reached("reads: one is abandoned because its leader steps down")\n'
-                "            self._answer(asker, None, None, out)\n",
+                "            self._answer(requester, None, None, out)\n",
                 '            self._observer.reached("reads: one is abandoned because its leader steps down")\n'
-                "            self._answer(asker, self._learning.decided, None, out)\n",
+                "            self._answer(requester, self._learning.decided, None, out)\n",
             ),
         ),
     ),

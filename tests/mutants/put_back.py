@@ -274,8 +274,8 @@ MUTANTS = (
         (
             Patch(
                 _PROTOCOL,
-                "            if counts or isinstance(message, Decided):\n",
-                "            if counts and not isinstance(message, Decided):\n",
+                "            if counts or isinstance(message, DecidedEntries):\n",
+                "            if counts and not isinstance(message, DecidedEntries):\n",
             ),
         ),
     ),

@@ -132,8 +132,8 @@ MUTANTS = (
         (
             Patch(
                 _READS,
-                "        read = Read(asker, Slot(max(self._learning.decided, leading.recovered_up_to)))\n",
-                "        read = Read(asker, self._learning.decided)\n",
+                "        read = Read(requester, Slot(max(self._learning.decided, leading.recovered_up_to)))\n",
+                "        read = Read(requester, self._learning.decided)\n",
             ),
         ),
     ),

@@ -14,7 +14,7 @@ from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.digests import Digests
 from paxospp.engine.rules.observer import Observer
-from paxospp.messages import CatchUp, Checkpoint, Decided, SnapshotChunk
+from paxospp.messages import CatchUp, Checkpoint, DecidedEntries, SnapshotChunk
 from paxospp.model import NodeId, Slot, SnapshotMeta
 from paxospp.node.pacing import PACING, Pacing
 from paxospp.storage.contract import DurableState, WriteBatch
@@ -71,7 +71,7 @@ def test_a_decided_slot_that_the_storage_forgot_counts_as_damaged_and_is_fetched
     assert "learning: a decided slot is gone from the storage" in heard.markers
     assert it.protocol.log.is_faulty(Slot(2))
 
-    it.on_message(sender(N2), Decided(entries=(), decided=Slot(3), first=Slot(1)), 0.1)
+    it.on_message(sender(N2), DecidedEntries(entries=(), decided=Slot(3), first=Slot(1)), 0.1)
     (asked,) = sent(it.on_tick(1.0), CatchUp)
     assert asked.start == 2
 
@@ -217,7 +217,7 @@ def test_a_snapshot_that_is_whole_when_the_log_has_caught_up_is_dropped() -> Non
     offer(follower, source, slot, snapshot_of(source))
     entries = tuple(source.runtime.replica.held(Slot(replica.delivered + 1), Slot(slot + 1), 1 << 20))
     # Delivered past the node, which would drop the snapshot at once.
-    decided = Decided(entries=entries, decided=slot, first=Slot(1))
+    decided = DecidedEntries(entries=entries, decided=slot, first=Slot(1))
     replica.on_message(source.sender, decided, replica.protocol.tick_due_at)
     assert replica.delivered == slot
     marker = "snapshots: the log has caught up with one that is whole"
@@ -235,7 +235,7 @@ def test_what_waits_to_be_applied_when_a_snapshot_brings_it_is_not_applied_again
     assert entries
     assert entries[-1].slot < slot, "the snapshot covers later slots"
 
-    told = Decided(entries=entries, decided=slot, first=Slot(1))
+    told = DecidedEntries(entries=entries, decided=slot, first=Slot(1))
     follower.take(follower.loop, follower.receive, (source.sender, told))
     offer(follower, source, slot, snapshot_of(source))
     marker = "driver: what waited to be applied came in a snapshot"

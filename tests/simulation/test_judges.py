@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from paxospp.messages import Accept, CatchUp, Decided, HeartbeatAnswer, SnapshotChunk
+from paxospp.messages import Accept, CatchUp, DecidedEntries, HeartbeatAnswer, SnapshotChunk
 from paxospp.model import Ballot, Entry, Kind, Member, Membership, NodeId, Slot, SnapshotMeta
 from paxospp.testing.simulation.judges.invariants import Invariants
 from paxospp.testing.simulation.judges.log_rules import LogRules
@@ -64,9 +64,9 @@ def test_an_empty_answer_about_a_slot_that_was_applied_has_to_name_the_snapshot(
     rules.on_catch_up(a_host(N2), N1, CatchUp(start=Slot(3), stop=Slot(5)))
     host = a_host(replica=SimpleNamespace(delivered=Slot(4)))
 
-    rules.on_decided(host, N2, Decided(entries=(), decided=Slot(4), first=Slot(4)))
+    rules.on_decided(host, N2, DecidedEntries(entries=(), decided=Slot(4), first=Slot(4)))
     with pytest.raises(RuleBroken, match="rule 4"):
-        rules.on_decided(host, N2, Decided(entries=(), decided=Slot(4), first=Slot(3)))
+        rules.on_decided(host, N2, DecidedEntries(entries=(), decided=Slot(4), first=Slot(3)))
 
 
 def test_a_promise_of_its_own_that_is_not_on_disk_may_not_be_counted() -> None:

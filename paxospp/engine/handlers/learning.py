@@ -1,7 +1,7 @@
 """Learning: how decided entries reach this replica, its state machine and its peers (rule 4).
 
 The handler combines the learner, catch-up from peers and reads of the storage. It sends nothing but CatchUp and
-Decided, and writes only what it learned.
+DecidedEntries, and writes only what it learned.
 
 Reference: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 5.2: state transfer.
 """
@@ -21,7 +21,7 @@ from paxospp.engine.rules.log import Log
 from paxospp.engine.rules.observer import Observer
 from paxospp.engine.rules.storage_reads import Deliver, Load, Serve, StorageReads
 from paxospp.engine.settings import Settings
-from paxospp.messages import CatchUp, Decided
+from paxospp.messages import CatchUp, DecidedEntries
 from paxospp.model import Ballot, Entry, Membership, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import WriteBatch
 
@@ -192,7 +192,7 @@ class LearningHandler:
         self.fetching.heard(peer, decided)
         self.learner.heard_of(decided)
 
-    def on_decided(self, peer: NodeId, message: Decided, out: OutputBuilder) -> None:
+    def on_decided(self, peer: NodeId, message: DecidedEntries, out: OutputBuilder) -> None:
         """Learn the decided entries that ``peer`` sent, each with its ballot."""
         progress = False
         for entry in message.entries:
@@ -313,7 +313,7 @@ class LearningHandler:
                 return
         out.send(peer, self._answer(entries, wanted.start))
 
-    def _answer(self, entries: Sequence[Entry], start: Slot) -> Decided:
+    def _answer(self, entries: Sequence[Entry], start: Slot) -> DecidedEntries:
         """Return the answer to a peer that asked for entries from ``start`` on.
 
         A slot that is damaged here and was applied is available only as a snapshot, like a slot that was trimmed.
@@ -322,4 +322,4 @@ class LearningHandler:
         if not entries and first <= start <= self.delivered:
             self._observer.reached("learning: a damaged slot that was applied is answered like a trimmed one")
             first = self._log.end_of_faulty(start)
-        return Decided(entries=tuple(entries), decided=self.decided, first=first)
+        return DecidedEntries(entries=tuple(entries), decided=self.decided, first=first)

@@ -67,12 +67,12 @@ class ReadHandler:
 
     def on_request(self, sender: Sender, request: ReadRequest, leading: Leading | None, out: OutputBuilder) -> None:
         """Handle a read that a peer has forwarded, which takes this replica for the leader."""
-        asker = ReadRequester(sender.node, sender.nonce, request.counter)
+        requester = ReadRequester(sender.node, sender.nonce, request.counter)
         if leading is not None and self._cluster.membership is not None:
-            self._confirm(asker, leading, out, lease=request.lease)
+            self._confirm(requester, leading, out, lease=request.lease)
         else:
             self._observer.reached("reads: one is put to a replica that does not lead")
-            self._answer(asker, None, leading, out)
+            self._answer(requester, None, leading, out)
 
     def on_answer(self, answer: ReadAnswer, out: OutputBuilder) -> None:
         """Handle the leader's answer to a forwarded read."""
@@ -92,20 +92,20 @@ class ReadHandler:
 
     # While leading.
 
-    def _confirm(self, asker: ReadRequester, leading: Leading, out: OutputBuilder, *, lease: bool) -> None:
+    def _confirm(self, requester: ReadRequester, leading: Leading, out: OutputBuilder, *, lease: bool) -> None:
         """Confirm a read at once if ``lease`` allows it and the lease is held; else by the next round of heartbeats."""
-        self._observer.took_read(asker, leading.ballot, leading.next_slot)
+        self._observer.took_read(requester, leading.ballot, leading.next_slot)
         if not leading.sees_the_end(self._cluster.voters):
             # The damage may hide a value that was chosen in the next slot.
             self._observer.reached("reads: none is confirmed while the next slot may hold what was chosen")
-            self._answer(asker, None, leading, out)
+            self._answer(requester, None, leading, out)
             return
-        read = Read(asker, Slot(max(self._learning.decided, leading.recovered_up_to)))
+        read = Read(requester, Slot(max(self._learning.decided, leading.recovered_up_to)))
         if read.slot > self._learning.decided:
             self._observer.reached("reads: one waits for what was recovered and is not decided yet")
         if lease and self._lease.is_held(self._identity.name, self._cluster.voters, out.boot_time):
             self._observer.reached("reads: one is confirmed by a lease")
-            self._answer(read.asker, read.slot, leading, out, by_lease=True)
+            self._answer(read.requester, read.slot, leading, out, by_lease=True)
         else:
             self._reading.add(read)
 
@@ -122,18 +122,18 @@ class ReadHandler:
     def settle(self, leading: Leading, out: OutputBuilder) -> bool:
         """Answer the reads that a quorum has confirmed; return whether to begin a round for the others."""
         for read in self._reading.confirmed(self._cluster.voters):
-            self._answer(read.asker, read.slot, leading, out)
+            self._answer(read.requester, read.slot, leading, out)
         return self._reading.wants_round
 
     def abandon(self, out: OutputBuilder) -> None:
         """Fail all waiting reads, because this replica no longer leads."""
-        for asker in self._reading.abandon():
+        for requester in self._reading.abandon():
             self._observer.reached("reads: one is abandoned because its leader steps down")
-            self._answer(asker, None, None, out)
+            self._answer(requester, None, None, out)
 
     def _answer(
         self,
-        asker: ReadRequester,
+        requester: ReadRequester,
         slot: Slot | None,
         leading: Leading | None,
         out: OutputBuilder,
@@ -141,13 +141,13 @@ class ReadHandler:
         by_lease: bool = False,
     ) -> None:
         if slot is None:
-            self._observer.gave_up_read(asker)
+            self._observer.gave_up_read(requester)
         else:
             ballot = None if leading is None else leading.ballot
-            self._observer.confirmed_read(asker, ballot, slot, by_lease=by_lease)
-        if asker.peer is None:
-            out.output.readable.append(ReadReady(ticket=asker.number, slot=slot))
+            self._observer.confirmed_read(requester, ballot, slot, by_lease=by_lease)
+        if requester.peer is None:
+            out.output.readable.append(ReadReady(ticket=requester.number, slot=slot))
             return
         if leading is not None and leading.announcement.due_at < math.inf:
             self._heartbeats.announce(leading, out)  # the peer has to apply the slot before it can answer
-        out.send(asker.peer, ReadAnswer(nonce=asker.nonce, counter=asker.number, slot=slot))
+        out.send(requester.peer, ReadAnswer(nonce=requester.nonce, counter=requester.number, slot=slot))

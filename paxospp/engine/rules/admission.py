@@ -21,7 +21,7 @@ from paxospp.messages import (
     Accept,
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     Nack,
@@ -165,7 +165,7 @@ def highest_ballot(message: ProtocolMessage) -> Ballot | None:
             return message.promised
         case Heartbeat():
             return max((ballot for ballot in (message.leading, message.promised) if ballot is not None), default=None)
-        case Decided():
+        case DecidedEntries():
             return max((entry.ballot for entry in message.entries), default=None)
         case CatchUp() | ReadRequest() | ReadAnswer():
             return None
@@ -186,4 +186,4 @@ def _is_learners(message: ProtocolMessage) -> bool:
     """Return whether a node without a vote may send ``message``, as it may requests, answers and decided entries."""
     if isinstance(message, Heartbeat):
         return message.leading is None
-    return isinstance(message, (HeartbeatAnswer, CatchUp, Decided, ReadRequest))
+    return isinstance(message, (HeartbeatAnswer, CatchUp, DecidedEntries, ReadRequest))

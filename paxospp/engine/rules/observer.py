@@ -30,16 +30,16 @@ class Observer(Markers):
     def counted_grant(self, peer: NodeId, until: float) -> None:
         """Called when the leader counts a lease granted by ``peer``, until the leader's boot time ``until``."""
 
-    def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
+    def took_read(self, requester: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
         """Called when the leader of ``ballot`` receives a read; ``next_slot`` is above all slots that it knows of."""
 
-    def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+    def confirmed_read(self, requester: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
         """Called when a read is confirmed for ``slot``, by the leader's lease or by a round of heartbeats.
 
         ``ballot`` is None if the replica does not lead, in which case it must not confirm anything.
         """
 
-    def gave_up_read(self, asker: ReadRequester) -> None:
+    def gave_up_read(self, requester: ReadRequester) -> None:
         """Called when the leader refuses this read."""
 
     def learned(self, slot: Slot, ballot: Ballot) -> None:

@@ -30,7 +30,7 @@ class ReadRequester(NamedTuple):
 class Read(NamedTuple):
     """One read, and the slot that must be applied before it is served."""
 
-    asker: ReadRequester
+    requester: ReadRequester
     slot: Slot
 
 
@@ -81,11 +81,11 @@ class PendingReads:
 
     def abandon(self) -> list[ReadRequester]:
         """Remove all reads, because this replica no longer leads; return their requesters."""
-        askers = [read.asker for batch in self._batches for read in batch.reads]
-        askers.extend(read.asker for read in self._waiting)
+        requesters = [read.requester for batch in self._batches for read in batch.reads]
+        requesters.extend(read.requester for read in self._waiting)
         self._batches.clear()
         self._waiting.clear()
-        return askers
+        return requesters
 
 
 class ForwardedReads:

@@ -42,7 +42,7 @@ Durable = PromiseDurable | AcceptanceDurable | LeaseDurable
 
 
 @dataclass(slots=True)
-class _Write:
+class _OutstandingWrite:
     token: int
     since: float
     then: list[Durable]
@@ -59,13 +59,13 @@ class Writes:
         """Total size of the values that wait in memory for the disk."""
         self.bytes_max = 2 * max(bytes_max, BYTES_MIN)
         """The size beyond which ``is_full`` is true."""
-        self._out: deque[_Write] = deque()
+        self._out: deque[_OutstandingWrite] = deque()
 
     def hand_out(self, now: float, then: list[Durable], bytes: int) -> None:
         """Add a write with the next number; ``returned`` yields ``then`` once it has returned."""
         self.last_token += 1
         self.bytes += bytes
-        self._out.append(_Write(self.last_token, now, then, bytes))
+        self._out.append(_OutstandingWrite(self.last_token, now, then, bytes))
 
     def returned(self, token: int) -> Iterator[Durable]:
         """Remove the writes up to ``token``, and yield what waited for them."""

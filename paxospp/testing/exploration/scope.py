@@ -8,7 +8,7 @@ from paxospp.messages import (
     Accept,
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     Nack,
@@ -35,7 +35,7 @@ PLACE = {name: place for place, name in enumerate(BUDGETS)}
 PHASES = frozenset({Prepare, Promise, Accept, Accepted})
 """The messages of both phases, without refusals."""
 HEARTBEATS = frozenset({Heartbeat})
-CATCH_UP = frozenset({CatchUp, Decided})
+CATCH_UP = frozenset({CatchUp, DecidedEntries})
 ANSWERS = frozenset({HeartbeatAnswer})
 REFUSALS = frozenset({Nack})
 

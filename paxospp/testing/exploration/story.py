@@ -12,7 +12,7 @@ from paxospp.messages import (
     Accept,
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     Nack,
@@ -191,7 +191,7 @@ def _fields(message: ProtocolMessage) -> Sequence[str]:
             return [f"round={message.round}"]
         case CatchUp():
             return [f"from={message.start}"]
-        case Decided():
+        case DecidedEntries():
             return [f"decided={message.decided}"]
         case _:
             return []

@@ -15,7 +15,7 @@ from paxospp.engine.rules.promises import PromiseReport
 from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.engine.settings import Identity
 from paxospp.errors import CorruptedError, InvariantViolatedError, TrimmedError
-from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, Sender
+from paxospp.messages import Accept, DecidedEntries, Heartbeat, HeartbeatAnswer, Promise, Sender
 from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import WriteBatch
 from paxospp.testing.exploration.claims import (
@@ -346,7 +346,7 @@ class WorkingNode:
                     self.claims.append(Vouched(name, message.leading, message.vouched_up_to))
             elif isinstance(message, HeartbeatAnswer) and message.vouched_up_to and message.promised is not None:
                 self.claims.append(Vouched(name, message.promised, message.vouched_up_to))
-            elif isinstance(message, Decided):
+            elif isinstance(message, DecidedEntries):
                 for entry in message.entries:
                     if entry.slot > 1:
                         self.claims.append(Applied(name, entry.slot, entry.kind, entry.value))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 from paxospp.engine.output import Send
-from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, ProtocolMessage, Sender
+from paxospp.messages import Accept, DecidedEntries, Heartbeat, HeartbeatAnswer, Promise, ProtocolMessage, Sender
 from paxospp.model import NodeId
 from paxospp.testing.describe import describe_message, describe_value
 from paxospp.testing.scenario.language import ScenarioError, nearest
@@ -222,7 +222,7 @@ def _shown(message: ProtocolMessage, field: str) -> Collection[str]:
                 return ()
             return f"{message.part + 1}", f"{message.part + 1}/{message.parts}"
         case "holds":
-            if not isinstance(message, (Promise, Decided)):
+            if not isinstance(message, (Promise, DecidedEntries)):
                 return ()
             return [str(entry.slot) for entry in message.entries]
         case "value":

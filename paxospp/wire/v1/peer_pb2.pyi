@@ -67,13 +67,13 @@ class PeerMessage(_message.Message):
     heartbeat: Heartbeat
     heartbeat_answer: HeartbeatAnswer
     catch_up: CatchUp
-    decided: Decided
+    decided: DecidedEntries
     forward_runs: ForwardRuns
     read_request: ReadRequest
     read_answer: ReadAnswer
     snapshot_request: SnapshotRequest
     snapshot_chunk: SnapshotChunk
-    def __init__(self, prepare: _Optional[_Union[Prepare, _Mapping]] = ..., promise: _Optional[_Union[Promise, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., accepted: _Optional[_Union[Accepted, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., heartbeat_answer: _Optional[_Union[HeartbeatAnswer, _Mapping]] = ..., catch_up: _Optional[_Union[CatchUp, _Mapping]] = ..., decided: _Optional[_Union[Decided, _Mapping]] = ..., forward_runs: _Optional[_Union[ForwardRuns, _Mapping]] = ..., read_request: _Optional[_Union[ReadRequest, _Mapping]] = ..., read_answer: _Optional[_Union[ReadAnswer, _Mapping]] = ..., snapshot_request: _Optional[_Union[SnapshotRequest, _Mapping]] = ..., snapshot_chunk: _Optional[_Union[SnapshotChunk, _Mapping]] = ...) -> None: ...
+    def __init__(self, prepare: _Optional[_Union[Prepare, _Mapping]] = ..., promise: _Optional[_Union[Promise, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., accepted: _Optional[_Union[Accepted, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., heartbeat_answer: _Optional[_Union[HeartbeatAnswer, _Mapping]] = ..., catch_up: _Optional[_Union[CatchUp, _Mapping]] = ..., decided: _Optional[_Union[DecidedEntries, _Mapping]] = ..., forward_runs: _Optional[_Union[ForwardRuns, _Mapping]] = ..., read_request: _Optional[_Union[ReadRequest, _Mapping]] = ..., read_answer: _Optional[_Union[ReadAnswer, _Mapping]] = ..., snapshot_request: _Optional[_Union[SnapshotRequest, _Mapping]] = ..., snapshot_chunk: _Optional[_Union[SnapshotChunk, _Mapping]] = ...) -> None: ...
 
 class Ballot(_message.Message):
     __slots__ = ("round", "node", "incarnation")
@@ -233,7 +233,7 @@ class CatchUp(_message.Message):
     stop: int
     def __init__(self, start: _Optional[int] = ..., stop: _Optional[int] = ...) -> None: ...
 
-class Decided(_message.Message):
+class DecidedEntries(_message.Message):
     __slots__ = ("entries", "decided", "first")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     DECIDED_FIELD_NUMBER: _ClassVar[int]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from random import Random
 
-from paxospp.messages import Accept, Decided, SnapshotChunk
+from paxospp.messages import Accept, DecidedEntries, SnapshotChunk
 from paxospp.testing.simulation.faults.injection import Injection
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, HEARTBEATS, Kinds, LinkRule
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Path
 
-STARVING = LinkRule(frozenset({Accept, Decided, SnapshotChunk}), loss=1.0)
+STARVING = LinkRule(frozenset({Accept, DecidedEntries, SnapshotChunk}), loss=1.0)
 """A starved node hears who leads, and nothing of what is decided."""
 CHUNKS_AGAIN = (
     LinkRule(frozenset({SnapshotChunk}), copies=0.3),

@@ -25,7 +25,7 @@ from paxospp.messages import (
     Accept,
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     Prepare,
     Promise,
@@ -169,7 +169,7 @@ class Attacks:
         asked = random.sample(others, min(len(others), adversary.enough))
         adversary.starved, adversary.candidate = frozenset(), learner
         held: Kinds = random.choice(
-            (frozenset({CatchUp, SnapshotRequest}), frozenset({Decided, SnapshotChunk}), _NOTHING)
+            (frozenset({CatchUp, SnapshotRequest}), frozenset({DecidedEntries, SnapshotChunk}), _NOTHING)
         )
         rules = [*CHUNKS_AGAIN]
         if held:

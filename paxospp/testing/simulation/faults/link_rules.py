@@ -18,7 +18,7 @@ from paxospp.messages import (
     Accept,
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     ForwardRuns,
     Heartbeat,
     HeartbeatAnswer,
@@ -36,7 +36,7 @@ Kinds = frozenset[type[Any]]
 PHASE_1: Kinds = frozenset({Prepare, Promise, Nack})
 PHASE_2: Kinds = frozenset({Accept, Accepted})
 HEARTBEATS: Kinds = frozenset({Heartbeat, HeartbeatAnswer})
-FETCHES: Kinds = frozenset({CatchUp, Decided})
+FETCHES: Kinds = frozenset({CatchUp, DecidedEntries})
 SNAPSHOTS: Kinds = frozenset({SnapshotRequest, SnapshotChunk})
 CALLS: Kinds = frozenset({ForwardRuns, ReadRequest, ReadAnswer})
 GROUPS: tuple[Kinds, ...] = (PHASE_1, PHASE_2, HEARTBEATS, FETCHES, SNAPSHOTS, CALLS)

@@ -8,7 +8,7 @@ Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storag
 
 from __future__ import annotations
 
-from paxospp.messages import Decided
+from paxospp.messages import DecidedEntries
 from paxospp.model import Slot
 from paxospp.testing.simulation.faults.adversary import Adversary, all_but
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, FETCHES, SNAPSHOTS, Kinds, LinkRule
@@ -83,7 +83,7 @@ def _link(adversary: Adversary, members: set[SimulatedHost]) -> None:
     random = adversary.losses
     inside: Kinds = EVERYTHING if random.random() < 0.6 else EVERYTHING - FETCHES - SNAPSHOTS
     # Nodes that are cut off may still send what is decided.
-    outside = frozenset({Decided}) | FETCHES if random.random() < 0.4 else frozenset()
+    outside = frozenset({DecidedEntries}) | FETCHES if random.random() < 0.4 else frozenset()
 
     def rules_of(path: Path) -> tuple[LinkRule, ...]:
         return (all_but(inside if {path.source, path.target} <= members else outside),)

@@ -16,7 +16,7 @@ from paxospp.execution.instances import is_own
 from paxospp.execution.snapshot import SnapshotDecoder
 from paxospp.model import Ballot, Change, Entry, Kind, Slot, SnapshotMeta
 from paxospp.sessions.runs import VOID, Run, decode_commands
-from paxospp.sessions.table import RunOutcome, RunStatus
+from paxospp.sessions.table import RunAnswer, RunStatus
 from paxospp.state_machine import StateMachine, unpack_call
 from paxospp.testing.simulation.judges.alike import are_alike, hash_of_state
 from paxospp.testing.simulation.judges.observed import ObservedHost
@@ -59,13 +59,13 @@ class AppliedLog:
         self._check_covers = check_covers
         self._effects: list[tuple[float, list[tuple[int, bytes]]]] = [(0.0, [])]
         """By slot: the time that its commands saw, and the user's commands that took effect, with their positions."""
-        self._outcomes: list[Sequence[RunOutcome]] = [()]
+        self._outcomes: list[Sequence[RunAnswer]] = [()]
         self._executed: list[int] = [0]
         self._invariant = invariant
         self._states: dict[Slot, bytes] = {}
         """By slot: the hash of the state in its snapshots."""
 
-    def on_applied(self, host: ObservedHost, executor: Executor, entry: Entry, outcomes: Sequence[RunOutcome]) -> None:
+    def on_applied(self, host: ObservedHost, executor: Executor, entry: Entry, outcomes: Sequence[RunAnswer]) -> None:
         """Check ``entry``, which a replica has applied; the first one to apply a slot sets what all others must do."""
         slot = entry.slot
         if slot == len(self.entries) + 1:
@@ -125,7 +125,7 @@ class AppliedLog:
         except Exception as error:
             raise RuleBroken("invariant", f"{name} after slot {slot}: {type(error).__name__}: {error}") from error
 
-    def _compare(self, host: ObservedHost, slot: Slot, outcomes: Sequence[RunOutcome]) -> None:
+    def _compare(self, host: ObservedHost, slot: Slot, outcomes: Sequence[RunAnswer]) -> None:
         canonical = self._outcomes[slot]
         if outcomes == canonical or list(outcomes) == list(canonical):
             return
@@ -139,7 +139,7 @@ class AppliedLog:
                 raise RuleBroken("11", f"{host.name} answers {theirs} in slot {slot}, others {ours}")
 
     def _first_to_apply(
-        self, host: ObservedHost, entry: Entry, executor: Executor, outcomes: Sequence[RunOutcome]
+        self, host: ObservedHost, entry: Entry, executor: Executor, outcomes: Sequence[RunAnswer]
     ) -> None:
         slot = entry.slot
         self.entries.append(entry)
@@ -211,7 +211,7 @@ class AppliedLog:
                     self._effects[slot][1].append((place, payload))
         return executed
 
-    def _check_replies(self, random: bytes, outcome: RunOutcome) -> None:
+    def _check_replies(self, random: bytes, outcome: RunAnswer) -> None:
         for number, reply in enumerate(outcome.outcomes, outcome.first):
             expected = self.replies.setdefault((random, number), reply)
             if expected is not reply and not are_alike(expected, reply):

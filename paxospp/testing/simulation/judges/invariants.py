@@ -17,7 +17,7 @@ from paxospp.messages import (
     Accept,
     Accepted,
     CatchUp,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     Message,
@@ -72,7 +72,7 @@ class Invariants:
             Accept: self._on_accept,
             Accepted: self._on_accepted,
             Nack: self._on_nack,
-            Decided: self._on_decided,
+            DecidedEntries: self._on_decided,
             Heartbeat: self._on_heartbeat,
             HeartbeatAnswer: self._on_answer,
             SnapshotChunk: self._on_chunk,
@@ -85,7 +85,7 @@ class Invariants:
             self.step_rules.on_heartbeat_answer(host, to, message)
         elif type(message) is CatchUp:
             self.log_rules.on_catch_up(host, to, message)
-        elif type(message) is Decided:
+        elif type(message) is DecidedEntries:
             self.log_rules.on_decided(host, to, message)
         check = self._checks.get(type(message))
         if check is not None:
@@ -157,7 +157,7 @@ class Invariants:
         if accept.kind is Kind.NOOP:
             self.coverage["a gap was filled with a no-op"] += 1
 
-    def _on_decided(self, host: ObservedHost, decided: Decided) -> None:
+    def _on_decided(self, host: ObservedHost, decided: DecidedEntries) -> None:
         assert host.runtime is not None
         for entry in decided.entries:
             if entry.slot > host.runtime.replica.decided:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 
 from paxospp.engine.rules.leader import Leading
-from paxospp.messages import CatchUp, Decided
+from paxospp.messages import CatchUp, DecidedEntries
 from paxospp.model import Ballot, Membership, NodeId, Slot
 from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
@@ -39,7 +39,7 @@ class LogRules:
         if former[-1:] != (wanted.start,):
             self._asked[host.name, to] = (*former, wanted.start)
 
-    def on_decided(self, host: ObservedHost, to: NodeId, decided: Decided) -> None:
+    def on_decided(self, host: ObservedHost, to: NodeId, decided: DecidedEntries) -> None:
         """Check the answer of ``host``: an answer without entries has to say why."""
         if decided.entries or host.runtime is None:
             return

@@ -80,25 +80,25 @@ class ReadRules:
         """Forget the reads that ``host`` took in before this start."""
         self._waiting = {key: copies for key, copies in self._waiting.items() if key[0] != host.name}
 
-    def on_taken(self, host: ObservedHost, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
+    def on_taken(self, host: ObservedHost, requester: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
         """Note a read that the leader of ``ballot`` takes in."""
         highest = self._led.highest
         asked = _Asked(host.world.clock.now, next_slot, highest is not None and highest > ballot)
-        self._waiting.setdefault((host.name, asker), []).append(asked)
+        self._waiting.setdefault((host.name, requester), []).append(asked)
 
-    def on_given_up(self, host: ObservedHost, asker: ReadRequester) -> None:
+    def on_given_up(self, host: ObservedHost, requester: ReadRequester) -> None:
         """Forget a read that a leader cannot confirm."""
-        if copies := self._waiting.get((host.name, asker)):
+        if copies := self._waiting.get((host.name, requester)):
             copies.pop()
 
     def on_confirmed(
-        self, host: ObservedHost, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool
+        self, host: ObservedHost, requester: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool
     ) -> None:
         """Check a read that is confirmed: the latest copy, if by a lease, or the oldest one."""
         assert host.runtime is not None
         if ballot is None:
             raise RuleBroken("B30", f"{host.name} confirms a read and does not lead")
-        copies = self._waiting.get((host.name, asker))
+        copies = self._waiting.get((host.name, requester))
         leading = host.runtime.replica.protocol.leading
         if copies and not host.world.plan.rolls_back:  # a disk that is rolled back forgets a promise
             assert leading is not None

@@ -25,7 +25,7 @@ from collections import defaultdict
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import DRIFT_BOUND
 from paxospp.engine.rules.promises import PromiseReport
-from paxospp.messages import Accept, Decided, Heartbeat, HeartbeatAnswer, Promise, Sender, SnapshotChunk
+from paxospp.messages import Accept, DecidedEntries, Heartbeat, HeartbeatAnswer, Promise, Sender, SnapshotChunk
 from paxospp.model import Ballot, NodeId, Slot
 from paxospp.testing.simulation.judges.chosen_values import ChosenValues, Life
 from paxospp.testing.simulation.judges.leader_rules import LeaderRules
@@ -122,7 +122,7 @@ class StepRules:
         if heartbeat.leading is not None:
             self.on_announcement(host, heartbeat.leading, heartbeat.decided_up_to)
 
-    def on_decided(self, host: ObservedHost, decided: Decided) -> None:
+    def on_decided(self, host: ObservedHost, decided: DecidedEntries) -> None:
         """Check that each entry ``host`` sends carries a ballot that covers it (rule 4)."""
         for entry in decided.entries:
             under = self._chosen.under.get(entry.slot)

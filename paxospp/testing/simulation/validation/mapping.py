@@ -13,7 +13,7 @@ from paxospp.engine.rules.admission import highest_ballot
 from paxospp.engine.rules.campaign import Campaigning
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import DRIFT_BOUND
-from paxospp.messages import Accept, Accepted, Decided, Heartbeat, HeartbeatAnswer, Prepare, Promise
+from paxospp.messages import Accept, Accepted, DecidedEntries, Heartbeat, HeartbeatAnswer, Prepare, Promise
 from paxospp.model import Ballot
 from paxospp.testing.simulation.validation.projecting import (
     ballot_of,
@@ -58,7 +58,7 @@ class ActionsOf(Saying):
         self._change_role()
         self._install_or_publish()
         self._find_damage()
-        if not isinstance(self._call.message, Decided):
+        if not isinstance(self._call.message, DecidedEntries):
             self._learn_announced()
         self._accept_or_learn()
         self._promise()
@@ -82,7 +82,7 @@ class ActionsOf(Saying):
             return
         ballot = highest_ballot(message)
         votes = node.membership is None or node.membership.has(sender.node, sender.incarnation)
-        if ballot is not None and (votes or isinstance(message, Decided)):
+        if ballot is not None and (votes or isinstance(message, DecidedEntries)):
             self._meet(ballot)
         if isinstance(message, Accept):
             self._heard_announcement(message.ballot, message.decided_up_to)
@@ -111,7 +111,7 @@ class ActionsOf(Saying):
             self._count_grant(peer, until)
         if self._call.reads_by_lease and not leases.is_held(self._name, self._node):
             raise self._broken("confirms a read by a lease, and holds none")
-        if isinstance(self._call.message, Decided):
+        if isinstance(self._call.message, DecidedEntries):
             return
         for slot, under in list(self._call.learned):
             counted = self._boot.acceptances.get((ballot_of(under), slot))
@@ -274,7 +274,7 @@ class ActionsOf(Saying):
                     lambda step: phase_2.accept(step, self._sender, accept),
                 )
                 self._written.pop(message.slot, None)
-        elif isinstance(message, Decided):
+        elif isinstance(message, DecidedEntries):
             for entry in message.entries:
                 slots = [slot for slot, _ in self._call.learned]
                 if entry.slot in slots:

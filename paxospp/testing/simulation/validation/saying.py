@@ -11,7 +11,7 @@ from paxospp.engine.rules.heartbeat_rounds import ANNOUNCEMENT
 from paxospp.messages import (
     Accept,
     Accepted,
-    Decided,
+    DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     Nack,
@@ -72,7 +72,7 @@ class Saying(Judged):
                 self._vouch(message.vouched_up_to, (sender.node, sender.incarnation, sender.boot))
                 if message.lease:
                     self._grant(sender, message.lease / _SECOND)
-            case Decided():
+            case DecidedEntries():
                 for entry in message.entries:
                     self._teach(entry)
             case Nack():

@@ -71,15 +71,15 @@ class Listening(Observer):
         self.call.grants.append((peer, until))
         self._inner.counted_grant(peer, until)
 
-    def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
-        self._inner.took_read(asker, ballot, next_slot)
+    def took_read(self, requester: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
+        self._inner.took_read(requester, ballot, next_slot)
 
-    def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+    def confirmed_read(self, requester: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
         self.call.reads_by_lease += by_lease
-        self._inner.confirmed_read(asker, ballot, slot, by_lease=by_lease)
+        self._inner.confirmed_read(requester, ballot, slot, by_lease=by_lease)
 
-    def gave_up_read(self, asker: ReadRequester) -> None:
-        self._inner.gave_up_read(asker)
+    def gave_up_read(self, requester: ReadRequester) -> None:
+        self._inner.gave_up_read(requester)
 
     def learned(self, slot: Slot, ballot: Ballot) -> None:
         self.call.learned.append((slot, ballot))

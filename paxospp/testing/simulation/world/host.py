@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from paxospp.engine.rules.lease import DRIFT_BOUND
 from paxospp.errors import ConfigError, ReplicaStoppedError, StorageError, UnavailableError
 from paxospp.events import Event, MembershipChanged
-from paxospp.messages import Decided, Message, Sender
+from paxospp.messages import DecidedEntries, Message, Sender
 from paxospp.model import NodeId, Slot
 from paxospp.node.environment import Environment
 from paxospp.node.loading import LoadedStorage
@@ -386,7 +386,7 @@ class SimulatedHost:
                 callback(*arguments)
 
     def receive(self, sender: Sender, message: Message) -> None:
-        if type(message) is Decided:
+        if type(message) is DecidedEntries:
             self.received.update(entry.slot for entry in message.entries)
         self._runtime.receive(sender, (message,))
 

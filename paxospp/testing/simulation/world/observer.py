@@ -59,14 +59,14 @@ class HostObserver(NodeObserver):
     def closed_damage(self, bound: Slot, ballot: Ballot) -> None:
         self._invariants.on_closed_damage(self._host, bound)
 
-    def took_read(self, asker: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
-        self._invariants.read_rules.on_taken(self._host, asker, ballot, next_slot)
+    def took_read(self, requester: ReadRequester, ballot: Ballot, next_slot: Slot) -> None:
+        self._invariants.read_rules.on_taken(self._host, requester, ballot, next_slot)
 
-    def confirmed_read(self, asker: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
-        self._invariants.read_rules.on_confirmed(self._host, asker, ballot, slot, by_lease=by_lease)
+    def confirmed_read(self, requester: ReadRequester, ballot: Ballot | None, slot: Slot, *, by_lease: bool) -> None:
+        self._invariants.read_rules.on_confirmed(self._host, requester, ballot, slot, by_lease=by_lease)
 
-    def gave_up_read(self, asker: ReadRequester) -> None:
-        self._invariants.read_rules.on_given_up(self._host, asker)
+    def gave_up_read(self, requester: ReadRequester) -> None:
+        self._invariants.read_rules.on_given_up(self._host, requester)
 
     def persisted(self, token: int) -> None:
         validator = self._host.world.validator

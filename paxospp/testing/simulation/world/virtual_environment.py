@@ -15,7 +15,7 @@ from paxospp.execution.executor import Apply, Executor
 from paxospp.messages import Message
 from paxospp.model import Entry, NodeId
 from paxospp.node.environment import Environment
-from paxospp.sessions.table import RunOutcome
+from paxospp.sessions.table import RunAnswer
 from paxospp.state_machine import Context, StateMachine
 from paxospp.testing.machine_checks.state_comparison import disturb_sets
 from paxospp.testing.simulation.clients.watched_caller import WatchedCaller
@@ -66,7 +66,7 @@ class WatchedExecutor(Executor):
 
         return counted
 
-    def apply(self, entry: Entry) -> Sequence[RunOutcome]:
+    def apply(self, entry: Entry) -> Sequence[RunAnswer]:
         self._host.world.invariants.on_apply(self._host, entry)
         self._host.executed = 0
         outcomes = super().apply(entry)
