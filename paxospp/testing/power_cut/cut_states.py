@@ -22,7 +22,7 @@ SECTOR = 512
 
 
 class Survivors(Enum):
-    """Which of the unsynced changes survive; the values are for the steps of a failing case."""
+    """The unsynced changes that survive a power cut; the values are for the steps of a failing case."""
 
     NOTHING = "none"
     EVERYTHING = "all"

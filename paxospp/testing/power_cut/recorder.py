@@ -36,7 +36,7 @@ SECTORS_MAX = 16.0
 
 @dataclass(slots=True, frozen=True)
 class PowerCutState:
-    """What the directory holds after one power cut, and which batches it must hold."""
+    """The content of the directory after one power cut, and the batches that it must and may hold."""
 
     moment: int
     """The number of events of the recording before the power cut."""

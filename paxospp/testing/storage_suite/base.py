@@ -1,4 +1,4 @@
-"""What all cases share: they open the store by URL, as a node does, in this process and in others.
+"""The base of all cases: they open the store by URL, as a node does, in this process and in others.
 
 ``SuiteBase`` owns the directories (a fresh one for each store), opening, the log of steps that a failing case reports,
 and the counts of the verdict table. It never looks inside a store: clauses are checked through the six methods of

@@ -40,7 +40,7 @@ MORE = 7
 
 @dataclass(frozen=True)
 class Ending:
-    """How a store is written and left before it is damaged."""
+    """The stream that a store is filled with, and the way it is left, before it is damaged."""
 
     left: str
     """``closed`` or ``killed``."""
@@ -210,10 +210,8 @@ class EveryFileCases(SuiteBase):
         else:
             worker.close()
         run = DamagedRun(look, again, returned, raised, readable, end)
-        copy, written = (
-            self.new_place(),
-            [f for f in files_of(place) if before.get(f) != (place / f).stat().st_mtime_ns],
-        )
+        copy = self.new_place()
+        written = [file for file in files_of(place) if before.get(file) != (place / file).stat().st_mtime_ns]
         if chance is not None and written:
             copy_store(place, copy)
             run.flip = next(flips(copy, chance.choice(written), 1, chance), None)
@@ -228,25 +226,25 @@ class EveryFileCases(SuiteBase):
 
 @dataclass(slots=True)
 class DamagedRun:
-    """What a store showed after damage and, if it reported faulty slots, what became of it in further use."""
+    """The looks at a store after damage and, if it reported faulty slots, after it was used further."""
 
     look: Look
     again: Look | None = None
-    """What it showed when it was opened a second time."""
+    """The look at the store when it was opened a second time."""
     returned: int = 0
     """The last batch whose ``persist`` returned after that."""
     raised: ExceptionReport | None = None
-    """What the next batch raised, if one raised."""
+    """The exception of the batch after that, if it raised one."""
     readable: Collection[int] = ()
     """The slots that these batches wrote and that ``read`` returned rightly before the store was left."""
     end: str = "close"
-    """How it was left then: ``close`` or ``kill``."""
+    """The way the store was left then: ``close`` or ``kill``."""
     after: Look | None = None
-    """What it showed after that."""
+    """The look at the store after that."""
     flip: Damage | None = None
-    """A second damage that was done then to a copy of the store."""
+    """A second damage, done to a copy of the store at this point."""
     after_flip: Look | None = None
-    """What the copy showed."""
+    """The look at the damaged copy."""
 
     def judge(self, ending: Ending) -> tuple[Complaint | None, list[str]]:
         """Return what is wrong, and the steps after the first ``load`` that led there."""

@@ -54,7 +54,7 @@ FAILING_CLAUSES = ("C4", "C1", "C2", "C3", "C8", "C10")
 class FailingCases(TracingCases):
     @checks(*FAILING_CLAUSES)
     def test_a_file_that_cannot_grow_ends_the_handle_and_costs_nothing_that_was_acknowledged(self) -> None:
-        """As on a full disk, one write is short and the next fails; the limit may fall anywhere in a record."""
+        """Limit the size of files: as on a full disk, one write is short and the next fails, anywhere in a record."""
         self.only_if_durable()
         for seed, cutting in LIMIT_STREAMS:
             self.only_if_right_without_faults(seed, cutting, 60)
@@ -72,8 +72,8 @@ class FailingCases(TracingCases):
 
     @checks(*FAILING_CLAUSES)
     def test_a_sync_that_fails_ends_the_handle_and_is_never_tried_again(self) -> None:
-        """What the next ``load`` returns must survive a power cut, although the failed sync left its pages clean: a
-        store that only syncs again writes nothing."""
+        """The state that the next ``load`` returns must survive a power cut, although the failed sync left its pages
+        clean: a store that only syncs again writes nothing."""
         self.only_with_strace()
         self.only_if_right_without_faults(*FAILING_STREAM, FAILING_BATCHES)
         findings, cuts, hits = ClauseFindings(), 0, 0

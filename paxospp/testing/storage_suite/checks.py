@@ -1,4 +1,4 @@
-"""How a case reports: the clauses it checks, the clauses it found broken and by which steps, or why it could not run.
+"""The ways in which a case reports: the clauses it checks, those it found broken and how, or why it could not run.
 
 A *case* is a test method marked ``@checks("C2", …)``. It fails with ``ClausesBroken``, which names the broken clauses;
 any other exception counts against the first clause that the case checks. A case that cannot run here calls
@@ -107,7 +107,8 @@ class ClauseFindings:
         if self._examples:
             broken = []
             for clause, example in self._examples.items():
-                found = f"{example.found}\n          ({self._counts[clause]} times in {tried} tries)"
+                tries = "1 try" if tried == 1 else f"{tried} tries"
+                found = f"{example.found}\n          ({self._counts[clause]} times in {tries})"
                 found += f"\n          note: {note}" if note else ""
                 broken.append(replace(example, found=found))
             raise ClausesBroken(broken)

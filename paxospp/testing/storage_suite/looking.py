@@ -68,7 +68,7 @@ class Look:
     unreadable: Sequence[range] = ()
     """Slots for which ``read`` raised CorruptedError."""
     strange: str | None = None
-    """What ``read`` did that the contract never allows."""
+    """A result of ``read`` that the contract never allows, in words."""
     content: bytes | None = None
     """The bytes of the current snapshot."""
     content_refused: ExceptionReport | None = None

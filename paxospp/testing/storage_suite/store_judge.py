@@ -159,7 +159,7 @@ def _classify(look: Look, stream: Stream, lowest: int, highest: int) -> tuple[st
     if look.content_refused is not None:
         due = [stream.model(number).snapshot for number in range(lowest, highest + 1)]
         clause = "C10" if look.state.snapshot in due else "C2"  # C2: an older snapshot is back
-        return clause, f"reading the snapshot {told(look.state.snapshot)} raises {look.content_refused}"
+        return clause, f"reading {told(look.state.snapshot)} raises {look.content_refused}"
     if look.state.faulty or look.unreadable:
         faulty = [*look.state.faulty, *look.unreadable]
         clause = "C10" if _is_given_back(SlotSet(faulty).ranges, stream, highest) else "C8"

@@ -76,7 +76,7 @@ class StorageModel:
 
     @property
     def state(self) -> DurableState:
-        """What ``load`` returns."""
+        """The state that ``load`` returns."""
         return DurableState(
             promised=self.promised,
             decided=Slot(self.decided),

@@ -1,4 +1,4 @@
-"""What the cases with strace share: they run scripts under strace and judge what a power cut leaves of the store."""
+"""The base of the cases with strace: they run scripts under strace and judge what a power cut leaves of the store."""
 
 from __future__ import annotations
 

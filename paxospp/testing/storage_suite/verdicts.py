@@ -132,7 +132,7 @@ class SuiteVerdict:
 
     @property
     def below_floors(self) -> list[str]:
-        """What was tried less often than a proof needs: ``15 of 100 SIGKILL points``."""
+        """The counts that are too low for a proof, in words: ``15 of 100 SIGKILL points``."""
         tried: Counter[str] = Counter()
         for case in self.cases.values():
             tried.update(case.counts)

@@ -81,6 +81,8 @@ def told(value: object) -> str:
             return f"snapshot {value.id!r} of slot {value.slot}"
         case bytes():
             return _told_bytes(value)
+        case str():
+            return value if len(value) <= 300 else f"{value[:300]}…"
         case list() | tuple() if not hasattr(value, "_fields"):
             shown = [told(part) for part in value[:3]]
             return f"[{', '.join(shown)}{f', … ({len(value)} in all)' if len(value) > 3 else ''}]"

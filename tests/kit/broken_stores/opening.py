@@ -15,8 +15,7 @@ class NoLock(SoundStorage):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        assert self._lock is not None
-        self._lock.release()
+        self._anchor._lock.release()
 
 
 class PidFile(NoLock):
@@ -65,8 +64,7 @@ class LockTakenInLoad(SoundStorage):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        assert self._lock is not None
-        self._lock.release()
+        self._anchor._lock.release()
         self.late = -1
 
     def load(self) -> DurableState:
