@@ -44,7 +44,7 @@ FORMAT = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height
 STYLES = {
     r"^\$ .*": "bold",
     r"^killed .*": "bold red",
-    r"^writes stood still .*": "yellow",
+    r"^writes were interrupted .*": "yellow",
     r"^\w+ is back.*": "green",
     r"^all [\d,]+ values .*": "bold green",
     r"^seen by the caller.*": "bold",
