@@ -45,9 +45,9 @@ STYLES = {
     r"^\$ .*": "bold",
     r"^killed .*": "bold red",
     r"^writes were interrupted .*": "yellow",
-    r"^\w+ is back.*": "green",
+    r"^\w+ was started again .*": "green",
     r"^all [\d,]+ values .*": "bold green",
-    r"^seen by the caller.*": "bold",
+    r"^measured by the client": "bold",
     r"^(writing|reading back): .*": "bright_black",
 }
 
