@@ -12,7 +12,7 @@ class Markers:
     """Receives markers. This class ignores them; a subclass records them."""
 
     def reached(self, marker: str) -> None:
-        """Report that a branch was taken. ``marker`` is a literal, ``module: what happened``."""
+        """Report that a branch was taken. ``marker`` is a literal, ``part: what happened``."""
 
 
 UNWATCHED = Markers()

@@ -123,7 +123,7 @@ class Heartbeat:
     checkpoint: Checkpoint | None = None
     """The sender's latest checkpoint."""
     vouched_up_to: Slot = Slot(0)
-    """From a leader: no node can have accepted a value above this slot; 0: not known. See ``engine.rules.log``."""
+    """From a leader: no node has accepted a value above this slot so far; 0: not known. See ``engine.rules.log``."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -198,6 +198,6 @@ class OutputBuilder:
         return self._driver_now if self._boot_clock is None else self._boot_clock(self._driver_now)
 
     @property
-    def writes(self) -> bool:
+    def has_writes(self) -> bool:
         """Whether anything has to be written."""
         return bool(self._batches)

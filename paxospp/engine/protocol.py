@@ -1,7 +1,8 @@
 """The protocol: routes messages to rules and handlers, composes what they return, and changes the role.
 
-It decides nothing about safety beyond the order of steps; the rules live in ``rules`` and ``handlers``, one module for
-each. This is the only module that assigns ``role``.
+The rules live in ``rules`` and ``handlers``, one module for each. This module keeps the order of steps, and the
+conditions under which a leader steps down (``_tick_leading``, rule 5), because these draw on several rules. It is the
+only one that assigns ``role``.
 
 References: Lamport, "Paxos Made Simple" (2001); van Renesse and Altinbuken, "Paxos Made
 Moderately Complex" (2015).
@@ -116,7 +117,7 @@ class Protocol:
         """The time of the next tick, even if rounds of heartbeats are sent early for other reasons."""
         self._seen: Ballot | None = state.promised
         self._has_to_reach = Slot(0)
-        """The slot that this replica has to learn before it campaigns again without letting others go first.
+        """While ``decided`` is below this slot, this replica lets others campaign first.
 
         It is set when this replica steps down because it could not decide what its promises had reported.
         """
@@ -150,7 +151,7 @@ class Protocol:
         return None if ballot is None else ballot.node
 
     @property
-    def room(self) -> int:
+    def proposable(self) -> int:
         """The number of values that may be proposed now; 0 while not leading."""
         leading = self.leading
         if leading is None or self.cluster.membership is None:
@@ -158,12 +159,12 @@ class Protocol:
         if self.writes.is_full:
             self._observer.reached("protocol: nothing new is proposed while too much waits for the disk")
             return 0
-        return leading.room(self.learning.learner.decided, self.cluster.voters)
+        return leading.proposable(self.learning.learner.decided, self.cluster.voters)
 
     # Calls of the node.
 
     def propose_commands(self, value: bytes, out: OutputBuilder, *, awaited_elsewhere: bool) -> None:
-        """Propose ``value`` in the next slot; call this only while ``room`` is positive."""
+        """Propose ``value`` in the next slot; call this only while ``proposable`` is positive."""
         leading = self.leading
         assert leading is not None, "only a leader proposes"
         entry = leading.next_entry(Kind.COMMANDS, value)
@@ -213,7 +214,7 @@ class Protocol:
             case CatchUp():
                 self.learning.on_catch_up(sender.node, message, out)
             case DecidedEntries():
-                self.learning.on_decided(sender.node, message, out)
+                self.learning.on_decided_entries(sender.node, message, out)
             case ReadRequest():
                 self._reads.on_request(sender, message, self.leading, out)
             case ReadAnswer():
@@ -390,7 +391,7 @@ class Protocol:
         if membership.alpha != self._settings.alpha:
             self._observer.reached("protocol: a founder completes a founding with another alpha than its own")
         self.cluster.try_founding(membership)
-        leading.found(FOUNDING_SLOT, membership.alpha)
+        leading.bootstrap(FOUNDING_SLOT, membership.alpha)
         self.propose(entry, out)
 
     def propose(self, entry: Entry, out: OutputBuilder) -> None:
@@ -460,11 +461,11 @@ class Protocol:
 
     def _tick_leading(self, leading: Leading, out: OutputBuilder) -> None:
         now, window = out.now, self._window_s
-        lonely = now - leading.since > 2 * window and not self.heartbeats.hears_quorum(now - 2 * window, now)
-        if lonely or self.heartbeats.disk_hangs(now):
+        no_quorum = now - leading.since > 2 * window and not self.heartbeats.hears_quorum(now - 2 * window, now)
+        if no_quorum or self.heartbeats.disk_hangs(now):
             self._observer.reached(
                 "protocol: a leader that no quorum answers steps down"
-                if lonely
+                if no_quorum
                 else "protocol: a leader whose disk hangs steps down"
             )
             self._become_following(out)

@@ -17,7 +17,7 @@ from paxospp.engine.rules.campaign import Campaigning
 from paxospp.engine.rules.clock import ActiveClock
 from paxospp.engine.rules.covered import Covered
 from paxospp.engine.rules.leader import Leading
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.engine.rules.voters import ClusterView
 from paxospp.engine.settings import Identity, Settings
 from paxospp.events import LeaderChanged
@@ -39,7 +39,7 @@ class Replica:
         memberships: Sequence[tuple[Slot, Membership]] = (),
         applied: int = 0,
         boot_time: Callable[[float], float] | None = None,
-        observer: Observer = NOBODY,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
         """Start from what the storage remembers.
 
@@ -150,7 +150,7 @@ class Replica:
     @property
     def proposable(self) -> int:
         """The number of values that may be proposed now; 0 while not leading."""
-        return self.protocol.room
+        return self.protocol.proposable
 
     @property
     def votes(self) -> bool:

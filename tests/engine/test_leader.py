@@ -68,11 +68,11 @@ def test_a_slot_learned_as_decided_is_no_longer_waited_for() -> None:
 def test_nothing_is_proposed_above_decided_plus_alpha() -> None:
     it = leading(promise(MINE), promise(MINE))
 
-    assert it.room(Slot(0), majority()) == 4
+    assert it.proposable(Slot(0), majority()) == 4
     for _ in range(4):
         it.next_entry(Kind.COMMANDS, b"")
-    assert it.room(Slot(0), majority()) == 0
-    assert it.room(Slot(1), majority()) == 1
+    assert it.proposable(Slot(0), majority()) == 0
+    assert it.proposable(Slot(1), majority()) == 1
 
 
 def test_recovered_slots_respect_the_window_too() -> None:
@@ -80,7 +80,7 @@ def test_recovered_slots_respect_the_window_too() -> None:
     it = leading(promise(MINE, *far), promise(MINE))
 
     assert [held.slot for held in it.recover(Slot(0), majority())] == [1, 2, 3, 4]
-    assert it.room(Slot(0), majority()) == 0
+    assert it.proposable(Slot(0), majority()) == 0
     assert [held.slot for held in it.recover(Slot(2), majority())] == [5, 6]
 
 
@@ -138,18 +138,18 @@ def test_the_window_is_bounded_in_bytes_and_chosen_values_above_a_hole_still_cou
     it = leading(promise(MINE), promise(MINE), alpha=8)
     for slot in (1, 2, 3):
         it.open(it.next_entry(Kind.COMMANDS, bytes(512 << 10)), 0.0)
-        assert it.room(Slot(0), majority()) == (7 if slot == 1 else 0)
+        assert it.proposable(Slot(0), majority()) == (7 if slot == 1 else 0)
 
     for node in (N1, N2):
         it.on_accepted(Slot(3), node, majority())
         it.on_accepted(Slot(2), node, majority())
     it.settle(Slot(0), 0.0)
-    assert it.room(Slot(0), majority()) == 0, "slot 1 is a hole, so slots 2 and 3 stay in memory"
+    assert it.proposable(Slot(0), majority()) == 0, "slot 1 is a hole, so slots 2 and 3 stay in memory"
 
     it.on_accepted(Slot(1), N1, majority())
     it.on_accepted(Slot(1), N2, majority())
     it.settle(Slot(3), 0.0)
-    assert it.room(Slot(3), majority()) == 8
+    assert it.proposable(Slot(3), majority()) == 8
 
 
 # What a leader vouches for: the premises of ``damaged_end``.
@@ -189,9 +189,9 @@ def test_if_only_the_next_slot_is_clean_it_may_propose_one_value() -> None:
     it = leading(promise(MINE, faulty=NO_END), promise(MINE))
 
     for slot in (1, 2):
-        assert it.room(Slot(0), majority()) == 1, slot
+        assert it.proposable(Slot(0), majority()) == 1, slot
         assert it.next_entry(Kind.COMMANDS, b"").slot == slot
-    assert it.room(Slot(0), majority()) == 0, "a value may have been chosen in slot 3"
+    assert it.proposable(Slot(0), majority()) == 0, "a value may have been chosen in slot 3"
 
 
 def test_a_leader_that_lost_decided_slots_has_its_peers_accept_them_again() -> None:
@@ -243,8 +243,8 @@ def test_a_lost_slot_is_not_restored_without_answers_of_a_quorum() -> None:
 
 def test_the_alpha_of_the_founding_value_overrides_the_founders_setting() -> None:
     it = leading(promise(MINE), promise(MINE), alpha=256)
-    it.found(Slot(1), alpha=2)
+    it.bootstrap(Slot(1), alpha=2)
 
     assert it.next_slot == 2
-    assert it.room(Slot(1), majority()) == 2
+    assert it.proposable(Slot(1), majority()) == 2
     assert it.vouched_up_to(Slot(1), majority()) == 3

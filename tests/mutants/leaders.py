@@ -146,8 +146,8 @@ MUTANTS = (
         (
             Patch(
                 _LEADING,
-                "        if found < self.next_slot:\n",
-                "        if found:\n",
+                "        if reported_up_to < self.next_slot:\n",
+                "        if reported_up_to:\n",
             ),
         ),
     ),
@@ -287,7 +287,7 @@ MUTANTS = (
     Mutant(
         "a leader whose disk hangs keeps leading",
         "B47, D16: a leader must step down when its disk hangs.",
-        (Patch(_PROTOCOL, "        if lonely or self.heartbeats.disk_hangs(now):\n", "        if lonely:\n"),),
+        (Patch(_PROTOCOL, "        if no_quorum or self.heartbeats.disk_hangs(now):\n", "        if no_quorum:\n"),),
     ),
     Mutant(
         "a leader that nobody answers keeps leading",
@@ -295,7 +295,7 @@ MUTANTS = (
         (
             Patch(
                 _PROTOCOL,
-                "        if lonely or self.heartbeats.disk_hangs(now):\n",
+                "        if no_quorum or self.heartbeats.disk_hangs(now):\n",
                 "        if self.heartbeats.disk_hangs(now):\n",
             ),
         ),

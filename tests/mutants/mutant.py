@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -56,9 +58,37 @@ class Mutant:
         return source
 
     def check(self) -> None:
-        """Raise unless every patch applies to the current source and the result compiles."""
+        """Raise unless every patch applies to the current source, and the result compiles and knows all its names.
+
+        A name that a renaming left behind would end every run with a NameError, as if the rule were judged.
+        """
         for module in self.modules:
-            compile(self.source_of(module, source_file(module).read_text()), module, "exec")
+            tree = ast.parse(self.source_of(module, source_file(module).read_text()), module)
+            compile(tree, module, "exec")
+            if unknown := sorted(_loaded(tree) - _bound(tree) - set(dir(builtins))):
+                raise DoesNotApplyError(f"{module} uses names that it does not define: {', '.join(unknown)}")
+
+
+def _loaded(tree: ast.Module) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """Return every name that any scope of the module binds, which is more than each place may use."""
+    names = {"__file__", "__name__"}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) if not isinstance(node.ctx, ast.Load):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.arg(arg=name) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                names.add(name)
+            case ast.alias(name=name, asname=asname):
+                names.add(asname or name.partition(".")[0])
+            case ast.ExceptHandler(name=str(name)):
+                names.add(name)
+    return names
 
 
 def source_file(module: str) -> Path:

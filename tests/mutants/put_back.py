@@ -160,8 +160,8 @@ MUTANTS = (
         (
             Patch(
                 _PROTOCOL,
-                "leading.found(FOUNDING_SLOT, membership.alpha)",
-                "leading.found(FOUNDING_SLOT, leading.alpha)",
+                "leading.bootstrap(FOUNDING_SLOT, membership.alpha)",
+                "leading.bootstrap(FOUNDING_SLOT, leading.alpha)",
             ),
         ),
     ),
@@ -350,7 +350,7 @@ MUTANTS = (
     Mutant(
         "a replica that could not decide leaves the campaign to others for ever",
         "Rule 5: the node that has decided more may be able neither to help nor to lead.",
-        (Patch(_ELECTION, "            if self._left_to_others < _PATIENCE:\n", "            if True:\n"),),
+        (Patch(_ELECTION, "            if self._left_to_others < _WINDOWS_FOR_OTHERS:\n", "            if True:\n"),),
         # A simulated cluster is healed when its faults end, so nothing lasts for ever there.
         seen_by="tests/engine/test_scenarios.py",
     ),

@@ -28,6 +28,12 @@ def test_a_mutant_that_does_not_apply_raises_an_error() -> None:
             Mutant("none", "", (Patch("paxospp.engine.rules.voters", old, ""),)).check()
 
 
+def test_a_mutant_that_uses_a_name_of_nothing_raises_an_error() -> None:
+    patch = Patch("paxospp.engine.rules.voters", "return name in self.names", "return nombre in self.names")
+    with pytest.raises(DoesNotApplyError, match="does not define: nombre"):
+        Mutant("none", "", (patch,)).check()
+
+
 def test_there_are_enough_mutants_and_each_says_what_it_breaks() -> None:
     deciding, applying = (
         [mutant for module in modules for mutant in module.MUTANTS if not mutant.seen_by]

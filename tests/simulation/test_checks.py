@@ -107,7 +107,7 @@ def test_a_change_feed_that_tells_of_what_took_no_effect_is_found(monkeypatch: p
 
 
 def test_a_window_wider_than_alpha_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Leading, "room", lambda leading, decided, voters: 4 * leading.alpha)
+    monkeypatch.setattr(Leading, "proposable", lambda leading, decided, voters: 4 * leading.alpha)
     drawn = next(plans())
 
     assert first_broken(plans(config=replace(drawn.config, alpha=1))).rule in ("rule 7", "15", "18")

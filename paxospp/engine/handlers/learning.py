@@ -192,7 +192,7 @@ class LearningHandler:
         self.fetching.heard(peer, decided)
         self.learner.heard_of(decided)
 
-    def on_decided(self, peer: NodeId, message: DecidedEntries, out: OutputBuilder) -> None:
+    def on_decided_entries(self, peer: NodeId, message: DecidedEntries, out: OutputBuilder) -> None:
         """Learn the decided entries that ``peer`` sent, each with its ballot."""
         progress = False
         for entry in message.entries:
@@ -241,14 +241,14 @@ class LearningHandler:
     def hint(self, out: OutputBuilder) -> Slot | None:
         """Return the slot to store as the hint with a write of this output; None if no hint has to be stored."""
         decided = self.learner.decided
-        if decided <= self._hinted or not out.writes:
+        if decided <= self._hinted or not out.has_writes:
             return None
         self._hinted = decided
         return decided
 
     def write_hint(self, out: OutputBuilder) -> None:
         """Write the hint by itself, if this output has no other write to carry it."""
-        if self.decided > self._hinted and not out.writes:
+        if self.decided > self._hinted and not out.has_writes:
             self._hinted = self.decided
             out.write(WriteBatch(decided=self.decided, sync=False))
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from paxospp.engine.rules.covered import Met
 from paxospp.engine.rules.invariants import check_promise_rises, check_same_value
 from paxospp.engine.rules.log import NOTHING, Log
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.engine.rules.writes import Writes
 from paxospp.messages import Accept, Accepted, Nack, Prepare, Promise
 from paxospp.model import Ballot, Entry, Slot
@@ -30,7 +30,7 @@ class Acceptor:
         writes: Writes,
         *,
         chunk_bytes_max: int,
-        observer: Observer = NOBODY,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
         self._observer = observer
         self._writes = writes

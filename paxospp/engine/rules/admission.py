@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.engine.rules.voters import ClusterView, Voters
 from paxospp.events import FaultFound
 from paxospp.messages import (
@@ -117,7 +117,7 @@ _MARKERS = {
 class Admission:
     """Decides which messages one replica handles, and counts those it drops, by reason."""
 
-    def __init__(self, cluster: ClusterView, observer: Observer = NOBODY) -> None:
+    def __init__(self, cluster: ClusterView, observer: Observer = NO_OBSERVER) -> None:
         self._observer = observer
         self.dropped: Counter[str] = Counter()
         self._cluster = cluster

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from paxospp.engine.rules.bootstrap import FOUNDING_SLOT, founding_voters
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.engine.rules.promises import Promises
 from paxospp.engine.rules.voters import ClusterView
 from paxospp.engine.settings import Identity
@@ -36,7 +36,7 @@ class Campaigning:
         *,
         now: float,
         resend_s: float,
-        observer: Observer = NOBODY,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
         self._observer = observer
         self.promises = Promises(ballot, observer)

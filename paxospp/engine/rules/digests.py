@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.engine.rules.voters import Voters
 from paxospp.messages import Checkpoint
 from paxospp.model import NodeId, Slot
@@ -29,7 +29,7 @@ class _Computed(NamedTuple):
 class Digests:
     """The digests of all replicas at the latest checkpoints."""
 
-    def __init__(self, me: NodeId, observer: Observer = NOBODY) -> None:
+    def __init__(self, me: NodeId, observer: Observer = NO_OBSERVER) -> None:
         self._observer = observer
         self.latest: Checkpoint | None = None
         """This replica's own latest checkpoint."""

@@ -18,19 +18,19 @@ from enum import Enum, auto
 from random import Random
 
 from paxospp.engine.rules.heartbeat_rounds import HeartbeatRounds
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.engine.rules.voters import Voters
 from paxospp.messages import HeartbeatAnswer
 from paxospp.model import Ballot, NodeId, Slot
 
 _JITTER = 0.5
 """The largest jitter of a window, as a fraction of it."""
-_PATIENCE = 4
+_WINDOWS_FOR_OTHERS = 4
 """The number of windows for which a replica that could not decide anything lets voters that know more go first.
 
 After that it campaigns itself, because those voters may be no better off.
 """
-_BLANK = 0.25
+_FIRST_WINDOW = 0.25
 """The longest first window before a cluster exists, as a fraction of a window.
 
 No leader can exist yet, so this wait only keeps candidates apart.
@@ -48,7 +48,7 @@ class ElectionStep(Enum):
 class Election:
     """The election timer of one replica that does not lead, and the leader it hears."""
 
-    def __init__(self, window_s: float, random: Random, observer: Observer = NOBODY) -> None:
+    def __init__(self, window_s: float, random: Random, observer: Observer = NO_OBSERVER) -> None:
         self._observer = observer
         self.window_s = window_s
         self.leader: Ballot | None = None
@@ -59,7 +59,7 @@ class Election:
         self._expires_at = 0.0
         self._probe_round: int | None = None
         self._probe_ends_at = 0.0
-        self._was_patient = False
+        self._waited_for_those_ahead = False
         self._left_to_others = 0
         """The number of windows for which this replica has let voters that know more go first."""
         self._random = random
@@ -69,7 +69,7 @@ class Election:
         if alone:
             self._expires_at = now
         elif not founded:
-            self._expires_at = now + self._random.random() * _BLANK * self.window_s
+            self._expires_at = now + self._random.random() * _FIRST_WINDOW * self.window_s
         else:
             self.restart(now)
 
@@ -77,7 +77,7 @@ class Election:
         """Start a new window with new jitter."""
         self._expires_at = now + self.window_s * (1 + _JITTER * self._random.random())
         self._probe_round = None
-        self._was_patient = False
+        self._waited_for_those_ahead = False
 
     def let_others_go_first(self, now: float) -> None:
         """Start a window that is longer than any other replica's, so that another one campaigns first."""
@@ -137,7 +137,7 @@ class Election:
 
         Args:
             is_stuck: this replica could not decide anything soon if it led. It then does not campaign for
-                ``_PATIENCE`` windows while a working voter knows more, because that voter can lead instead.
+                ``_WINDOWS_FOR_OTHERS`` windows while a working voter knows more, because that voter can lead instead.
         """
         if now < self._expires_at:
             return ElectionStep.WAIT
@@ -146,7 +146,7 @@ class Election:
         # A probe that found no quorum goes on. Answers from before the last window are out of date.
         answers = heartbeats.since(self._probe_round, now - self.window_s, voters)
         if any(answer.quorum_connected for answer in answers.values()):
-            self._observer.reached("election: a replica whose peer is served keeps still")
+            self._observer.reached("election: a replica whose peer is quorum-connected does not campaign")
             self.restart(now)
             return ElectionStep.WAIT
         reachable = heartbeats.after(now - self.window_s, voters)
@@ -158,7 +158,7 @@ class Election:
                 self._observer.reached("election: of those who answer too few are voters with working disks")
             return ElectionStep.WAIT
         if is_stuck and any(answer.decided > decided for answer in working.values()):
-            if self._left_to_others < _PATIENCE:
+            if self._left_to_others < _WINDOWS_FOR_OTHERS:
                 self._observer.reached("election: a replica that could not decide leaves it to a voter that knows more")
                 self._left_to_others += 1
                 self.restart(now)
@@ -166,11 +166,11 @@ class Election:
             self._observer.reached("election: a replica that could not decide tries, for nobody who knows more leads")
         if not is_stuck:
             self._left_to_others = 0
-        if not self._was_patient and self._is_far_behind(answers, decided, far_ahead_slots):
+        if not self._waited_for_those_ahead and self._is_far_behind(answers, decided, far_ahead_slots):
             self._observer.reached("election: a replica that is far behind waits a window more")
             self._expires_at = now + self.window_s
             self._probe_round = None
-            self._was_patient = True
+            self._waited_for_those_ahead = True
             return ElectionStep.WAIT
         self._left_to_others = 0
         return ElectionStep.CAMPAIGN

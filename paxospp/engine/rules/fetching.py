@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.messages import CatchUp
 from paxospp.model import NodeId, Slot
 
@@ -26,7 +26,9 @@ class _Request:
 class Fetching:
     """Decides which peer to ask for a hole, and when."""
 
-    def __init__(self, *, grace_s: float, resend_s: float, resend_max_s: float, observer: Observer = NOBODY) -> None:
+    def __init__(
+        self, *, grace_s: float, resend_s: float, resend_max_s: float, observer: Observer = NO_OBSERVER
+    ) -> None:
         self._observer = observer
         self.due_at: float | None = None
         """The time at which to call ``ask`` again; None while nothing is missing."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.engine.rules.promises import Promises
 from paxospp.engine.rules.voters import Voters
 from paxospp.engine.settings import Settings
@@ -72,7 +72,7 @@ class Leading:
         *,
         since: float,
         alpha: int,
-        observer: Observer = NOBODY,
+        observer: Observer = NO_OBSERVER,
     ) -> None:
         self._observer = observer
         self.since = since
@@ -133,7 +133,7 @@ class Leading:
             elif slot not in self.proposals:
                 yield entry
 
-    def found(self, slot: Slot, alpha: int) -> None:
+    def bootstrap(self, slot: Slot, alpha: int) -> None:
         """Take over the ``alpha`` of the first membership, proposed in ``slot``.
 
         New values go above that slot, and reads wait for it.
@@ -147,23 +147,23 @@ class Leading:
         """Handle a promise of ``node`` that came after the election; its values may have to precede new ones.
 
         If other answers were damaged in a slot that has no proposal yet, this answer may be the one that makes the slot
-        clean, and the value it holds there may have been chosen. If a quorum without ``node`` is clean in the slot,
-        that value was not chosen.
+        clean, and the value it holds there may have been chosen. If a quorum without ``node`` is clean in the slot, a
+        value that was chosen there is among that quorum's answers already.
         """
         report = self.promises.reports[node]
-        found = report.decided
+        reported_up_to = report.decided
         for slot in report.entries:
             clean = [other for other in self.promises.clean(slot, voters) if other != node]
-            if slot > found and not voters.is_quorum(clean):
-                found = slot
-        if found < self.next_slot:
+            if slot > reported_up_to and not voters.is_quorum(clean):
+                reported_up_to = slot
+        if reported_up_to < self.next_slot:
             self._observer.reached("leading: a late promise reports nothing that comes before new values")
             return
         self._observer.reached("leading: a late promise reports what has to come before new values")
         if self._unproposed > self.recovered_up_to:
             self._unproposed = self.next_slot  # every slot below has a proposal or is held back
-        self.recovered_up_to = found
-        self.next_slot = Slot(found + 1)
+        self.recovered_up_to = reported_up_to
+        self.next_slot = Slot(reported_up_to + 1)
 
     def prepare_is_due(self, now: float) -> bool:
         """Return whether to send Prepare again for the slots held back; each time doubles the pause."""
@@ -189,7 +189,7 @@ class Leading:
         return not self.sees_the_end(voters)
 
     def sees_the_end(self, voters: Voters) -> bool:
-        """Return whether no value that any node has applied can lie above what phase 1 recovered.
+        """Return whether phase 1 has found the end of the log, above which no node has applied anything.
 
         Damage without an end names no slot that could be held back, but it may hide a value in the next slot. It is
         enough that the next slot is clean: if nothing was chosen there, no node has applied a value above it.
@@ -197,7 +197,7 @@ class Leading:
         promises = self.promises
         return promises.is_clean_from(self.next_slot, voters) or promises.is_clean(self.next_slot, voters)
 
-    def room(self, decided: Slot, voters: Voters) -> int:
+    def proposable(self, decided: Slot, voters: Voters) -> int:
         """Return how many new values may be proposed now.
 
         Nothing is proposed above ``decided + alpha`` (rule 7), and nothing while the values in flight have too many
@@ -206,7 +206,7 @@ class Leading:
         if max(self._unproposed, decided + 1) <= self.recovered_up_to:
             self._observer.reached("leading: no room before all that was recovered is proposed")
             return 0
-        if self.window_is_full:
+        if self.has_too_many_bytes:
             self._observer.reached("leading: no room for more bytes")
             return 0
         room = decided + self.alpha - self.next_slot + 1
@@ -223,7 +223,7 @@ class Leading:
         return 0
 
     @property
-    def window_is_full(self) -> bool:
+    def has_too_many_bytes(self) -> bool:
         """Whether the values in flight have reached the limit in bytes."""
         return self._bytes >= self._window_bytes_max
 
@@ -238,7 +238,7 @@ class Leading:
         return Slot(decided + self.alpha)
 
     def next_entry(self, kind: Kind, value: bytes) -> Entry:
-        """Bind ``value`` to the next slot; call this only while ``room`` is positive.
+        """Bind ``value`` to the next slot; call this only while ``proposable`` is positive.
 
         Then every slot below is proposed, held back or decided.
         """
@@ -301,10 +301,10 @@ class Leading:
 
         A follower may hold such a value without knowing that it is decided, so no node can be asked for it. Once a
         follower has accepted it under this ballot, it knows. Proposing is safe: a quorum of clean answers can only have
-        held the decided value. The range begins where a quorum no longer said *decided*; below, the nodes that said
-        so can send the entries. At most ``alpha`` slots, until ``bytes_max`` is exceeded, oldest first.
+        held the decided value. The range begins above the slots that a quorum reported as decided, because peers can
+        send those. At most ``alpha`` slots are yielded, until ``bytes_max`` is exceeded, oldest first.
 
-        Only later promises show that the followers know and that the next slots are due, so Prepare is soon sent again.
+        The followers' next promises show whether it worked, so Prepare is sent again soon.
         """
         size = 0
         start = self.promises.undecided_from(voters)

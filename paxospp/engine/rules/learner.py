@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 
 from paxospp.engine.rules.invariants import check_next_delivery, check_next_snapshot
 from paxospp.engine.rules.log import Log
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.model import Ballot, Entry, Slot
 
 _LOOKAHEAD_SLOTS = 1024
@@ -27,7 +27,7 @@ class Learner:
     state machine.
     """
 
-    def __init__(self, *, decided: Slot, applied: Slot, log: Log, observer: Observer = NOBODY) -> None:
+    def __init__(self, *, decided: Slot, applied: Slot, log: Log, observer: Observer = NO_OBSERVER) -> None:
         self._observer = observer
         self.decided = decided
         self.delivered = applied

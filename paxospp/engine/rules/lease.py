@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.engine.rules.voters import Voters
 from paxospp.model import Ballot, NodeId
 from paxospp.storage.contract import WriteBatch
@@ -43,7 +43,7 @@ _SECOND = 1_000_000
 class Lease:
     """The lease that one replica has granted, and the grants it counts while it leads; times are boot time."""
 
-    def __init__(self, stored: bytes | None, observer: Observer = NOBODY) -> None:
+    def __init__(self, stored: bytes | None, observer: Observer = NO_OBSERVER) -> None:
         """Take over ``stored``, the value of ``META_KEY`` in the storage's meta."""
         self._observer = observer
         self.duration_us = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from paxospp.engine.rules.observer import NOBODY, Observer
+from paxospp.engine.rules.observer import NO_OBSERVER, Observer
 from paxospp.messages import Heartbeat, HeartbeatAnswer
 from paxospp.model import Ballot, Entry, NodeId, Slot
 from paxospp.storage.contract import WriteBatch
@@ -199,7 +199,7 @@ class DamagedEnd:
     Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018), 3.3.
     """
 
-    def __init__(self, log: Log, booted_with: Ballot | None, observer: Observer = NOBODY) -> None:
+    def __init__(self, log: Log, booted_with: Ballot | None, observer: Observer = NO_OBSERVER) -> None:
         self._log = log
         self._booted_with = booted_with
         self._observer = observer

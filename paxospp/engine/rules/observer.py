@@ -58,5 +58,5 @@ class Observer(Markers):
         """Called when damage is closed because the leader of ``ballot`` vouched that it ends at ``bound``."""
 
 
-NOBODY = Observer()
+NO_OBSERVER = Observer()
 """The observer that ignores everything."""

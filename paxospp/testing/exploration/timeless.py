@@ -103,7 +103,7 @@ _AT_REST: Mapping[str, Changes] = {
         "_quorum_connected_at": LONG_AGO,
         "_probe_round": None,
         "_probe_ends_at": 0.0,
-        "_was_patient": False,
+        "_waited_for_those_ahead": False,
         "_leader_is_quorum_connected": False,
         "_left_to_others": 0,
     },

@@ -206,10 +206,10 @@ class LeaderRules:
             or host.runtime.replica.membership is None
             or decided < leading.recovered_up_to
             or leading.next_slot > decided + leading.alpha
-            or leading.window_is_full
+            or leading.has_too_many_bytes
             or not leading.promises.is_clean(leading.next_slot, voters)
         )
-        if not hindered and leading.room(decided, voters) == 0:
+        if not hindered and leading.proposable(decided, voters) == 0:
             raise RuleBroken("liveness", f"{host.name} leads and has no room for slot {leading.next_slot}")
 
     def on_counted(self, host: ObservedHost, ballot: Ballot, slot: Slot, node: NodeId) -> None:

@@ -73,7 +73,7 @@ PAIRS: Mapping[str, tuple[str, ...]] = {
         "it restarted lately",
         "nothing is founded",
     ),
-    "election: a replica whose peer is served keeps still": ("behind", "a link is cut"),
+    "election: a replica whose peer is quorum-connected does not campaign": ("behind", "a link is cut"),
     "election: of those who answer too few are voters with working disks": (
         "a link is cut",
         "it restarted lately",
