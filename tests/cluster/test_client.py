@@ -14,7 +14,7 @@ import pytest
 import paxospp
 from paxospp.client import Client
 from paxospp.errors import CallError, CommandError, OutcomeUnknownError, RejectedError, UnavailableError
-from tests.cluster.alone import Alone
+from tests.client.alone import Alone
 from tests.cluster.embedding import Embedded, Notes, embedded, free_addresses, run
 
 

@@ -18,7 +18,7 @@ from paxospp.cli.demo.input_pairs import fingerprint, from_file, own_source
 from paxospp.cli.demo.timed_writes import read_differences
 from paxospp.client import Client
 from paxospp.errors import ConfigError
-from tests.cluster.alone import Alone
+from tests.client.alone import Alone
 from tests.cluster.embedding import run
 from tests.cluster.serving import paxospp
 

@@ -280,3 +280,27 @@ def test_queries_beyond_the_byte_limit_are_refused_at_once(tmp_path: Path) -> No
             assert runtime(leader).queries._bytes == 0
 
     run(main)
+
+
+def test_clients_that_time_out_or_disconnect_leave_nothing_at_a_node_without_a_quorum(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with embedded(tmp_path) as cluster:
+            leader = await cluster.leader()
+            queries, remote = runtime(leader).queries, runtime(leader).remote
+            weather = Weather(cluster)
+            weather.isolate(leader.name, others=set(cluster.nodes) - {leader.name})
+            async with paxospp.Client([cluster.cluster[leader.name]], follow_leader=False) as client:
+                for consistency in ("linearizable", "lease"):
+                    with pytest.raises((UnavailableError, OverloadedError)):
+                        await client.query(Notes.sum, timeout=0.1, consistency=consistency)
+                await cluster.until(lambda: queries.counted == queries.held == 0)
+                assert not any(remote._asking.values())
+                runtime(leader).driver.hold()  # no ticket is drawn, as while a snapshot is installed
+                waiting = [asyncio.ensure_future(client.query(Notes.sum, timeout=None)) for _ in range(100)]
+                await cluster.until(lambda: queries.counted == queries.held == 100)
+            await asyncio.gather(*waiting, return_exceptions=True)
+            await cluster.until(lambda: queries.counted == queries.held == 0)
+            assert queries._bytes == 0
+            assert not remote._asking
+
+    run(main)

@@ -75,7 +75,7 @@ MUTANTS = (
         "a refused call that may be in the log already is said to have no effect",
         "Invariant 11: an earlier copy of the call may be decided.",
         (Patch(_CALLER, "            if number <= self._twice:\n", "            if number < 0:\n"),),
-        seen_by="tests/execution/test_caller.py",
+        seen_by="tests/sessions/test_caller.py",
     ),
     Mutant(
         "answers of a run are credited to the calls after it",

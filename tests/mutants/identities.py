@@ -42,7 +42,7 @@ MUTANTS = (
         "D13: two swapped disks are not noticed.",
         (Patch(_IDENTITY, "        if stored.name != self._name:\n", "        if not stored.name:\n"),),
         # No run shows harm: the swapped disk is an incarnation without a vote, so what it says has no effect.
-        seen_by="tests/cluster/test_node_small_parts.py::test_a_storage_of_another_name_or_cluster_is_refused",
+        seen_by="tests/node/test_small_parts.py::test_a_storage_of_another_name_or_cluster_is_refused",
     ),
     Mutant(
         "a rolled-back disk is admitted",

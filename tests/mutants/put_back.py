@@ -308,7 +308,7 @@ MUTANTS = (
         "a snapshot that the log has outrun at its first chunk is fetched for ever",
         "Rule 4: the node neither takes nor fetches a snapshot until it is restarted.",
         (Patch(_FETCHING, "                if incoming is not self._incoming:\n", "                if False:\n"),),
-        seen_by="tests/cluster/test_snapshots_fetching.py",
+        seen_by="tests/node/test_snapshots_fetching.py",
     ),
     Mutant(
         "an empty slot counts as damaged because one above it is",

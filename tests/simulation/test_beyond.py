@@ -24,8 +24,8 @@ from paxospp.testing.simulation.phases import SimulationRun
 from paxospp.testing.simulation.plan import Overrides, RunPlan
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.world import SimulatedWorld
-from tests.cluster.writing import open_writer
 from tests.engine.words import N1, N2, ballot, identity, membership, promise, sender, sent
+from tests.node.writing import open_writer
 
 
 class Heard(Observer):

@@ -19,7 +19,7 @@ from paxospp.node.snapshots.sending import GONE
 from paxospp.node.worker import run_in
 from paxospp.node.writer import Writer
 from tests.cluster.embedding import run
-from tests.cluster.writing import open_writer
+from tests.node.writing import open_writer
 
 N2, N3, N4 = NodeId("n2"), NodeId("n3"), NodeId("n4")
 CLUSTER = bytes(16)

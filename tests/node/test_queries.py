@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
 
 import pytest
 
-import paxospp
 from paxospp.calls import Consistency
 from paxospp.engine.output import ReadReady
-from paxospp.errors import OverloadedError, UnavailableError
+from paxospp.errors import UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import Slot
 from paxospp.node.pacing import Pacing
 from paxospp.node.queries import Queries
-from tests.cluster.alone import Log
-from tests.cluster.embedding import Notes, embedded, run
-from tests.cluster.weather import Weather
+from tests.client.alone import Log
+from tests.cluster.embedding import Notes, run
 
 REQUEST = Notes.sum.encode(())
 MODES: list[Consistency] = ["linearizable", "lease"]
@@ -232,28 +229,3 @@ def test_closing_fails_each_waiting_query_once() -> None:
             await future
 
     on_bench(main)
-
-
-def test_clients_that_time_out_or_disconnect_leave_nothing_at_a_node_without_a_quorum(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with embedded(tmp_path) as cluster:
-            leader = await cluster.leader()
-            assert leader._runtime is not None
-            queries, remote = leader._runtime.queries, leader._runtime.remote
-            weather = Weather(cluster)
-            weather.isolate(leader.name, others=set(cluster.nodes) - {leader.name})
-            async with paxospp.Client([cluster.cluster[leader.name]], follow_leader=False) as client:
-                for consistency in MODES:
-                    with pytest.raises((UnavailableError, OverloadedError)):
-                        await client.query(Notes.sum, timeout=0.1, consistency=consistency)
-                await cluster.until(lambda: queries.counted == queries.held == 0)
-                assert not any(remote._asking.values())
-                leader._runtime.driver.hold()  # no ticket is drawn, as while a snapshot is installed
-                waiting = [asyncio.ensure_future(client.query(Notes.sum, timeout=None)) for _ in range(100)]
-                await cluster.until(lambda: queries.counted == queries.held == 100)
-            await asyncio.gather(*waiting, return_exceptions=True)
-            await cluster.until(lambda: queries.counted == queries.held == 0)
-            assert queries._bytes == 0
-            assert not remote._asking
-
-    run(main)

@@ -20,7 +20,7 @@ from paxospp.errors import (
 )
 from paxospp.sessions.runs import VOID
 from paxospp.wire.v1 import client_pb2 as wire
-from tests.cluster.alone import EXPIRY_S, Alone, Log
+from tests.client.alone import EXPIRY_S, Alone, Log
 from tests.cluster.embedding import Notes, free_addresses, run
 
 

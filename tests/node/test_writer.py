@@ -18,7 +18,7 @@ from paxospp.node.loading import load_storage
 from paxospp.node.worker import ThreadWorker
 from paxospp.node.writer import FAST_S, RECENT, SLOW_MAX, SMALL_BYTES, WRITE_BYTES_MAX, InlineWrites, Writer
 from tests.cluster.embedding import run, threads_end
-from tests.cluster.writing import open_writer
+from tests.node.writing import open_writer
 
 BALLOT = Ballot(1, NodeId("n1"), 7)
 
