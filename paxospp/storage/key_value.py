@@ -49,7 +49,7 @@ from paxospp.storage.key_value_records import (
 from paxospp.storage.slot_set import SlotSet
 
 REPLACED_MAX = 1024
-"""The number of rewritten slots whose newest checksum is kept; enough for several windows of undecided slots."""
+"""How many replaced entries are remembered by checksum; enough for several windows of undecided slots."""
 
 
 class SnapshotStore(Protocol):
@@ -254,7 +254,7 @@ class KeyValueStorage(Anchor, Storage):
         return puts, hidden, checksum
 
     def _note_replaced(self, replaced: dict[int, int]) -> None:
-        """Add the checksums of rewritten entries, and keep the latest ``REPLACED_MAX``."""
+        """Add the checksums of entries that replace others, and keep the latest ``REPLACED_MAX``."""
         known = {slot: sum for slot, sum in self._replaced.items() if slot >= self._first and slot not in replaced}
         self._replaced = dict([*known.items(), *replaced.items()][-REPLACED_MAX:])
 

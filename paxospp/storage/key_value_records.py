@@ -7,8 +7,8 @@
                         slots, faulty slots, name of the snapshot, checksum of meta. Written with
                         every batch
 ``m``                   all of meta; written when it changes
-``r``                   the rewritten slots, each with the CRC-32 of its newest entry; written when a
-                        slot is rewritten, so that an older entry is never taken for the newest
+``r``                   the slots whose entry was replaced, each with the CRC-32 of its newest entry;
+                        written when an entry is replaced, so that an older one is never taken for it
 ``c`` + id + ``/`` + n  piece n (8 bytes, big-endian) of a snapshot
 ``n`` + id              number of pieces and bytes of a committed snapshot
 ``f``                   name and version of this format
@@ -64,7 +64,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     meta_checksum: int = 0
     """CRC-32 of the record of meta; 0 if it was never written."""
     replaced_checksum: int = 0
-    """CRC-32 of the record of rewritten slots; 0 if it was never written."""
+    """CRC-32 of the record of replaced entries; 0 if it was never written."""
 
 
 class Size(msgspec.Struct, frozen=True, array_like=True):
@@ -150,7 +150,7 @@ def encode_replaced(replaced: dict[int, int]) -> bytes:
 def decode_replaced(data: bytes | None, checksum: int) -> dict[int, int]:
     """Decode what ``encode_replaced`` wrote; ``checksum`` is the one in the record.
 
-    With a ``checksum`` of 0 no slot counts as rewritten, even if an earlier list is still stored.
+    With a ``checksum`` of 0 no entry counts as replaced, even if an earlier list is still stored.
 
     Raises:
         CorruptedError: the list is damaged, missing or an older one.
@@ -158,7 +158,7 @@ def decode_replaced(data: bytes | None, checksum: int) -> dict[int, int]:
     if checksum == 0:
         return {}
     if data is None or zlib.crc32(data) != checksum:
-        raise CorruptedError("the list of rewritten slots is damaged, missing or an older one")
+        raise CorruptedError("the list of replaced entries is damaged, missing or an older one")
     return _decode(_replaced_decoder, _unseal(REPLACED_KEY, data))
 
 

@@ -36,7 +36,7 @@ from paxospp.storage import (
 )
 from paxospp_file.log_index import EntryLocation, LogIndex
 from paxospp_file.log_view import LogView
-from paxospp_file.record import RecordForm, RecordHead, State
+from paxospp_file.record import RecordForm, RecordHead, StateBlock
 from paxospp_file.replay import Replay, find_records
 from paxospp_file.segment import Segment, SegmentFiles, list_segments, read_segment
 
@@ -230,27 +230,29 @@ class FileStorage(paxospp.Storage):
 
         # Where the record goes, and which segments the log needs after it.
         bytes_about = sum([len(entry.value) for entry in entries]) + 128 * len(entries) + 256
-        left = self._view.left_by(first) if first > last.first else None
-        emptied = left is not None and not left[self._segments.numbers[-1]]
-        segment, begun = self._segment_for(bytes_about, emptied=emptied)
+        entries_left = self._view.entries_left(first) if first > last.first else None
+        empties_current = entries_left is not None and not entries_left[self._segments.numbers[-1]]
+        segment, is_new_segment = self._segment_for(bytes_about, empties_current=empties_current)
         oldest = last.oldest or segment.number
-        if left is not None:
-            oldest = next((number for number in self._segments.numbers if left[number]), segment.number)
+        if entries_left is not None:
+            oldest = next((number for number in self._segments.numbers if entries_left[number]), segment.number)
 
         # What the record says.
         faulty = self._still_faulty(first, slots)
-        sound: Sequence[range] = ()
+        known_empty: Sequence[range] = ()
         if faulty and batch.faulty_until is not None:
-            sound = faulty.cut(max(batch.faulty_until, last.decided + 1, (batch.decided or 0) + 1))
+            known_empty = faulty.cut(max(batch.faulty_until, last.decided + 1, (batch.decided or 0) + 1))
         meta = {**self._meta, **batch.meta} if batch.meta else self._meta
-        state = None
-        if begun or batch.meta or sound:
-            state = State(meta, faulty.pairs, SlotSet(sound).pairs)
+        state_block = None
+        if is_new_segment or batch.meta or known_empty:
+            state_block = StateBlock(meta, faulty.pairs, SlotSet(known_empty).pairs)
         # With the open end of the damage gone, the highest slot that was ever written is known again.
-        highest = max(self._view.last, sound[0].start - 1) if sound else last.highest
-        head = self._next_head(batch, first, max([highest, *slots]), oldest)
-        begin = segment.end
-        pieces, checksum, places = self._form.encode(head, state, entries, segment=segment.number, offset=begin)
+        highest = max(self._view.last, known_empty[0].start - 1) if known_empty else last.highest
+        next_head = self._next_head(batch, first, max([highest, *slots]), oldest)
+        record_start = segment.end
+        pieces, checksum, spans = self._form.encode(
+            next_head, state_block, entries, segment=segment.number, offset=record_start
+        )
 
         # Write it to disk, then show it to readers.
         record_bytes = sum(map(len, pieces))
@@ -261,16 +263,16 @@ class FileStorage(paxospp.Storage):
         self._unsynced = True
         if sync:
             self._sync(segment)
-            self._anchor.advance(stamp, head.promised)
-        shown = [
-            EntryLocation(slot, segment.number, begin + offset, length)
-            for slot, (offset, length) in zip(slots, places, strict=True)
+            self._anchor.advance(stamp, next_head.promised)
+        locations = [
+            EntryLocation(slot, segment.number, record_start + offset, length)
+            for slot, (offset, length) in zip(slots, spans, strict=True)
         ]
-        self._view.show(head, shown, faulty)
+        self._view.show(next_head, locations, faulty)
         self._meta = meta
         self._last_slots = (min(slots), max(slots)) if slots else (1, 0)
         if batch.snapshot is not None:
-            self._snapshots.adopt_snapshot(head.snapshot)
+            self._snapshots.adopt_snapshot(next_head.snapshot)
         if oldest != last.oldest:
             self._segments.delete_before(oldest)
 
@@ -304,11 +306,11 @@ class FileStorage(paxospp.Storage):
                 faulty.discard(range(slot, slot + 1))
         return faulty
 
-    def _segment_for(self, bytes_about: int, *, emptied: bool) -> tuple[Segment, bool]:
+    def _segment_for(self, bytes_about: int, *, empties_current: bool) -> tuple[Segment, bool]:
         """Return the segment for the next record of about ``bytes_about`` bytes, and whether it is a new one."""
         current = self._segments.current
         if current is not None:
-            if self._segments.takes(bytes_about, emptied=emptied):
+            if self._segments.takes(bytes_about, empties_current=empties_current):
                 return current, False
             if self._unsynced:
                 self._sync(current)  # before anything is written after it (C3)

@@ -39,7 +39,7 @@ class LogView:
         """The highest slot that holds an entry, ``first - 1`` if none does."""
         return max(self._index.last, self.head.first - 1)
 
-    def left_by(self, first: int) -> Counter[int]:
+    def entries_left(self, first: int) -> Counter[int]:
         """Return how many entries each segment would hold after a trim to ``first``."""
         left = Counter(self._index.held)
         left.subtract(place.segment for place in self._index.places(range(first)))

@@ -51,17 +51,17 @@ ENTRY_HEAD_BYTES_MAX = _ENTRY.size + 255
 _BODY = len(MAGIC) + 4  # the record's CRC covers the bytes from here on
 
 
-class State(msgspec.Struct, array_like=True):
+class StateBlock(msgspec.Struct, array_like=True):
     """The state block of a record."""
 
     meta: dict[str, bytes]
     faulty: Sequence[tuple[int, int]]
-    sound: Sequence[tuple[int, int]] = ()
+    known_empty: Sequence[tuple[int, int]] = ()
     """Slots that were faulty until this batch, and are known to be empty now."""
 
 
 _encode_state = msgspec.msgpack.Encoder().encode
-_decode_state = msgspec.msgpack.Decoder(State).decode
+_decode_state = msgspec.msgpack.Decoder(StateBlock).decode
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class FoundRecord:
 
     head: RecordHead
     checksum: int
-    state: State | None
+    state: StateBlock | None
     entries: list[FoundEntry]
     offset: int
     length: int
@@ -120,7 +120,7 @@ class RecordForm:
         self._entry_seed = zlib.crc32(_SEED.pack(store, 0, 0))
 
     def encode(
-        self, head: RecordHead, state: State | None, entries: Sequence[Entry], *, segment: int, offset: int
+        self, head: RecordHead, state: StateBlock | None, entries: Sequence[Entry], *, segment: int, offset: int
     ) -> tuple[list[bytes], int, list[tuple[int, int]]]:
         """Return the record's pieces, its checksum, and each entry's offset in the record and length of value."""
         promised, snapshot = head.promised, head.snapshot
@@ -152,7 +152,7 @@ class RecordForm:
         )
         body = data[_BODY:] + node + id + block
         checksum = zlib.crc32(body, zlib.crc32(_SEED.pack(self._store, segment, offset)))
-        pieces, places, at = [b"", body], [], _BODY + len(body)
+        pieces, spans, at = [b"", body], [], _BODY + len(body)
         for entry in entries:
             ballot, value = entry.ballot, entry.value
             name = ballot.node.encode()
@@ -163,10 +163,10 @@ class RecordForm:
             entry_head = fields + _ENTRY_CRC.pack(own) + name
             checksum = zlib.crc32(entry_head, checksum)
             pieces += (entry_head, value)
-            places.append((at, len(value)))
+            spans.append((at, len(value)))
             at += len(entry_head) + len(value)
         pieces[0] = MAGIC + _ENTRY_CRC.pack(checksum)
-        return pieces, checksum, places
+        return pieces, checksum, spans
 
     def decode(self, data: memoryview, *, segment: int, offset: int) -> FoundRecord | None:
         """Return the record at ``offset`` of a segment whose bytes are ``data``; None if the bytes are not a record."""

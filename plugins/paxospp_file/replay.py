@@ -60,7 +60,7 @@ class Replay:
         self._meta_seen = 0
         self.index = LogIndex()
         self.faulty = SlotSet()
-        self._sound = SlotSet()
+        self._known_empty = SlotSet()
         """Slots that were once faulty, and that a later record lists as empty."""
         self._unlisted_to = 0
         """Empty slots up to this one count as faulty, because the record that would have listed them is lost."""
@@ -116,7 +116,7 @@ class Replay:
         assert self._begin is not None
         if not _may_begin_log(self._begin, head):
             self._unlisted_to = max(self._unlisted_to, self._begin.record.head.highest)
-        self._lose_gaps(range(head.first, self._unlisted_to + 1), but=self._sound)
+        self._lose_gaps(range(head.first, self._unlisted_to + 1), but=self._known_empty)
         self._lose_gaps(range(head.first, head.decided + 1))
 
     def lose(self, slots: range) -> None:
@@ -154,9 +154,9 @@ class Replay:
             self.meta, self._meta_seen = record.state.meta, head.meta_number
             for start, stop in record.state.faulty:
                 self.lose(range(max(start, head.first), stop))
-            for start, stop in record.state.sound:  # still true, even if records were lost since
+            for start, stop in record.state.known_empty:  # still true, even if records were lost since
                 self.faulty.discard(range(start, stop))
-                self._sound.add(range(start, stop))
+                self._known_empty.add(range(start, stop))
         for entry in record.entries:
             slot = range(entry.slot, entry.slot + 1)
             if not entry.whole:

@@ -116,18 +116,18 @@ class SegmentFiles:
         self.current: Segment | None = None
         """The segment that is being written; None if the next record begins one."""
 
-    def takes(self, record_bytes: int, *, emptied: bool) -> bool:
+    def takes(self, record_bytes: int, *, empties_current: bool) -> bool:
         """Return whether the next record goes to the current segment, and not to a new one.
 
         Args:
             record_bytes: about the size of the record.
-            emptied: the record is a trim that leaves no entry in the current segment.
+            empties_current: the record is a trim that leaves no entry in the current segment.
         """
         if self.current is None:
             return False
         end = self.current.end
         is_full = end + record_bytes > self._bytes_max and end > 0
-        return not is_full and not (emptied and end >= min(_EMPTIED_BYTES, self._bytes_max))
+        return not is_full and not (empties_current and end >= min(_EMPTIED_BYTES, self._bytes_max))
 
     def reopen(self, number: int, end: int) -> Segment:
         """Return a segment that exists, opened for writing from ``end`` on."""

@@ -2,7 +2,7 @@
 
 ``paxospp verify`` must find each store broken in exactly these clauses. What it misses is a fault of the kit.
 
-All cases on all of these stores take 450 s of processor time. So a run tries on each store the cases of ``FOUND_BY``, which
+All cases on all stores take 450 s of processor time. So a run tries on each store the cases of ``FOUND_BY``, which
 find it every time, and a share of all others, drawn with a seed that is printed. ``PAXOSPP_KIT_SHARE=1`` runs all
 cases, ``PAXOSPP_KIT_SEED`` draws the same ones again.
 """
