@@ -119,7 +119,7 @@ class LocalCalls:
 
     @property
     def session_random(self) -> bytes:
-        """The random part of the session's id; outcomes carry it."""
+        """The random part of the session's id; answers carry it."""
         return self._caller.random
 
     # For callers.
@@ -267,25 +267,25 @@ class LocalCalls:
         if self._loop.time() - self._heard_at > after_s:
             self._begin_session()
 
-    def on_outcome(self, outcome: RunAnswer) -> None:
-        """Handle the outcome of a run that was applied here, if it is of this session."""
+    def on_answer(self, answer: RunAnswer) -> None:
+        """Handle the answer to a run that was applied here, if the run is of this session."""
         caller = self._caller
-        if outcome.session != caller.session:
+        if answer.session != caller.session:
             return
-        if outcome.status is RunStatus.EXPIRED:
+        if answer.status is RunStatus.EXPIRED:
             self._expire()
             return
         before = caller.acknowledged
-        answered, must_resend = caller.on_answer(outcome.first, outcome.status, outcome.expected, outcome.outcomes)
+        answered, must_resend = caller.on_answer(answer.first, answer.status, answer.expected, answer.outcomes)
         forget = self._open.pop
-        for call, result in cast("list[tuple[CallFuture, bytes]]", answered):
+        for call, outcome in cast("list[tuple[CallFuture, bytes]]", answered):
             forget(call, None)
             if call.done():
                 continue
-            if result[0] == OUTCOME_RESULT:
-                call.set_result(result[1:])
+            if outcome[0] == OUTCOME_RESULT:
+                call.set_result(outcome[1:])
             else:
-                call.set_exception(_error_of(result))
+                call.set_exception(_error_of(outcome))
         sent = self._sent
         acknowledged = caller.acknowledged
         if answered or acknowledged > before:
@@ -299,7 +299,7 @@ class LocalCalls:
         if must_resend:
             self._observer.reached("local calls: runs are sent again from a gap on")
             self._must_resend = True
-            self._resend_from = outcome.expected
+            self._resend_from = answer.expected
             self._advance_soon()
         elif caller.queued:
             self._advance_soon()
@@ -307,10 +307,10 @@ class LocalCalls:
     def on_installed(self) -> None:
         """Answer calls from the session table of a snapshot that replaced the entries they were decided in."""
         for run in self._caller.resend(None):
-            outcome = self._executor.find(decode_run(run))
-            if outcome is not None:
+            answer = self._executor.find(decode_run(run))
+            if answer is not None:
                 self._observer.reached("local calls: an outcome is found in the table of a snapshot")
-                self.on_outcome(outcome)
+                self.on_answer(answer)
 
     def on_leader_changed(self) -> None:
         """Send the unanswered runs again: those sent to the former leader may be lost."""

@@ -39,7 +39,7 @@ ANSWER_BYTES_MAX = 1 << 20
 FULL_RETRY_S = 1.0
 """When a client should retry after the cluster refused another session."""
 
-Answer = Callable[[RunAnswer], None]
+OnAnswer = Callable[[RunAnswer], None]
 
 
 class RemoteCalls:
@@ -66,8 +66,8 @@ class RemoteCalls:
         self._defaults = defaults
         self._held_back = False
         """Whether a client was not told the leader because this node is not up to date."""
-        self._sessions: dict[ClientConnection, dict[bytes, Answer]] = {}
-        """The open streams, and who hears the outcomes of each session that runs over them."""
+        self._sessions: dict[ClientConnection, dict[bytes, OnAnswer]] = {}
+        """The open streams, and what is called with each answer to the sessions that run over them."""
         self._asking: dict[ClientConnection, dict[_RemoteAsker, QueryBatch]] = {}
         """The queries of each stream that are not answered yet."""
 
@@ -89,8 +89,8 @@ class RemoteCalls:
         self._asking[connection] = {}
 
     def on_disconnect(self, connection: ClientConnection) -> None:
-        for random, answer in self._sessions.pop(connection, {}).items():
-            self._inbox.forget(random, answer)
+        for random, on_answer in self._sessions.pop(connection, {}).items():
+            self._inbox.forget(random, on_answer)
         for batch in self._asking.pop(connection, {}).values():
             self._queries.leave(batch)
 
@@ -128,20 +128,20 @@ class RemoteCalls:
             run = encode_run(msgspec.structs.replace(decoded, payloads=completed))
         settled = self._executor.find(decoded)
         if settled is not None:
-            _answer(connection, settled)
+            _send_answer(connection, settled)
             return None
         if not self._executor.has_room_for(decoded):
             # Give the answer that applying the run would give, without writing it to the log: retry later.
-            _answer(connection, RunAnswer(decoded.session, decoded.first, RunStatus.GAP, 1, ()))
+            _send_answer(connection, RunAnswer(decoded.session, decoded.first, RunStatus.GAP, 1, ()))
             return None
         sessions = self._sessions.get(connection)
         if sessions is None:
             return None  # the stream or the node has ended
-        answer = sessions.get(decoded.random)
-        if answer is None:
-            answer = sessions[decoded.random] = partial(_answer, connection)
-        # The outcomes of a session go to the stream that sent its last run.
-        self._inbox.expect(decoded.random, answer)
+        on_answer = sessions.get(decoded.random)
+        if on_answer is None:
+            on_answer = sessions[decoded.random] = partial(_send_answer, connection)
+        # The answers to a session's runs go to the stream that sent its last run.
+        self._inbox.expect(decoded.random, on_answer)
         self._inbox.submit(run, len(decoded.payloads))
         return self._inbox.wait_for_space()
 
@@ -196,17 +196,18 @@ def _consistency(queries: pb.Queries) -> Consistency:
             return "linearizable"
 
 
-def _answer(connection: ClientConnection, outcome: RunAnswer) -> None:
-    first = outcome.first
-    for outcomes in _cut(outcome.outcomes):
-        answer = pb.RunAnswer(
-            session=outcome.session.random,
+def _send_answer(connection: ClientConnection, answer: RunAnswer) -> None:
+    """Send the answer to a run; its outcomes are divided among several messages if one would be too large."""
+    first = answer.first
+    for outcomes in _cut(answer.outcomes):
+        message = pb.RunAnswer(
+            session=answer.session.random,
             first=first,
-            status=cast("pb.RunStatus", outcome.status),
-            expected=outcome.expected,
+            status=cast("pb.RunStatus", answer.status),
+            expected=answer.expected,
             outcomes=outcomes,
         )
-        connection.answer(pb.CallResponse(run_answer=answer))
+        connection.answer(pb.CallResponse(run_answer=message))
         first += len(outcomes)
 
 

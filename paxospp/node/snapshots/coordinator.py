@@ -392,7 +392,7 @@ class SnapshotCoordinator:
             self._keep_ballot(meta, covered.ballot)
             self._current = meta
             self._size_bytes = size_bytes
-            self._driver.hold()
+            self._driver.begin_install()
             # First on disk, then in the machine: after a crash in between, the node starts from that snapshot.
             self._driver.install(covered, lambda: self._restore(covered))
 
@@ -434,7 +434,7 @@ class SnapshotCoordinator:
         self._installing = False
         self._went_well()
         self._policy.installed(meta.slot, self._size_bytes)
-        self._driver.release(meta.slot)
+        self._driver.end_install(meta.slot)
         self._on_event(SnapshotInstalled(node=self._name, slot=meta.slot, source=source))
         self._on_installed()
         self._tell_waiting()
