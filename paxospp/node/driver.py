@@ -53,7 +53,7 @@ class DriverClient(Protocol):
     """
 
     def on_readable(self, ready: ReadReady) -> None:
-        """A ticket that was drawn by ``Driver.read`` is confirmed, or could not be."""
+        """The reads passed to ``Driver.read`` under one ticket, a number, are confirmed, or could not be."""
         ...
 
     def on_event(self, event: Event) -> None: ...
@@ -161,7 +161,10 @@ class Driver:
         self._carry_out(self.replica.propose(value, self._loop.time(), awaited_elsewhere=awaited_elsewhere))
 
     def read(self, ticket: int, lease: bool) -> None:
-        """Have a read confirmed; only within ``DriverClient.advance``. ``on_readable`` reports the result."""
+        """Have reads confirmed under the number ``ticket``; only within ``DriverClient.advance``.
+
+        ``on_readable`` reports the result. ``lease``: a lease may confirm them.
+        """
         self._carry_out(self.replica.read(ticket, self._loop.time(), lease=lease))
 
     def campaign(self) -> None:

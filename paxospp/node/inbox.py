@@ -141,7 +141,7 @@ class Inbox:
         self._forwarded = RunQueue()
         """Runs of other nodes' callers, while this node leads."""
         self._callbacks: dict[bytes, Callable[[RunAnswer], None]] = {}
-        """What is called with each answer to a session's runs, by the random part of the session's id."""
+        """The callback that gets each answer to a session's runs, by the random part of the session's id."""
         self._waiting_streams: list[asyncio.Future[None]] = []
         self.dropped: Counter[str] = Counter()
 

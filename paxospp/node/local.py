@@ -22,6 +22,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import cast
 
+from paxospp.calls import too_large
 from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.errors import CallError, OutcomeUnknownError, OverloadedError, RejectedError, UnavailableError
@@ -33,7 +34,7 @@ from paxospp.node.freshness import Freshness
 from paxospp.rpc.deadlines import Deadlines
 from paxospp.sessions.caller import Caller
 from paxospp.sessions.runs import decode_run
-from paxospp.sessions.table import RunAnswer, RunStatus
+from paxospp.sessions.table import RunAnswer, RunStatus, sessions_full_error
 from paxospp.state_machine import OUTCOME_RESULT, read_outcome
 
 SILENCE_MAX_S = 5.0
@@ -43,8 +44,6 @@ RENEW_AFTER_S = 600.0
 """After this much silence a session may have expired, and the next call opens a new one."""
 DROP_INTERVAL_S = 0.005
 """The shortest pause between two searches for cancelled calls while calls are being refused."""
-FULL_RETRY_S = 1.0
-"""When to retry after the cluster refused another session."""
 
 CallFuture = asyncio.Future[bytes]
 
@@ -134,9 +133,7 @@ class LocalCalls:
         if self._ended is not None:
             raise self._ended()
         if len(payload) > self._value_bytes_max:
-            raise RejectedError(
-                f"the command has {len(payload)} bytes, more than value_bytes_max={self._value_bytes_max}"
-            )
+            raise RejectedError(too_large("command", len(payload), self._value_bytes_max))
         self._executor.check_command(payload)
         payload = self._fill_in(payload)
         size = len(payload)
@@ -256,7 +253,7 @@ class LocalCalls:
             self._take_back(call)
             self._open.pop(call, None)
             if not call.done():
-                call.set_exception(OverloadedError("the cluster has no room for another session", FULL_RETRY_S))
+                call.set_exception(sessions_full_error())
 
     def _renew_if_silent(self) -> None:
         """Begin a new session if no caller waits for this one and it may have expired."""

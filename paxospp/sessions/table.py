@@ -32,7 +32,7 @@ from enum import IntEnum
 
 import msgspec
 
-from paxospp.errors import CorruptedError
+from paxospp.errors import CorruptedError, OverloadedError
 from paxospp.markers import UNWATCHED, Markers
 from paxospp.sessions.runs import Run, SessionId
 
@@ -41,6 +41,9 @@ UNACKNOWLEDGED_MAX = 16_384
 
 SESSIONS_MAX = 100_000
 """How many sessions the table holds. It must be equal on every replica, so it is not a setting."""
+
+FULL_RETRY_S = 1.0
+"""When a caller should retry for whose session the table has no room, in seconds."""
 
 _RANDOM_BYTES = 16
 _SESSIONS_PER_PIECE = 1024
@@ -222,6 +225,11 @@ def decode_sessions(piece: bytes) -> list[Session]:
         return _decode(piece)
     except (msgspec.DecodeError, RecursionError) as error:
         raise CorruptedError(f"sessions: {error}") from error
+
+
+def sessions_full_error(retry_after_s: float = FULL_RETRY_S) -> OverloadedError:
+    """Return the error for a call whose session finds no room in the table."""
+    return OverloadedError(f"the cluster has no room for another session; retry in {retry_after_s:g} s", retry_after_s)
 
 
 def _no_effect(run: Run, status: RunStatus, expected: int) -> RunAnswer:

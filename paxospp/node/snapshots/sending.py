@@ -78,7 +78,7 @@ class SnapshotSender:
         Args:
             current: return the slot of the current snapshot; 0 without one.
             ballot: return a bound for the ballots under which the slots of a snapshot were decided, if it is known.
-            idle_s: a peer that has not asked for this long is considered done, or gone.
+            idle_s: after this long without a request for a chunk, sending to the peer ends.
         """
         self._observer = observer
         self._idle_s = idle_s
