@@ -2,7 +2,7 @@
 
 ``node.Node`` is the public class and the life cycle. ``recovery`` is what a start does with the storage, ``runtime``
 wires up the parts of a node that takes part: ``driver`` carries out what the engine asks for, ``writer`` owns the
-storage's threads, ``inbox`` queues runs until they are proposed and finds who waits for their outcomes, ``local`` and
+storage's threads, ``inbox`` queues runs until they are proposed and passes their answers to the callers, ``local`` and
 ``remote`` are the two kinds of callers, ``queries`` confirms and answers reads, ``watch`` is the change feed,
 ``snapshots`` takes, sends and fetches snapshots. What a node takes from the world is one value (``environment``), and
 who watches it is one object (``observer``).
