@@ -126,6 +126,11 @@ def _check_consistency(consistency: Consistency) -> Consistency:
     return consistency
 
 
+def too_large(kind: Literal["command", "query"], size: int, limit: int) -> str:
+    """Return why a command or query of ``size`` bytes is refused; ``limit`` is ``NodeConfig.value_bytes_max``."""
+    return f"the {kind} has {size} bytes, more than value_bytes_max={limit}"
+
+
 # Calls of paxospp's own state machine. The value of an instance is encoded once more inside the encoded call.
 
 

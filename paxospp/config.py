@@ -29,12 +29,16 @@ class NodeConfig:
     call_timeout_s: float = 10.0
     """How long ``execute`` and ``query`` wait if the call gives no timeout."""
     value_bytes_max: int = 1 * MIB
-    """The largest command or query, encoded; a larger one raises ``RejectedError``."""
+    """The largest payload, which is one command or query, encoded; a larger one raises ``RejectedError``."""
 
     heartbeat_interval_s: float = 0.1
     """How often every node sends a heartbeat to every peer."""
     election_timeout_s: float = 0.4
-    """How long a leader may be silent before others campaign. Raise it if pauses or round trips are long."""
+    """How long a leader may be silent, at least, before others try to replace it.
+
+    After this time plus up to 50 % of jitter, a follower asks its peers whether they hear a leader. It campaigns if
+    a majority answers and none of them does. Raise it if pauses or round trips are long.
+    """
     resend_interval_s: float = 0.2
     """How long to wait for an answer before a message between nodes, or a run of commands, is sent again."""
     reconnect_interval_s: float = 0.5
@@ -46,7 +50,10 @@ class NodeConfig:
     """How long a client may be silent before its session is dropped, in seconds of the log's time."""
 
     batch_bytes_max: int = 4 * MIB
-    """The most bytes of commands that are proposed as one value; a single larger command is proposed alone."""
+    """The most bytes of commands in one value, which is what one slot decides; a larger command is proposed alone.
+
+    It does not limit a write to the storage, which may hold many values.
+    """
     snapshot_log_bytes_max: int = 8 * MIB
     """How many bytes of log are applied before the next snapshot; more while the last snapshot was a quarter of it."""
     snapshot_log_slots_max: int = 100_000
@@ -59,7 +66,10 @@ class NodeConfig:
     """How many slots before a snapshot are kept; the smaller of the two limits applies."""
 
     tail_bytes_max: int = 32 * MIB
-    """How many bytes of log are held in memory; older entries are read from the storage."""
+    """How many bytes of log are held in memory; older entries are read from the storage.
+
+    It also limits writes: at most twice as many bytes wait for the storage, then the node accepts nothing new.
+    """
     chunk_bytes_max: int = 1 * MIB
     """The size of the chunks in which snapshots and missed entries are sent."""
     peer_queue_bytes_max: int = 64 * MIB

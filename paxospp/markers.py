@@ -1,7 +1,7 @@
 """Markers: names of branches that matter for safety, reported when the branch is taken.
 
 They let a sweep of random runs say which branches it reached. An object that reports markers gets
-a ``Markers`` when it is made. In production that is ``UNWATCHED``, and a marker costs one call of an
+a ``Markers`` when it is made. In production that is ``NO_MARKERS``, and a marker costs one call of an
 empty method.
 """
 
@@ -15,5 +15,5 @@ class Markers:
         """Report that a branch was taken. ``marker`` is a literal, ``part: what happened``."""
 
 
-UNWATCHED = Markers()
+NO_MARKERS = Markers()
 """The ``Markers`` of production."""

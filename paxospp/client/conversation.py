@@ -13,9 +13,9 @@ import asyncio
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import NoReturn, TypeAlias, cast
+from typing import TypeAlias, cast
 
-from paxospp.calls import Bounded, Consistency
+from paxospp.calls import Bounded, Consistency, too_large
 from paxospp.errors import (
     CallError,
     CommandError,
@@ -26,6 +26,7 @@ from paxospp.errors import (
 )
 from paxospp.rpc.channel import GRPC_MESSAGE_BYTES_MAX
 from paxospp.sessions.caller import Caller
+from paxospp.sessions.table import sessions_full_error
 from paxospp.state_machine import OUTCOME_RESULT, read_outcome
 from paxospp.wire.v1 import client_pb2 as wire
 
@@ -104,7 +105,7 @@ class Conversation:
             RejectedError: the command is too large.
         """
         if len(payload) > self._value_bytes_max:
-            self._refuse_size(payload)
+            raise RejectedError(too_large("command", len(payload), self._value_bytes_max))
         self._renew_if_idle(now)
         self._used_at = now
         self._caller.add(payload, call)
@@ -132,7 +133,7 @@ class Conversation:
             RejectedError: the query is too large.
         """
         if len(request) > self._value_bytes_max:
-            self._refuse_size(request)
+            raise RejectedError(too_large("query", len(request), self._value_bytes_max))
         id = self._last_id = self._last_id + 1
         self._queries[id] = self._unsent_queries[id] = (call, request, consistency, deadline)
         self._queries_bytes += len(request)
@@ -196,12 +197,7 @@ class Conversation:
     def _refuse_queued(self, retry_after_s: float) -> None:
         """Fail the queued commands at once: the cluster has no space for this client's session."""
         for call in self._caller.withdraw():
-            self._fail(
-                call,
-                OverloadedError(
-                    f"the cluster has no room for another session; retry in {retry_after_s:g} s", retry_after_s
-                ),
-            )
+            self._fail(call, sessions_full_error(retry_after_s))
 
     def refuse_unsent(self, why: str) -> None:
         """Fail unsent commands and all queries at once, because no node can take them; sent commands keep waiting."""
@@ -215,7 +211,10 @@ class Conversation:
         self._unsent_queries.clear()
 
     def on_leader(self, leader: wire.Leader) -> None:
-        """Hold commands back while the node knows no leader: an unsent command can fail without being *unknown*."""
+        """Hold commands back while the node knows no leader.
+
+        A command that times out before it was sent certainly had no effect; one that was sent may still be applied.
+        """
         self._leader_known = bool(leader.node)
 
     def resend_all(self) -> None:
@@ -378,11 +377,6 @@ class Conversation:
         self._answer_timeout_s = min(ANSWER_TIMEOUT_MAX_S, self._answer_timeout_s * 2)
         self._space_is_wanted = False
         self._runs_silent_since = self._queries_silent_since = None
-
-    def _refuse_size(self, payload: bytes) -> NoReturn:
-        raise RejectedError(
-            f"the call has {len(payload)} bytes, more than value_bytes_max={self._value_bytes_max} of this cluster"
-        )
 
     def _fail(self, call: object, error: CallError) -> None:
         assert isinstance(call, asyncio.Future)

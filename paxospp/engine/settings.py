@@ -33,7 +33,7 @@ class Settings:
 
     heartbeat_interval_s: float
     election_timeout_s: float
-    """The silence after which a follower campaigns; jitter is added to it."""
+    """The silence, plus up to 50 % of jitter, after which a follower asks its peers and then campaigns (rule 5)."""
     resend_interval_s: float
     """The first pause before an unanswered Accept, Prepare or CatchUp is sent again; the pauses double."""
     resend_interval_max_s: float = RESEND_INTERVAL_MAX_S
@@ -44,6 +44,9 @@ class Settings:
     chunk_bytes_max: int
     """The most values, in bytes, in one part of a promise, one answer to a CatchUp, or one read from storage."""
     tail_bytes_max: int
-    """The most values of the log that are held in memory, in bytes; older decided ones are read from storage."""
+    """The most values of the log that are held in memory, in bytes; older decided ones are read from storage.
+
+    The values of writes that have not returned are limited to twice as many bytes (``rules.writes``).
+    """
     announce_after_s: float = 0.0
     """The time that a leader waits for the next Accept to carry a decision, if no caller waits at a follower."""

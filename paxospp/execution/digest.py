@@ -23,7 +23,7 @@ _HEAD = struct.Struct(">16sQBQ")  # the digest before, slot, kind, length of the
 _encode = msgspec.msgpack.Encoder().encode
 
 RunTrace = tuple[int, int, Sequence[bytes]]
-"""A run's status, the next number of its session, and the results of the commands that were executed."""
+"""A run's status, the next number of its session, and the outcomes of what it executed, without exceptions' texts."""
 
 
 def extend_digest(digest: bytes, slot: int, kind: int, value: bytes, traces: Sequence[RunTrace] = ()) -> bytes:

@@ -50,9 +50,9 @@ class Effects:
         self._passed_over: OrderedDict[int, dict[int, int]] = OrderedDict()
         self._peaks: deque[tuple[int, int]] = deque()
 
-    def pass_over(self, slot: Slot, run: int, count: int) -> None:
-        """Note that the first ``count`` commands of run number ``run`` in ``slot`` had no effect."""
-        self._passed_over.setdefault(slot, {})[run] = count
+    def pass_over(self, slot: Slot, index: int, count: int) -> None:
+        """Note that the first ``count`` commands of the run at ``index`` in the value of ``slot`` had no effect."""
+        self._passed_over.setdefault(slot, {})[index] = count
         if len(self._passed_over) > PASSED_OVER_MAX:
             oldest, _ = self._passed_over.popitem(last=False)
             self.known_from = max(self.known_from, Slot(oldest + 1))
@@ -73,8 +73,8 @@ class Effects:
         time = max(commands.unix_time, self._time_held(entry.slot)) / 1_000_000
         passed_over: Mapping[int, int] = self._passed_over.get(entry.slot, {})
         position = 0
-        for number, run in enumerate(commands.runs):
-            skip = passed_over.get(number, 0)
+        for index, run in enumerate(commands.runs):
+            skip = passed_over.get(index, 0)
             for place, payload in enumerate(run.payloads[skip:] if skip else run.payloads, position + skip):
                 if payload and not is_own(payload):
                     name, arguments = unpack_call(payload)

@@ -33,7 +33,7 @@ from paxospp.execution.exceptions import describe, stops_replica
 from paxospp.execution.instances import Instances, is_own, own_call
 from paxospp.execution.memberships import Memberships
 from paxospp.execution.snapshot import SnapshotDecoder, SnapshotHead, write_snapshot
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.model import Ballot, Change, Entry, Kind, Membership, Slot
 from paxospp.sessions.runs import Run, decode_commands
 from paxospp.sessions.table import RunAnswer, Session, SessionTable
@@ -70,7 +70,7 @@ class Executor:
     def __init__(
         self,
         machine: StateMachine,
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
         *,
         around: Callable[[Apply, bool], Apply] = lambda apply, is_own: apply,
     ) -> None:
@@ -163,10 +163,10 @@ class Executor:
         slot = entry.slot
         if slot != self.applied + 1:
             raise InvariantViolatedError(f"slot {slot} would be applied after slot {self.applied}")
-        outcomes: list[RunAnswer] = []
+        answers: list[RunAnswer] = []
         traces: list[RunTrace] = []
         if entry.kind == Kind.COMMANDS:
-            self._apply_commands(slot, entry.value, outcomes, traces)
+            self._apply_commands(slot, entry.value, answers, traces)
         elif entry.kind == Kind.MEMBERSHIP:
             try:
                 self._memberships.apply(slot, Membership.from_bytes(entry.value))
@@ -177,14 +177,14 @@ class Executor:
         self.digest = extend_digest(self.digest, slot, entry.kind, entry.value, traces)
         self.applied = slot
         self.meet(entry.ballot)
-        return outcomes
+        return answers
 
     def meet(self, ballot: Ballot) -> None:
         """Note that applied slots were decided under ballots up to ``ballot``."""
         if self.ballot is None or ballot > self.ballot:
             self.ballot = ballot
 
-    def _apply_commands(self, slot: Slot, value: bytes, outcomes: list[RunAnswer], traces: list[RunTrace]) -> None:
+    def _apply_commands(self, slot: Slot, value: bytes, answers: list[RunAnswer], traces: list[RunTrace]) -> None:
         try:
             commands = decode_commands(value)
         except CorruptedError as error:
@@ -204,31 +204,31 @@ class Executor:
         apply = self._apply_any if has_own else self._apply_command
         time = self.unix_time / _MICROSECONDS
         position = 0
-        for number, run in enumerate(commands.runs):
+        for index, run in enumerate(commands.runs):
             answer = sessions.admit(run)
-            results: Sequence[bytes] = ()
+            without_texts: Sequence[bytes] = ()
             if isinstance(answer, RunAnswer):
-                self._effects.pass_over(slot, number, len(run.payloads))
+                self._effects.pass_over(slot, index, len(run.payloads))
             else:
                 session = answer
                 known = session.applied + 1 - run.first
                 if known:
-                    self._effects.pass_over(slot, number, min(known, len(run.payloads)))
+                    self._effects.pass_over(slot, index, min(known, len(run.payloads)))
                 context = Context(slot, position + known, time, founding.cluster_id)
-                kept, results = self._execute(apply, run.payloads[known:] if known else run.payloads, context)
-                session.keep(kept)
+                outcomes, without_texts = self._execute(apply, run.payloads[known:] if known else run.payloads, context)
+                session.keep(outcomes)
                 answer = session.answer(run)
-            outcomes.append(answer)
-            traces.append((answer.status, answer.expected, results))
+            answers.append(answer)
+            traces.append((answer.status, answer.expected, without_texts))
             position += len(run.payloads)
 
     def _execute(
         self, apply: Callable[[bytes, Context], bytes], payloads: Sequence[bytes], context: Context
     ) -> tuple[list[bytes], list[bytes]]:
-        """Execute commands; return their outcomes, and these without the texts of exceptions, for the digest."""
+        """Execute commands; return their outcomes, and the same without the texts of exceptions, for the digest."""
         outcomes: list[bytes] = []
         append = outcomes.append
-        raised: list[tuple[int, bytes]] = []
+        raised: list[tuple[int, bytes]] = []  # where each exception is, and its outcome without the text
         for payload in payloads:
             try:
                 append(_RESULT + apply(payload, context) if payload else _REFUSED)
@@ -243,10 +243,10 @@ class Executor:
             context.position += 1
         if not raised:
             return outcomes, outcomes
-        results = outcomes.copy()
-        for index, result in raised:
-            results[index] = result
-        return outcomes, results
+        without_texts = outcomes.copy()
+        for index, outcome in raised:
+            without_texts[index] = outcome
+        return outcomes, without_texts
 
     def _apply_any(self, payload: bytes, context: Context) -> bytes:
         if is_own(payload):

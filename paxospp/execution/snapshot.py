@@ -1,8 +1,8 @@
 """The format of a snapshot: frames with a checksum each, and a digest over all of them.
 
-A snapshot holds what an executor knows after a slot: a head (slot, times, horizon, digest, memberships), the sessions
-with their unacknowledged replies, and the chunks of the state machine. It never holds a promise, because a promise
-belongs to the disk of the acceptor that gave it. This module encodes and decodes, and decides nothing.
+A snapshot holds what an executor knows after a slot: a head (``SnapshotHead``), the sessions with their unacknowledged
+outcomes, and the chunks of the state machine. It never holds a promise, because a promise belongs to the disk of the
+acceptor that gave it. This module encodes and decodes, and decides nothing.
 
 The format is the same on disks and between nodes. Numbers are big-endian. A snapshot is a sequence of frames, and may
 be cut anywhere on its way::
@@ -116,7 +116,7 @@ class SnapshotDecoder:
     def _next(self) -> tuple[ItemKind, bytes]:
         for item in self._items:
             return item
-        raise CorruptedError("snapshot: it ends before its end")
+        raise CorruptedError("snapshot: it is incomplete")
 
     def sessions(self) -> list[Session]:
         """Return all sessions; call this once, before ``machine``."""
@@ -182,7 +182,7 @@ class SnapshotCheck:
         self._frames.end()
         self._items.end()
         if self.head is None or self._stage != ItemKind.END:
-            raise CorruptedError("snapshot: it ends before its end")
+            raise CorruptedError("snapshot: it is incomplete")
         if self._sessions != self.head.sessions:
             raise CorruptedError(f"snapshot: it has {self._sessions} sessions instead of {self.head.sessions}")
         return self.head

@@ -29,7 +29,7 @@ from paxospp.execution.executor import Executor
 from paxospp.messages import ProtocolMessage, Sender
 from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 from paxospp.node.environment import Links
-from paxospp.node.observer import UNOBSERVED, NodeObserver
+from paxospp.node.observer import NO_NODE_OBSERVER, NodeObserver
 from paxospp.node.pacing import Pacing
 from paxospp.node.writer import Writer
 from paxospp.sessions.table import RunAnswer
@@ -48,12 +48,12 @@ class DriverClient(Protocol):
     """Hears what the replica and the machine did.
 
     While one output is carried out, the calls are ``on_readable``, ``on_event`` and ``on_snapshot_needed``, in this
-    order. ``on_applied`` and then ``on_outcomes`` follow for each applied entry, and ``advance`` comes last.
+    order. ``on_applied`` and then ``on_answers`` follow for each applied entry, and ``advance`` comes last.
     ``on_failed`` may come at any time, once, and nothing comes after it.
     """
 
     def on_readable(self, ready: ReadReady) -> None:
-        """A ticket that was drawn by ``Driver.read`` is confirmed, or could not be."""
+        """The reads passed to ``Driver.read`` under one ticket, a number, are confirmed, or could not be."""
         ...
 
     def on_event(self, event: Event) -> None: ...
@@ -64,8 +64,8 @@ class DriverClient(Protocol):
 
     def on_applied(self, entry: Entry) -> None: ...
 
-    def on_outcomes(self, outcomes: Sequence[RunAnswer]) -> None:
-        """The runs in the entry just applied have these outcomes."""
+    def on_answers(self, answers: Sequence[RunAnswer]) -> None:
+        """The runs in the entry just applied have these answers."""
         ...
 
     def advance(self) -> None:
@@ -88,7 +88,7 @@ class Driver:
         loop: asyncio.AbstractEventLoop,
         client: DriverClient,
         pacing: Pacing,
-        observer: NodeObserver = UNOBSERVED,
+        observer: NodeObserver = NO_NODE_OBSERVER,
     ) -> None:
         self._observer = observer
         self._apply_slice_s = pacing.apply_slice_s
@@ -102,19 +102,19 @@ class Driver:
         self._decided: deque[Entry] = deque()
         """Decided entries that are not applied yet."""
         self._backlog_bytes = 0
-        self._held: deque[tuple[int, list[Send]]] = deque()
+        self._unsent: deque[tuple[int, list[Send]]] = deque()
         """Messages, and the token of the write that each list waits for."""
         self._then: deque[tuple[int, Callable[[], None]]] = deque()
         """Callbacks, and the token of the write that each waits for."""
         self._lease_us = 0
-        self._holds = False
+        self._delivery_is_paused = False
         """Whether the replica was asked to deliver no more decided values."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._rounding_s = UVLOOP_ROUNDS_S if type(loop).__module__.startswith("uvloop") else 0.0
         self._wake_at = math.inf
         self._advance_is_due = False
-        self.holding = False
+        self.installing = False
         """Whether a snapshot is being installed: nothing is applied and no query answered."""
         self.stopped = False
 
@@ -144,9 +144,9 @@ class Driver:
 
     def on_persisted(self, token: int) -> None:
         """Continue what waited for the write of ``token`` or an earlier one."""
-        held = self._held
-        while held and held[0][0] <= token and not self.stopped:
-            self._send(held.popleft()[1])
+        unsent = self._unsent
+        while unsent and unsent[0][0] <= token and not self.stopped:
+            self._send(unsent.popleft()[1])
         then = self._then
         if self.replica.leading or then:
             self._drive(lambda: self.replica.on_persisted(token, self._loop.time()))
@@ -161,7 +161,10 @@ class Driver:
         self._carry_out(self.replica.propose(value, self._loop.time(), awaited_elsewhere=awaited_elsewhere))
 
     def read(self, ticket: int, lease: bool) -> None:
-        """Have a read confirmed; only within ``DriverClient.advance``. ``on_readable`` reports the result."""
+        """Have reads confirmed under the number ``ticket``; only within ``DriverClient.advance``.
+
+        ``on_readable`` reports the result. ``lease``: a lease may confirm them.
+        """
         self._carry_out(self.replica.read(ticket, self._loop.time(), lease=lease))
 
     def campaign(self) -> None:
@@ -183,20 +186,23 @@ class Driver:
         self._drive(lambda: self.replica.meet_snapshot(ballot, self._loop.time()))
 
     def install(self, covered: Covered, then: Callable[[], None]) -> None:
-        """Make a peer's committed snapshot current; ``then`` is called when that is durable. Only while ``holding``."""
+        """Make a peer's committed snapshot current, between ``begin_install`` and ``end_install``.
+
+        ``then`` is called when that is durable.
+        """
         self._drive(lambda: self._and_then(self.replica.install_snapshot(covered, self._loop.time()), then))
 
     def _and_then(self, output: Output, then: Callable[[], None]) -> Output:
         self._then.append((output.token, then))
         return output
 
-    def hold(self) -> None:
-        """Apply no entry and answer no query until ``release``."""
-        self.holding = True
+    def begin_install(self) -> None:
+        """Apply no entry and answer no query until ``end_install``, because the machine is being replaced."""
+        self.installing = True
 
-    def release(self, applied: Slot) -> None:
+    def end_install(self, applied: Slot) -> None:
         """Go on after the machine was restored from a snapshot of slot ``applied``."""
-        self.holding = False
+        self.installing = False
         decided = self._decided
         if decided and decided[0].slot <= applied:
             self._observer.reached("driver: what waited to be applied came in a snapshot")
@@ -232,7 +238,7 @@ class Driver:
                 self._send(output.send_after_persist)
             else:
                 self._observer.reached("driver: messages wait for a write")
-                self._held.append((output.token, output.send_after_persist))
+                self._unsent.append((output.token, output.send_after_persist))
         if output.decided:
             self._decided.extend(output.decided)
             self._backlog_bytes += sum(len(entry.value) for entry in output.decided)
@@ -302,23 +308,23 @@ class Driver:
 
     def _advance(self) -> None:
         try:
-            if self._decided and not self.holding:
+            if self._decided and not self.installing:
                 self._apply_slice()
-            if self._executor.lease_us != self._lease_us and not self.holding:
+            if self._executor.lease_us != self._lease_us and not self.installing:
                 self._observer.reached("driver: leases are switched")
                 self._lease_us = self._executor.lease_us
                 self._carry_out(self.replica.set_lease(self._lease_us, self._loop.time()))
             # A machine slower than those of the other nodes must not fill its memory with their log.
-            bound = self._backlog_bytes_max // 2 if self._holds else self._backlog_bytes_max
-            if (self._backlog_bytes > bound) is not self._holds:
+            bound = self._backlog_bytes_max // 2 if self._delivery_is_paused else self._backlog_bytes_max
+            if (self._backlog_bytes > bound) is not self._delivery_is_paused:
                 self._observer.reached("driver: the machine falls behind the log, or has caught up")
-                self._holds = not self._holds
-                self._carry_out(self.replica.hold_delivery(self._holds, self._loop.time()))
+                self._delivery_is_paused = not self._delivery_is_paused
+                self._carry_out(self.replica.hold_delivery(self._delivery_is_paused, self._loop.time()))
             self._client.advance()
         except Exception as error:
             self.fail(error)
             return
-        if self._decided and not self.holding:
+        if self._decided and not self.installing:
             self._observer.reached("driver: what is left to apply waits for the next iteration")
             self.advance_soon()
 
@@ -327,12 +333,12 @@ class Driver:
         decided = self._decided
         until = self._loop.time() + self._apply_slice_s
         while decided:
-            outcomes = apply(decided[0])
+            answers = apply(decided[0])
             entry = decided.popleft()
             self._backlog_bytes -= len(entry.value)
             self._client.on_applied(entry)
-            if outcomes:
-                self._client.on_outcomes(outcomes)
+            if answers:
+                self._client.on_answers(answers)
             applied = self._executor.applied
             if applied % CHECKPOINT_SLOTS == 0:
                 self._carry_out(self.replica.on_checkpoint(applied, self._executor.digest, self._loop.time()))
@@ -369,7 +375,7 @@ class Driver:
     def stop(self) -> None:
         """Send, write and apply nothing more."""
         self.stopped = True
-        self._held.clear()
+        self._unsent.clear()
         self._then.clear()
         self._decided.clear()
         if self._timer is not None:

@@ -1,10 +1,10 @@
-"""The inbox: runs wait here until they can be proposed or forwarded, and outcomes find the caller that waits.
+"""The inbox: runs wait here until they can be proposed or forwarded, and answers find the caller that waits.
 
 At the leader, runs wait while its own write is under way. When that returns, all queued runs become one value of at
 most ``batch_bytes_max``. At a follower they are forwarded to the leader, once: a node that does not lead drops a
 forwarded run, and its caller sends it again after a silence. Without a leader runs wait here, within bounds.
 
-Outcomes come from this node's own applying, and name the session that they are for. Nothing is decided here: whether a
+Answers come from this node's own applying, and name the session that they are for. Nothing is decided here: whether a
 run is new, a copy, out of order or expired is found out when it is applied.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from paxospp.config import NodeConfig
 from paxospp.errors import CorruptedError
 from paxospp.execution.executor import Executor
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.messages import ForwardRuns, Sender
 from paxospp.model import NodeId
 from paxospp.node.driver import Driver
@@ -32,8 +32,8 @@ FORWARD_BYTES_MAX = 1 << 20
 """The most bytes of runs in one message to the leader; a single larger run goes alone."""
 VALUE_COMMANDS_MAX = 512
 """About the most commands in one value: a value is applied without a pause, and heartbeats wait meanwhile."""
-STEP_PARTS = 4
-"""The log time advances from value to value by at most this fraction of the session expiry."""
+STEP_MAX_EXPIRY_FRACTION = 1 / 4
+"""The log time advances from one value to the next by at most this fraction of the session expiry."""
 
 _log = logging.getLogger("paxospp.node")
 
@@ -84,7 +84,7 @@ class LogClock:
     when its own first value is stamped. So a step is at most a quarter of the expiry; sessions live a little longer.
     """
 
-    def __init__(self, observer: Markers = UNWATCHED) -> None:
+    def __init__(self, observer: Markers = NO_MARKERS) -> None:
         self._observer = observer
         self._stamp = 0
         self._at: float | None = None
@@ -99,7 +99,7 @@ class LogClock:
     def stamp(self, now: float, expiry_s: float) -> int:
         """Return the stamp of a value made now, where sessions expire after ``expiry_s``."""
         if self._at is not None:
-            passed_s, most_s = now - self._at, expiry_s / STEP_PARTS
+            passed_s, most_s = now - self._at, expiry_s * STEP_MAX_EXPIRY_FRACTION
             if passed_s > most_s:
                 self._observer.reached("log clock: of a long silence only a part counts")
             self._stamp += int(min(max(0.0, passed_s), most_s) * 1_000_000)
@@ -121,7 +121,7 @@ class Inbox:
         *,
         loop: asyncio.AbstractEventLoop,
         unix_time_us: Callable[[], int],
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
     ) -> None:
         self._observer = observer
         self._driver = driver
@@ -140,8 +140,8 @@ class Inbox:
         """Runs submitted by callers of this node."""
         self._forwarded = RunQueue()
         """Runs of other nodes' callers, while this node leads."""
-        self._answers: dict[bytes, Callable[[RunAnswer], None]] = {}
-        """Who hears the outcomes of a session, by the random part of its id."""
+        self._callbacks: dict[bytes, Callable[[RunAnswer], None]] = {}
+        """The callback that gets each answer to a session's runs, by the random part of the session's id."""
         self._waiting_streams: list[asyncio.Future[None]] = []
         self.dropped: Counter[str] = Counter()
 
@@ -155,26 +155,27 @@ class Inbox:
         """About how many commands are in those runs."""
         return self._own.commands + self._forwarded.commands
 
-    # Outcomes.
+    # Answers.
 
-    def expect(self, random: bytes, answer: Callable[[RunAnswer], None]) -> None:
-        """Register ``answer`` for the outcomes of the session with this random part."""
-        self._answers[random] = answer
+    def expect(self, random: bytes, on_answer: Callable[[RunAnswer], None]) -> None:
+        """Register ``on_answer``, to be called with the answers to the runs of the session with this random part."""
+        self._callbacks[random] = on_answer
 
-    def forget(self, random: bytes, answer: Callable[[RunAnswer], None]) -> None:
-        """Unregister ``answer``, unless a newer stream has taken over the session."""
-        if self._answers.get(random) == answer:
-            del self._answers[random]
+    def forget(self, random: bytes, on_answer: Callable[[RunAnswer], None]) -> None:
+        """Unregister ``on_answer``, unless a newer stream has taken over the session."""
+        if self._callbacks.get(random) == on_answer:
+            del self._callbacks[random]
 
-    def on_outcomes(self, outcomes: Sequence[RunAnswer]) -> None:
-        for outcome in outcomes:
-            random = outcome.session.random
+    def on_answers(self, answers: Sequence[RunAnswer]) -> None:
+        """Pass each answer to the caller whose session it names, if that caller is at this node."""
+        for answer in answers:
+            random = answer.session.random
             if random == self._local.session_random:
-                self._local.on_outcome(outcome)
+                self._local.on_answer(answer)
             else:
-                answer = self._answers.get(random)
-                if answer is not None:
-                    answer(outcome)
+                pass_on = self._callbacks.get(random)
+                if pass_on is not None:
+                    pass_on(answer)
 
     # Runs come in.
 
@@ -321,5 +322,5 @@ class Inbox:
         """Drop all runs, and let waiting streams go on."""
         self._own.clear()
         self._forwarded.clear()
-        self._answers.clear()
+        self._callbacks.clear()
         self._resume_streams()

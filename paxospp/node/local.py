@@ -22,18 +22,19 @@ from collections.abc import Callable
 from itertools import islice
 from typing import cast
 
+from paxospp.calls import too_large
 from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.errors import CallError, OutcomeUnknownError, OverloadedError, RejectedError, UnavailableError
 from paxospp.execution.executor import Executor
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.node.default_arguments import DefaultArguments
 from paxospp.node.environment import RUN_COMMANDS_MAX
 from paxospp.node.freshness import Freshness
 from paxospp.rpc.deadlines import Deadlines
 from paxospp.sessions.caller import Caller
 from paxospp.sessions.runs import decode_run
-from paxospp.sessions.table import RunAnswer, RunStatus
+from paxospp.sessions.table import RunAnswer, RunStatus, sessions_full_error
 from paxospp.state_machine import OUTCOME_RESULT, read_outcome
 
 SILENCE_MAX_S = 5.0
@@ -43,8 +44,6 @@ RENEW_AFTER_S = 600.0
 """After this much silence a session may have expired, and the next call opens a new one."""
 DROP_INTERVAL_S = 0.005
 """The shortest pause between two searches for cancelled calls while calls are being refused."""
-FULL_RETRY_S = 1.0
-"""When to retry after the cluster refused another session."""
 
 CallFuture = asyncio.Future[bytes]
 
@@ -65,7 +64,7 @@ class LocalCalls:
         why_unavailable: Callable[[], str],
         freshness: Freshness,
         defaults: DefaultArguments,
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
     ) -> None:
         self._observer = observer
         self._caller = caller
@@ -119,7 +118,7 @@ class LocalCalls:
 
     @property
     def session_random(self) -> bytes:
-        """The random part of the session's id; outcomes carry it."""
+        """The random part of the session's id; answers carry it."""
         return self._caller.random
 
     # For callers.
@@ -134,9 +133,7 @@ class LocalCalls:
         if self._ended is not None:
             raise self._ended()
         if len(payload) > self._value_bytes_max:
-            raise RejectedError(
-                f"the command has {len(payload)} bytes, more than value_bytes_max={self._value_bytes_max}"
-            )
+            raise RejectedError(too_large("command", len(payload), self._value_bytes_max))
         self._executor.check_command(payload)
         payload = self._fill_in(payload)
         size = len(payload)
@@ -256,7 +253,7 @@ class LocalCalls:
             self._take_back(call)
             self._open.pop(call, None)
             if not call.done():
-                call.set_exception(OverloadedError("the cluster has no room for another session", FULL_RETRY_S))
+                call.set_exception(sessions_full_error())
 
     def _renew_if_silent(self) -> None:
         """Begin a new session if no caller waits for this one and it may have expired."""
@@ -267,25 +264,25 @@ class LocalCalls:
         if self._loop.time() - self._heard_at > after_s:
             self._begin_session()
 
-    def on_outcome(self, outcome: RunAnswer) -> None:
-        """Handle the outcome of a run that was applied here, if it is of this session."""
+    def on_answer(self, answer: RunAnswer) -> None:
+        """Handle the answer to a run that was applied here, if the run is of this session."""
         caller = self._caller
-        if outcome.session != caller.session:
+        if answer.session != caller.session:
             return
-        if outcome.status is RunStatus.EXPIRED:
+        if answer.status is RunStatus.EXPIRED:
             self._expire()
             return
         before = caller.acknowledged
-        answered, must_resend = caller.on_answer(outcome.first, outcome.status, outcome.expected, outcome.outcomes)
+        answered, must_resend = caller.on_answer(answer.first, answer.status, answer.expected, answer.outcomes)
         forget = self._open.pop
-        for call, result in cast("list[tuple[CallFuture, bytes]]", answered):
+        for call, outcome in cast("list[tuple[CallFuture, bytes]]", answered):
             forget(call, None)
             if call.done():
                 continue
-            if result[0] == OUTCOME_RESULT:
-                call.set_result(result[1:])
+            if outcome[0] == OUTCOME_RESULT:
+                call.set_result(outcome[1:])
             else:
-                call.set_exception(_error_of(result))
+                call.set_exception(_error_of(outcome))
         sent = self._sent
         acknowledged = caller.acknowledged
         if answered or acknowledged > before:
@@ -299,7 +296,7 @@ class LocalCalls:
         if must_resend:
             self._observer.reached("local calls: runs are sent again from a gap on")
             self._must_resend = True
-            self._resend_from = outcome.expected
+            self._resend_from = answer.expected
             self._advance_soon()
         elif caller.queued:
             self._advance_soon()
@@ -307,10 +304,10 @@ class LocalCalls:
     def on_installed(self) -> None:
         """Answer calls from the session table of a snapshot that replaced the entries they were decided in."""
         for run in self._caller.resend(None):
-            outcome = self._executor.find(decode_run(run))
-            if outcome is not None:
+            answer = self._executor.find(decode_run(run))
+            if answer is not None:
                 self._observer.reached("local calls: an outcome is found in the table of a snapshot")
-                self.on_outcome(outcome)
+                self.on_answer(answer)
 
     def on_leader_changed(self) -> None:
         """Send the unanswered runs again: those sent to the former leader may be lost."""

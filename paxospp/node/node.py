@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from types import TracebackType
 from typing import Self
 
-from paxospp.calls import Calls, Consistency
+from paxospp.calls import Calls, Consistency, too_large
 from paxospp.config import NodeConfig
 from paxospp.errors import ConfigError, RejectedError, UnavailableError
 from paxospp.events import Diverged, Event, FaultFound, NodeStarted, NodeStopped, SnapshotTaken
@@ -269,9 +269,7 @@ class Node(Calls):
     async def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
         runtime = self._running()
         if len(request) > self._config.value_bytes_max:
-            raise RejectedError(
-                f"the query has {len(request)} bytes, more than value_bytes_max={self._config.value_bytes_max}"
-            )
+            raise RejectedError(too_large("query", len(request), self._config.value_bytes_max))
         return await runtime.queries.ask(request, timeout_s, consistency)
 
     async def take_snapshot(self) -> SnapshotTaken:

@@ -22,7 +22,10 @@ class NodeObserver(Observer):
         """Note that a caller asks these queries together."""
 
     def drew_ticket(self, asked: Sequence[object], *, lease: bool) -> None:
-        """Note that these batches of queries share a new ticket, to be confirmed by a lease or a heartbeat round."""
+        """Note that these batches of queries share a new ticket, a numbered request to have them confirmed.
+
+        ``lease``: a lease may confirm it; otherwise only a round of heartbeats.
+        """
 
     def confirmed(self, asked: Sequence[object], *, lease: bool) -> None:
         """Note that the ticket these batches share is confirmed: they may be answered."""
@@ -34,5 +37,5 @@ class NodeObserver(Observer):
         """Note that the node makes its own snapshot current and trims its log to begin with ``first``."""
 
 
-UNOBSERVED = NodeObserver()
+NO_NODE_OBSERVER = NodeObserver()
 """Ignores everything."""

@@ -22,11 +22,11 @@ class Pacing:
     snapshot_retry_s: float = 0.5
     """The pause after a failed snapshot. It doubles with each failure, up to 60 times this."""
     sending_idle_s: float = 30.0
-    """A peer that is being sent a snapshot and has not asked for this long is considered done, or gone."""
+    """After this long without a request for the next chunk, this node stops sending a snapshot to a peer."""
     keep_asking_s: float = 5.0
     """How often a node that installs a snapshot tells its source that it will need the log behind the snapshot."""
     ticket_age_max_s: float = 2.0
-    """A read's ticket that is not answered is given up after this long."""
+    """A ticket (a numbered request to confirm reads) that is not answered is given up after this long."""
 
 
 PACING = Pacing()

@@ -28,7 +28,7 @@ from paxospp.engine.output import ReadReady
 from paxospp.errors import OverloadedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import Slot
-from paxospp.node.observer import UNOBSERVED, NodeObserver
+from paxospp.node.observer import NO_NODE_OBSERVER, NodeObserver
 from paxospp.node.pacing import Pacing
 from paxospp.rpc.deadlines import Deadlines
 
@@ -38,7 +38,7 @@ OPEN_MAX = 65_536
 """How many queries may wait in one node."""
 
 
-class Asker(Protocol):
+class QueryRequester(Protocol):
     """The caller of one or more queries that were asked together."""
 
     @property
@@ -68,7 +68,7 @@ class ReadDriver(Protocol):
     def advance_soon(self) -> None: ...
 
 
-class _LocalAsker:
+class _LocalRequester:
     """The caller of one query in this process."""
 
     def __init__(self, future: asyncio.Future[bytes]) -> None:
@@ -94,7 +94,7 @@ class QueryBatch:
 
     __slots__ = ("group", "requester", "requests", "size")
 
-    def __init__(self, requests: Sequence[bytes], requester: Asker) -> None:
+    def __init__(self, requests: Sequence[bytes], requester: QueryRequester) -> None:
         self.requests = requests
         self.requester = requester
         self.size = sum(map(len, requests))
@@ -197,7 +197,7 @@ class Queries:
         boot_time: Callable[[], float],
         why_unavailable: Callable[[], str],
         pacing: Pacing,
-        observer: NodeObserver = UNOBSERVED,
+        observer: NodeObserver = NO_NODE_OBSERVER,
     ) -> None:
         self._observer = observer
         self._ticket_age_max_s = pacing.ticket_age_max_s
@@ -239,13 +239,13 @@ class Queries:
     ) -> asyncio.Future[bytes]:
         """Ask one query and return the future of its encoded answer. Cancel that to stop waiting."""
         future: asyncio.Future[bytes] = self._loop.create_future()
-        batch = self.ask_all((request,), timeout_s, consistency, _LocalAsker(future))
+        batch = self.ask_all((request,), timeout_s, consistency, _LocalRequester(future))
         if batch is not None:
             future.add_done_callback(lambda _: self.leave(batch))
         return future
 
     def ask_all(
-        self, requests: Sequence[bytes], timeout_s: float | None, consistency: Consistency, requester: Asker
+        self, requests: Sequence[bytes], timeout_s: float | None, consistency: Consistency, requester: QueryRequester
     ) -> QueryBatch | None:
         """Ask queries together; ``requester`` gets all answers at once.
 
@@ -423,7 +423,7 @@ class Queries:
         late = self._loop.time() - unserved.since >= self._ticket_age_max_s
         return late and unserved.slot > self._driver.decided
 
-    def _answer(self, requests: Sequence[bytes], requester: Asker) -> None:
+    def _answer(self, requests: Sequence[bytes], requester: QueryRequester) -> None:
         """Answer from the state that this node has applied."""
         answer = self._executor.answer
         results: list[bytes | Exception] = []

@@ -16,7 +16,7 @@ from typing import cast
 
 import msgspec
 
-from paxospp.calls import Bounded, Consistency
+from paxospp.calls import Bounded, Consistency, too_large
 from paxospp.config import NodeConfig
 from paxospp.engine.replica import Replica
 from paxospp.errors import CommandError, OverloadedError, RejectedError, UnavailableError
@@ -28,7 +28,7 @@ from paxospp.node.inbox import Inbox
 from paxospp.node.queries import Queries, QueryBatch
 from paxospp.rpc.server import ClientConnection
 from paxospp.sessions.runs import Run, decode_run, encode_run
-from paxospp.sessions.table import RunAnswer, RunStatus
+from paxospp.sessions.table import FULL_RETRY_S, RunAnswer, RunStatus
 from paxospp.state_machine import encode_raised
 from paxospp.wire.v1 import client_pb2 as pb
 
@@ -36,10 +36,8 @@ RESULT_BYTES_MAX = 12 << 20
 """A larger result does not fit into a message: its caller gets an error, although the command took effect."""
 ANSWER_BYTES_MAX = 1 << 20
 """The outcomes in one message; a single larger one goes alone."""
-FULL_RETRY_S = 1.0
-"""When a client should retry after the cluster refused another session."""
 
-Answer = Callable[[RunAnswer], None]
+OnAnswer = Callable[[RunAnswer], None]
 
 
 class RemoteCalls:
@@ -66,9 +64,9 @@ class RemoteCalls:
         self._defaults = defaults
         self._held_back = False
         """Whether a client was not told the leader because this node is not up to date."""
-        self._sessions: dict[ClientConnection, dict[bytes, Answer]] = {}
-        """The open streams, and who hears the outcomes of each session that runs over them."""
-        self._asking: dict[ClientConnection, dict[_RemoteAsker, QueryBatch]] = {}
+        self._sessions: dict[ClientConnection, dict[bytes, OnAnswer]] = {}
+        """For each open stream, the callback of every session that runs over it; it is called with each answer."""
+        self._unanswered: dict[ClientConnection, dict[_RemoteRequester, QueryBatch]] = {}
         """The queries of each stream that are not answered yet."""
 
     def greeting(self) -> pb.Greeting:
@@ -86,12 +84,12 @@ class RemoteCalls:
 
     def on_connect(self, connection: ClientConnection) -> None:
         self._sessions[connection] = {}
-        self._asking[connection] = {}
+        self._unanswered[connection] = {}
 
     def on_disconnect(self, connection: ClientConnection) -> None:
-        for random, answer in self._sessions.pop(connection, {}).items():
-            self._inbox.forget(random, answer)
-        for batch in self._asking.pop(connection, {}).values():
+        for random, on_answer in self._sessions.pop(connection, {}).items():
+            self._inbox.forget(random, on_answer)
+        for batch in self._unanswered.pop(connection, {}).values():
             self._queries.leave(batch)
 
     def advance(self) -> None:
@@ -128,20 +126,20 @@ class RemoteCalls:
             run = encode_run(msgspec.structs.replace(decoded, payloads=completed))
         settled = self._executor.find(decoded)
         if settled is not None:
-            _answer(connection, settled)
+            _send_answer(connection, settled)
             return None
         if not self._executor.has_room_for(decoded):
             # Give the answer that applying the run would give, without writing it to the log: retry later.
-            _answer(connection, RunAnswer(decoded.session, decoded.first, RunStatus.GAP, 1, ()))
+            _send_answer(connection, RunAnswer(decoded.session, decoded.first, RunStatus.GAP, 1, ()))
             return None
         sessions = self._sessions.get(connection)
         if sessions is None:
             return None  # the stream or the node has ended
-        answer = sessions.get(decoded.random)
-        if answer is None:
-            answer = sessions[decoded.random] = partial(_answer, connection)
-        # The outcomes of a session go to the stream that sent its last run.
-        self._inbox.expect(decoded.random, answer)
+        on_answer = sessions.get(decoded.random)
+        if on_answer is None:
+            on_answer = sessions[decoded.random] = partial(_send_answer, connection)
+        # The answers to a session's runs go to the stream that sent its last run.
+        self._inbox.expect(decoded.random, on_answer)
         self._inbox.submit(run, len(decoded.payloads))
         return self._inbox.wait_for_space()
 
@@ -150,7 +148,7 @@ class RemoteCalls:
         if sum(map(len, run.payloads)) <= limit:
             return ()
         return tuple(
-            (number, f"the command has {len(payload)} bytes, more than value_bytes_max={limit}")
+            (number, too_large("command", len(payload), limit))
             for number, payload in enumerate(run.payloads, run.first)
             if len(payload) > limit
         )
@@ -164,7 +162,7 @@ class RemoteCalls:
         for place, request in enumerate(requests):
             if len(request) > limit:
                 self._ask(connection, first_id + start, requests[start:place], queries)
-                error = RejectedError(f"the query has {len(request)} bytes, more than {limit}")
+                error = RejectedError(too_large("query", len(request), limit))
                 connection.answer(_failure(first_id + place, 1, error))
                 start = place + 1
         self._ask(connection, first_id + start, requests[start:], queries)
@@ -172,16 +170,16 @@ class RemoteCalls:
 
     def _ask(self, connection: ClientConnection, first_id: int, requests: list[bytes], queries: pb.Queries) -> None:
         if requests and connection in self._sessions:
-            asking = self._asking[connection]
-            requester = _RemoteAsker(connection, first_id, len(requests), asking)
+            unanswered = self._unanswered[connection]
+            requester = _RemoteRequester(connection, first_id, len(requests), unanswered)
             batch = self._queries.ask_all(requests, queries.timeout_s or None, _consistency(queries), requester)
             if batch is not None:
-                asking[requester] = batch
+                unanswered[requester] = batch
 
     def end(self) -> None:
         """Answer no stream any more; the open queries were failed by ``Queries.end``."""
         self._sessions.clear()
-        self._asking.clear()
+        self._unanswered.clear()
 
 
 def _consistency(queries: pb.Queries) -> Consistency:
@@ -196,17 +194,18 @@ def _consistency(queries: pb.Queries) -> Consistency:
             return "linearizable"
 
 
-def _answer(connection: ClientConnection, outcome: RunAnswer) -> None:
-    first = outcome.first
-    for outcomes in _cut(outcome.outcomes):
-        answer = pb.RunAnswer(
-            session=outcome.session.random,
+def _send_answer(connection: ClientConnection, answer: RunAnswer) -> None:
+    """Send the answer to a run; its outcomes are divided among several messages if one would be too large."""
+    first = answer.first
+    for outcomes in _cut(answer.outcomes):
+        message = pb.RunAnswer(
+            session=answer.session.random,
             first=first,
-            status=cast("pb.RunStatus", outcome.status),
-            expected=outcome.expected,
+            status=cast("pb.RunStatus", answer.status),
+            expected=answer.expected,
             outcomes=outcomes,
         )
-        connection.answer(pb.CallResponse(run_answer=answer))
+        connection.answer(pb.CallResponse(run_answer=message))
         first += len(outcomes)
 
 
@@ -232,16 +231,16 @@ def _result_too_large(size: int) -> tuple[str, str]:
     return "ResultTooLargeError", f"the result has {size} bytes, more than the {RESULT_BYTES_MAX} that can be sent"
 
 
-class _RemoteAsker:
+class _RemoteRequester:
     """The caller of queries that came together over one client's stream."""
 
     def __init__(
-        self, connection: ClientConnection, first_id: int, count: int, asking: dict[_RemoteAsker, QueryBatch]
+        self, connection: ClientConnection, first_id: int, count: int, unanswered: dict[_RemoteRequester, QueryBatch]
     ) -> None:
         self._connection = connection
         self._first_id = first_id
         self._count = count
-        self._asking = asking
+        self._unanswered = unanswered
         self._is_answered = False
 
     @property
@@ -284,7 +283,7 @@ class _RemoteAsker:
 
     def _end(self) -> None:
         self._is_answered = True
-        self._asking.pop(self, None)
+        self._unanswered.pop(self, None)
 
 
 def _failure(first_id: int, count: int, error: Exception) -> pb.CallResponse:

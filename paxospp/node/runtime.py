@@ -28,7 +28,7 @@ from paxospp.node.freshness import Freshness
 from paxospp.node.inbox import Inbox
 from paxospp.node.loading import LoadedStorage
 from paxospp.node.local import LocalCalls
-from paxospp.node.observer import UNOBSERVED, NodeObserver
+from paxospp.node.observer import NO_NODE_OBSERVER, NodeObserver
 from paxospp.node.progress import ProgressLog
 from paxospp.node.queries import Queries
 from paxospp.node.recovery import Recovered
@@ -67,7 +67,7 @@ class Runtime:
         *,
         on_event: Callable[[Event], None],
         on_failed: Callable[[Exception], None],
-        observer: NodeObserver = UNOBSERVED,
+        observer: NodeObserver = NO_NODE_OBSERVER,
     ) -> None:
         """Wire up a node around a loaded storage and what was recovered from it; nothing runs before ``start``.
 
@@ -105,7 +105,7 @@ class Runtime:
             boot_time=lambda _: environment.boot_time(),
             observer=observer,
         )
-        self._catch_up = CatchUpLog(self.name, executor, self.replica, loop.time)
+        self._replay_log = ReplayLog(self.name, executor, self.replica, loop.time)
         self._writer = Writer(
             loaded,
             start_worker=environment.start_worker,
@@ -219,8 +219,8 @@ class Runtime:
     def _on_snapshot_message(self, sender: Sender, message: SnapshotRequest | SnapshotChunk) -> None:
         own = self.replica.sender
         # A node that was never founded, or lost its disk, may ask for a snapshot but not send one.
-        nameless = not sender.cluster_id and isinstance(message, SnapshotChunk)
-        if nameless or (own.cluster_id and sender.cluster_id and sender.cluster_id != own.cluster_id):
+        lacks_cluster_id = not sender.cluster_id and isinstance(message, SnapshotChunk)
+        if lacks_cluster_id or (own.cluster_id and sender.cluster_id and sender.cluster_id != own.cluster_id):
             self._dropped["snapshots of another cluster"] += 1
         elif sender.group != own.group or sender.node not in self._cluster or sender.node == self.name:
             self._dropped["snapshots of an unknown sender"] += 1
@@ -248,8 +248,8 @@ class Runtime:
         self._observer.persisted(token)
         self.driver.on_persisted(token)
 
-    def on_outcomes(self, outcomes: Sequence[RunAnswer]) -> None:
-        self.inbox.on_outcomes(outcomes)
+    def on_answers(self, answers: Sequence[RunAnswer]) -> None:
+        self.inbox.on_answers(answers)
 
     def on_applied(self, entry: Entry) -> None:
         self.snapshots.on_applied(entry)
@@ -271,14 +271,14 @@ class Runtime:
     def advance(self) -> None:
         """Let each part do what became possible, callers first."""
         self.local.on_advance()
-        if not self.driver.holding:
+        if not self.driver.installing:
             self.queries.advance()
         self.inbox.advance()
         self.remote.advance()
         self.watches.advance()
         self.snapshots.advance()
-        if self._catch_up.lasts:
-            self._catch_up.update()
+        if self._replay_log.lasts:
+            self._replay_log.update()
         if self._waiting_for_ready and self.is_ready:
             waiting, self._waiting_for_ready = self._waiting_for_ready, []
             for future in waiting:
@@ -404,8 +404,8 @@ def memberships_of(executor: Executor, state: DurableState) -> Sequence[tuple[Sl
     return () if stored is None else [(Slot(1), stored)]
 
 
-class CatchUpLog:
-    """Logs how far the log is applied after a start, while that takes longer than a second."""
+class ReplayLog:
+    """Reports to ``logging`` how far a node has replayed the decided log after its start, once that takes a second."""
 
     def __init__(self, name: NodeId, executor: Executor, replica: Replica, clock: Callable[[], float]) -> None:
         self.lasts = True
@@ -414,7 +414,7 @@ class CatchUpLog:
         self._progress = ProgressLog(name, "applying the log", clock)
 
     def update(self) -> None:
-        """Look how far the executor is; ``lasts`` is False once it has caught up."""
+        """Report how far the executor is; ``lasts`` is False once everything decided is applied."""
         applied, decided = self._executor.applied, self._replica.decided
         self.lasts = applied < decided
         self._progress.at(f"slot {applied} of {decided}")

@@ -19,7 +19,7 @@ from paxospp.engine.replica import Replica
 from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.errors import TrimmedError, UnavailableError
 from paxospp.execution.executor import Executor
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.model import Change, Entry, Slot
 from paxospp.node.writer import Writer
 
@@ -48,7 +48,7 @@ class Watches:
         *,
         loop: asyncio.AbstractEventLoop,
         on_damage: Callable[[Slot, Exception], None],
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
     ) -> None:
         """``on_damage`` is called when the log cannot be read at a slot."""
         self._observer = observer

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from paxospp.engine.output import merge, value_bytes
 from paxospp.engine.rules.storage_reads import ReadRange
 from paxospp.errors import StorageError
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.model import Entry
 from paxospp.node.loading import LoadedStorage
 from paxospp.node.worker import Worker
@@ -88,7 +88,7 @@ class Writer:
         on_persisted: Callable[[int], None],
         on_failed: Callable[[Exception], None],
         inline: InlineWrites | None = None,
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
     ) -> None:
         """Take over ``loaded``.
 

@@ -75,7 +75,8 @@ class Link:
 
     async def close(self) -> None:
         """Close the link for good; queued messages are dropped."""
-        # The frames of a cancelled task refer to its call, and gRPC keeps a call's connection while anything does.
+        # Drop the reference to the task: it keeps the exception that cancelled it, and with its traceback the stack
+        # frames, which refer to the gRPC call. gRPC keeps the connection open as long as anything refers to the call.
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -108,7 +109,8 @@ class Link:
         except asyncio.CancelledError:
             if _is_task_cancelled():
                 raise
-            _log.info("%s: link cancelled by gRPC", self._name)  # the call was cancelled, not this task
+            # gRPC raises this for a call that it cancelled itself; this task was not cancelled and connects again.
+            _log.info("%s: link cancelled by gRPC", self._name)
         finally:
             self.connected = False
             self._drop_all()
@@ -141,7 +143,8 @@ class Link:
 
 
 def _is_task_cancelled() -> bool:
-    # Keep no variable for the task in a frame of the task itself: through its exception it would refer to itself, and
-    # so to its call, whose connection would stay open.
+    # A separate function, so that `_serve_stream` has no local variable for its own task. The task keeps the exception
+    # that ends it, and the exception's traceback keeps the local variables of `_serve_stream`. With the task among
+    # them this is a cycle, which would keep the gRPC call and its connection until the garbage collector runs.
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,9 +1,9 @@
 """The session table: it makes every numbered call take effect exactly once.
 
-For each session it keeps the last number applied and the replies that the caller has not acknowledged; for all of them
+For each session it keeps the last number applied and the outcomes that the caller has not acknowledged; for all of them
 the log's time and the *horizon*, which is the time up to which silent sessions have expired. It decides which calls of
-a run are new and keeps replies. It executes nothing and reads no clock: time comes from the log, so every replica drops
-the same sessions in the same slot.
+a run are new and keeps outcomes. It executes nothing and reads no clock: time comes from the log, so every replica
+drops the same sessions in the same slot.
 
 Its rules:
 
@@ -11,8 +11,8 @@ Its rules:
   ``horizon < opened <= log_time``. A session that has been silent since ``horizon`` is dropped. The horizon never moves
   back and ``opened`` is no later than the session's last run, so a dropped session can never be opened again, however
   late a copy of its first run arrives.
-* A number that was applied is not applied again; the answer is the reply that was kept, and numbers that the caller
-  acknowledged are left out. A run that begins above the next number has no effect; its answer names the expected
+* A number that was applied is not applied again; the answer has the outcome that was kept, and numbers that the
+  caller acknowledged are left out. A run that begins above the next number has no effect; its answer names the expected
   number.
 * A session has at most ``UNACKNOWLEDGED_MAX`` unacknowledged numbers. Callers keep to that limit; a run that would
   exceed it is answered like a gap.
@@ -32,22 +32,25 @@ from enum import IntEnum
 
 import msgspec
 
-from paxospp.errors import CorruptedError
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.errors import CorruptedError, OverloadedError
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.sessions.runs import Run, SessionId
 
 UNACKNOWLEDGED_MAX = 16_384
-"""How many replies of one session are kept. It must be equal on every replica, so it is not a setting."""
+"""How many outcomes of one session are kept. It must be equal on every replica, so it is not a setting."""
 
 SESSIONS_MAX = 100_000
 """How many sessions the table holds. It must be equal on every replica, so it is not a setting."""
+
+FULL_RETRY_S = 1.0
+"""When a caller should retry for whose session the table has no room, in seconds."""
 
 _RANDOM_BYTES = 16
 _SESSIONS_PER_PIECE = 1024
 
 
 class RunStatus(IntEnum):
-    """The outcome of a run as a whole; the numbers are those on the wire."""
+    """What became of a run as a whole; the numbers are those on the wire."""
 
     APPLIED = 1
     GAP = 2
@@ -76,29 +79,29 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     applied: int
     """The highest number applied."""
     acknowledged: int
-    """The number up to which the caller has its replies; at most ``applied``."""
+    """The number up to which the caller has its outcomes; at most ``applied``."""
     seen: int
     """The log's time when the latest run of this session was applied."""
-    replies: list[bytes]
-    """The replies to the numbers from ``acknowledged + 1`` to ``applied``."""
+    outcomes: list[bytes]
+    """The outcomes of the numbers from ``acknowledged + 1`` to ``applied``."""
 
     def acknowledge(self, number: int) -> None:
-        """Drop the replies up to ``number``, which the caller has received."""
+        """Drop the outcomes up to ``number``, which the caller has received."""
         number = min(number, self.applied)
         if number > self.acknowledged:
-            del self.replies[: number - self.acknowledged]
+            del self.outcomes[: number - self.acknowledged]
             self.acknowledged = number
 
     def keep(self, outcomes: Sequence[bytes]) -> None:
         """Keep the outcomes of the next ``len(outcomes)`` numbers."""
-        self.replies.extend(outcomes)
+        self.outcomes.extend(outcomes)
         self.applied += len(outcomes)
 
     def answer(self, run: Run) -> RunAnswer:
         """Return the answer to a run whose numbers are all applied."""
         acknowledged = self.acknowledged
         first = max(run.first, acknowledged + 1)
-        kept = self.replies[first - acknowledged - 1 : max(run.first + len(run.payloads) - acknowledged - 1, 0)]
+        kept = self.outcomes[first - acknowledged - 1 : max(run.first + len(run.payloads) - acknowledged - 1, 0)]
         return RunAnswer(self.id, first, RunStatus.APPLIED, self.applied + 1, kept)
 
 
@@ -111,7 +114,7 @@ class SessionTable:
 
     __slots__ = ("_observer", "_sessions", "_sessions_max", "horizon", "log_time")
 
-    def __init__(self, *, sessions_max: int = SESSIONS_MAX, observer: Markers = UNWATCHED) -> None:
+    def __init__(self, *, sessions_max: int = SESSIONS_MAX, observer: Markers = NO_MARKERS) -> None:
         self._observer = observer
         self._sessions: OrderedDict[tuple[int, bytes], Session] = OrderedDict()
         self._sessions_max = sessions_max
@@ -222,6 +225,11 @@ def decode_sessions(piece: bytes) -> list[Session]:
         return _decode(piece)
     except (msgspec.DecodeError, RecursionError) as error:
         raise CorruptedError(f"sessions: {error}") from error
+
+
+def sessions_full_error(retry_after_s: float = FULL_RETRY_S) -> OverloadedError:
+    """Return the error for a call whose session finds no room in the table."""
+    return OverloadedError(f"the cluster has no room for another session; retry in {retry_after_s:g} s", retry_after_s)
 
 
 def _no_effect(run: Run, status: RunStatus, expected: int) -> RunAnswer:

@@ -36,7 +36,8 @@ _FORMAT = 1
 _CLUSTER_ID_BYTES_MAX = 64
 _BOOT_MAX = (1 << 63) - 1
 _KEPT_BYTES_MAX = 4 << 20
-_KNOWN_MAX = 8
+_REMEMBERED_SENDERS_MAX = 8
+"""How many identities a ``FrameDecoder`` remembers: one per peer, and the last one of peers that were restarted."""
 _MESSAGE_TAG = b"\x4a"
 """The tag of LinkRequest.messages: field 9, length-delimited."""
 _CHECKSUM = struct.Struct("<BI")
@@ -154,7 +155,7 @@ class FrameDecoder:
 
     def _remember(self, address: _Address) -> None:
         """Remember the identity fields of an intact frame to this node; they change with every start of the sender."""
-        self._known = [address, *self._known[: _KNOWN_MAX - 1]]
+        self._known = [address, *self._known[: _REMEMBERED_SENDERS_MAX - 1]]
 
 
 def decode_frame(data: bytes, to: NodeId) -> tuple[Sender, list[Message]]:

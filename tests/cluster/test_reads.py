@@ -294,13 +294,13 @@ def test_clients_that_time_out_or_disconnect_leave_nothing_at_a_node_without_a_q
                     with pytest.raises((UnavailableError, OverloadedError)):
                         await client.query(Notes.sum, timeout=0.1, consistency=consistency)
                 await cluster.until(lambda: queries.counted == queries.held == 0)
-                assert not any(remote._asking.values())
-                runtime(leader).driver.hold()  # no ticket is drawn, as while a snapshot is installed
+                assert not any(remote._unanswered.values())
+                runtime(leader).driver.begin_install()  # no ticket is drawn, as while a snapshot is installed
                 waiting = [asyncio.ensure_future(client.query(Notes.sum, timeout=None)) for _ in range(100)]
                 await cluster.until(lambda: queries.counted == queries.held == 100)
             await asyncio.gather(*waiting, return_exceptions=True)
             await cluster.until(lambda: queries.counted == queries.held == 0)
             assert queries._bytes == 0
-            assert not remote._asking
+            assert not remote._unanswered
 
     run(main)

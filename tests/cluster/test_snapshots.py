@@ -538,8 +538,8 @@ async def answers(address: str, *runs: bytes) -> list[wire.RunAnswer]:
 
 
 @pytest.mark.parametrize("way", ["restart", "install"])
-def test_a_command_resent_after_a_snapshot_gets_its_first_reply(tmp_path: Path, way: str) -> None:
-    """Bug B28: sessions, their replies and how far they were acknowledged are in the snapshot."""
+def test_a_command_resent_after_a_snapshot_gets_its_first_outcome(tmp_path: Path, way: str) -> None:
+    """Bug B28: sessions, their outcomes and how far they were acknowledged are in the snapshot."""
 
     async def main() -> None:
         async with embedded(tmp_path, config=OFTEN) as cluster:
@@ -577,7 +577,7 @@ def test_a_command_resent_after_a_snapshot_gets_its_first_reply(tmp_path: Path, 
             await cluster.agree()
             decided = node.status().decided
             (again,) = await answers(node.address, seven)
-            # The replies to 1 and 2 were acknowledged and are left out; the others are the first replies.
+            # The outcomes of 1 and 2 were acknowledged and are left out; the others are the first outcomes.
             assert (again.first, list(again.outcomes)) == (3, list(before.outcomes)[2:])
             assert node.status().decided == decided, "the answer came from the session table, without a new slot"
             gap, on = await answers(node.address, run_of(7, 5, 1), run_of(6, 5, 100))

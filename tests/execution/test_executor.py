@@ -154,8 +154,8 @@ def note(line: str) -> bytes:
     return Journal.note.encode((line,))
 
 
-def results(outcome: RunAnswer) -> list[Any]:
-    return [decode_untyped(read_outcome(each)) for each in outcome.outcomes]
+def results(answer: RunAnswer) -> list[Any]:
+    return [decode_untyped(read_outcome(each)) for each in answer.outcomes]
 
 
 def lines(executor: Executor) -> Any:
@@ -176,7 +176,7 @@ def test_commands_are_applied_in_order_and_answered_per_run() -> None:
     assert executor.applied == 2
 
 
-def test_a_copy_of_a_run_in_a_later_slot_changes_nothing_and_gets_the_first_reply() -> None:
+def test_a_copy_of_a_run_in_a_later_slot_changes_nothing_and_gets_the_first_outcome() -> None:
     """Bug B34: the retry was chosen too."""
     executor = founded()
     [first] = executor.apply(commands(2, run(1, note("a"))))
@@ -227,11 +227,11 @@ def test_the_founding_membership_takes_effect_and_a_no_op_changes_only_the_slot(
 def test_a_refused_number_has_no_effect_and_later_numbers_are_applied() -> None:
     executor = founded()
 
-    [outcome] = executor.apply(commands(2, run(1, note("a"), VOID, note("b"))))
+    [answer] = executor.apply(commands(2, run(1, note("a"), VOID, note("b"))))
 
-    assert [each[0] for each in outcome.outcomes] == [0, OUTCOME_REJECTED, 0]
+    assert [each[0] for each in answer.outcomes] == [0, OUTCOME_REJECTED, 0]
     with pytest.raises(RejectedError):
-        read_outcome(outcome.outcomes[1])
+        read_outcome(answer.outcomes[1])
     assert lines(executor) == ["a", "b"]
 
 
@@ -244,8 +244,8 @@ def test_log_time_and_unix_time_never_go_back() -> None:
     executor.apply(commands(3, run(2, note("b")), log_time=20 * SECOND, unix_time=900 * SECOND))
 
     assert (executor.log_time, executor.unix_time) == (50 * SECOND, 1_000 * SECOND)
-    [outcome] = executor.apply(commands(4, run(3, Journal.where.encode()), unix_time=1_500_500_000))
-    assert results(outcome)[0][2] == 1500.5
+    [answer] = executor.apply(commands(4, run(3, Journal.where.encode()), unix_time=1_500_500_000))
+    assert results(answer)[0][2] == 1500.5
 
 
 def test_a_session_expires_by_the_logs_time_at_the_value_that_carries_it() -> None:
@@ -266,7 +266,7 @@ def test_slot_and_position_identify_a_command_and_seed_its_random_numbers() -> N
     where = Journal.where.encode()
     entry = commands(2, run(1, where, where), run(1, where, random=b"s" * 16), unix_time=7 * SECOND)
 
-    one, two = ([results(outcome) for outcome in founded().apply(entry)] for _ in range(2))
+    one, two = ([results(answer) for answer in founded().apply(entry)] for _ in range(2))
 
     assert one == two
     [[(slot, position, time, chance), (_, second, _, other)], [(_, third, _, _)]] = one
@@ -278,9 +278,9 @@ def test_a_command_keeps_its_position_when_the_numbers_before_it_were_applied_al
     executor = founded()
     executor.apply(commands(2, run(1, note("a"))))
 
-    [outcome] = executor.apply(commands(3, run(1, note("a"), Journal.where.encode())))
+    [answer] = executor.apply(commands(3, run(1, note("a"), Journal.where.encode())))
 
-    assert results(outcome)[1][:2] == [3, 1]
+    assert results(answer)[1][:2] == [3, 1]
 
 
 def test_a_query_sees_slot_and_time_of_the_last_applied_command() -> None:
@@ -298,10 +298,10 @@ def test_a_query_sees_slot_and_time_of_the_last_applied_command() -> None:
 def test_an_exception_is_a_result_and_what_was_changed_before_it_stays(what: str) -> None:
     executor = founded()
 
-    [outcome] = executor.apply(commands(2, run(1, Journal.note_and_raise.encode(("half", what)), note("next"))))
+    [answer] = executor.apply(commands(2, run(1, Journal.note_and_raise.encode(("half", what)), note("next"))))
 
     with pytest.raises(CommandError) as raised:
-        read_outcome(outcome.outcomes[0])
+        read_outcome(answer.outcomes[0])
     assert raised.value.type == type(RAISES[what]()).__name__
     assert len(raised.value.message.encode()) <= 1024
     assert lines(executor) == ["half", "next"]
@@ -310,10 +310,10 @@ def test_an_exception_is_a_result_and_what_was_changed_before_it_stays(what: str
 def test_a_result_that_cannot_be_encoded_is_a_command_error_and_the_next_command_goes_on() -> None:
     executor = founded()
 
-    [outcome] = executor.apply(commands(2, run(1, Journal.unencodable.encode(), note("next"))))
+    [answer] = executor.apply(commands(2, run(1, Journal.unencodable.encode(), note("next"))))
 
     with pytest.raises(CommandError, match="cannot be encoded"):
-        read_outcome(outcome.outcomes[0])
+        read_outcome(answer.outcomes[0])
     assert lines(executor) == ["unencodable", "next"]
 
 
@@ -405,12 +405,12 @@ def test_an_unknown_query_is_rejected_and_one_that_raises_does_not_stop_the_repl
 def test_a_machine_in_full_control_takes_and_returns_raw_bytes() -> None:
     executor = founded(Bytes())
 
-    [outcome] = executor.apply(commands(2, run(1, pack_raw(b"abc"), pack_raw(b""), pack_raw(b"not bytes"))))
+    [answer] = executor.apply(commands(2, run(1, pack_raw(b"abc"), pack_raw(b""), pack_raw(b"not bytes"))))
 
-    assert read_outcome(outcome.outcomes[0]) == b"3 at 2.0"
-    assert read_outcome(outcome.outcomes[1]) == b"3 at 2.1"
+    assert read_outcome(answer.outcomes[0]) == b"3 at 2.0"
+    assert read_outcome(answer.outcomes[1]) == b"3 at 2.1"
     with pytest.raises(CommandError, match="returns bytes, not str"):
-        read_outcome(outcome.outcomes[2])
+        read_outcome(answer.outcomes[2])
     assert executor.answer(pack_raw(b"how many?")) == b"how many? 3"
 
 

@@ -93,8 +93,8 @@ class Log:
             self.number += len(payloads)
         run = encode_run(Run(0, b"r" * 16, first, 0, list(payloads)))
         time = len(self.entries) * 1_000_000 if unix_time is None else unix_time
-        (outcome,) = self.append(Kind.COMMANDS, encode_commands(0, time, [run]))
-        answered = zip(payloads, outcome.outcomes, strict=False)
+        (answer,) = self.append(Kind.COMMANDS, encode_commands(0, time, [run]))
+        answered = zip(payloads, answer.outcomes, strict=False)
         return [decode_untyped(read_outcome(one)) for payload, one in answered if payload]
 
     def changes(self) -> list[Change]:
@@ -174,9 +174,9 @@ def test_raw_bytes_that_look_like_its_names_go_to_the_users_machine() -> None:
     looks = pack_raw(b"paxospp.decide")
     log.executor.check_command(looks)
     run = encode_run(Run(0, b"r" * 16, 1, 0, [looks, own("decide", "a", b"x")]))
-    (outcome,) = log.append(Kind.COMMANDS, encode_commands(0, 0, [run]))
+    (answer,) = log.append(Kind.COMMANDS, encode_commands(0, 0, [run]))
     assert raw.seen == [b"paxospp.decide"]
-    assert read_outcome(outcome.outcomes[0]) == b"paxospp.decide"
+    assert read_outcome(answer.outcomes[0]) == b"paxospp.decide"
     assert log.executor.answer(looks) == b"paxospp.decide"
     assert decode_untyped(log.executor.answer(own("decided", "a"))) == b"x"
     assert [change.arguments for change in log.changes()] == [b"paxospp.decide"]

@@ -57,7 +57,7 @@ MUTANTS = (
     Mutant(
         "commands are applied while a snapshot is being installed",
         "Invariant 9: the commands are applied to the state that is being replaced.",
-        (Patch(_ROOM, "            self._driver.hold()\n", ""),),
+        (Patch(_ROOM, "            self._driver.begin_install()\n", ""),),
     ),
     # Callers.
     Mutant(
@@ -116,8 +116,8 @@ MUTANTS = (
         (
             Patch(
                 _EFFECTS,
-                "        self._passed_over.setdefault(slot, {})[run] = count\n",
-                "        self._passed_over.setdefault(slot, {})[run] = 0\n",
+                "        self._passed_over.setdefault(slot, {})[index] = count\n",
+                "        self._passed_over.setdefault(slot, {})[index] = 0\n",
             ),
         ),
     ),

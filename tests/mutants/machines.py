@@ -25,7 +25,7 @@ MUTANTS = (
                 _SESSIONS,
                 "        if run.first > expected or last > max(session.applied",
                 "        if run.first > expected:\n"
-                "            session.replies.extend([b''] * (run.first - expected))\n"
+                "            session.outcomes.extend([b''] * (run.first - expected))\n"
                 "            session.applied = run.first - 1\n"
                 "        if last > max(session.applied",
             ),
@@ -59,8 +59,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a reply is dropped before its caller has it",
-        "Invariant 11: a reply is dropped one call too early, and a retry gets no answer.",
+        "an outcome is dropped before its caller has it",
+        "Invariant 11: an outcome is dropped one call too early, and a retry gets no answer.",
         (
             Patch(
                 _SESSIONS,
@@ -75,20 +75,20 @@ MUTANTS = (
         (
             Patch(
                 _DRIVER,
-                "            outcomes = apply(decided[0])\n",
+                "            answers = apply(decided[0])\n",
                 "            self._executor._sessions.advance(int(self._loop.time() * 1e6), 3_600_000_000)\n"
-                "            outcomes = apply(decided[0])\n",
+                "            answers = apply(decided[0])\n",
             ),
         ),
     ),
     Mutant(
-        "a caller is given its neighbour's reply",
-        "Invariant 12: replies are looked up at the wrong number.",
+        "a caller is given its neighbour's outcome",
+        "Invariant 12: outcomes are looked up at the wrong number.",
         (
             Patch(
                 _SESSIONS,
-                "        kept = self.replies[first - acknowledged - 1 : ",
-                "        kept = self.replies[max(first - acknowledged - 2, 0) : ",
+                "        kept = self.outcomes[first - acknowledged - 1 : ",
+                "        kept = self.outcomes[max(first - acknowledged - 2, 0) : ",
             ),
         ),
     ),
@@ -119,9 +119,9 @@ MUTANTS = (
         (
             Patch(
                 _EXECUTOR,
-                "            self._apply_commands(slot, entry.value, outcomes, traces)\n",
+                "            self._apply_commands(slot, entry.value, answers, traces)\n",
                 "            try:\n"
-                "                self._apply_commands(slot, entry.value, outcomes, traces)\n"
+                "                self._apply_commands(slot, entry.value, answers, traces)\n"
                 "            except ReplicaStoppedError:\n"
                 "                self._stopped = None\n",
             ),
@@ -160,7 +160,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a snapshot has sessions without replies",
+        "a snapshot has sessions without outcomes",
         "B28: a retry is not applied again, but gets no answer either.",
         (
             Patch(

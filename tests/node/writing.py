@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.model import NodeId
 from paxospp.node.loading import load_storage
 from paxospp.node.worker import ThreadWorker
@@ -19,7 +19,7 @@ async def open_writer(
     on_persisted: Callable[[int], None] = lambda token: None,
     on_failed: Callable[[Exception], None] = lambda error: None,
     inline: InlineWrites | None = None,
-    observer: Markers = UNWATCHED,
+    observer: Markers = NO_MARKERS,
 ) -> Writer:
     """Open and load the storage that ``factory`` makes, and return a writer to it."""
     loop = asyncio.get_running_loop()

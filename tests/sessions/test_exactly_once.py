@@ -95,25 +95,25 @@ run_of_a_session = st.tuples(
 
 
 @given(st.lists(st.lists(run_of_a_session, min_size=1, max_size=3), max_size=20), st.sets(st.integers(0, 19)))
-def test_any_runs_in_any_order_give_each_number_one_effect_and_every_copy_the_first_reply(
+def test_any_runs_in_any_order_give_each_number_one_effect_and_every_copy_the_first_outcome(
     values: list[list[tuple[int, int, int, int]]], restore_before: set[int]
 ) -> None:
     log = Log()
-    replies: dict[tuple[int, int], bytes] = {}
+    outcomes: dict[tuple[int, int], bytes] = {}
     for index, value in enumerate(values):
         if index in restore_before:
             log.restore_into_another()
         runs = [_run(session, first, count, acknowledged) for session, first, count, acknowledged in value]
-        for run, outcome in zip(runs, log.decide([encode_run(run) for run in runs]), strict=True):
-            assert outcome.session == run.session
-            if outcome.status == RunStatus.GAP:
-                assert run.first > outcome.expected
+        for run, answer in zip(runs, log.decide([encode_run(run) for run in runs]), strict=True):
+            assert answer.session == run.session
+            if answer.status == RunStatus.GAP:
+                assert run.first > answer.expected
                 continue
-            assert outcome.status == RunStatus.APPLIED
-            assert outcome.expected > run.first + len(run.payloads) - 1
-            assert outcome.first + len(outcome.outcomes) <= run.first + len(run.payloads) or not outcome.outcomes
-            for number, reply in enumerate(outcome.outcomes, outcome.first):
-                assert replies.setdefault((run.random[0], number), reply) == reply
+            assert answer.status == RunStatus.APPLIED
+            assert answer.expected > run.first + len(run.payloads) - 1
+            assert answer.first + len(answer.outcomes) <= run.first + len(run.payloads) or not answer.outcomes
+            for number, outcome in enumerate(answer.outcomes, answer.first):
+                assert outcomes.setdefault((run.random[0], number), outcome) == outcome
 
     ran = log.ran
     assert len(ran) == len(set(ran))
@@ -166,19 +166,19 @@ class Person:
         elif self.calls and name not in self.never_sent:
             self.given_up.add(name)
 
-    def hear(self, outcome: RunAnswer) -> list[bytes]:
+    def hear(self, answer: RunAnswer) -> list[bytes]:
         """Handle an answer and return the runs to send because of it."""
         caller = self.caller
-        if outcome.session != caller.session:
+        if answer.session != caller.session:
             return []
-        if outcome.status == RunStatus.EXPIRED:
+        if answer.status == RunStatus.EXPIRED:
             self.unknown |= {str(token) for token in caller.expire(self._draw())}
             return []
-        answered, again = caller.on_answer(outcome.first, outcome.status, outcome.expected, outcome.outcomes)
-        for token, reply in answered:
+        answered, again = caller.on_answer(answer.first, answer.status, answer.expected, answer.outcomes)
+        for token, outcome in answered:
             assert str(token) not in self.outcomes
-            self.outcomes[str(token)] = reply
-        return caller.resend(outcome.expected) if again else []
+            self.outcomes[str(token)] = outcome
+        return caller.resend(answer.expected) if again else []
 
     def hear_refusal(self, session: SessionId, numbers: Mapping[int, str]) -> list[bytes]:
         if session != self.caller.session:
@@ -268,13 +268,13 @@ class Network:
                 proposed.append(run)
         if proposed:
             self.log_time += 1
-            for outcome in self.log.decide(proposed, self.log_time):
-                self.answers += [outcome] * self._copies()
+            for answer in self.log.decide(proposed, self.log_time):
+                self.answers += [answer] * self._copies()
 
     def deliver(self, count: int) -> None:
         taken, self.answers = self.answers[:count], self.answers[count:]
-        for outcome in taken:
-            self.send(self.person_of(outcome.session).hear(outcome))
+        for answer in taken:
+            self.send(self.person_of(answer.session).hear(answer))
 
     def settle(self) -> None:
         """Deliver everything without loss, and let callers resend until each has its answers."""
@@ -314,13 +314,13 @@ def test_callers_on_a_lossy_network_end_with_each_call_applied_exactly_once(seed
         mine = {name for name in ran if name.startswith(f"{person.index}:")}
         assert not person.never_sent & mine
         assert not person.refused & mine
-        for name, reply in person.outcomes.items():
-            if reply[0] == OUTCOME_REJECTED:
+        for name, outcome in person.outcomes.items():
+            if outcome[0] == OUTCOME_REJECTED:
                 assert name not in mine
             elif name.endswith("7"):
                 assert name in mine
             else:
-                assert decode_untyped(read_outcome(reply)) == [name, ran.index(name) + 1]
+                assert decode_untyped(read_outcome(outcome)) == [name, ran.index(name) + 1]
         told = set(person.outcomes) | person.refused | person.unknown | person.never_sent | person.given_up
         assert told == names, "a call got no answer"
         if not network.expiring:

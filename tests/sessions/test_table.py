@@ -43,12 +43,12 @@ def decoded(table: SessionTable) -> list[Session]:
 def test_the_first_run_of_a_session_is_applied_and_answered() -> None:
     table = SessionTable()
 
-    outcome = applied(table, run(1, [b"a", b"b"]))
+    answer = applied(table, run(1, [b"a", b"b"]))
 
-    assert outcome == RunAnswer(SessionId(0, b"\1" * 16), 1, RunStatus.APPLIED, 3, [b"1:a", b"2:b"])
+    assert answer == RunAnswer(SessionId(0, b"\1" * 16), 1, RunStatus.APPLIED, 3, [b"1:a", b"2:b"])
 
 
-def test_a_number_is_applied_once_and_its_copy_gets_the_kept_reply() -> None:
+def test_a_number_is_applied_once_and_its_copy_gets_the_kept_outcome() -> None:
     table = SessionTable()
     first = applied(table, run(1, [b"a"]))
 
@@ -57,13 +57,13 @@ def test_a_number_is_applied_once_and_its_copy_gets_the_kept_reply() -> None:
     assert again == first
 
 
-def test_a_run_that_overlaps_what_was_applied_gets_kept_replies_and_applies_the_rest() -> None:
+def test_a_run_that_overlaps_what_was_applied_gets_kept_outcomes_and_applies_the_rest() -> None:
     table = SessionTable()
     applied(table, run(1, [b"a", b"b"]))
 
-    outcome = applied(table, run(2, [b"?", b"c", b"d"]))
+    answer = applied(table, run(2, [b"?", b"c", b"d"]))
 
-    assert (outcome.first, outcome.expected, outcome.outcomes) == (2, 5, [b"2:b", b"3:c", b"4:d"])
+    assert (answer.first, answer.expected, answer.outcomes) == (2, 5, [b"2:b", b"3:c", b"4:d"])
 
 
 def test_a_run_after_a_gap_has_no_effect_and_is_answered_with_the_number_expected() -> None:
@@ -74,7 +74,7 @@ def test_a_run_after_a_gap_has_no_effect_and_is_answered_with_the_number_expecte
     assert applied(table, run(2, [b"b"])).outcomes == [b"2:b"]
 
 
-def test_acknowledged_replies_are_dropped_and_left_out_of_answers() -> None:
+def test_acknowledged_outcomes_are_dropped_and_left_out_of_answers() -> None:
     table = SessionTable()
     applied(table, run(1, [b"a", b"b", b"c"]))
     applied(table, run(4, [b"d"], acknowledged=2))
@@ -95,7 +95,7 @@ def test_an_acknowledgement_never_goes_back_and_never_beyond_what_was_applied() 
     applied(table, run(1, [b"a"], acknowledged=1))
 
     [session] = table
-    assert (session.applied, session.acknowledged, session.replies) == (2, 2, [])
+    assert (session.applied, session.acknowledged, session.outcomes) == (2, 2, [])
 
 
 def test_a_session_that_does_not_begin_with_number_one_is_not_opened() -> None:
@@ -275,8 +275,8 @@ def test_an_answer_covers_only_numbers_that_were_asked_for_and_are_not_acknowled
     session.acknowledge(acknowledged)
     asked = [number for number in range(first, first + count) if number <= 3]
 
-    outcome = session.answer(run(first, [b"x"] * len(asked)))
+    answer = session.answer(run(first, [b"x"] * len(asked)))
 
     expected = [number for number in asked if number > acknowledged]
-    assert outcome.outcomes == [b"%d" % number for number in expected]
-    assert outcome.first == max(first, acknowledged + 1)
+    assert answer.outcomes == [b"%d" % number for number in expected]
+    assert answer.first == max(first, acknowledged + 1)

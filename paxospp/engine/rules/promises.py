@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from paxospp.engine.rules.voters import Voters
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.messages import Promise, Sender
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 
@@ -86,7 +86,7 @@ class _Answer:
 class Promises:
     """The promises that one ballot has received."""
 
-    def __init__(self, ballot: Ballot, observer: Markers = UNWATCHED) -> None:
+    def __init__(self, ballot: Ballot, observer: Markers = NO_MARKERS) -> None:
         self._observer = observer
         self.ballot = ballot
         self.reports: dict[NodeId, PromiseReport] = {}

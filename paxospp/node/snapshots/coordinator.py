@@ -20,7 +20,7 @@ from paxospp.engine.rules.covered import Covered
 from paxospp.errors import CorruptedError, StorageError, UnavailableError
 from paxospp.events import Event, FaultFound, SnapshotInstalled, SnapshotTaken
 from paxospp.execution.executor import Executor
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.messages import Message, Sender, SnapshotChunk, SnapshotRequest
 from paxospp.model import Ballot, Entry, NodeId, Slot, SnapshotMeta
 from paxospp.node.driver import Driver
@@ -57,7 +57,7 @@ class SnapshotCoordinator:
         on_installed: Callable[[], None],
         on_event: Callable[[Event], None],
         pacing: Pacing,
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
     ) -> None:
         """Set up after a start.
 
@@ -392,7 +392,7 @@ class SnapshotCoordinator:
             self._keep_ballot(meta, covered.ballot)
             self._current = meta
             self._size_bytes = size_bytes
-            self._driver.hold()
+            self._driver.begin_install()
             # First on disk, then in the machine: after a crash in between, the node starts from that snapshot.
             self._driver.install(covered, lambda: self._restore(covered))
 
@@ -434,7 +434,7 @@ class SnapshotCoordinator:
         self._installing = False
         self._went_well()
         self._policy.installed(meta.slot, self._size_bytes)
-        self._driver.release(meta.slot)
+        self._driver.end_install(meta.slot)
         self._on_event(SnapshotInstalled(node=self._name, slot=meta.slot, source=source))
         self._on_installed()
         self._tell_waiting()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from paxospp.engine.rules.covered import Covered
 from paxospp.errors import CorruptedError
 from paxospp.execution.snapshot import SnapshotCheck
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.messages import Sender, SnapshotChunk, SnapshotRequest
 from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
 from paxospp.node.writer import Writer
@@ -91,7 +91,7 @@ class Fetcher:
         on_ballot: Callable[[Ballot], None],
         on_whole: Callable[[Covered, int], None],
         on_failed: Callable[[NodeId, Exception], None],
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
     ) -> None:
         """Set up; ``name`` returns the name under which a peer's snapshot is stored here."""
         self._observer = observer

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from paxospp.errors import CorruptedError
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.messages import SnapshotChunk, SnapshotRequest
 from paxospp.model import Ballot, NodeId, Slot, SnapshotMeta
 from paxospp.node.writer import Writer
@@ -71,14 +71,14 @@ class SnapshotSender:
         on_none: Callable[[], None],
         on_damaged: Callable[[Exception], None],
         idle_s: float,
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
     ) -> None:
         """Set up.
 
         Args:
             current: return the slot of the current snapshot; 0 without one.
             ballot: return a bound for the ballots under which the slots of a snapshot were decided, if it is known.
-            idle_s: a peer that has not asked for this long is considered done, or gone.
+            idle_s: after this long without a request for a chunk, sending to the peer ends.
         """
         self._observer = observer
         self._idle_s = idle_s

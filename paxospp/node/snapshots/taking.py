@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from paxospp.execution.executor import Executor
-from paxospp.markers import UNWATCHED, Markers
+from paxospp.markers import NO_MARKERS, Markers
 from paxospp.model import Ballot, NodeId, SnapshotMeta
 from paxospp.node.snapshots.gc_pause import collector_paused
 from paxospp.node.writer import Writer
@@ -43,7 +43,7 @@ class Taker:
         draw: Callable[[int], int],
         on_staged: Callable[[SnapshotMeta, Ballot | None, int], None],
         on_failed: Callable[[Exception], None],
-        observer: Markers = UNWATCHED,
+        observer: Markers = NO_MARKERS,
     ) -> None:
         self._observer = observer
         self.busy = False

@@ -16,8 +16,8 @@ def hash_of_state(reader: SnapshotDecoder) -> bytes:
     """Return a hash of a snapshot's sessions and machine state; exceptions are hashed without their texts."""
     hashed = blake2b(digest_size=16)
     for session in reader.sessions():
-        replies = [_RAISED_TAG if reply[:1] == _RAISED_TAG else reply for reply in session.replies]
-        hashed.update(_encode((session.id, session.applied, session.acknowledged, session.seen, replies)))
+        outcomes = [_RAISED_TAG if outcome[:1] == _RAISED_TAG else outcome for outcome in session.outcomes]
+        hashed.update(_encode((session.id, session.applied, session.acknowledged, session.seen, outcomes)))
     for chunk in reader.machine():
         hashed.update(chunk)
     return hashed.digest()

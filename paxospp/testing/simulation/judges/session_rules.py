@@ -2,7 +2,7 @@
 
 Every decided run is judged here and by the session table of each replica, and the two must agree. A session that
 revives after it expired, that expires too early, or that uses a number twice shows in the slot where it happens. There
-is no bound on sessions or replies here; runs do not come near the bounds of the table.
+is no bound on sessions or outcomes here; runs do not come near the bounds of the table.
 
 References: invariant 11 of ``README.md``; bugs B34 and B35.
 """
@@ -19,7 +19,7 @@ from paxospp.sessions.table import RunStatus
 class RunJudgement(NamedTuple):
     """The correct outcome of a run; ``applied`` is the highest number of its session that was applied before.
 
-    ``first`` is the number from which on the run is answered: its caller already has the replies below.
+    ``first`` is the number from which on the run is answered: its caller already has the outcomes below.
     """
 
     status: RunStatus

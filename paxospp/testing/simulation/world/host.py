@@ -152,7 +152,7 @@ class SimulatedHost:
     @property
     def is_installing(self) -> bool:
         """Whether a peer's snapshot is being loaded into its machine."""
-        return self.runtime is not None and self.runtime.driver.holding
+        return self.runtime is not None and self.runtime.driver.installing
 
     def boot_time(self) -> float:
         """Return CLOCK_BOOTTIME of this machine, which drifts less than ``DRIFT_BOUND``, as leases require (C1)."""
