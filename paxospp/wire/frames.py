@@ -15,11 +15,28 @@ import struct
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from google.protobuf.message import DecodeError
 
-from paxospp.messages import Accept, DecidedEntries, ForwardRuns, Heartbeat, Message, Promise, Sender, SnapshotChunk
+from paxospp.messages import (
+    Accept,
+    Accepted,
+    CatchUp,
+    DecidedEntries,
+    ForwardRuns,
+    Heartbeat,
+    HeartbeatAnswer,
+    Message,
+    Nack,
+    Prepare,
+    Promise,
+    ReadAnswer,
+    ReadRequest,
+    Sender,
+    SnapshotChunk,
+    SnapshotRequest,
+)
 from paxospp.model import NodeId
 from paxospp.wire.fields import varint
 from paxospp.wire.peer_messages import (
@@ -193,8 +210,19 @@ def size_of(message: Message) -> int:
             return 128 + len(message.data)
         case Heartbeat():
             return 256
-        case _:
+        case (
+            Prepare()
+            | Accepted()
+            | Nack()
+            | HeartbeatAnswer()
+            | CatchUp()
+            | ReadRequest()
+            | ReadAnswer()
+            | SnapshotRequest()
+        ):
             return 128
+        case _:
+            assert_never(message)
 
 
 def _address(sender: Sender, to: NodeId) -> _Address:

@@ -7,6 +7,7 @@ scenario that loses the end of a log keeps the hint of what is decided. A trace 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import assert_never
 
 from paxospp.messages import (
     Accept,
@@ -19,6 +20,8 @@ from paxospp.messages import (
     Prepare,
     Promise,
     ProtocolMessage,
+    ReadAnswer,
+    ReadRequest,
 )
 from paxospp.testing.describe import describe_message as _describe
 from paxospp.testing.exploration.node_events import (
@@ -193,5 +196,7 @@ def _fields(message: ProtocolMessage) -> Sequence[str]:
             return [f"from={message.start}"]
         case DecidedEntries():
             return [f"decided={message.decided}"]
-        case _:
+        case ReadRequest() | ReadAnswer():
             return []
+        case _:
+            assert_never(message)

@@ -118,7 +118,7 @@ _AT_REST: Mapping[str, Changes] = {
         "_blocked_by": None,
         "_blocked_since": 0.0,
     },
-    "DecidedAnnouncement": lambda news: {"due_at": NEVER if news.due_at == NEVER else 0.0},
+    "DecidedAnnouncement": lambda announcement: {"due_at": NEVER if announcement.due_at == NEVER else 0.0},
     "Proposal": lambda _: {"sent_at": 0.0, "resend_after_s": NEVER},
     "Protocol": lambda _: {"tick_due_at": 0.0},
     "Replica": lambda _: {"_boot_time": None},

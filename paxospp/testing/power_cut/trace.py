@@ -30,7 +30,7 @@ class SystemCall:
     name: str
     arguments: bytes
     result: int | None
-    """None if the call has not returned: the thread was killed in it, or it is one of ``FORKS``, which come early."""
+    """None if the call has not returned: its thread was killed, or it is one of ``FORKS``, yielded when they begin."""
     rest: bytes
     """The text after the result: the name of an error, or a path."""
     began: int
@@ -92,7 +92,7 @@ def result_descriptor(call: SystemCall) -> Descriptor:
 def read_calls(lines: Iterable[bytes], position: Callable[[], int]) -> Iterator[SystemCall]:
     """Yield the calls in the order in which they returned, then those that never did.
 
-    ``position`` is called for each line; its value at the begin of a call becomes ``SystemCall.began``.
+    ``position`` is called for each line; its value at the beginning of a call becomes ``SystemCall.began``.
     """
     begun: dict[bytes, tuple[bytes, bytes, int]] = {}
     for line in lines:

@@ -29,7 +29,7 @@
 ``powercut n1``                  the same; writes that returned without a sync are lost too
 ``start n1``                     n1 starts from its disk
 ``wipe n1``                      n1 gets a new disk, and so a new incarnation
-``rollback n1 N``                the disk of n1 loses all but its first N writes (slot 1 is the first)
+``rollback n1 N``                n1 stops; its disk keeps only its first N writes (slot 1 is the first)
 ``damage n1 3``                  slot 3 on the disk of n1 is damaged; a running replica notices on reading
 ``damage n1 3..5``               slots 3 to 5 are; with ``3..``, the end of the log from slot 3 on
 ``trim n1 4``                    the disk of n1 loses the slots below 4, as n1 sees at its next start

@@ -5,7 +5,7 @@ random quorum is the core. It is healed and its faults end; what is wrong with t
 wait on the core must end, and new calls must be answered in time. *Quiet*: everything heals, and all live replicas end
 with the same log and the same state.
 
-The only excuse for not recovering is that the cluster is stuck (``judges.stuck``).
+A cluster may fail to recover only if it is stuck (``judges.stuck``).
 
 Reference: TigerBeetle's VOPR, for the phases.
 """

@@ -40,7 +40,7 @@ class SimulatedMachine:
                 continue
             spec = spec_of(thing)
             if spec is None:
-                return f"Simulation(...).run([{seed}])  # {option[2:]} cannot be imported by name: there is no command"
+                return f"Simulation(...).run([{seed}])  # no command: {option[2:]} cannot be imported by name"
             parts += [option, spec]
         parts += ["--seed", str(seed), *overrides.options()]
         hash_seed = os.environ.get("PYTHONHASHSEED")

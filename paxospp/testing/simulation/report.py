@@ -110,8 +110,8 @@ class Report:
 class SimulationError(AssertionError):
     """A seed broke something; the text says what, with the command that replays it.
 
-    ``rule`` is the number of an invariant in ``README.md``, the number of a bug, a rule of the engine, or a word:
-    *liveness*, *quiet*, *divergence*, *invariant* and so on.
+    ``rule`` is the number of an invariant in ``paxospp/testing/simulation/README.md``, the number of a bug, a rule of
+    the engine, or a word: *liveness*, *quiet*, *divergence*, *invariant* and so on.
     """
 
     def __init__(self, seed: int, rule: str, text: str, command: str, smaller: str | None = None) -> None:

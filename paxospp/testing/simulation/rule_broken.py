@@ -4,9 +4,10 @@ from __future__ import annotations
 
 
 class RuleBroken(BaseException):
-    """``rule`` is the number of an invariant in ``README.md``, or a word; ``text`` says what was seen.
+    """The exception that ends a run.
 
-    It is not an Exception, because a node would take an Exception for a fault of its own and stop.
+    ``rule``: the number of an invariant in ``paxospp/testing/simulation/README.md``, or a word; ``text``: what was
+    seen. It is not an Exception, because a node would take an Exception for a fault of its own and stop.
     """
 
     def __init__(self, rule: str, text: str) -> None:

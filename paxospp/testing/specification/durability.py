@@ -16,7 +16,7 @@ def write_returns(step: ModelStep) -> None:
 
 
 def restart(step: ModelStep, found: ModelAcceptor, decided: int, lease: float = LENGTH) -> None:
-    """Begin a boot from what a crash left: every write that returned, and a prefix of those that had not.
+    """Begin a boot with what a crash left on disk: every write that returned, and a prefix of the others.
 
     ``found`` is the acceptor on disk. ``decided`` is the hint on disk, which is written without a sync and may lag.
     ``lease`` is how long a grant lasts at most, as the disk says.

@@ -44,7 +44,7 @@ FAILED_WRITES = (
         ("fallocate", 1),
     ),
 )
-"""System call, and which of its calls fails. The first ones find the most, so a quick run tries only those."""
+"""Pairs of a system call and the number of the call that fails. A quick run tries only the first, which find most."""
 FAILING_SEED, FAILING_CUTTING = FAILING_STREAM
 FAILING_BATCHES = 30
 _WHOLE = pytest.StashKey[dict[str, Recording]]()
@@ -72,8 +72,10 @@ class FailingCases(TracingCases):
 
     @checks(*FAILING_CLAUSES)
     def test_a_sync_that_fails_ends_the_handle_and_is_never_tried_again(self) -> None:
-        """The state that the next ``load`` returns must survive a power cut, although the failed sync left its pages
-        clean: a store that only syncs again writes nothing."""
+        """Fail a sync, load again, and cut the power: the state that ``load`` returned must still be there.
+
+        A failed sync leaves its pages marked clean, so a store that only syncs again writes nothing.
+        """
         self.only_with_strace()
         self.only_if_right_without_faults(*FAILING_STREAM, FAILING_BATCHES)
         findings, cuts, hits = ClauseFindings(), 0, 0

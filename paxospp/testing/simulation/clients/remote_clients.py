@@ -5,7 +5,7 @@ answers. gRPC and the choice of an address are replaced: a stream is in order, t
 and may go silent. A client that has waited too long, or is told of another leader, continues its session on another
 node (K1).
 
-References: families K1 and K2 of ``README.md``; Ongaro's thesis (2014), 6.3.
+References: families K1 and K2 of ``paxospp/testing/simulation/README.md``; Ongaro's thesis (2014), 6.3.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Watchers: each follows the change feed of one node, which must give every effect once, in order, and nothing else.
 
 The feed is the node's own (``node.watch``), a coroutine that ``VirtualTask`` drives on the virtual loop of the node.
-What it gives is compared with what the reference has run. When its node dies, a watcher continues on another node where
-it was, as a client does; if it is told that the log begins later, it continues there, as with a snapshot.
+The changes are compared with those of the reference. When its node dies, a watcher continues on another node from the
+slot that it had reached, as a client does. If the log of that node begins later, it continues at the first slot there,
+as a client does after it has loaded a snapshot.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the rounds of the adversary share: who campaigns, who is starved, and what passes on which link.
+"""The means of the adversary: to make nodes campaign, to starve them, and to set what passes on each link.
 
-The adversary chooses the worst schedule it can: see ``contested_elections`` for its rounds, ``attacks`` for rounds of
-several steps, and ``targeted_damage`` for damage.
+It chooses the worst schedule it can. When and in which order it uses these means is in ``contested_elections`` (its
+rounds), ``attacks`` (rounds of several steps) and ``targeted_damage`` (damage).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attacks of several steps, each on one step of the proof of Paxos.
+"""Attacks: rounds of contested elections that take several steps, each aimed at one step of the proof of Paxos.
 
 * *Two ballots of one round*: two nodes campaign in one round, and only the name makes one ballot higher. Each proposes
   a value of its own in the same slot; then a third candidate asks those that accepted them ("Paxos Made Simple", 2.2:

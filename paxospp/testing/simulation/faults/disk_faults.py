@@ -1,4 +1,9 @@
-"""Faults of single disk operations: writes, reads, steps on snapshots, and crashes between operations."""
+"""Faults of single disk operations: writes, reads, steps on snapshots, and crashes between operations.
+
+Each is drawn when the operation begins or returns. Faults that strike a disk at some time, whether it is used or not
+(damaged slots and copies, a full, hanging, wiped or swapped disk), are scheduled in ``injector``; so is the damage that
+a crash leaves, and a load that fails.
+"""
 
 from __future__ import annotations
 

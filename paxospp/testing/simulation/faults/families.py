@@ -1,12 +1,12 @@
 """The families of faults, and how much of each a seed draws.
 
-A family is a letter and a number (``N1`` message loss, ``D6`` damaged slots); ``README.md`` lists what is expected of
-the cluster under each. A family owns the fields of ``Faults`` that say how much of it there is. Every family draws from
-a random stream of its own, so switching one off leaves the draws of the others as they were: so a failing seed can be
-shrunk.
+A family is a letter and a number (``N1`` message loss, ``D6`` damaged slots);
+``paxospp/testing/simulation/README.md`` lists what is expected of the cluster under each. A family owns the fields of
+``Faults`` that set how often and how badly it strikes. Every family draws from a random stream of its own, so switching
+one off leaves the draws of the others unchanged, and a failing seed can be reduced to the families that it needs.
 
-Reference: Groce et al., "Swarm Testing" (2012): half of all runs have few faults, for too many at once hide the deep
-states.
+Reference: Groce et al., "Swarm Testing" (2012). Many runs have few families of faults, because too many faults at once
+keep a cluster from ever reaching deep states.
 """
 
 from __future__ import annotations

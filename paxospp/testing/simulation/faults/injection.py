@@ -1,4 +1,4 @@
-"""Common ground of all faults: whether they are injected now, which disks may be damaged, and how nodes restart."""
+"""The base of ``FaultInjector``, with what all injectors share: the switch, random streams, victims and restarts."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Injects the faults of a run: kills, pauses and damages nodes, and begins what the other modules inject.
+"""The top of a run's faults: it schedules those of processes, disks and clocks, and begins all other injectors.
 
-Every family is scheduled by itself, with its own random stream, from ``begin`` to ``end``. Faults of single operations
-and messages are drawn where these happen. Lasting damage is limited to so many disks that the cluster can go on
-(``may_be_damaged``), unless the plan says that it may get stuck. Faults of links are in ``link_faults``, and those of
-leaders in ``leader_faults``.
+Every family is scheduled by itself, with its own random stream, from ``begin`` to ``end``. This module holds the faults
+that strike a node or its disk at some time, at a crash or at a load; ``disk_faults`` draws those of single operations
+of a disk, and ``world.network`` those of single messages. Faults of links are in ``link_faults``, and those of leaders
+in ``leader_faults``. Lasting damage is limited to so many disks that the cluster can go on (``may_be_damaged``), unless
+the plan says that it may get stuck.
 
 Reference: Kingsbury's nemesis (Jepsen).
 """

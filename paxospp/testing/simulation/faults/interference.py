@@ -1,4 +1,7 @@
-"""Applies the rules of links to messages, and keeps the messages that are held back."""
+"""Applies the rules of a link to each message that passes it, and keeps the messages that are held back (N11, N12).
+
+``link_rules`` says what a rule is; ``link_faults`` and ``adversary`` set the rules of links.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The profiles of scripted faults: one script of several steps, repeated throughout the run.
 
-Other profiles make a situation likely, and ``attacks`` are drawn at random. What takes four steps in a row and then the
-right moment stays rare in both. So some seeds repeat one script (``scripted_faults``), with other nodes, slots and
-delays each time:
+Other profiles make one situation likely, and ``attacks`` are drawn at random. A situation that needs four steps in a
+row and then the right moment is rare with both. So some seeds repeat one script (``scripted_faults``), each time with
+other nodes, slots and delays:
 
 * *Late promises*: a candidate asks a quorum about a slot that is damaged in its own log and was never accepted at the
   other member. It leads, and before it can propose there, the late answer of a third node reports a value (rule 2:
@@ -39,7 +39,7 @@ _LONG: Mapping[str, Draw] = {
     "nodes": choice(3),
     "safety_s": choice(4.0, 6.0),
     "pace_s": choice(0.05, 0.1),
-    "lease_us": choice(0),  # nobody is bound not to promise
+    "lease_us": choice(0),  # without leases, every node may promise at any time
 }
 
 SCRIPTED_PROFILES = ProfileSet(

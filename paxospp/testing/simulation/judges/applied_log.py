@@ -3,7 +3,8 @@
 The first replica to apply a slot is compared with the reference, which runs each command once in the order of the log,
 and with the rules of sessions. All other replicas are compared with the first one. Snapshots are compared with the log.
 
-It checks these invariants of ``README.md``: 3 validity, 10 snapshots, 11 exactly once, 14 equal states at equal slots.
+It checks these invariants of ``paxospp/testing/simulation/README.md``: 3 validity, 10 snapshots, 11 exactly once, 14
+equal states at equal slots.
 """
 
 from __future__ import annotations

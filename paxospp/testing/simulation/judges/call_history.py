@@ -5,7 +5,8 @@ call has one index in the log, and the result that a sequential machine gives at
 two calls ended before the other began, its index is lower. Reads carry the index at which they were served; a read that
 may be some seconds old is compared with the calls that had ended that long ago.
 
-It checks these invariants of ``README.md``: 11 exactly once, 12 acknowledged calls are applied, 13 reads.
+It checks these invariants of ``paxospp/testing/simulation/README.md``: 11 exactly once, 12 acknowledged calls are
+applied, 13 reads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The invariants of the protocol, checked after every event with all nodes, disks and messages in view.
 
-The numbers are those of ``README.md`` in the folder above. Everything is kept incrementally: a check costs as much as
-the event changed. This module checks messages, synced writes and applied slots, and passes them on to the other
+The numbers are those of ``paxospp/testing/simulation/README.md``. Everything is kept incrementally: a check costs as
+much as the event changed. This module checks messages, synced writes and applied slots, and passes them on to the other
 judges: ``chosen_values``, ``answer_memory``, the modules named after their rules, and ``bounds``. Calls, results and
 states (10 to 14) are checked in ``call_history`` and ``applied_log``.
 """
@@ -222,11 +222,10 @@ class Invariants:
     def _is_unaware(self, host: ObservedHost) -> bool:
         """Return whether ``host`` does not know that a cluster was founded, and so may answer any founder.
 
-        The Prepare may be an old one. The host may also propose again a founding value that was reported to it. Rule 9
-        The Prepare may be an old one. The host may also propose again a founding value that was reported to it. Rule
-        9 keeps this safe: a founder asks every named node in its present incarnation, and the others report a value
-        that was
-        and the messages of that event leave within the event.
+        Such a host has no vote yet, and may still answer an old Prepare or propose again a founding value that was
+        reported to it. Rule 9 keeps this safe: a founder asks every named node in its present incarnation, and the
+        others report a value that was founded. What the host knows decided is read as of the end of its previous event:
+        it may learn of the founding by proposing that value, and the messages of that event leave within the event.
         """
         if host.runtime is None:
             return False

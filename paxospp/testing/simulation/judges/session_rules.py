@@ -4,7 +4,7 @@ Every decided run is judged here and by the session table of each replica, and t
 revives after it expired, that expires too early, or that uses a number twice shows in the slot where it happens. There
 is no bound on sessions or outcomes here; runs do not come near the bounds of the table.
 
-References: invariant 11 of ``README.md``; bugs B34 and B35.
+References: invariant 11 of ``paxospp/testing/simulation/README.md``; bugs B34 and B35.
 """
 
 from __future__ import annotations

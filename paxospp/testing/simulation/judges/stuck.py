@@ -1,4 +1,4 @@
-"""When a cluster cannot go on: the only excuse for not recovering after the faults.
+"""Finds out whether a cluster is stuck: only then may it fail to recover after the faults.
 
 It is stuck at a slot that no node of the core can send, and that a quorum of the core cannot report as *accepted* or
 *none* (``stuck_slot``). Before the founding (``founding_is_stuck``), every node has to report *none* of slot 1, unless

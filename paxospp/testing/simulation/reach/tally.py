@@ -34,7 +34,7 @@ class RunReach:
         self.hits: Counter[str] = Counter()
 
     def reached(self, host: ObservedHost, marker: str) -> None:
-        """Count ``marker``, which ``host`` reached just now; before there is a replica, it is in no state."""
+        """Count ``marker``, which ``host`` has just reached, and its pairs, unless the host has no replica yet."""
         self.hits[marker] += 1
         if host.runtime is None:
             return

@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import assert_never
 
 from paxospp.engine.rules.heartbeat_rounds import ANNOUNCEMENT
 from paxospp.messages import (
     Accept,
     Accepted,
+    CatchUp,
     DecidedEntries,
     Heartbeat,
     HeartbeatAnswer,
     Nack,
     Prepare,
+    Promise,
     ProtocolMessage,
+    ReadAnswer,
+    ReadRequest,
     Sender,
 )
 from paxospp.model import Entry
@@ -83,8 +88,10 @@ class Saying(Judged):
                 waiting = chain.from_iterable(write.sends for write in self._node.writes)
                 if said not in self._system.sent[self._name] and said not in waiting:
                     raise self._broken(f"says {said}, and has not accepted")
+            case Promise() | CatchUp() | ReadRequest() | ReadAnswer():
+                pass  # requests claim nothing; ``Validator`` checks promises, and the judges of reads check answers
             case _:
-                pass
+                assert_never(message)
 
     def _announce(self, decided: int) -> None:
         self._take(f"announces {decided}", lambda step: learning.announce(step, decided))

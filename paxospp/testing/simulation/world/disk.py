@@ -9,8 +9,8 @@ is known from its two copies unless both are damaged.
 A disk has no time. ``VirtualStorage`` says when a write begins, and the virtual writer when it has returned
 (``returned``).
 
-References: families D1 to D17 of ``README.md``; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
-Storage" (2018).
+References: families D1 to D17 of ``paxospp/testing/simulation/README.md``; Alagappan et al., "Protocol-Aware Recovery
+for Consensus-Based Storage" (2018).
 """
 
 from __future__ import annotations

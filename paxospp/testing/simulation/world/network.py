@@ -4,7 +4,7 @@ There is one ``Path`` for each ordered pair of nodes. Without faults, a path is 
 while it stands, and messages do not overtake each other. ``watch`` checks each message before it leaves; the node
 decides what to do with it when it arrives. Rules that apply to a link for a while are in ``faults.link_rules``.
 
-Families N1 to N10 of ``README.md``.
+Families N1 to N10 of ``paxospp/testing/simulation/README.md``.
 """
 
 from __future__ import annotations
