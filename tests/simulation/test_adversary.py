@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import fields
 from types import SimpleNamespace
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 
 from paxospp.config import NodeConfig
-from paxospp.messages import Accept, Heartbeat, Prepare, SnapshotChunk
+from paxospp.messages import Accept, Heartbeat, Message, Prepare, SnapshotChunk
 from paxospp.model import Slot
+from paxospp.testing.simulation.faults.applied_rules import AppliedRules
 from paxospp.testing.simulation.faults.families import draws_contests
-from paxospp.testing.simulation.faults.interference import Interference
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, GROUPS, LinkRule
 from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.node_settings import draw_configs, is_extreme
@@ -40,60 +40,61 @@ def test_half_of_all_seeds_draw_settings_past_the_limits_and_the_others_none() -
         assert config == NodeConfig(**{field.name: getattr(config, field.name) for field in fields(NodeConfig)})
 
 
-def a_network(*rules: LinkRule) -> tuple[Clock, Interference, Packet, list[Packet]]:
+def a_network(*rules: LinkRule) -> tuple[Clock, AppliedRules, Packet, list[Packet]]:
     clock = Clock()
     arrived: list[Packet] = []
     packet = cast("Packet", (SimpleNamespace(rules=rules, under_way=0), None, None))
-    return clock, Interference("7", clock, arrived.append, Counter()), packet, arrived
+    return clock, AppliedRules("7", clock, arrived.append, Counter()), packet, arrived
 
 
 def test_a_rule_is_about_its_kinds_only() -> None:
-    _, interference, packet, _ = a_network(LinkRule(frozenset({Prepare}), loss=1.0))
+    _, applied_rules, packet, _ = a_network(LinkRule(frozenset({Prepare}), loss=1.0))
 
-    assert interference.takes(packet, Prepare)
-    assert not interference.takes(packet, Heartbeat)
+    assert applied_rules.takes(packet, Prepare)
+    assert not applied_rules.takes(packet, Heartbeat)
 
 
 def test_a_rule_may_be_about_one_slot_only() -> None:
-    _, interference, packet, _ = a_network(LinkRule(frozenset({Accept}), loss=1.0, slot=7))
+    _, applied_rules, packet, _ = a_network(LinkRule(frozenset({Accept}), loss=1.0, slot=7))
 
     for slot, is_lost in ((7, True), (8, False)):
         about = cast("Packet", (packet[0], None, SimpleNamespace(slot=slot)))
-        assert interference.takes(about, Accept) is is_lost
+        assert applied_rules.takes(about, Accept) is is_lost
 
 
 def test_a_copy_with_a_delay_comes_after_the_message_and_waits_for_no_leader() -> None:
-    clock, interference, packet, arrived = a_network(LinkRule(frozenset({SnapshotChunk}), copies=1.0, delay_s=0.01))
+    clock, applied_rules, packet, arrived = a_network(LinkRule(frozenset({SnapshotChunk}), copies=1.0, delay_s=0.01))
 
-    assert not interference.takes(packet, SnapshotChunk)
+    assert not applied_rules.takes(packet, SnapshotChunk)
     assert not arrived
     clock.run_until(clock.now + 1)
     assert arrived == [packet]
 
 
 def test_a_held_message_arrives_after_the_leader_has_changed() -> None:
-    clock, interference, packet, arrived = a_network(LinkRule(frozenset({Accept}), hold=1.0))
+    clock, applied_rules, packet, arrived = a_network(LinkRule(frozenset({Accept}), hold=1.0))
 
-    assert interference.takes(packet, Accept)
+    assert applied_rules.takes(packet, Accept)
     clock.run_until(clock.now + 60)
     assert not arrived
     for _ in range(3):
-        interference.on_change()
+        applied_rules.on_change()
     clock.run_until(clock.now + 1)
     assert arrived == [packet]
 
 
 def test_a_message_that_is_still_held_arrives_when_the_faults_end() -> None:
-    clock, interference, packet, arrived = a_network(LinkRule(frozenset({Accept}), copies=1.0))
+    clock, applied_rules, packet, arrived = a_network(LinkRule(frozenset({Accept}), copies=1.0))
 
-    assert not interference.takes(packet, Accept)
-    interference.release_all()
+    assert not applied_rules.takes(packet, Accept)
+    applied_rules.release_all()
     clock.run_until(clock.now + 1)
     assert arrived == [packet]
 
 
 def test_every_kind_of_message_is_in_one_group() -> None:
     assert sum(len(group) for group in GROUPS) == len(EVERYTHING)
+    assert frozenset(get_args(Message)) == EVERYTHING
 
 
 @pytest.mark.long

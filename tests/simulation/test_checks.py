@@ -173,19 +173,19 @@ def test_each_copy_of_a_read_is_confirmed_by_answers_since_it_came() -> None:
 def test_a_founding_value_that_rots_alone_is_waited_for() -> None:
     """16: no node knows what was in slot 1, so none may found a cluster; the others are right to wait."""
     seen: Counter[str] = Counter()
-    for plan in plans(founds_first=False, faults=Faults(tail_rot=1.0), safety_s=1.0):
+    for plan in plans(founds_first=False, faults=Faults(tail_damage=1.0), safety_s=1.0):
         run = SimulationRun(plan)
         run.go()
         seen += run.world.coverage
         if seen["excused: the cluster cannot go on"]:
             break
-    assert seen["the only founding value rotted"] > 0
+    assert seen["the only founding value was damaged"] > 0
     assert seen["excused: the cluster cannot go on"] > 0
 
 
 def test_a_follower_that_is_cut_off_with_its_leader_may_lose_what_only_they_hold() -> None:
     seen: Counter[str] = Counter()
-    for plan in plans(nodes=5, faults=Faults(depose_s=0.1, usurp=0.3, lost_end=1.0)):
+    for plan in plans(nodes=5, faults=Faults(depose_s=0.1, forced_campaign=0.3, lost_end=1.0)):
         run = SimulationRun(plan)
         run.go()
         seen += run.world.coverage

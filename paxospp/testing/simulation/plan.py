@@ -98,7 +98,7 @@ class RunPlan:
     """Mean pause of a client between two calls."""
     damages_all: bool
     """Whether slots of every disk may be damaged, so that the cluster may get stuck."""
-    rebirth: float
+    reload_chance: float
     """Chance per applied slot that the state of a replica passes through a snapshot."""
     rolls_back: bool
     """Whether this run only puts an older disk back; see ``faults.rollback``."""
@@ -176,7 +176,7 @@ class RunPlan:
             clients=stream("clients").randint(5 if churns else 1, 8 if churns else 6),
             pace_s=0.01 if churns else 0.05 if contests else stream("pace").choice((0.02, 0.1, 0.3)),
             damages_all=stream("double fault").random() < 0.1,
-            rebirth=stream("rebirth").choice((0.0, 0.02, 0.2)),
+            reload_chance=stream("rebirth").choice((0.0, 0.02, 0.2)),
             rolls_back=rolls_back,
             # Most leases outlast an election timeout: a lease that ends before any node campaigns tests nothing. With
             # contested elections, long leases would only prevent the elections.

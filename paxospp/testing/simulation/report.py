@@ -15,7 +15,7 @@ GATES: tuple[str, ...] = (
     "a gap was filled with a no-op",
     "a copy of an applied command was decided",
     "a leader waits for clean answers",
-    "a slot rotted",
+    "a slot was damaged",
     "a lost slot was repaired from a peer",
     "a lost slot was repaired by an accept",
     "one copy of the promise was repaired from the other",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from paxospp.messages import Accept, DecidedEntries, SnapshotChunk
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, HEARTBEATS, Kinds, LinkRule
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Path
@@ -27,7 +27,7 @@ CHUNKS_AGAIN = (
 class Adversary:
     """Looks at the cluster, never at the code under test, and acts on nodes and links."""
 
-    def __init__(self, injector: Injection) -> None:
+    def __init__(self, injector: InjectorBase) -> None:
         self.injector = injector
         self.world = injector.world
         self.faults = injector.faults
@@ -78,7 +78,7 @@ class Adversary:
         """Make ``host`` campaign at once, if it runs."""
         if self.injector.is_on and host.runtime is not None and host.loop is not None and not host.asleep:
             self.world.coverage["a node was made to campaign"] += 1
-            host.take(host.loop, host.usurp, ())
+            host.take(host.loop, host.campaign_at_once, ())
 
     def campaign_unless_leading(self, host: SimulatedHost) -> None:
         """Make ``host`` campaign at once, if it runs and does not lead."""

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from paxospp.messages import Accepted, Prepare, Promise
 from paxospp.testing.simulation.faults.adversary import CHUNKS_AGAIN, Adversary
 from paxospp.testing.simulation.faults.attacks import Attacks
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.faults.link_rules import (
     CALLS,
     EVERYTHING,
@@ -47,7 +47,7 @@ _ATTACKS = 0.4
 class ContestedElections:
     """Runs the rounds of one run, one after another."""
 
-    def __init__(self, injector: Injection) -> None:
+    def __init__(self, injector: InjectorBase) -> None:
         self._adversary = Adversary(injector)
         self._injector = injector
         self._world = injector.world

@@ -35,8 +35,8 @@ class Faults:
     """N4: the nodes fall into two parts."""
     depose_s: float = 0.0
     """N4: mean time after which a new leader is cut off, with fewer than half of the nodes; 0: never."""
-    usurp: float = 0.0
-    """N4: chance that one of the remaining nodes campaigns at once then, however far behind."""
+    forced_campaign: float = 0.0
+    """N4: chance that one of the other nodes is then made to campaign at once, however far behind it is."""
     one_way_rate: float = 0.0
     """N5: some links carry messages in one direction only."""
     partial_rate: float = 0.0
@@ -45,7 +45,7 @@ class Faults:
     """N7: a link holds back what it carries, and releases it later."""
     half_open: float = 0.0
     """N8: after a restart of its peer, a link loses everything until keep-alive finds out."""
-    mangle: float = 0.0
+    bad_frame: float = 0.0
     """N9: a frame arrives with a flipped bit, cut, too long, or addressed to another node."""
     forge_rate: float = 0.0
     """N9: frames of another cluster, group, unknown node or unknown kind arrive."""
@@ -95,9 +95,9 @@ class Faults:
     """D4: a disk is full for some seconds."""
     read_error: float = 0.0
     """D5: a read of the log, or a load, ends in an error."""
-    rot_rate: float = 0.0
+    damage_rate: float = 0.0
     """D6, in the middle of the log: a slot is damaged."""
-    tail_rot: float = 0.0
+    tail_damage: float = 0.0
     """D7: at a crash the newest synced slots are damaged."""
     misdirect: float = 0.0
     """D8: a write goes to another slot's place; both are damaged."""
@@ -105,9 +105,9 @@ class Faults:
     """D9: a write that returned never reached the disk, and the anchor shows it."""
     lost_end: float = 0.0
     """D9: a follower that was cut off with its leader is killed, and its latest writes never reached the disk."""
-    copy_rot_rate: float = 0.0
+    copy_damage_rate: float = 0.0
     """D10: one of the two copies of the promise is damaged, and repaired from the other."""
-    both_rot: float = 0.0
+    both_copies_damage: float = 0.0
     """D11: at a crash both copies of the promise are damaged, and the storage does not load any more."""
     wipe_rate: float = 0.0
     """D12: a node comes back with an empty disk."""
@@ -117,7 +117,7 @@ class Faults:
     """D13: two nodes come back with each other's disk, until this is noticed."""
     snapshot_error: float = 0.0
     """D14: an operation on a snapshot, staged or read, ends in an error."""
-    snapshot_rot: float = 0.0
+    snapshot_damage: float = 0.0
     """D14: at a crash the current snapshot is damaged."""
     refuse_load: float = 0.0
     """D15: a load ends in an error, once."""
@@ -175,12 +175,12 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "N1": ("loss",),
     "N2": ("duplicate", "replay"),
     "N3": ("delay_s", "tail"),
-    "N4": ("partition_rate", "depose_s", "usurp"),
+    "N4": ("partition_rate", "depose_s", "forced_campaign"),
     "N5": ("one_way_rate",),
     "N6": ("partial_rate",),
     "N7": ("clog_rate",),
     "N8": ("half_open",),
-    "N9": ("mangle", "forge_rate"),
+    "N9": ("bad_frame", "forge_rate"),
     "N10": ("capacity",),
     "N11": ("interference_rate",),
     "N12": ("contest_s",),
@@ -198,15 +198,15 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "D3": ("sync_error",),
     "D4": ("write_error", "full_rate"),
     "D5": ("read_error",),
-    "D6": ("rot_rate",),
-    "D7": ("tail_rot",),
+    "D6": ("damage_rate",),
+    "D7": ("tail_damage",),
     "D8": ("misdirect",),
     "D9": ("lost_write", "lost_end"),
-    "D10": ("copy_rot_rate",),
-    "D11": ("both_rot",),
+    "D10": ("copy_damage_rate",),
+    "D11": ("both_copies_damage",),
     "D12": ("wipe_rate", "founder_wipe"),
     "D13": ("swap_rate",),
-    "D14": ("snapshot_error", "snapshot_rot"),
+    "D14": ("snapshot_error", "snapshot_damage"),
     "D15": ("refuse_load",),
     "D16": ("stall_rate", "stall_s", "slow_disk"),
     "D17": ("crash_at_snapshot",),
@@ -238,7 +238,7 @@ _DRAWS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
     "N6": {"partial_rate": _share(0.05, 0.4)},
     "N7": {"clog_rate": _share(0.1, 2.0)},
     "N8": {"half_open": lambda random: random.choice((0.3, 0.7))},
-    "N9": {"mangle": _share(0.002, 0.1), "forge_rate": _share(0.2, 5.0)},
+    "N9": {"bad_frame": _share(0.002, 0.1), "forge_rate": _share(0.2, 5.0)},
     "N10": {"capacity": lambda random: random.randint(2, 20)},
     "N11": {"interference_rate": _share(0.3, 3.0)},
     "P1": {"crash_rate": _share(0.1, 2.0), "crash_all": lambda random: random.choice((0.0, 0.05, 0.3))},
@@ -252,15 +252,15 @@ _DRAWS: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
     "D3": {"sync_error": _share(0.0002, 0.01)},
     "D4": {"write_error": _share(0.0002, 0.01), "full_rate": _share(0.02, 0.2)},
     "D5": {"read_error": _share(0.005, 0.1)},
-    "D6": {"rot_rate": _share(0.1, 5.0)},
-    "D7": {"tail_rot": lambda random: random.choice((0.2, 0.6))},
+    "D6": {"damage_rate": _share(0.1, 5.0)},
+    "D7": {"tail_damage": lambda random: random.choice((0.2, 0.6))},
     "D8": {"misdirect": _share(0.0005, 0.02)},
     "D9": {"lost_write": _share(0.0005, 0.02)},
-    "D10": {"copy_rot_rate": _share(0.1, 1.0)},
-    "D11": {"both_rot": lambda random: random.choice((0.1, 0.3))},
+    "D10": {"copy_damage_rate": _share(0.1, 1.0)},
+    "D11": {"both_copies_damage": lambda random: random.choice((0.1, 0.3))},
     "D12": {"wipe_rate": _share(0.03, 0.2)},
     "D13": {"swap_rate": _share(0.03, 0.2)},
-    "D14": {"snapshot_error": _share(0.01, 0.2), "snapshot_rot": lambda random: random.choice((0.1, 0.5))},
+    "D14": {"snapshot_error": _share(0.01, 0.2), "snapshot_damage": lambda random: random.choice((0.1, 0.5))},
     "D15": {"refuse_load": lambda random: random.choice((0.1, 0.3))},
     "D16": {"stall_rate": _share(0.03, 0.3), "slow_disk": lambda random: random.choice((1.0, 10.0, 100.0))},
     "D17": {"crash_at_snapshot": _share(0.01, 0.2)},
@@ -277,7 +277,7 @@ _CHURN: Mapping[str, Mapping[str, Callable[[Random], float | int | bool]]] = {
     "N4": {
         "partition_rate": lambda random: 0.0,
         "depose_s": _share(0.02, 0.5),
-        "usurp": lambda random: random.choice((0.0, 0.3)),
+        "forced_campaign": lambda random: random.choice((0.0, 0.3)),
     },
     "D9": {"lost_end": lambda random: random.choice((0.5, 1.0))},
     "P3": {"pause_rate": _share(0.2, 1.0)},

@@ -12,7 +12,7 @@ from __future__ import annotations
 from random import Random
 
 from paxospp.testing.simulation.faults.adversary import STARVING
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, FETCHES, HEARTBEATS, SNAPSHOTS, LinkRule
 from paxospp.testing.simulation.world.host import SimulatedHost
 
@@ -20,7 +20,7 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 class FetchOnlyRounds:
     """Runs the rounds of one run, one after another."""
 
-    def __init__(self, injector: Injection) -> None:
+    def __init__(self, injector: InjectorBase) -> None:
         self._injector = injector
         self._world = injector.world
         self._mean_s = injector.faults.fetch_only_s
@@ -84,4 +84,4 @@ class FetchOnlyRounds:
         if not self._injector.is_on or host.runtime is None or host.loop is None or host.asleep:
             return
         if not host.runtime.replica.leading:
-            host.take(host.loop, host.usurp, ())
+            host.take(host.loop, host.campaign_at_once, ())

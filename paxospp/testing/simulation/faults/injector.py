@@ -19,7 +19,7 @@ from paxospp.model import NodeId, Slot
 from paxospp.testing.simulation.faults.contested_elections import ContestedElections
 from paxospp.testing.simulation.faults.disk_faults import InjectedError
 from paxospp.testing.simulation.faults.fetch_only import FetchOnlyRounds
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.faults.leader_faults import LeaderFaults
 from paxospp.testing.simulation.faults.link_faults import LinkFaults
 from paxospp.testing.simulation.faults.scripted_faults import ScriptedFaults
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 YEAR_2026 = 1_770_000_000
 
 
-class FaultInjector(Injection):
+class FaultInjector(InjectorBase):
     """Injects the faults of one run."""
 
     def __init__(self, world: SimulatedWorld) -> None:
@@ -78,8 +78,8 @@ class FaultInjector(Injection):
             ("P1", faults.crash_rate, self._crash),
             ("P3", faults.pause_rate, self._pause),
             ("D4", faults.full_rate, self._fill),
-            ("D6", faults.rot_rate, self._rot),
-            ("D10", faults.copy_rot_rate, self._rot_a_copy),
+            ("D6", faults.damage_rate, self._damage_a_slot),
+            ("D10", faults.copy_damage_rate, self._damage_a_copy),
             ("D12", faults.wipe_rate, self._wipe),
             ("D13", faults.swap_rate, self._swap),
             ("D16", faults.stall_rate, self._stall),
@@ -107,7 +107,7 @@ class FaultInjector(Injection):
     def end(self) -> None:
         """Inject no new faults; existing ones stay."""
         self.is_on = False
-        self.world.network.interference.release_all()
+        self.world.network.applied_rules.release_all()
 
     # Processes.
 
@@ -130,21 +130,21 @@ class FaultInjector(Injection):
             return
         random = self.stream("D7")
         image = host.disk.image
-        if faults.tail_rot and random.random() < faults.tail_rot and image.entries:
+        if faults.tail_damage and random.random() < faults.tail_damage and image.entries:
             newest = sorted(image.entries)[-random.randint(1, 3) :]
             image.damage(newest)
-            self.world.coverage["the tail of a log rotted"] += 1
+            self.world.coverage["the tail of a log was damaged"] += 1
         random = self.stream("D14")
-        if faults.snapshot_rot and image.snapshot is not None and random.random() < faults.snapshot_rot:
+        if faults.snapshot_damage and image.snapshot is not None and random.random() < faults.snapshot_damage:
             image.snapshot_is_damaged = True
-            self.world.coverage["a snapshot rotted"] += 1
-        random = self.stream("D11")
-        if host in self.wipeable and faults.both_rot and random.random() < faults.both_rot and self._is_founded(host):
+            self.world.coverage["a snapshot was damaged"] += 1
+        random, chance = self.stream("D11"), faults.both_copies_damage
+        if host in self.wipeable and chance and random.random() < chance and self._is_founded(host):
             image.unreadable = "both copies of the promise are damaged"
 
     def on_start(self, host: SimulatedHost) -> None:
         """Note that a node came up; perhaps kill it while it recovers (P4)."""
-        self.world.network.interference.on_change()
+        self.world.network.applied_rules.on_change()
         chance, random = self.faults.crash_in_recovery, self.stream("P4")
         if self.is_on and chance and random.random() < chance:
             life = host.loop
@@ -155,7 +155,7 @@ class FaultInjector(Injection):
 
     def on_leader(self, host: SimulatedHost) -> None:
         """Note that ``host`` leads from now on."""
-        self.world.network.interference.on_change()
+        self.world.network.applied_rules.on_change()
         self.contested_elections.on_leader(host)
         self.leader_faults.on_leader(host)
 
@@ -193,17 +193,17 @@ class FaultInjector(Injection):
         host.stall(random.expovariate(1 / self.faults.stall_s) if self.faults.stall_s else 120 ** random.random())
         self.world.coverage["a disk hung"] += 1
 
-    def _rot(self, random: Random) -> None:
+    def _damage_a_slot(self, random: Random) -> None:
         hosts = [host for host in self.world.hosts if host.may_be_damaged and host.disk.image.entries]
         if hosts:
             host = random.choice(hosts)
             slot = random.choice(sorted(host.disk.image.entries))
             host.disk.image.damage([slot])
-            self.world.coverage["a slot rotted"] += 1
+            self.world.coverage["a slot was damaged"] += 1
 
-    def _rot_a_copy(self, random: Random) -> None:
+    def _damage_a_copy(self, random: Random) -> None:
         host = random.choice(self.world.hosts)
-        host.disk.image.copy_is_rotten = host.disk.image.promised is not None
+        host.disk.image.copy_is_damaged = host.disk.image.promised is not None
 
     def _wipe(self, random: Random) -> None:
         if not self.wipeable:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from random import Random
 
 from paxospp.model import Slot
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.virtual_time import VirtualLoop
 
@@ -31,14 +31,14 @@ _WIPED_FOUNDERS = 0.5
 class LeaderFaults:
     """Looks for leaders, and injects faults there."""
 
-    def __init__(self, injector: Injection) -> None:
+    def __init__(self, injector: InjectorBase) -> None:
         self._injector = injector
         self._world = injector.world
         self._faults = injector.faults
         seed = self._world.seed
         self._random = Random(f"{seed} N4 depose troubles")
         self._losses = Random(f"{seed} D9 company troubles")
-        self._usurpers = Random(f"{seed} N4 usurpers troubles")
+        self._forced_candidates = Random(f"{seed} N4 usurpers troubles")
         self._founders = Random(f"{seed} D7 founders troubles")
 
     def begin(self) -> None:
@@ -60,7 +60,7 @@ class LeaderFaults:
             company = random.sample(others, random.randint(0, max(0, (len(others) - 2) // 2)))
             self._cut_off(leader, *company)
             self._kill_with_loss(company)
-            self._raise_usurper({leader, *company})
+            self._make_one_campaign({leader, *company})
         leaders = [host for host in world.leaders if self._reaches_most(host)]
         if leaders:
             world.clock.after(random.expovariate(1 / self._faults.depose_s), self._depose, random.choice(leaders))
@@ -110,15 +110,15 @@ class LeaderFaults:
 
     # Candidates that lag.
 
-    def _raise_usurper(self, gone: set[SimulatedHost]) -> None:
-        chance, random = self._faults.usurp, self._usurpers
+    def _make_one_campaign(self, gone: set[SimulatedHost]) -> None:
+        chance, random = self._faults.forced_campaign, self._forced_candidates
         if not chance or random.random() >= chance:
             return
         left = [host for host in self._world.hosts if host not in gone and host.runtime is not None and not host.asleep]
         if left:
-            usurper = min(left, key=lambda host: host.decided) if random.random() < 0.7 else random.choice(left)
-            assert usurper.loop is not None
-            usurper.take(usurper.loop, usurper.usurp, ())
+            candidate = min(left, key=lambda host: host.decided) if random.random() < 0.7 else random.choice(left)
+            assert candidate.loop is not None
+            candidate.take(candidate.loop, candidate.campaign_at_once, ())
 
     # Before the founding.
 
@@ -128,7 +128,7 @@ class LeaderFaults:
         if not self._injector.is_on or self._world.invariants.chosen.membership is not None:
             return
         others = [other for other in self._injector.wipeable if other is not host and other.runtime is not None]
-        if faults.tail_rot and host.may_be_damaged and random.random() < faults.tail_rot:
+        if faults.tail_damage and host.may_be_damaged and random.random() < faults.tail_damage:
             self._cut_off(host)
             clock.after(0.0, self._lose_founding, (host, host.loop, clock.now + _FOUNDING_S))
         elif faults.wipe_rate and others and random.random() < _WIPED_FOUNDERS:
@@ -148,7 +148,7 @@ class LeaderFaults:
             host = random.choice(wipeable)
             candidate = random.choice([other for other in up if other is not host])
             self._cut_off(candidate, host)
-            candidate.take(candidate.loop, candidate.usurp, ())
+            candidate.take(candidate.loop, candidate.campaign_at_once, ())
             world.clock.after(0.01 + 0.02 * random.random(), self._wipe_founder, host)
             world.clock.after(0.1 + 0.3 * random.random(), self._look_for_founders, None)
         else:
@@ -171,6 +171,6 @@ class LeaderFaults:
             host.crash()
             host.disk.image.damage([_BOOTSTRAP])
             self._world.network.cut(())
-            self._world.coverage["the only founding value rotted"] += 1
+            self._world.coverage["the only founding value was damaged"] += 1
         else:
             clock.after(0.001, self._lose_founding, what)

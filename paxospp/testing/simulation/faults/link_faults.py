@@ -12,7 +12,7 @@ from itertools import pairwise
 from random import Random
 
 from paxospp.model import NodeId
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.faults.link_rules import LinkRule, draw_rule
 from paxospp.testing.simulation.world.path import Path
 
@@ -20,7 +20,7 @@ from paxospp.testing.simulation.world.path import Path
 class LinkFaults:
     """Injects faults of links."""
 
-    def __init__(self, injector: Injection) -> None:
+    def __init__(self, injector: InjectorBase) -> None:
         self._injector = injector
         self._world = injector.world
 
@@ -123,5 +123,5 @@ class LinkFaults:
         path = random.choice(paths)
         runtime = path.target.runtime
         assert runtime is not None
-        network.deliver(path, network.mangler.forged(path.source.sender, path.target.name))
+        network.deliver(path, network.bad_frames.forged(path.source.sender, path.target.name))
         self._world.coverage["a forged frame arrived"] += 1

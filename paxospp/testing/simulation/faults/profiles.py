@@ -29,6 +29,10 @@ _STREAMS = {
     "targeted_s": "ambush_s",
     "script_s": "rehearsal_s",
     "local_fault": "trouble",
+    "damage_rate": "rot_rate",
+    "tail_damage": "tail_rot",
+    "snapshot_damage": "snapshot_rot",
+    "forced_campaign": "usurp",
     "targeted_state": "ambush",
 }
 """Fields whose random streams keep an older name of the field, so that every seed keeps its meaning."""
@@ -122,7 +126,7 @@ PROFILES = ProfileSet(
         "snapshots go wrong": Profile(
             faults={
                 "snapshot_error": between(0.02, 0.3),
-                "snapshot_rot": choice(0.5),
+                "snapshot_damage": choice(0.5),
                 "crash_rate": between(0.5, 2.0),
                 "fetch_only_s": between(0.03, 0.1),
             },
@@ -143,7 +147,7 @@ PROFILES = ProfileSet(
         ),
         "a log rots on disk": Profile(
             faults={
-                "rot_rate": between(5.0, 30.0),
+                "damage_rate": between(5.0, 30.0),
                 "read_error": choice(0.0, 0.05),
                 "contest_s": between(0.05, 0.2),
                 "chosen_loss": choice(0.0, 0.15),
@@ -164,7 +168,7 @@ PROFILES = ProfileSet(
                 "wipe_rate": choice(0.2, 3.0, 10.0),
                 "founder_wipe": choice(0.6, 0.9),
                 "delay_s": choice(0.0, 0.003, 0.02),  # so that a campaign lasts
-                "tail_rot": choice(0.0, 0.6),
+                "tail_damage": choice(0.0, 0.6),
                 "crash_rate": choice(0.0, 2.0),
                 "contest_s": choice(0.0, 0.1),
             },
@@ -250,7 +254,7 @@ PROFILES = ProfileSet(
             plan=_THREE,
         ),
         "watchers lag": Profile(
-            faults={"slow_disk": choice(100.0), "rot_rate": choice(0.0, 5.0), "burst_rate": choice(1.0)},
+            faults={"slow_disk": choice(100.0), "damage_rate": choice(0.0, 5.0), "burst_rate": choice(1.0)},
             settings={**_SNAPSHOTS, "tail_bytes_max": choice(1), "kept_log_slots_max": choice(1, 4, 16)},
             plan={**_THREE, "watchers": choice(6)},
         ),

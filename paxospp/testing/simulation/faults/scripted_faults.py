@@ -8,7 +8,7 @@ from random import Random
 from paxospp.messages import Accept, Accepted, Prepare, Promise
 from paxospp.model import Slot
 from paxospp.testing.simulation.faults.adversary import Adversary, all_but
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, FETCHES, HEARTBEATS, PHASE_2, LinkRule
 from paxospp.testing.simulation.faults.scripted_profiles import FOUNDERS, LATE_PROMISES, STAR, TORN, TWO_LEADERS
 from paxospp.testing.simulation.world.host import SimulatedHost
@@ -21,7 +21,7 @@ _NOTHING = all_but(frozenset())
 class ScriptedFaults:
     """Runs the script of one run again and again."""
 
-    def __init__(self, injector: Injection) -> None:
+    def __init__(self, injector: InjectorBase) -> None:
         self._adversary = Adversary(injector)
         self._world = injector.world
         self._mean_s = injector.faults.script_s

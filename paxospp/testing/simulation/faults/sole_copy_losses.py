@@ -12,7 +12,7 @@ from random import Random
 
 from paxospp.model import SnapshotMeta
 from paxospp.testing.simulation.faults.adversary import Adversary
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.faults.link_rules import EVERYTHING, LinkRule
 from paxospp.testing.simulation.world.host import SimulatedHost
 
@@ -20,7 +20,7 @@ from paxospp.testing.simulation.world.host import SimulatedHost
 class SoleCopyLosses:
     """Injects the losses of one run, one after another."""
 
-    def __init__(self, injector: Injection) -> None:
+    def __init__(self, injector: InjectorBase) -> None:
         self._adversary = Adversary(injector)
         self._injector = injector
         self._world = injector.world

@@ -13,7 +13,7 @@ from __future__ import annotations
 from random import Random
 
 from paxospp.testing.simulation.faults.adversary import Adversary, all_but
-from paxospp.testing.simulation.faults.injection import Injection
+from paxospp.testing.simulation.faults.injector_base import InjectorBase
 from paxospp.testing.simulation.faults.link_rules import FETCHES, HEARTBEATS, PHASE_1, PHASE_2, SNAPSHOTS, LinkRule
 from paxospp.testing.simulation.reach.states import STATES
 from paxospp.testing.simulation.world.host import SimulatedHost
@@ -26,7 +26,7 @@ _AGAIN_S = 0.04
 class TargetedFaults:
     """Polls the nodes of one run, and injects a fault into a node that is in the state the plan names."""
 
-    def __init__(self, injector: Injection) -> None:
+    def __init__(self, injector: InjectorBase) -> None:
         self._adversary = Adversary(injector)
         self._injector = injector
         self._world = injector.world

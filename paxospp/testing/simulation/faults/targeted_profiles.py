@@ -33,8 +33,8 @@ TARGETED_PROFILES = ProfileSet(
         "faults aimed at damaged logs": Profile(
             faults={
                 "targeted_s": _LOOK,
-                "rot_rate": between(2.0, 10.0),
-                "tail_rot": choice(0.0, 0.6),
+                "damage_rate": between(2.0, 10.0),
+                "tail_damage": choice(0.0, 0.6),
                 "lost_write": choice(0.0, 0.01),
                 "crash_rate": choice(1.0, 3.0),
                 "loss": choice(0.1, 0.3),
@@ -79,7 +79,7 @@ TARGETED_PROFILES = ProfileSet(
                 "slow_disk": choice(1.0, 30.0),
                 "burst_rate": choice(1.5),
                 "depose_s": between(0.1, 0.4),  # so that there are some
-                "usurp": choice(0.0, 0.3),
+                "forced_campaign": choice(0.0, 0.3),
             },
             settings={"alpha": choice(4, 8, 64), "chunk_bytes_max": choice(32, 1 << 20), "batch_bytes_max": choice(1)},
             plan={**_BASE, "targeted_state": choice("recovering", "campaigning", "an answer is being put together")},

@@ -19,7 +19,7 @@ from paxospp.model import Ballot, Change, Entry, Kind, Slot, SnapshotMeta
 from paxospp.sessions.runs import VOID, Run, decode_commands
 from paxospp.sessions.table import RunAnswer, RunStatus
 from paxospp.state_machine import StateMachine, unpack_call
-from paxospp.testing.simulation.judges.alike import are_alike, hash_of_state
+from paxospp.testing.simulation.judges.equality import are_equal, hash_of_state
 from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.judges.reference import Reference
 from paxospp.testing.simulation.judges.session_rules import SessionRules
@@ -136,7 +136,7 @@ class AppliedLog:
                 theirs.first,
                 theirs.status,
                 theirs.expected,
-            ) or not all(map(are_alike, ours.outcomes, theirs.outcomes)):
+            ) or not all(map(are_equal, ours.outcomes, theirs.outcomes)):
                 raise RuleBroken("11", f"{host.name} answers {theirs} in slot {slot}, others {ours}")
 
     def _first_to_apply(
@@ -215,7 +215,7 @@ class AppliedLog:
     def _check_replies(self, random: bytes, outcome: RunAnswer) -> None:
         for number, reply in enumerate(outcome.outcomes, outcome.first):
             expected = self.replies.setdefault((random, number), reply)
-            if expected is not reply and not are_alike(expected, reply):
+            if expected is not reply and not are_equal(expected, reply):
                 raise RuleBroken(
                     "divergence",
                     f"number {number} of a session is answered {reply!r}; alone in its order the machine says "

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from paxospp.execution.executor import Executor
 from paxospp.model import NodeId, Slot
-from paxospp.testing.simulation.judges.alike import are_alike
 from paxospp.testing.simulation.judges.applied_log import AppliedLog, Number
+from paxospp.testing.simulation.judges.equality import are_equal
 from paxospp.testing.simulation.rule_broken import RuleBroken
 
 _TICK_S = 1e-6
@@ -99,7 +99,7 @@ class CallHistory:
         if index is None:
             raise RuleBroken("12", f"{operation.client} is answered for {number}, which was never applied")
         result = self._applied.replies[number]
-        if not are_alike(result, outcome):
+        if not are_equal(result, outcome):
             raise RuleBroken("12", f"{operation.client} receives {outcome!r} for {number}; the result was {result!r}")
         self._end(operation, index, strictly=True)
 

@@ -69,8 +69,8 @@ class ObservedHost(Protocol):
         """Whether the present life of the storage votes, as far as that is settled."""
 
     @property
-    def usurps(self) -> bool:
-        """Whether the simulation makes the node campaign now, though it did not ask whether it may."""
+    def is_made_to_campaign(self) -> bool:
+        """Whether the simulation makes the node campaign now, although its own rules might not let it."""
 
     def boot_time(self) -> float:
         """Return what the clock of the node says that never stops, in seconds."""

@@ -58,7 +58,7 @@ class RoleRules:
 
     def on_campaign(self, host: ObservedHost, asked_in: int | None) -> None:
         """Check that no node which answered the round leads with a quorum, or hears such a leader (bugs B41, B45)."""
-        if host.usurps:
+        if host.is_made_to_campaign:
             return
         assert host.runtime is not None
         protocol, voters = host.runtime.replica.protocol, host.runtime.replica.protocol.cluster.voters

@@ -54,7 +54,7 @@ class StoredImage:
     """From this slot on, every slot that is not in ``entries`` is faulty."""
     lost_since_load: bool = False
     """Whether something was damaged since the last load, so that the store does not know of it."""
-    copy_is_rotten: bool = False
+    copy_is_damaged: bool = False
     """Whether one of the two copies of the promise is damaged; the next load or promise repairs it."""
     unreadable: str | None = None
     """Why the disk can never be loaded again; None if it can."""
@@ -76,7 +76,7 @@ class StoredImage:
             set(self.faulty),
             self.open_from,
             self.lost_since_load,
-            self.copy_is_rotten,
+            self.copy_is_damaged,
             self.unreadable,
         )
 
@@ -195,7 +195,7 @@ class SimulatedDisk:
         batch, image = pending.batch, self.image
         if batch.promised is not None:
             image.promised = batch.promised  # even of a lost batch: the anchor repeats it
-            image.copy_is_rotten = False
+            image.copy_is_damaged = False
         if pending.lost:
             self._lose(batch, random)
             return
@@ -249,7 +249,7 @@ class SimulatedDisk:
         image = self.image
         if image.unreadable is not None:
             raise CorruptedError(image.unreadable)
-        image.copy_is_rotten = image.lost_since_load = False
+        image.copy_is_damaged = image.lost_since_load = False
         self.known = {slot: entry.ballot for slot, entry in image.entries.items()}
         return DurableState(
             promised=image.promised,

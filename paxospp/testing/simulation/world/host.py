@@ -107,7 +107,7 @@ class SimulatedHost:
         self.inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.observer = HostObserver(self)
         self.random = Random(f"{world.seed} {name}")
-        self.rebirths = Random(f"{world.seed} {name} rebirths")
+        self.reloads = Random(f"{world.seed} {name} rebirths")
         self._is_slow_to_apply = world.plan.pacing.apply_slice_s == 0.0
         self._goes_on = False
         """Whether the next round of its loop is scheduled."""
@@ -121,7 +121,7 @@ class SimulatedHost:
         self.began_at = 0.0
         """When it last began to take part, in the time of the world."""
         self.record = LifeRecord()
-        self.usurps = False
+        self.is_made_to_campaign = False
         """Whether it is made to campaign without having asked whether it may."""
         self.received: set[Slot] = set()
         """Slots that peers have sent it."""
@@ -194,7 +194,7 @@ class SimulatedHost:
             storage = VirtualStorage(self.disk, self.world.invariants.snapshot_rules)
             storage.on_write = lambda: self.disk_faults.on_write(self)
             self._storage = storage
-            if self.disk.image.copy_is_rotten:
+            if self.disk.image.copy_is_damaged:
                 self.world.coverage["one copy of the promise was repaired from the other"] += 1
             state = storage.load()
             machine = self.world.plan.machine()
@@ -393,14 +393,14 @@ class SimulatedHost:
     def receive_bytes(self, frame: bytes) -> None:
         self._runtime.on_frame(frame)
 
-    def usurp(self) -> None:
+    def campaign_at_once(self) -> None:
         """Campaign at once, no matter who leads or how far behind this node is."""
         runtime = self._runtime
-        self.usurps = True
+        self.is_made_to_campaign = True
         try:
             runtime.driver.campaign()
         finally:
-            self.usurps = False
+            self.is_made_to_campaign = False
 
     def on_written(self) -> None:
         """Let the current write return, and have the judges check what is synced."""

@@ -17,9 +17,9 @@ from typing import Any
 
 from paxospp.messages import Message, SnapshotChunk
 from paxospp.model import NodeId
+from paxospp.testing.simulation.faults.applied_rules import AppliedRules
+from paxospp.testing.simulation.faults.bad_frames import BadFrames
 from paxospp.testing.simulation.faults.families import Faults
-from paxospp.testing.simulation.faults.interference import Interference
-from paxospp.testing.simulation.faults.mangled_frames import Mangler
 from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.world.host import SimulatedHost
 from paxospp.testing.simulation.world.path import Packet, Path
@@ -51,8 +51,8 @@ class SimulatedNetwork:
         self._loss = Random(f"{seed} N1 messages")
         self._copies = Random(f"{seed} N2 messages")
         self._delays = Random(f"{seed} N3 messages")
-        self.mangler = Mangler(seed, faults)
-        self.interference = Interference(seed, clock, self._arrive, coverage)
+        self.bad_frames = BadFrames(seed, faults)
+        self.applied_rules = AppliedRules(seed, clock, self._arrive, coverage)
         self.older: frozenset[NodeId] = frozenset()
         """Nodes of an older version, whose snapshot chunks do not name the ballot; the snapshot itself does."""
         self._is_plain = True
@@ -69,14 +69,14 @@ class SimulatedNetwork:
     def set_faults(self, faults: Faults) -> None:
         """Replace the faults of messages; paths that are cut or clogged stay so."""
         self.faults = faults
-        self.mangler.faults = faults
+        self.bad_frames.faults = faults
         self._is_plain = not (
             faults.loss
             or faults.duplicate
             or faults.replay
             or faults.delay_s
             or faults.tail
-            or faults.mangle
+            or faults.bad_frame
             or faults.capacity
         )
 
@@ -122,7 +122,7 @@ class SimulatedNetwork:
         if path is None:
             return
         packet: Packet = (path, source.sender, message)
-        if path.rules and self.interference.takes(packet, type(message)):
+        if path.rules and self.applied_rules.takes(packet, type(message)):
             return
         if self._is_plain:
             path.under_way += 1
@@ -150,7 +150,7 @@ class SimulatedNetwork:
         else:
             at = max(at, path.arrived_at + 1e-9)
             path.arrived_at = at
-        if faults.mangle:
+        if faults.bad_frame:
             packet = self._as_bytes(packet)
         path.under_way += 1
         self._clock.at(at, self._arrive, packet)
@@ -164,7 +164,7 @@ class SimulatedNetwork:
     def _as_bytes(self, packet: Packet) -> Packet:
         path, sender, message = packet
         assert not isinstance(message, bytes)
-        return path, sender, self.mangler.frame(sender, path.target.name, message)
+        return path, sender, self.bad_frames.frame(sender, path.target.name, message)
 
     def deliver(self, path: Path, data: bytes) -> None:
         """Let bytes arrive over ``path`` that no node of the cluster sent."""

@@ -21,7 +21,7 @@ from paxospp.testing.machine_checks.state_comparison import disturb_sets
 from paxospp.testing.simulation.clients.watched_caller import WatchedCaller
 from paxospp.testing.simulation.validation.watched import WatchedReplica
 from paxospp.testing.simulation.world.node_host import NodeHost
-from paxospp.testing.simulation.world.rebirth import loosen
+from paxospp.testing.simulation.world.set_order import reorder_sets
 from paxospp.testing.simulation.world.virtual_storage import VirtualStorage
 from paxospp.testing.simulation.world.virtual_worker import virtual_worker
 
@@ -51,8 +51,8 @@ class WatchedExecutor(Executor):
     def __init__(self, host: NodeHost, machine: StateMachine) -> None:
         super().__init__(machine, host.observer, around=self._around)
         self._host = host
-        self._rebirth = host.world.plan.rebirth
-        self._chance = host.rebirths
+        self._reload_chance = host.world.plan.reload_chance
+        self._chance = host.reloads
 
     def _around(self, apply: Apply, is_own: bool) -> Apply:
         """Count commands; faults hit the user's commands only, not those of the instances beside the machine."""
@@ -71,8 +71,8 @@ class WatchedExecutor(Executor):
         self._host.executed = 0
         outcomes = super().apply(entry)
         self._host.world.applied_log.on_applied(self._host, self, entry, outcomes)
-        if self._rebirth and self._chance.random() < self._rebirth:
-            self.live_again()
+        if self._reload_chance and self._chance.random() < self._reload_chance:
+            self.reload()
         return outcomes
 
     def on_restored(self) -> None:
@@ -91,13 +91,13 @@ class WatchedExecutor(Executor):
         history.on_read(request, self, answer)
         return answer
 
-    def live_again(self) -> None:
+    def reload(self) -> None:
         """Pass the whole state through a snapshot into a new machine, as a restart from a snapshot does."""
         snapshot = list(self.encode_snapshot())
         machine = self._host.world.plan.machine()
         Executor.__init__(self, machine, self._host.observer, around=self._around)
         self.restore(snapshot)
-        loosen(machine)
+        reorder_sets(machine)
         self._host.world.coverage["a state went through a snapshot"] += 1
 
 

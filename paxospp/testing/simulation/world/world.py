@@ -125,7 +125,7 @@ class SimulatedWorld:
         elif len(self.hosts) == 1 and host.disk.image.snapshot_is_damaged and host.disk.image.first > 1:
             self.coverage["a damaged snapshot was refused"] += 1  # nobody has another, and the log below is gone
         elif isinstance(cause, CorruptedError) and host.disk.image.snapshot_is_damaged and host.is_installing:
-            self.coverage["a snapshot rotted before it was restored"] += 1
+            self.coverage["a snapshot was damaged before it was restored"] += 1
         else:
             raise RuleBroken("a node stopped", f"{host.name}: {type(cause).__name__}: {cause}") from cause
 

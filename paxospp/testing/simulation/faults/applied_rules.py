@@ -17,7 +17,7 @@ _HELD_FOR = (1, 1, 2, 3)
 """For how many changes of the lead, or starts of a node, a message is held."""
 
 
-class Interference:
+class AppliedRules:
     """Applies rules to messages, and keeps those that are held back."""
 
     def __init__(self, seed: str, clock: Clock, arrive: Callable[[Packet], None], coverage: Counter[str]) -> None:

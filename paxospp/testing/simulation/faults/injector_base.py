@@ -16,7 +16,7 @@ RESTART_SOON_S = 0.1
 """Exact time after which a node restarts once no new faults are injected."""
 
 
-class Injection:
+class InjectorBase:
     """State and actions that the injectors of all families share."""
 
     def __init__(self, world: SimulatedWorld) -> None:

@@ -1,4 +1,4 @@
-"""Frames that arrive damaged, and frames that no node of the cluster sent (N9).
+"""Bad frames: those that arrive damaged, and those that no node of the cluster sent (N9).
 
 They go through the real codec: the judges find what it should not have let through.
 """
@@ -13,8 +13,8 @@ from paxospp.testing.simulation.faults.families import Faults
 from paxospp.wire.frames import encode_frame
 
 
-class Mangler:
-    """Makes frames, some of them damaged or foreign."""
+class BadFrames:
+    """Makes frames as they arrive, some of them damaged or forged."""
 
     def __init__(self, seed: str, faults: Faults) -> None:
         self.faults = faults
@@ -24,7 +24,7 @@ class Mangler:
         """Return the frame that carries ``message``, as it arrives."""
         random = self._random
         data = encode_frame(sender, to, [message])
-        if random.random() >= self.faults.mangle:
+        if random.random() >= self.faults.bad_frame:
             return data
         match random.randrange(6):
             case 0:

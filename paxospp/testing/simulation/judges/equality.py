@@ -26,6 +26,6 @@ def hash_of_state(reader: SnapshotDecoder) -> bytes:
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def are_alike(ours: bytes, theirs: bytes) -> bool:
+def are_equal(ours: bytes, theirs: bytes) -> bool:
     """Return whether two outcomes are equal, apart from the texts of exceptions."""
     return ours == theirs or (ours[:1] == theirs[:1] == _RAISED_TAG)
