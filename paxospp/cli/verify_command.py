@@ -1,6 +1,6 @@
-"""``paxospp verify``: run the conformance suite on a storage plug-in and print a verdict for each clause.
+"""``paxospp verify``: run the storage kit on a storage plug-in and print a verdict for each clause.
 
-The suite destroys the data it finds, so it runs in fresh directories and refuses a URL that names an existing place.
+The kit destroys the data it finds, so it runs in fresh directories and refuses a URL that names an existing place.
 """
 
 from __future__ import annotations

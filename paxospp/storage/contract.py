@@ -1,7 +1,7 @@
 """The contract of a storage, which keeps the log, the promise and the snapshots of one replica.
 
 The contract has six methods and ten clauses, C1 to C10. The safety of the protocol depends on the
-clauses, and the conformance kit in ``paxospp.testing`` checks them. This module holds the abstract
+clauses, and the storage kit in ``paxospp.testing`` checks them. This module holds the abstract
 class and the values that pass through it. Classes that help a plug-in to keep the contract are in
 the other modules of this package.
 

@@ -1,4 +1,4 @@
-"""Run the storage suite on a storage that is named on the command line, without a test file of your own::
+"""Run the storage kit on a storage that is named on the command line, without a test file of your own::
 
 pytest --pyargs paxospp.testing.conformance --paxospp-storage='scheme:{tmp}'
 """

@@ -1,4 +1,4 @@
-"""The pytest plug-in of paxospp: its options, the fixture ``paxospp_check_machine``, and the storage suite's verdicts.
+"""The pytest plug-in of paxospp: its options, the fixture ``paxospp_check_machine``, and the storage kit's verdicts.
 
 It imports other modules of paxospp only when a test or an option needs them.
 """
@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--paxospp-all-steps",
         action="store_true",
-        help="let a failing case of the storage suite print every step, not only the last ones",
+        help="let a failing case of the storage kit print every step, not only the last ones",
     )
     group.addoption(
         "--paxospp-seed",

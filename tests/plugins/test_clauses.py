@@ -1,4 +1,4 @@
-"""Run the conformance kit on every storage that comes with paxospp, and on the one in ``examples/storage_plugin``.
+"""Run the storage kit on every storage that comes with paxospp, and on the one in ``examples/storage_plugin``.
 
 A plain run uses the quick kit for memory and file, and a few cases of each kind for rocksdb; CI runs the whole kit.
 """

@@ -74,7 +74,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_its_own_tests_pass(installed: None) -> None:
-    """They run a few cases of the conformance kit; the whole kit runs below."""
+    """They run a few cases of the storage kit; the whole kit runs below."""
     assert "skipped" not in run_its_tests(EXAMPLE, "tests/test_lmdb.py")
     assert "3 passed" in run_its_tests(EXAMPLE, "tests/test_contract.py", "-k", "second_opener")
 

@@ -22,12 +22,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.long
 def test_its_own_tests_pass(installed: None) -> None:
-    """They run a few cases of the conformance kit; ``test_clauses.py`` runs the whole kit on this store."""
+    """They run a few cases of the storage kit; ``test_clauses.py`` runs the whole kit on this store."""
     assert "skipped" not in run_its_tests(EXAMPLE, "tests/test_sqlite.py")
     assert "3 passed" in run_its_tests(EXAMPLE, "tests/test_contract.py", "-k", "second_opener")
 
 
-def test_its_contract_test_has_every_case_of_the_conformance_kit(installed: None) -> None:
+def test_its_contract_test_has_every_case_of_the_storage_kit(installed: None) -> None:
     cases = {name for name in dir(StorageSuite) if name.startswith("test_")}
     told = run_its_tests(EXAMPLE, "tests/test_contract.py", "--collect-only")
 

@@ -1,4 +1,4 @@
-"""The storage contract, clause by clause: this class inherits every case of the conformance kit."""
+"""The storage contract, clause by clause: this class inherits every case of the storage kit."""
 
 from __future__ import annotations
 

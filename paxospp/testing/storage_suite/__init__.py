@@ -1,4 +1,4 @@
-"""The conformance kit for storage plug-ins; begin with the module ``suite``."""
+"""The storage kit: a test of every clause of the storage contract; begin with the module ``suite``."""
 
 from typing import TYPE_CHECKING
 

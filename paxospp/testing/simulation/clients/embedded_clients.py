@@ -28,7 +28,7 @@ class EmbeddedClient:
         self.is_single = False
         """Whether it makes one call only."""
         self.operation: TrackedCall | None = None
-        self.life: VirtualLoop | None = None
+        self.loop: VirtualLoop | None = None
 
     def rest(self) -> None:
         """Schedule the next call."""
@@ -49,11 +49,11 @@ class EmbeddedClient:
     def call(self, drawn: Drawn, *, timeout_s: float) -> None:
         """Call the node of this client, which is up."""
         assert self.home.loop is not None
-        self.life = self.home.loop
+        self.loop = self.home.loop
         self.operation = self.world.history.begin(
             self.name, drawn.payload, is_read=drawn.is_read, age_s=drawn.age_s if drawn.is_read else None
         )
-        self.home.take(self.life, self._call, (self.operation, drawn.consistency, timeout_s))
+        self.home.take(self.loop, self._call, (self.operation, drawn.consistency, timeout_s))
 
     def _call(self, operation: TrackedCall, consistency: Consistency, timeout_s: float) -> None:
         runtime = self.home.runtime

@@ -31,14 +31,14 @@ LOOK_S = 0.1
 
 
 class VirtualStream(ClientConnection):
-    """One stream from a client to one life of a node."""
+    """One stream from a client to one boot of a node."""
 
     def __init__(self, client: RemoteClient, host: SimulatedHost) -> None:
         # The base class is not initialised: nothing is queued for a transport.
         self.peer = client.name
         self.closed = False
         self.host = host
-        self.life = host.loop
+        self.loop = host.loop
         self.delay_s = 0.0003 + 0.002 * client.clients.random.random()
         self._client = client
         self._requests: deque[wire.CallRequest] = deque()
@@ -56,11 +56,11 @@ class VirtualStream(ClientConnection):
     def _at_node(self, call: Callable[[], None]) -> None:
         if self.closed:
             return
-        if self.host.loop is not self.life or self.host.runtime is None:
+        if self.host.loop is not self.loop or self.host.runtime is None:
             self._clock.after(self.delay_s, lambda _: self._client.on_broken(self))
             return
         self._clock.trace(self.host.index * 256 + 7)
-        self.host.take(self.life, call, ())
+        self.host.take(self.loop, call, ())
 
     def _greet(self) -> None:
         runtime = self.host.runtime
@@ -110,11 +110,11 @@ class VirtualStream(ClientConnection):
             self._client.on_response(self, response)
 
     def close(self) -> None:
-        """Close the stream; the node is told, if it lives."""
+        """Close the stream, and tell the node if it still runs."""
         if not self.closed:
             self.closed = True
             runtime = self.host.runtime
-            if runtime is not None and self.host.loop is self.life:
+            if runtime is not None and self.host.loop is self.loop:
                 runtime.remote.on_disconnect(self)
 
 

@@ -119,8 +119,8 @@ class ContestedElections:
                 self._world.clock.after(0.03 * random.random(), self._campaign_again, (candidate, candidate.loop))
 
     def _campaign_again(self, what: tuple[SimulatedHost, object]) -> None:
-        host, life = what
-        if host.loop is life:
+        host, loop = what
+        if host.loop is loop:
             self._adversary.campaign(host)
 
     # Links.

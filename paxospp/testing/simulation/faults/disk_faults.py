@@ -59,7 +59,7 @@ class DiskFaults:
     def __init__(self, seed: str, write_s: float) -> None:
         self._write_s = write_s
         self.write_returns_at = 0.0
-        """When the latest write returns, if the node lives until then."""
+        """When the latest write returns, unless the node dies before."""
         self._speed = Random(f"{seed} disk speed")
         self._random = {
             family: Random(f"{seed} {family} operations")

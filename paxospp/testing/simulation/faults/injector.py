@@ -147,9 +147,9 @@ class FaultInjector(InjectorBase):
         self.world.network.applied_rules.on_change()
         chance, random = self.faults.crash_in_recovery, self.stream("P4")
         if self.is_on and chance and random.random() < chance:
-            life = host.loop
+            loop = host.loop
             self.world.clock.after(
-                random.random() * 0.05, lambda _: host.crash() if host.loop is life and self.is_on else None
+                random.random() * 0.05, lambda _: host.crash() if host.loop is loop and self.is_on else None
             )
             self.world.coverage["killed in its recovery"] += 1
 

@@ -94,12 +94,12 @@ class LeaderFaults:
 
     def _lose_end(self, what: tuple[SimulatedHost, VirtualLoop | None]) -> None:
         """Kill the node; entries that it does not know decided are lost, and their slots cannot be named."""
-        host, life = what
+        host, loop = what
         image = host.disk.image
         if (
             not self._injector.is_on
-            or host.loop is not life
-            or life is None
+            or host.loop is not loop
+            or loop is None
             or max(image.entries, default=0) <= image.decided
         ):
             return
@@ -163,9 +163,9 @@ class LeaderFaults:
 
     def _lose_founding(self, what: tuple[SimulatedHost, VirtualLoop, float]) -> None:
         """Kill the founder once it has accepted its founding value, which no other node has, and damage the value."""
-        host, life, until = what
+        host, loop, until = what
         clock = self._world.clock
-        if host.loop is not life or clock.now > until or not self._injector.is_on:
+        if host.loop is not loop or clock.now > until or not self._injector.is_on:
             self._world.network.cut(())
         elif _BOOTSTRAP in host.disk.image.entries:
             host.crash()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from paxospp.messages import Accepted, Promise
 from paxospp.model import Ballot, Entry, NodeId, Slot
 from paxospp.storage.contract import DurableState
-from paxospp.testing.simulation.judges.chosen_values import Life
+from paxospp.testing.simulation.judges.chosen_values import Incarnation
 from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.judges.step_rules import StepRules
 from paxospp.testing.simulation.rule_broken import RuleBroken
@@ -33,10 +33,10 @@ class AnswerMemory:
 
     def __init__(self, step_rules: StepRules) -> None:
         self._step_rules = step_rules
-        self._held: dict[Life, dict[Slot, Ballot]] = {}
+        self._held: dict[Incarnation, dict[Slot, Ballot]] = {}
         """By incarnation and slot: the ballot under which its storage held the slot last."""
         self._faulty: dict[NodeId, list[range]] = {}
-        self._said: dict[Life, _Said] = {}
+        self._said: dict[Incarnation, _Said] = {}
         self._partial: dict[_Answer, set[Slot]] = {}
         """The slots that the parts of an answer have named so far."""
         self._held_at: dict[_Answer, set[Slot]] = {}
@@ -44,19 +44,19 @@ class AnswerMemory:
 
     def held(self, host: ObservedHost) -> dict[Slot, Ballot]:
         """Return by slot the ballot under which the storage of ``host`` held it last, whether damaged since or not."""
-        return self._held.setdefault(_life(host), {})
+        return self._held.setdefault(_incarnation(host), {})
 
     def _said_by(self, host: ObservedHost) -> _Said:
-        life = _life(host)
-        said = self._said.get(life)
+        incarnation = _incarnation(host)
+        said = self._said.get(incarnation)
         if said is None:
-            said = self._said[life] = _Said()
+            said = self._said[incarnation] = _Said()
         return said
 
     def forgive(self, host: ObservedHost) -> None:
         """Forget all that was sent from the disk of ``host``: an older image was put in its place."""
-        self._said.pop(_life(host), None)
-        self._held.pop(_life(host), None)
+        self._said.pop(_incarnation(host), None)
+        self._held.pop(_incarnation(host), None)
 
     # What is sent.
 
@@ -119,7 +119,7 @@ class AnswerMemory:
 
     def on_load(self, host: ObservedHost, state: DurableState) -> None:
         """Check 7 at a start: the storage still holds all that was ever sent from it."""
-        said = self._said.get(_life(host))
+        said = self._said.get(_incarnation(host))
         if said is None:
             return
         if said.promised is not None and (state.promised is None or state.promised < said.promised):
@@ -154,7 +154,7 @@ class AnswerMemory:
                 raise RuleBroken("7", f"{host.name} has forgotten that it accepted slot {slot}")
 
 
-def _life(host: ObservedHost) -> Life:
+def _incarnation(host: ObservedHost) -> Incarnation:
     return host.name, host.sender.incarnation
 
 

@@ -17,7 +17,7 @@ from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
 
 Value = tuple[Kind, bytes]
-Life = tuple[NodeId, int]
+Incarnation = tuple[NodeId, int]
 """One incarnation of a node: its name, and the number of the incarnation."""
 
 
@@ -33,12 +33,12 @@ class ChosenValues:
         self.up_to = Slot(0)
         """Every slot up to this one is chosen."""
         self.membership: Membership | None = None
-        self._voters: dict[Life, int] = {}
+        self._voters: dict[Incarnation, int] = {}
         """One bit per voting incarnation."""
         self._quorum = 0
         self._proposed: dict[tuple[Slot, Ballot], Value] = {}
         self._holders: dict[tuple[Slot, Ballot], int] = {}
-        self._founding_holders: dict[Ballot, set[Life]] = {}
+        self._founding_holders: dict[Ballot, set[Incarnation]] = {}
 
     # Values.
 
@@ -60,14 +60,14 @@ class ChosenValues:
 
     # Votes.
 
-    def has_vote(self, life: Life) -> bool:
-        """Return whether ``life`` votes, as far as that is settled."""
-        return self.membership is None or life in self._voters
+    def has_vote(self, incarnation: Incarnation) -> bool:
+        """Return whether ``incarnation`` votes, as far as that is settled."""
+        return self.membership is None or incarnation in self._voters
 
-    def would_vote(self, life: Life, ballot: Ballot) -> bool:
-        """Return whether the founding value that was proposed under ``ballot`` lists ``life``."""
+    def would_vote(self, incarnation: Incarnation, ballot: Ballot) -> bool:
+        """Return whether the founding value that was proposed under ``ballot`` lists ``incarnation``."""
         return any(
-            life == (member.name, member.incarnation)
+            incarnation == (member.name, member.incarnation)
             for member in Membership.from_bytes(self._proposed[Slot(1), ballot][1]).members
         )
 
@@ -91,11 +91,11 @@ class ChosenValues:
 
     def count(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
         """Note that ``host`` holds the value of ``ballot`` in ``slot``; once a quorum holds it, it is chosen."""
-        life = (host.name, host.sender.incarnation)
+        incarnation = (host.name, host.sender.incarnation)
         if slot == 1:
-            self._count_founding(life, ballot)
+            self._count_founding(incarnation, ballot)
             return
-        bit = self._voters.get(life, 0)
+        bit = self._voters.get(incarnation, 0)
         key = (slot, ballot)
         before = self._holders.get(key, 0)
         holders = before | bit
@@ -105,9 +105,9 @@ class ChosenValues:
         if holders.bit_count() >= self._quorum:
             self._choose(slot, ballot)
 
-    def _count_founding(self, life: Life, ballot: Ballot) -> None:
+    def _count_founding(self, incarnation: Incarnation, ballot: Ballot) -> None:
         holders = self._founding_holders.setdefault(ballot, set())
-        holders.add(life)
+        holders.add(incarnation)
         kind, value = self._proposed[Slot(1), ballot]
         if kind is not Kind.MEMBERSHIP:
             raise RuleBroken("3", f"slot 1 holds no membership under {ballot}")

@@ -25,7 +25,7 @@ from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.promises import PromiseReport
 from paxospp.messages import Accept, Promise
 from paxospp.model import Ballot, Kind, Membership, NodeId, Slot
-from paxospp.testing.simulation.judges.chosen_values import ChosenValues, Life
+from paxospp.testing.simulation.judges.chosen_values import ChosenValues, Incarnation
 from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
 
@@ -34,7 +34,7 @@ from paxospp.testing.simulation.rule_broken import RuleBroken
 class _Report:
     """The content of one answer to a Prepare."""
 
-    life: Life
+    incarnation: Incarnation
     decided: Slot
     first: Slot
     faulty: tuple[range, ...]
@@ -69,8 +69,8 @@ class LeaderRules:
             accepted.clear()
         accepted.update((entry.slot, entry.ballot) for entry in promise.entries)
         if promise.part == promise.parts - 1:
-            life = (host.name, host.sender.incarnation)
-            report = _Report(life, promise.decided, promise.first, promise.faulty, self._runtime.pop(key))
+            incarnation = (host.name, host.sender.incarnation)
+            report = _Report(incarnation, promise.decided, promise.first, promise.faulty, self._runtime.pop(key))
             self._reports.setdefault(promise.ballot, {}).setdefault(host.name, []).append(report)
 
     def on_own_promise(self, host: ObservedHost, ballot: Ballot, report: PromiseReport) -> None:
@@ -225,7 +225,7 @@ class LeaderRules:
 
     def _counted(self, reports: Iterable[_Report]) -> Iterator[_Report]:
         """Yield the reports of voting incarnations."""
-        return (report for report in reports if self._chosen.has_vote(report.life))
+        return (report for report in reports if self._chosen.has_vote(report.incarnation))
 
     def _are_quorum(self, names: Iterable[NodeId]) -> bool:
         return self._chosen.are_quorum(names)

@@ -1,6 +1,6 @@
 """The view that judges have of a run: protocols of hosts, of the cluster around them, and of its links.
 
-Judges read these and change nothing but ``LifeRecord``, in which they note what they saw last of one life of a host.
+Judges read these and change nothing but ``LastSeen``, in which they note what they saw last of one boot of a host.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from paxospp.testing.simulation.world.virtual_time import Clock
 
 
 @dataclass(slots=True)
-class LifeRecord:
-    """The latest state of one life of a host that the judges saw; a start of the host begins a new record."""
+class LastSeen:
+    """The latest state of one boot of a host that the judges saw; a start of the host begins a new record."""
 
     promised: Ballot | None = None
     decided: int = 0
@@ -54,11 +54,11 @@ class ObservedHost(Protocol):
         """The identity under which the node speaks; the last one while it is down."""
 
     @property
-    def record(self) -> LifeRecord: ...
+    def record(self) -> LastSeen: ...
 
     @property
     def began_at(self) -> float:
-        """The time of the world at which this life of the node began to take part."""
+        """The time of the world at which this boot of the node began to take part."""
 
     @property
     def executed(self) -> int:
@@ -66,7 +66,7 @@ class ObservedHost(Protocol):
 
     @property
     def has_vote(self) -> bool:
-        """Whether the present life of the storage votes, as far as that is settled."""
+        """Whether the present incarnation votes, as far as that is settled."""
 
     @property
     def is_made_to_campaign(self) -> bool:

@@ -27,7 +27,7 @@ from paxospp.engine.rules.lease import DRIFT_BOUND
 from paxospp.engine.rules.promises import PromiseReport
 from paxospp.messages import Accept, DecidedEntries, Heartbeat, HeartbeatAnswer, Promise, Sender, SnapshotChunk
 from paxospp.model import Ballot, NodeId, Slot
-from paxospp.testing.simulation.judges.chosen_values import ChosenValues, Life
+from paxospp.testing.simulation.judges.chosen_values import ChosenValues, Incarnation
 from paxospp.testing.simulation.judges.leader_rules import LeaderRules
 from paxospp.testing.simulation.judges.led_ballots import LedBallots
 from paxospp.testing.simulation.judges.log_rules import LogRules
@@ -57,7 +57,7 @@ class StepRules:
         self._leader_rules = leader_rules
         self._log_rules = log_rules
         self._snapshot_rules = snapshot_rules
-        self._answers: dict[tuple[Life, int, int, Ballot], _Answer] = {}
+        self._answers: dict[tuple[Incarnation, int, int, Ballot], _Answer] = {}
         """By incarnation, boot, number and ballot."""
         self._blocked: dict[NodeId, tuple[Ballot, int, float]] = {}
         """The slot that a leader is blocked by, its ballot, and since when in its active time."""
@@ -78,7 +78,7 @@ class StepRules:
 
     def on_promise(self, host: ObservedHost, promise: Promise) -> None:
         """Note one part of an answer of ``host``."""
-        key = (_life(host), host.sender.boot, promise.answer, promise.ballot)
+        key = (_incarnation(host), host.sender.boot, promise.answer, promise.ballot)
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answers[key] = (promise.decided, promise.first, promise.faulty, {})
@@ -342,7 +342,7 @@ class StepRules:
                 raise RuleBroken("rule 2", f"{host.name} has room for slot {number}, where {under} has chosen a value")
 
 
-def _life(host: ObservedHost) -> Life:
+def _incarnation(host: ObservedHost) -> Incarnation:
     return host.name, host.sender.incarnation
 
 

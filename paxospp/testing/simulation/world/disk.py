@@ -135,7 +135,7 @@ class SimulatedDisk:
         self.image = StoredImage()
         """The synced content."""
         self.known: dict[Slot, Ballot] = {}
-        """By slot: the ballot of what this life of the node has synced or found, whether damaged since or not."""
+        """By slot: the ballot of what this boot of the node has synced or found, whether damaged since or not."""
         self.pending: list[_Pending] = []
         self.in_use = False
         self.healed: list[Slot] = []

@@ -1,7 +1,7 @@
 """One node of a simulation: a disk that outlives it, and, while it runs, the ``Runtime`` of a real node.
 
-A *life* of the node lasts from a start to the next crash or stop. The steps of ``Node.start`` are taken here in the
-same order, each at its time; ``virtual_environment`` makes the environment of the runtime.
+A boot lasts from a start to the next crash or stop, and has an event loop of its own. The steps of ``Node.start`` are
+taken here in the same order, each at its time; ``virtual_environment`` makes the environment of the runtime.
 
 A node never restarts itself: the world restarts it, as an operator would.
 """
@@ -25,7 +25,7 @@ from paxospp.node.recovery import Recovered, recover
 from paxospp.node.runtime import Runtime
 from paxospp.state_machine import prepare
 from paxospp.testing.simulation.faults.disk_faults import DiskFaults
-from paxospp.testing.simulation.judges.observed import LifeRecord
+from paxospp.testing.simulation.judges.observed import LastSeen
 from paxospp.testing.simulation.world.disk import SimulatedDisk
 from paxospp.testing.simulation.world.node_host import CommandFaults, NodeWorld
 from paxospp.testing.simulation.world.observer import HostObserver
@@ -117,10 +117,10 @@ class SimulatedHost:
         self._clock_rate = self._boot_rate = 1.0
         self._clock_offset_s = 0.0
         self._storage: VirtualStorage | None = None
-        # What the judges remember of this life.
+        # What the judges remember of this boot.
         self.began_at = 0.0
         """When it last began to take part, in the time of the world."""
-        self.record = LifeRecord()
+        self.record = LastSeen()
         self.is_made_to_campaign = False
         """Whether it is made to campaign without having asked whether it may."""
         self.received: set[Slot] = set()
@@ -128,7 +128,7 @@ class SimulatedHost:
         self.executed = 0
         """Number of commands that the entry applied last has executed."""
 
-    # Life.
+    # State.
 
     @property
     def has_vote(self) -> bool:
@@ -163,7 +163,7 @@ class SimulatedHost:
         return boot_time / self._boot_rate
 
     def finds_faulty(self, slot: Slot) -> bool:
-        """Return whether this life could not read ``slot`` (D5), which counts as damage until the next start."""
+        """Return whether this boot could not read ``slot`` (D5), which counts as damage until the next start."""
         return self.runtime is not None and self.runtime.replica.protocol.log.is_faulty(slot)
 
     def set_clock(self, rate: float, offset_s: float) -> None:
@@ -171,7 +171,7 @@ class SimulatedHost:
         self._boot_rate = 1 + max(-_BOOT_DRIFT, min(_BOOT_DRIFT, rate - 1))
 
     def start(self) -> None:
-        """Begin a life: open and load the storage, write down which boot this is, and take part."""
+        """Begin a boot: open and load the storage, count the boot in it, and take part."""
         assert self.loop is None
         self.cause = None
         self._goes_on = False
@@ -182,11 +182,11 @@ class SimulatedHost:
             rate=self._clock_rate,
             offset_s=self._clock_offset_s,
         )
-        self.record = LifeRecord()
+        self.record = LastSeen()
         self.world.clock.after(LOAD_S * self._chance.random() * self.slow_disk, self._load, self.loop)
 
-    def _load(self, life: VirtualLoop) -> None:
-        if self.loop is not life or self.waits_for_disk(self._load, life):
+    def _load(self, loop: VirtualLoop) -> None:
+        if self.loop is not loop or self.waits_for_disk(self._load, loop):
             return
         self.world.clock.trace(self.index * 256 + 3)
         try:
@@ -322,47 +322,50 @@ class SimulatedHost:
 
     # Events.
 
-    def take(self, life: VirtualLoop | None, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        """Handle one event of ``life``: run the callback and what it made due, and let the judges check the result."""
-        if life is not self.loop or life is None:
+    def take(self, loop: VirtualLoop | None, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        """Handle one event of ``loop``: run the callback and what it made due, and let the judges check the result.
+
+        Do nothing if the boot that ``loop`` belongs to has ended.
+        """
+        if loop is not self.loop or loop is None:
             return
         if self.asleep:
             self.inbox.append((callback, arguments))
             return
         try:
             callback(*arguments)
-            ready = life.ready
+            ready = loop.ready
             rounds = 1 if self._is_slow_to_apply else sys.maxsize
-            while ready and self.loop is life and rounds:
+            while ready and self.loop is loop and rounds:
                 rounds -= 1
                 for _ in range(len(ready)):
                     callback, arguments = ready.popleft()
                     callback(*arguments)
-                    if self.loop is not life:
+                    if self.loop is not loop:
                         break
         except NodeKilled:
             return
-        if ready and self.loop is life and not self._goes_on:
+        if ready and self.loop is loop and not self._goes_on:
             self._goes_on = True
-            self.world.clock.after(self._round_s, self._go_on, life)
-        if self.runtime is not None and self.loop is life:
+            self.world.clock.after(self._round_s, self._go_on, loop)
+        if self.runtime is not None and self.loop is loop:
             self.world.invariants.after_event(self)
             if self.slowness_s:
                 self.sleep(self.slowness_s)
 
-    def _go_on(self, life: VirtualLoop) -> None:
+    def _go_on(self, loop: VirtualLoop) -> None:
         """Run the next round of the loop; other events may have come since the former round."""
-        if self.loop is life:
+        if self.loop is loop:
             self._goes_on = False
-            self.take(life, _nothing, ())
+            self.take(loop, _nothing, ())
 
     def sleep(self, seconds: float) -> None:
         """Pause the process for this time; events wait meanwhile."""
         self.asleep = True
         self.world.clock.after(seconds, self._wake, self.loop)
 
-    def _wake(self, life: VirtualLoop | None) -> None:
-        if life is None or life is not self.loop or not self.asleep:
+    def _wake(self, loop: VirtualLoop | None) -> None:
+        if loop is None or loop is not self.loop or not self.asleep:
             return
         self.asleep = False
         inbox = self.inbox
@@ -374,15 +377,15 @@ class SimulatedHost:
         if len(inbox) > 1 and self._rounds.random() < 0.4:
             # All of it runs in one round of the loop: what one callback schedules comes after the others.
             together, self.inbox = inbox, deque()
-            self.take(life, self._do_together, (life, together))
+            self.take(loop, self._do_together, (loop, together))
             return
-        while inbox and not self.asleep and self.loop is life:
+        while inbox and not self.asleep and self.loop is loop:
             callback, arguments = inbox.popleft()
-            self.take(life, callback, arguments)
+            self.take(loop, callback, arguments)
 
-    def _do_together(self, life: VirtualLoop, inbox: Iterable[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
+    def _do_together(self, loop: VirtualLoop, inbox: Iterable[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
         for callback, arguments in inbox:
-            if self.loop is life:
+            if self.loop is loop:
                 callback(*arguments)
 
     def receive(self, sender: Sender, message: Message) -> None:

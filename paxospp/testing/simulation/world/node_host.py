@@ -77,7 +77,7 @@ class NodeHost(ObservedHost, DiskHost, Protocol):
 
     @property
     def loop(self) -> VirtualLoop | None:
-        """The event loop of the present life; None while the node is down."""
+        """The event loop of the present boot; None while the node is down."""
 
     @property
     def observer(self) -> NodeObserver: ...
@@ -113,4 +113,4 @@ class NodeHost(ObservedHost, DiskHost, Protocol):
 
     def waits_for_disk(self, handler: Callable[[Any], None], argument: Any) -> bool: ...
 
-    def take(self, life: VirtualLoop | None, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None: ...
+    def take(self, loop: VirtualLoop | None, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None: ...

@@ -27,7 +27,7 @@ from paxospp.testing.simulation.world.virtual_worker import virtual_worker
 
 
 def virtual_environment(host: NodeHost, storage: VirtualStorage) -> Environment:
-    """Return what a life of ``host`` runs in: virtual time, links and disks."""
+    """Return what a boot of ``host`` runs in: virtual time, links and disks."""
     assert host.loop is not None
     validator = host.world.validator
     return Environment(

@@ -108,7 +108,7 @@ class _Timer(asyncio.TimerHandle):
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """The event loop of one life of a node; ``take(call, arguments)`` runs what is due, if the node can."""
+    """The event loop of one boot of a node; ``take(call, arguments)`` runs what is due, if the node can."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class VirtualWorker(Worker):
 
 
 class WritingWorker(VirtualWorker):
-    """Does the ``persist`` calls of one life of a node."""
+    """Does the ``persist`` calls of one boot of a node."""
 
     def put(self, job: Callable[[], None]) -> None:
         host = self._host
@@ -118,6 +118,6 @@ class BesideWorker(VirtualWorker):
 
 
 def virtual_worker(host: NodeHost, storage: VirtualStorage, role: str) -> Worker:
-    """Return the worker for ``role`` in one life of ``host``."""
+    """Return the worker for ``role`` in one boot of ``host``."""
     kind = {"writer": WritingWorker, "reader": ReadingWorker}.get(role, BesideWorker)
     return kind(host, storage)
