@@ -252,7 +252,7 @@ class SuiteBase:
                     return f"one of the batches {first} to {stop - 1} of stream {seed} raises {answer}"
                 if (raised := worker.close()) is not None:
                     return f"close raises {raised}"
-                complaint, _ = after_crash(worker.look(self.url_of(place)), stream, stop - 1, stop - 1)
+                complaint, _ = after_crash(worker.view(self.url_of(place)), stream, stop - 1, stop - 1)
                 if complaint is not None:
                     return f"after batch {stop - 1} of stream {seed} and a clean close, {complaint.found}"
         self.drop(place)

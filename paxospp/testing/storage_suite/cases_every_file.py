@@ -22,8 +22,8 @@ from paxospp.model import Entry
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import ClauseFindings, checks, not_checked
 from paxospp.testing.storage_suite.file_damage import Damage, copy_store, files_of, flips, flips_around, holes
-from paxospp.testing.storage_suite.looking import ExceptionReport, Look
 from paxospp.testing.storage_suite.store_judge import Complaint, after_damage
+from paxospp.testing.storage_suite.store_view import ExceptionReport, StoreView
 from paxospp.testing.storage_suite.stream import DAMAGE_STREAM, LEAVE_STREAM, StorageModel, Stream
 from paxospp.testing.storage_suite.words import told
 from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck, side_by_side
@@ -137,14 +137,14 @@ class EveryFileCases(SuiteBase):
             undamaged = self.new_place()
             copy_store(self.path, undamaged)
             with self.zygote.worker() as worker:
-                look = worker.look(self.url_of(undamaged))
-                if after_damage(look, ending.models) is not None and end == "kill":
+                view = worker.view(self.url_of(undamaged))
+                if after_damage(view, ending.models) is not None and end == "kill":
                     not_checked(
                         "copies of the store's files share what is written: does it keep its files below {tmp}?"
                     )
-                complaint, _ = self.use_further(worker, undamaged, ending, look, end).judge(ending)
-            if complaint is not None or look.refused is not None or look.state.faulty:
-                found = complaint.found if complaint is not None else look.refused or look.state.faulty
+                complaint, _ = self.use_further(worker, undamaged, ending, view, end).judge(ending)
+            if complaint is not None or view.refused is not None or view.state.faulty:
+                found = complaint.found if complaint is not None else view.refused or view.state.faulty
                 not_checked(f"the {ending.left} store is wrong even without damage: {found}")
 
     def try_damages(self, whole: Path, ending: Ending, damages: Iterable[Damage]) -> int:
@@ -157,13 +157,13 @@ class EveryFileCases(SuiteBase):
             copy_store(whole, place)
             damage.do(place)
             try:
-                look = worker.look(self.url_of(place))
-                if look.refused is not None or not (look.state.faulty or look.unreadable):
-                    return DamagedRun(look)
+                view = worker.view(self.url_of(place))
+                if view.refused is not None or not (view.state.faulty or view.unreadable):
+                    return DamagedRun(view)
                 if number % 2:
-                    return self.use_further(worker, place, ending, look, "close", random.Random(number))
+                    return self.use_further(worker, place, ending, view, "close", random.Random(number))
                 with self.zygote.worker() as other:
-                    return self.use_further(other, place, ending, look, "kill")
+                    return self.use_further(other, place, ending, view, "kill")
             finally:
                 self.drop(place)
 
@@ -173,8 +173,8 @@ class EveryFileCases(SuiteBase):
             if isinstance(run, WorkerDied | WorkerStuck):
                 findings.add("C8", steps, "CorruptedError from load, or faulty slots", str(run))
                 continue
-            look = run.look
-            outcomes["told" if look.refused or look.state.faulty or look.unreadable else "harmless"] += 1
+            view = run.view
+            outcomes["told" if view.refused or view.state.faulty or view.unreadable else "harmless"] += 1
             outcomes["used further"] += run.after is not None
             complaint, more_steps = run.judge(ending)
             if complaint is not None:
@@ -191,46 +191,46 @@ class EveryFileCases(SuiteBase):
         worker: WorkerHandle,
         place: Path,
         ending: Ending,
-        look: Look,
+        view: StoreView,
         end: str,
         chance: random.Random | None = None,
     ) -> DamagedRun:
-        """Open a store that showed ``look`` again, persist ``MORE`` batches, close it or kill its process, and look.
+        """Open a store that showed ``view`` again, persist ``MORE`` batches, close it or kill its process, and view it.
 
-        With ``chance``, also look at a copy in which one bit more is flipped.
+        With ``chance``, also view a copy in which one bit more is flipped.
         """
         url, before = self.url_of(place), {file: (place / file).stat().st_mtime_ns for file in files_of(place)}
         again, returned, raised, readable = worker.continue_stream(
             url, ending.seed, ending.cutting, ending.last, ending.last + 1 + MORE
         )
         if again.refused is not None:
-            return DamagedRun(look, again)
+            return DamagedRun(view, again)
         if end == "kill":
             worker.kill()
         else:
             worker.close()
-        run = DamagedRun(look, again, returned, raised, readable, end)
+        run = DamagedRun(view, again, returned, raised, readable, end)
         copy = self.new_place()
         written = [file for file in files_of(place) if before.get(file) != (place / file).stat().st_mtime_ns]
         if chance is not None and written:
             copy_store(place, copy)
             run.flip = next(flips(copy, chance.choice(written), 1, chance), None)
         with self.zygote.worker() as other:
-            run.after = other.look(url)
+            run.after = other.view(url)
             if run.flip is not None:
                 run.flip.do(copy)
-                run.after_flip = other.look(self.url_of(copy))
+                run.after_flip = other.view(self.url_of(copy))
         self.drop(copy)
         return run
 
 
 @dataclass(slots=True)
 class DamagedRun:
-    """The looks at a store after damage and, if it reported faulty slots, after it was used further."""
+    """The views of a store after damage and, if it reported faulty slots, after it was used further."""
 
-    look: Look
-    again: Look | None = None
-    """The look at the store when it was opened a second time."""
+    view: StoreView
+    again: StoreView | None = None
+    """The view of the store when it was opened a second time."""
     returned: int = 0
     """The last batch whose ``persist`` returned after that."""
     raised: ExceptionReport | None = None
@@ -239,17 +239,17 @@ class DamagedRun:
     """The slots that these batches wrote and that ``read`` returned rightly before the store was left."""
     end: str = "close"
     """The way the store was left then: ``close`` or ``kill``."""
-    after: Look | None = None
-    """The look at the store after that."""
+    after: StoreView | None = None
+    """The view of the store after that."""
     flip: Damage | None = None
     """A second damage, done to a copy of the store at this point."""
-    after_flip: Look | None = None
-    """The look at the damaged copy."""
+    after_flip: StoreView | None = None
+    """The view of the damaged copy."""
 
     def judge(self, ending: Ending) -> tuple[Complaint | None, list[str]]:
         """Return what is wrong, and the steps after the first ``load`` that led there."""
         models, steps = ending.models, list[str]()
-        complaint = after_damage(self.look, models)
+        complaint = after_damage(self.view, models)
         if complaint is None and self.again is not None:
             steps.append("close it; open and load once more")
             complaint = after_damage(self.again, models)

@@ -19,9 +19,9 @@ from paxospp.testing.power_cut import Fault, Recording, inject
 from paxospp.testing.power_cut.strace import ram_directory
 from paxospp.testing.power_cut.trace_events import FailedSync, FileWrite, Mark, Sync
 from paxospp.testing.storage_suite.checks import ClauseFindings, checks, not_checked
-from paxospp.testing.storage_suite.looking import ExceptionReport
 from paxospp.testing.storage_suite.scripts import said
 from paxospp.testing.storage_suite.store_judge import after_crash
+from paxospp.testing.storage_suite.store_view import ExceptionReport
 from paxospp.testing.storage_suite.stream import FAILING_STREAM, LIMIT_STREAMS, Stream
 from paxospp.testing.storage_suite.tracing import TracingCases, own_files
 from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle
@@ -131,7 +131,7 @@ class FailingCases(TracingCases):
             highest = max((int(n) for word, n in numbers if word == "offer"), default=0)
             steps += ["open and load in a new process without failures"]
             with self.zygote.worker() as worker:
-                again = worker.look(url)
+                again = worker.view(url)
             shutil.rmtree(directory)
             complaint, _ = after_crash(again, Stream(FAILING_SEED), lowest, max(lowest, highest))
             if complaint is not None:
@@ -234,8 +234,8 @@ class FailingCases(TracingCases):
         with self.zygote.worker() as worker:
             raised = worker.open(url)
             assert raised is None, raised
-            look = worker.load()
-            assert look.refused is None, look.refused
+            view = worker.load()
+            assert view.refused is None, view.refused
             worker.limit_files(limit)
             acknowledged, failed = _stream_until_it_fails(worker, seed, cutting)
             if failed is None:
@@ -249,7 +249,7 @@ class FailingCases(TracingCases):
         steps += ["end the process; open and load in a new one without the limit"]
         with self.zygote.worker() as worker:
             try:
-                again = worker.look(url)
+                again = worker.view(url)
             except WorkerDied as error:
                 findings.add("C4", steps, "the store opens again", str(error))
                 return True

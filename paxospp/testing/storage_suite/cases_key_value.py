@@ -167,7 +167,7 @@ class KeyValueCases(TracingCases):
         storage.write((), [(key, b"0") for key in keys], True)
         ended, failures, halves = threading.Event(), list[object](), list[object]()
 
-        def look() -> None:
+        def read_until_ended() -> None:
             try:
                 while not ended.is_set():
                     rows = list(storage.scan(PREFIX, STOP))
@@ -180,7 +180,7 @@ class KeyValueCases(TracingCases):
             except BaseException as error:
                 failures.append(error)
 
-        readers = [threading.Thread(target=look) for _ in range(2)]
+        readers = [threading.Thread(target=read_until_ended) for _ in range(2)]
         for reader in readers:
             reader.start()
         try:

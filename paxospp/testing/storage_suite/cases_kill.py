@@ -14,8 +14,8 @@ import pytest
 
 from paxospp.testing.storage_suite.base import SuiteBase
 from paxospp.testing.storage_suite.checks import CRASH_CLAUSES, ClauseFindings, checks
-from paxospp.testing.storage_suite.looking import Look
 from paxospp.testing.storage_suite.store_judge import after_crash
+from paxospp.testing.storage_suite.store_view import StoreView
 from paxospp.testing.storage_suite.stream import KILL_STREAMS, LEAVE_STREAM, Stream
 from paxospp.testing.storage_suite.words import told
 from paxospp.testing.storage_suite.worker_pool import WorkerDied, WorkerHandle, WorkerStuck
@@ -43,7 +43,7 @@ class KillCases(SuiteBase):
                 break
         else:
             with self.zygote.worker() as worker:
-                history.look(worker)
+                history.open_and_judge(worker)
         history.findings.raise_any(kills)
         self.count("SIGKILL points", kills)
 
@@ -62,9 +62,9 @@ class KillCases(SuiteBase):
             answers = [worker.answer() for _ in range(stop)]
             assert answers[-1] is None, answers[-1]
         with self.zygote.worker() as worker:
-            look = worker.look(self.url_of(self.path))
+            view = worker.view(self.url_of(self.path))
 
-        complaint, _ = after_crash(look, stream, stream.synced_by(stop - 1), stop - 1)
+        complaint, _ = after_crash(view, stream, stream.synced_by(stop - 1), stop - 1)
 
         if complaint is not None:
             steps = [f"open and load in another process, persist batches 1 to {stop - 1}, exit without closing"]
@@ -96,7 +96,7 @@ class _History:
             worker.begin("load")
             self._kill_after(worker, self._chance.random() * self._load_s, "while it loads")
             return
-        number = self.look(worker)
+        number = self.open_and_judge(worker)
         if number is None:
             return
         goal = number + self._chance.randint(0, BATCHES_MAX)
@@ -122,18 +122,18 @@ class _History:
             f"persist({told(self._stream.step(acknowledged + 1).batch)})"
         )
 
-    def look(self, worker: WorkerHandle) -> int | None:
+    def open_and_judge(self, worker: WorkerHandle) -> int | None:
         """Open, load and judge; return the batch whose state the store shows, or None if a clause is broken."""
         begun = time.perf_counter()
         self._steps.append(f"open {self._url} and load in a new process")
         try:
             raised = worker.open(self._url)
-            look = Look(raised) if raised is not None else worker.load()
+            view = StoreView(raised) if raised is not None else worker.load()
         except (WorkerDied, WorkerStuck) as error:
             self._complain("C1", "the store can be opened after a crash", str(error))
             return None
         self._load_s = time.perf_counter() - begun
-        complaint, number = after_crash(look, self._stream, self._lowest, self._highest)
+        complaint, number = after_crash(view, self._stream, self._lowest, self._highest)
         if complaint is not None:
             self._complain(*complaint)
             return None

@@ -125,7 +125,7 @@ class OpeningCases(SuiteBase):
             self.require("C9", "in the parent, after that, persist raises", worker.persist(seed, cutting, 2), None)
             self.require("C9", "in the parent, close raises", worker.close(), None)
         with self.zygote.worker() as worker:
-            complaint, _ = after_crash(worker.look(self.url_of(self.path)), stream, 2, 2)
+            complaint, _ = after_crash(worker.view(self.url_of(self.path)), stream, 2, 2)
         self.require("C9", "batch 2 of the parent is there:", complaint, None)
 
     @checks("C9")

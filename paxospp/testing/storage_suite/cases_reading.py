@@ -147,7 +147,7 @@ class ThreadCases(SuiteBase):
         ended = threading.Event()
         failures: list[object] = []
 
-        def look() -> None:
+        def read_until_ended() -> None:
             try:
                 while not ended.is_set():
                     at_least = returned
@@ -158,7 +158,7 @@ class ThreadCases(SuiteBase):
             except BaseException as error:
                 failures.append(error)
 
-        reader = threading.Thread(target=look)
+        reader = threading.Thread(target=read_until_ended)
         reader.start()
         try:
             for round in range(3, rounds):

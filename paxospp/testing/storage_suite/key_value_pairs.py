@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paxospp.storage.key_value import KeyValueStorage
-from paxospp.testing.storage_suite.looking import ExceptionReport
+from paxospp.testing.storage_suite.store_view import ExceptionReport
 
 PREFIX = b"~kit/"
 STOP = b"~kit0"

@@ -21,8 +21,8 @@ from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.power_cut import acknowledge, mark, offer
 from paxospp.testing.storage_suite.key_value_pairs import PREFIX, STOP, Pairs
 from paxospp.testing.storage_suite.kinds import named
-from paxospp.testing.storage_suite.looking import ExceptionReport, Look, look_at
 from paxospp.testing.storage_suite.store_judge import after_crash
+from paxospp.testing.storage_suite.store_view import ExceptionReport, StoreView, view_of
 from paxospp.testing.storage_suite.stream import Stream
 
 IDLE_S = 0.12
@@ -63,11 +63,11 @@ def script_load(url: str, plugins: str, seed: str, cutting: str, lowest: str, hi
         storage = PluginRegistry(json.loads(plugins)).storage(url)()
         state = storage.load()
     except Exception as error:
-        look = Look(ExceptionReport.of(error))
+        view = StoreView(ExceptionReport.of(error))
     else:
         mark("loaded")
-        look = look_at(storage, state)
-    verdict = after_crash(look, stream, int(lowest), int(highest))
+        view = view_of(storage, state)
+    verdict = after_crash(view, stream, int(lowest), int(highest))
     _say({"number": verdict.number, "complaint": verdict.complaint})
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from paxospp.model import Entry
 from paxospp.storage.slot_set import SlotSet
-from paxospp.testing.storage_suite.looking import Look
+from paxospp.testing.storage_suite.store_view import StoreView
 from paxospp.testing.storage_suite.stream import StorageModel, Stream
 from paxospp.testing.storage_suite.words import told
 
@@ -38,37 +38,37 @@ class CrashVerdict(NamedTuple):
     number: int
 
 
-def after_crash(look: Look, stream: Stream, lowest: int, highest: int) -> CrashVerdict:
-    """Compare ``look`` with the states after the batches ``lowest`` to ``highest``.
+def after_crash(view: StoreView, stream: Stream, lowest: int, highest: int) -> CrashVerdict:
+    """Compare ``view`` with the states after the batches ``lowest`` to ``highest``.
 
     Args:
-        look: what the store showed after the crash.
+        view: what the store showed after the crash.
         stream: the stream that was being written.
         lowest: the last batch that had to survive.
         highest: the last batch that may have survived: the one under way.
     """
     for number in range(highest, lowest - 1, -1):
-        if not _differences(look, stream.model(number)):
+        if not _differences(view, stream.model(number)):
             return CrashVerdict(None, number)
     wanted = (
         f"the state after batch {lowest}"
         if lowest == highest
         else f"the state after one of the batches {lowest} to {highest}"
     )
-    clause, found = _classify(look, stream, lowest, highest)
+    clause, found = _classify(view, stream, lowest, highest)
     return CrashVerdict(Complaint(clause, wanted, found), lowest)
 
 
-def after_damage(look: Look, models: Sequence[StorageModel]) -> Complaint | None:
-    """Return None if ``look`` is what one of ``models`` may show after damage (C8), else a complaint."""
-    if look.refused is not None:
-        if look.refused.storage_error and not look.refused.locked:
+def after_damage(view: StoreView, models: Sequence[StorageModel]) -> Complaint | None:
+    """Return None if ``view`` is what one of ``models`` may show after damage (C8), else a complaint."""
+    if view.refused is not None:
+        if view.refused.storage_error and not view.refused.locked:
             return None
         wanted = "CorruptedError from load, or faulty slots"
-        return Complaint("C9" if look.refused.locked else "C8", wanted, str(look.refused))
-    if look.wrong_kind is not None:
-        return Complaint("C7", "the types that the contract names", look.wrong_kind)
-    complaints = [_hidden_damage(look, model) for model in models]
+        return Complaint("C9" if view.refused.locked else "C8", wanted, str(view.refused))
+    if view.wrong_kind is not None:
+        return Complaint("C7", "the types that the contract names", view.wrong_kind)
+    complaints = [_hidden_damage(view, model) for model in models]
     if None in complaints:
         return None
     shortest = min((found for found in complaints if found is not None), key=len)
@@ -80,8 +80,8 @@ def after_damage(look: Look, models: Sequence[StorageModel]) -> Complaint | None
 # After damage
 
 
-def _hidden_damage(look: Look, model: StorageModel) -> list[str] | None:
-    state = look.state
+def _hidden_damage(view: StoreView, model: StorageModel) -> list[str] | None:
+    state = view.state
     faulty = SlotSet(state.faulty)
     found = []
     for name, is_, was in (
@@ -99,47 +99,47 @@ def _hidden_damage(look: Look, model: StorageModel) -> list[str] | None:
         for slot in range(state.decided + 1, model.decided + 1)
         if slot not in faulty
     ][:1]
-    for slots in look.unreadable:
+    for slots in view.unreadable:
         faulty.add(slots)
-    for slot in sorted(set(model.entries) | set(look.entries)):
-        shown, held = look.entries.get(slot), model.entries.get(slot)
+    for slot in sorted(set(model.entries) | set(view.entries)):
+        shown, held = view.entries.get(slot), model.entries.get(slot)
         if shown is None and slot not in faulty:
             found.append(f"slot {slot} is missing and not faulty; it should hold {_told_entry(held)}")
         elif shown is not None and shown != held:
             found.append(f"slot {slot} holds {_told_entry(shown)} instead of {_told_entry(held)}")
-    if look.strange is not None:
-        found.append(look.strange)
-    if look.content_refused is not None:
-        if not look.content_refused.corrupted:
-            found.append(f"reading the snapshot raises {look.content_refused}")
-    elif look.content != model.content:
-        found.append(f"the snapshot holds {told(look.content)} instead of {told(model.content)}")
+    if view.strange is not None:
+        found.append(view.strange)
+    if view.content_refused is not None:
+        if not view.content_refused.corrupted:
+            found.append(f"reading the snapshot raises {view.content_refused}")
+    elif view.content != model.content:
+        found.append(f"the snapshot holds {told(view.content)} instead of {told(model.content)}")
     return found or None
 
 
 # After a crash
 
 
-def _differences(look: Look, model: StorageModel) -> list[str]:
-    if any(wrong is not None for wrong in (look.refused, look.strange, look.content_refused, look.wrong_kind)):
+def _differences(view: StoreView, model: StorageModel) -> list[str]:
+    if any(wrong is not None for wrong in (view.refused, view.strange, view.content_refused, view.wrong_kind)):
         return ["refused"]
-    if look.state.faulty or look.unreadable:
+    if view.state.faulty or view.unreadable:
         return ["faulty"]
-    shown = _components(look, look.entries)
-    held = _components(Look(state=model.state, content=model.content), model.entries)
+    shown = _components(view, view.entries)
+    held = _components(StoreView(state=model.state, content=model.content), model.entries)
     different = [key for key in shown.keys() | held.keys() if shown.get(key) != held.get(key)]
     return sorted(map(str, different))
 
 
-def _components(look: Look, entries: object) -> dict[tuple[str, object], object]:
+def _components(view: StoreView, entries: object) -> dict[tuple[str, object], object]:
     """Split what a store shows into parts that can be compared: single values, meta keys, slots."""
-    state = look.state
+    state = view.state
     parts: dict[tuple[str, object], object] = {
         ("promised", ""): state.promised,
         ("decided", ""): state.decided,
         ("first", ""): state.first,
         ("last", ""): state.last,
-        ("snapshot", ""): (state.snapshot, look.content),
+        ("snapshot", ""): (state.snapshot, view.content),
     }
     parts.update({("meta", key): value for key, value in state.meta.items()})
     assert isinstance(entries, dict)
@@ -147,29 +147,29 @@ def _components(look: Look, entries: object) -> dict[tuple[str, object], object]
     return parts
 
 
-def _classify(look: Look, stream: Stream, lowest: int, highest: int) -> tuple[str, str]:
-    if look.wrong_kind is not None:
-        return "C7", look.wrong_kind
-    if look.refused is not None:
-        raised = look.refused
+def _classify(view: StoreView, stream: Stream, lowest: int, highest: int) -> tuple[str, str]:
+    if view.wrong_kind is not None:
+        return "C7", view.wrong_kind
+    if view.refused is not None:
+        raised = view.refused
         clause = "C9" if raised.locked else "C8" if raised.corrupted else "C1"
         return clause, f"the store cannot be opened: {raised}"
-    if look.strange is not None:
-        return "C6", look.strange
-    if look.content_refused is not None:
+    if view.strange is not None:
+        return "C6", view.strange
+    if view.content_refused is not None:
         due = [stream.model(number).snapshot for number in range(lowest, highest + 1)]
-        clause = "C10" if look.state.snapshot in due else "C2"  # C2: an older snapshot is back
-        return clause, f"reading {told(look.state.snapshot)} raises {look.content_refused}"
-    if look.state.faulty or look.unreadable:
-        faulty = [*look.state.faulty, *look.unreadable]
+        clause = "C10" if view.state.snapshot in due else "C2"  # C2: an older snapshot is back
+        return clause, f"reading {told(view.state.snapshot)} raises {view.content_refused}"
+    if view.state.faulty or view.unreadable:
+        faulty = [*view.state.faulty, *view.unreadable]
         clause = "C10" if _is_given_back(SlotSet(faulty).ranges, stream, highest) else "C8"
         return clause, f"the slots {', '.join(map(_told_range, faulty))} are faulty, although nothing was damaged"
-    return _classify_mixture(look, stream, lowest, highest)
+    return _classify_mixture(view, stream, lowest, highest)
 
 
-def _classify_mixture(look: Look, stream: Stream, lowest: int, highest: int) -> tuple[str, str]:
-    shown = _components(look, look.entries)
-    histories = [_components(Look(state=m.state, content=m.content), m.entries) for m in _models(stream, highest)]
+def _classify_mixture(view: StoreView, stream: Stream, lowest: int, highest: int) -> tuple[str, str]:
+    shown = _components(view, view.entries)
+    histories = [_components(StoreView(state=m.state, content=m.content), m.entries) for m in _models(stream, highest)]
     older: list[tuple[str, object]] = []
     since: dict[tuple[str, object], set[int]] = {}
     for key in sorted({*shown, *(key for held in histories for key in held)}, key=str):
@@ -241,9 +241,9 @@ def _is_lost_synced(
     )
 
 
-def only_unsynced_faulty(look: Look, stream: Stream, number: int) -> bool:
+def only_unsynced_faulty(view: StoreView, stream: Stream, number: int) -> bool:
     """Whether slots are faulty after batch ``number``, and an unsynced batch was the last to write each of them."""
-    faulty = SlotSet([*look.state.faulty, *look.unreadable])
+    faulty = SlotSet([*view.state.faulty, *view.unreadable])
     slots = [slot for slot in stream.model(number).entries if slot in faulty]
     writers = [
         next(n for n in range(number, 0, -1) if any(entry.slot == slot for entry in stream.step(n).batch.accepted))

@@ -135,7 +135,7 @@ class TracingCases(SuiteBase):
         highest = max(lowest, last_number(recording, "offer"))
 
         def is_right(worker: WorkerHandle, place: Path) -> bool:
-            return after_crash(worker.look(self.url_of(place)), stream, lowest, highest).complaint is None
+            return after_crash(worker.view(self.url_of(place)), stream, lowest, highest).complaint is None
 
         return KilledStore(directory, recording, is_right)
 
@@ -234,7 +234,7 @@ class TracingCases(SuiteBase):
         again = not self.is_quick or state.moment % 3 == 0
         try:
             for _ in range(2 if again else 1):
-                complaint, number = after_crash(worker.look(self.url_of(place)), stream, lowest, highest)
+                complaint, number = after_crash(worker.view(self.url_of(place)), stream, lowest, highest)
                 if complaint is not None:
                     return complaint.clause, steps, complaint.wanted, complaint.found
                 lowest = highest = number
@@ -264,11 +264,11 @@ class TracingCases(SuiteBase):
                 continue
             place = self.new_place()
             state.write_to(place.parent)
-            look = worker.look(self.url_of(place))
-            complaint, _ = after_crash(look, stream, number, number)
+            view = worker.view(self.url_of(place))
+            complaint, _ = after_crash(view, stream, number, number)
             self.drop(place)
             if complaint is not None and complaint.clause != "C10":  # an unsynced snapshot breaks C10
-                unsynced = complaint.clause == "C8" and only_unsynced_faulty(look, stream, number)
+                unsynced = complaint.clause == "C8" and only_unsynced_faulty(view, stream, number)
                 return "C3" if unsynced or complaint.clause == "C3" else "C2"
         return None
 

@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from paxospp.testing.storage_suite.looking import ExceptionReport, Look, Unexpected
 from paxospp.testing.storage_suite.standstill import PROGRESS, STANDSTILL_S
+from paxospp.testing.storage_suite.store_view import ExceptionReport, StoreView, Unexpected
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -114,22 +114,22 @@ class WorkerHandle:
 
     # Requests; ``worker_process.StoreWorker`` answers them
 
-    def look(self, url: str) -> Look:
-        look: Look = self._ask("look", url)
-        return look
+    def view(self, url: str) -> StoreView:
+        view: StoreView = self._ask("view", url)
+        return view
 
     def open(self, url: str) -> ExceptionReport | None:
         raised: ExceptionReport | None = self._ask("open", url)
         return raised
 
-    def load(self) -> Look:
-        look: Look = self._ask("load")
-        return look
+    def load(self) -> StoreView:
+        view: StoreView = self._ask("load")
+        return view
 
     def continue_stream(
         self, url: str, seed: int, cutting: bool, last: int, stop: int
-    ) -> tuple[Look, int, ExceptionReport | None, set[int]]:
-        answer: tuple[Look, int, ExceptionReport | None, set[int]] = self._ask(
+    ) -> tuple[StoreView, int, ExceptionReport | None, set[int]]:
+        answer: tuple[StoreView, int, ExceptionReport | None, set[int]] = self._ask(
             "continue", url, seed, cutting, last, stop
         )
         return answer

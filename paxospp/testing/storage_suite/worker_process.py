@@ -25,7 +25,7 @@ from paxospp.plugins import PluginRegistry
 from paxospp.storage.contract import Storage
 from paxospp.storage.key_value import KeyValueStorage
 from paxospp.testing.storage_suite.key_value_pairs import many_pairs, shown_pairs
-from paxospp.testing.storage_suite.looking import ExceptionReport, Look, Unexpected, look_at, open_and_look
+from paxospp.testing.storage_suite.store_view import ExceptionReport, StoreView, Unexpected, open_and_view, view_of
 from paxospp.testing.storage_suite.stream import Stream
 
 FORK_TIMEOUT_S = 60.0
@@ -55,9 +55,9 @@ class StoreWorker:
                 answer = Unexpected(ExceptionReport.of(error))
             self._connection.send(answer)
 
-    def do_look(self, url: str) -> Look:
-        """Open, load, look and close."""
-        return open_and_look(self._registry.storage(url))
+    def do_view(self, url: str) -> StoreView:
+        """Open, load, view and close."""
+        return open_and_view(self._registry.storage(url))
 
     def do_open(self, url: str) -> ExceptionReport | None:
         try:
@@ -66,13 +66,13 @@ class StoreWorker:
             return ExceptionReport.of(error)
         return None
 
-    def do_load(self) -> Look:
+    def do_load(self) -> StoreView:
         assert self._storage is not None
         try:
             state = self._storage.load()
         except Exception as error:
-            return Look(ExceptionReport.of(error))
-        return look_at(self._storage, state)
+            return StoreView(ExceptionReport.of(error))
+        return view_of(self._storage, state)
 
     def do_stream(self, seed: int, cutting: bool, first: int, stop: int) -> ExceptionReport | None:
         """Run batches ``first`` to ``stop - 1``; send the number of each that returned, return what a batch raised."""
@@ -86,21 +86,21 @@ class StoreWorker:
 
     def do_continue(
         self, url: str, seed: int, cutting: bool, last: int, stop: int
-    ) -> tuple[Look, int, ExceptionReport | None, set[int]]:
-        """Open, load and look; then persist the batches ``last + 1`` to ``stop - 1``, many of which trim.
+    ) -> tuple[StoreView, int, ExceptionReport | None, set[int]]:
+        """Open, load and view; then persist the batches ``last + 1`` to ``stop - 1``, many of which trim.
 
         The store stays open. Return what it showed, the number of the last batch that returned, what the next one
         raised, and the slots that the batches wrote and that ``read`` returns rightly.
         """
         raised = self.do_open(url)
-        look = Look(raised) if raised is not None else self.do_load()
-        if look.refused is not None:
-            return look, last, None, set()
+        view = StoreView(raised) if raised is not None else self.do_load()
+        if view.refused is not None:
+            return view, last, None, set()
         stream = Stream(seed, cutting=cutting, cutting_after=last)
         for number in range(last + 1, stop):
             if (raised := self._run(stream, number)) is not None:
-                return look, number - 1, raised, set()
-        return look, stop - 1, None, self._readable(stream.written(range(last + 1, stop)))
+                return view, number - 1, raised, set()
+        return view, stop - 1, None, self._readable(stream.written(range(last + 1, stop)))
 
     def _readable(self, entries: Mapping[int, Entry]) -> set[int]:
         """Return the slots of ``entries`` that ``read`` returns as they should be.

@@ -58,7 +58,7 @@ class Unexpected:
 
 
 @dataclass(slots=True, frozen=True)
-class Look:
+class StoreView:
     """Everything that a store showed after it was loaded."""
 
     refused: ExceptionReport | None = None
@@ -76,10 +76,10 @@ class Look:
     """A value of another type than the contract names; ignore all other fields then."""
 
 
-def look_at(storage: Storage, state: DurableState) -> Look:
+def view_of(storage: Storage, state: DurableState) -> StoreView:
     """Read all entries and the snapshot of a loaded store; ``state`` is what ``load`` returned."""
     if (wrong := wrong_kind_of_state(state)) is not None:
-        return Look(wrong_kind=wrong)
+        return StoreView(wrong_kind=wrong)
     entries: dict[int, Entry] = {}
     unreadable: list[range] = []
     strange = None
@@ -88,31 +88,31 @@ def look_at(storage: Storage, state: DurableState) -> Look:
         if strange is None and state.first > 1:
             strange = _read_below(storage, state)
     except WrongKindError as error:
-        return Look(wrong_kind=str(error))
+        return StoreView(wrong_kind=str(error))
     except Exception as error:
         strange = f"read raises {ExceptionReport.of(error)}"
     content, content_refused = None, None
     try:
         content = _read_snapshot(storage, state)
     except WrongKindError as error:
-        return Look(wrong_kind=str(error))
+        return StoreView(wrong_kind=str(error))
     except Exception as error:
         content_refused = ExceptionReport.of(error)
-    return Look(None, state, entries, unreadable, strange, content, content_refused)
+    return StoreView(None, state, entries, unreadable, strange, content, content_refused)
 
 
-def open_and_look(open_storage: Callable[[], Storage]) -> Look:
-    """Open a store, load it, look at it and close it."""
+def open_and_view(open_storage: Callable[[], Storage]) -> StoreView:
+    """Open a store, load it, view it and close it."""
     try:
         storage = open_storage()
     except Exception as error:
-        return Look(ExceptionReport.of(error))
+        return StoreView(ExceptionReport.of(error))
     try:
         state = storage.load()
     except Exception as error:
-        return Look(ExceptionReport.of(error))
+        return StoreView(ExceptionReport.of(error))
     else:
-        return look_at(storage, state)
+        return view_of(storage, state)
     finally:
         storage.close()
 
