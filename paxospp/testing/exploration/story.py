@@ -141,9 +141,9 @@ def _commands(
     match event:
         case DeliverMessage():
             selector = _selector(explorer, action.message)
-            alike = [number for number in waiting if _selector(explorer, number) == selector]
-            place = alike.index(action.message)
-            chosen = f"{selector} {_POSITIONS[place]}" if len(alike) > 1 else selector
+            selected = [number for number in waiting if _selector(explorer, number) == selector]
+            place = selected.index(action.message)
+            chosen = f"{selector} {_POSITIONS[place]}" if len(selected) > 1 else selector
             waiting.remove(action.message)
             if action.budget == PLACE["duplicates"]:
                 waiting.insert(0, action.message)

@@ -45,11 +45,11 @@ def needs_value(step: ModelStep, role: ModelLeading, slot: int, value: Value, me
     clean = [(name, report) for name, report in role.counted if is_clean(step, report, slot)]
     step.needs("propose: clean answers from a quorum", membership.is_quorum({name for name, _ in clean}))
     held = [report.entries[slot] for _, report in role.counted if slot in report.entries]
-    alike = max((entry.ballot for entry in held if entry.value == value), default=None)
+    highest = max((entry.ballot for entry in held if entry.value == value), default=None)
     agreeing = [
         name
         for name, report in clean
-        if (it := report.entries.get(slot)) is None or (alike is not None and it.ballot <= alike)
+        if (it := report.entries.get(slot)) is None or (highest is not None and it.ballot <= highest)
     ]
     fits = len(agreeing) == len(clean) or membership.is_quorum(set(agreeing))
     step.needs("propose: the value of the highest ballot", fits)

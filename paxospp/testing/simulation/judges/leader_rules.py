@@ -173,13 +173,13 @@ class LeaderRules:
             told[host.name] = [_Report((host.name, own.incarnation), own.decided, own.first, own.faulty, ballots)]
         value = (accept.kind, accept.value)
         chosen = self._chosen
-        alike = [
+        of_value = [
             ballot
             for reports in told.values()
             for report in reports
             if (ballot := report.accepted.get(slot)) is not None and chosen.is_proposed(slot, ballot, value)
         ]
-        highest = max(alike, default=None)
+        highest = max(of_value, default=None)
         if not self._are_quorum(
             name
             for name, reports in told.items()
