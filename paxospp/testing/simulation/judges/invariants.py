@@ -222,10 +222,10 @@ class Invariants:
     def _is_unaware(self, host: ObservedHost) -> bool:
         """Return whether ``host`` does not know that a cluster was founded, and so may answer any founder.
 
-        Such a host has no vote yet, and may still answer an old Prepare or propose again a founding value that was
-        reported to it. Rule 9 keeps this safe: a founder asks every named node in its present incarnation, and the
-        others report a value that was founded. What the host knows decided is read as of the end of its previous event:
-        it may learn of the founding by proposing that value, and the messages of that event leave within the event.
+        Such a host may answer an old Prepare, or propose again a founding value that was reported to it, even if its
+        incarnation turns out to have no vote. Rule 9 keeps this safe: a founder asks every named node in its present
+        incarnation, and the others report a value that was founded. What the host knows decided is read as of the end
+        of its previous event: proposing that value may tell it of the founding, and its messages leave in that event.
         """
         if host.runtime is None:
             return False
