@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from types import FunctionType
 from typing import Any
 
@@ -35,13 +35,14 @@ def silence_all_but_the_model() -> None:
     from paxospp.testing import simulation
     from paxospp.testing.simulation.rule_broken import RuleBroken
 
-    modules = [import_module(f"{simulation.__name__}.{it.name}") for it in iter_modules(simulation.__path__)]
+    modules = [import_module(it.name) for it in walk_packages(simulation.__path__, f"{simulation.__name__}.")]
     judges = {
         it
         for module in modules
         for it in vars(module).values()
         if isinstance(it, type) and (it.__name__ == "Invariants" or it.__name__.endswith("Rules"))
     }
+    assert judges, "the simulator's judges are somewhere else now"
     for judge in judges:
         for name, method in list(vars(judge).items()):
             if isinstance(method, FunctionType) and name.startswith(("on_", "check_", "after_", "_check", "_on_")):
