@@ -1,4 +1,4 @@
-"""What the repository cites is in it, so that a reader can open every citation."""
+"""Everything that the repository cites is in it, so that a reader can open every citation."""
 
 from __future__ import annotations
 

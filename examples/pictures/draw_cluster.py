@@ -103,7 +103,7 @@ def node(x: int, name: str, role: str, style: str) -> list[str]:
 
 
 def legend(top: int, *lines: str) -> list[str]:
-    """What the numbers on the arrows mean."""
+    """The meaning of the numbers on the arrows."""
     shapes = []
     for number, line in enumerate(lines, 1):
         y = top + 20 * (number - 1)

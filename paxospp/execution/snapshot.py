@@ -70,7 +70,7 @@ class SnapshotHead(msgspec.Struct, frozen=True, array_like=True):
     own: int = 0
     """How many of the first chunks belong to the built-in machine (``instances``)."""
     effects: bytes = b""
-    """What ``Effects.encode`` returned."""
+    """The bytes that ``Effects.encode`` returned."""
     ballot: Ballot | None = None
     """The highest ballot under which a slot up to ``applied`` may have been decided; None in old snapshots."""
 

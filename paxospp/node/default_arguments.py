@@ -19,7 +19,7 @@ class DefaultArguments:
             for name, parameters in commands.items()
             if any(has_default for _, _, has_default in parameters)
         )
-        """What the payloads of commands that have defaults begin with."""
+        """The beginnings of the payloads of commands that have defaults."""
 
     def fill_in(self, payload: bytes) -> bytes:
         """Return ``payload``, which was checked, with all its arguments."""

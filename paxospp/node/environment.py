@@ -1,4 +1,4 @@
-"""What a node takes from the world: clocks, timers, randomness, threads and links, as one value.
+"""Everything that a node takes from the world: clocks, timers, randomness, threads and links, as one value.
 
 ``Environment.real`` is what ``Node`` runs in. A simulation makes its own, so that real nodes run on virtual time,
 disks and networks; it replaces nothing else. Whatever only watches a node is an ``observer.NodeObserver``.

@@ -1,4 +1,4 @@
-"""Whose data a storage holds: reading the stored identity, checking it, and naming each boot.
+"""The identity of a storage: reading the stored identity, checking it, and naming each boot.
 
 A new storage is *blank*. Before its node sends anything, its name, its group, a new incarnation and the names of the
 cluster are written and synced. Every start increments the boot number and syncs it too. A storage of another node or

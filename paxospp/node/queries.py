@@ -56,7 +56,7 @@ class QueryRequester(Protocol):
 
 
 class ReadDriver(Protocol):
-    """What queries need of the driver."""
+    """The methods of the driver that queries use."""
 
     @property
     def decided(self) -> Slot: ...

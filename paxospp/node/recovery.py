@@ -1,4 +1,4 @@
-"""What a start does with a loaded storage before the node takes part: checking, restoring, naming this boot.
+"""The steps of a start between loading the storage and taking part: checking, restoring, naming this boot.
 
 It blocks. A node runs it in the thread that writes to the storage, a simulation on a virtual disk.
 """
@@ -19,7 +19,7 @@ from paxospp.storage.contract import DurableState, Storage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What a start restored from its storage, and the identity under which the node takes part."""
+    """The state that a start restored from its storage, and the identity under which the node takes part."""
 
     identity: Identity
     executor: Executor

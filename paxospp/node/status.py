@@ -1,4 +1,4 @@
-"""What a node knows about itself: the result of ``Node.status()`` and of ``paxospp status``."""
+"""The status of a node: the result of ``Node.status()`` and of ``paxospp status``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NodeStatus:
     connected: tuple[NodeId, ...]
     """Peers that this node has an open connection to."""
     notes: tuple[str, ...]
-    """What is wrong, in sentences: whom this node waits for, or why it does not vote."""
+    """Problems, in sentences: which nodes this node waits for, or why it does not vote."""
     dropped: Mapping[str, int]
     """How many messages were dropped, by reason."""
 

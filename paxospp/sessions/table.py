@@ -50,7 +50,7 @@ _SESSIONS_PER_PIECE = 1024
 
 
 class RunStatus(IntEnum):
-    """What became of a run as a whole; the numbers are those on the wire."""
+    """The outcome of a run as a whole; the numbers are those on the wire."""
 
     APPLIED = 1
     GAP = 2

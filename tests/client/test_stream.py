@@ -1,4 +1,4 @@
-"""What a client sends on its one stream: runs, hints, silence, lost sessions, against nodes that the test controls."""
+"""The one stream of a client: runs, hints, silence, lost sessions, against nodes that the test controls."""
 
 from __future__ import annotations
 

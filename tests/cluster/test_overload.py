@@ -209,7 +209,7 @@ def test_a_client_without_a_node_refuses_calls_at_once_beyond_its_limit(monkeypa
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_cluster_of_processes_withstands_clients_with_ten_times_its_load(ram: Path) -> None:
-    """What a node does not read stays queued in its client, which refuses calls when its queue is full."""
+    """Calls that a node does not read stay queued in its client, which refuses calls when its queue is full."""
 
     def sizes(serving: Serving) -> list[int]:
         return [

@@ -41,7 +41,7 @@ class Mutant:
 
     name: str
     why: str
-    """What goes wrong, in one sentence that begins with the numbers of the bugs, invariants or rules it is about."""
+    """The consequence, in one sentence that begins with the numbers of the bugs, invariants or rules it is about."""
     patches: tuple[Patch, ...]
     seen_by: str = ""
     open: str = ""

@@ -1,4 +1,4 @@
-"""What is particular to SQLite: its settings, its damage, its entry point. The contract is in test_contract.py."""
+"""Tests that only SQLite needs: its settings, its damage, its entry point. The contract is in test_contract.py."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from paxospp.model import Membership, NodeId
 
 
 class Voters(Protocol):
-    """Whose answers count, and when they are a quorum."""
+    """The nodes whose answers count, and when they are a quorum."""
 
     @property
     def names(self) -> frozenset[NodeId]: ...

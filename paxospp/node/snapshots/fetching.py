@@ -37,7 +37,7 @@ class _Incoming:
         """Its name here: the same, unless it is to replace a damaged copy of itself."""
         self.offset = 0
         self.covered: Covered | None = None
-        """What the snapshot covers, once all of it is here."""
+        """The slots that the snapshot covers, once all of it has arrived."""
         self._check = SnapshotCheck()
         self._writer: SnapshotWriter | None = None
 

@@ -29,7 +29,7 @@ _MARKS = 64
 class _Mark(NamedTuple):
     slot: Slot
     bytes: int
-    """What was counted up to ``slot``, inclusive."""
+    """The bytes and slots counted up to ``slot``, inclusive."""
 
 
 class Policy:

@@ -43,7 +43,7 @@ class Request:
     main: str | None
     """The file of the parent's ``__main__``, if the machine is defined there."""
     factory: bytes
-    """What makes a machine, pickled."""
+    """The pickled callable that makes a machine."""
     logs: list[DrawnLog]
     offset_s: float
     """How many seconds the clock is ahead."""

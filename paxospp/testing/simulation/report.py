@@ -34,7 +34,7 @@ GATES: tuple[str, ...] = (
     "a run of an expired session was decided",
     "a read was confirmed by a lease",
 )
-"""What a sweep of any size must have seen at least once: *sometimes* assertions, as opposed to *always*.
+"""Coverage that a sweep of any size must reach at least once: *sometimes* assertions, as opposed to *always*.
 
 Changes of membership will add one more: a change while the cluster is partitioned.
 """

@@ -1,4 +1,4 @@
-"""What was reached by one run, and by a whole sweep, in runs and in hits."""
+"""The markers that one run, and a whole sweep, reached, in runs and in hits."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from paxospp.testing.specification.values import ModelBallot
 
 @dataclass(slots=True)
 class Boot:
-    """What one boot of a node has counted, heard and applied."""
+    """Everything that one boot of a node has counted, received and applied."""
 
     answers: dict[Name, Sequence[ModelPromise]] = field(default_factory=dict)
     """Whole answers to the ballot under which it campaigns or leads, by node."""

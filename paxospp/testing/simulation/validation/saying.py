@@ -1,4 +1,4 @@
-"""What a call of a replica says and hands out: the model must allow each message in that state.
+"""The output of a call of a replica: the model must allow each message in that state.
 
 ``validator`` checks, when a message leaves, that it does not leave too early.
 """
