@@ -28,7 +28,7 @@ PYTHONS = ("python3.12", "python3.11", "python3.10")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Regenerate the Python code of the wire.")
+    parser = argparse.ArgumentParser(description="Regenerate the Python code of the wire.", allow_abbrev=False)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the committed code differs")
     parser.add_argument("--venv", type=Path, default=ROOT / ".gen", help="the environment that holds the compiler")
     options = parser.parse_args()
