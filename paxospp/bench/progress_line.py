@@ -9,9 +9,6 @@ import asyncio
 import time
 from typing import TextIO
 
-WARM_UP_SHOWN_S = 1.0
-"""Measurements up to this long do not say that they warm up."""
-
 
 class ProgressLine:
     """Writes to ``where``: standard output, or standard error if the result on standard output is JSON."""
@@ -37,7 +34,7 @@ class ProgressLine:
 
     async def tick(self, text: str, begin: float, seconds: float) -> None:
         """Show the time elapsed since ``begin`` every second, or every quarter of ``seconds`` off a terminal."""
-        self.show("warming up" if seconds > WARM_UP_SHOWN_S else text)
+        self.show("warming up")
         await asyncio.sleep(begin - time.monotonic())
         steps = max(1, int(seconds)) if self._live else min(4, max(1, int(seconds)))
         for step in range(steps):

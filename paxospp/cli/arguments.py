@@ -6,8 +6,9 @@ This module imports neither gRPC nor any command, so that ``paxospp --help`` and
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import NoReturn
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from paxospp.calls import Consistency, bounded
 from paxospp.errors import (
@@ -27,6 +28,9 @@ EXIT_UNAVAILABLE = 3
 EXIT_UNKNOWN = 4
 EXIT_INTERRUPTED = 130
 
+_NAME_AND_ADDRESS = re.compile(r"([^:\[\]]+):([^:\[\]]+:\d+)")
+"""A name and an address with a colon between them, as in ``n1:127.0.0.1:7001``."""
+
 
 def exit_code_of(error: PaxosppError) -> int:
     """Return the exit code for ``error``. README and ``paxospp --help`` list the codes."""
@@ -42,7 +46,22 @@ def exit_code_of(error: PaxosppError) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that reports a mistake in one line, as ``main`` reports every other error."""
+    """An ArgumentParser that reports a mistake in one line, as ``main`` reports every other error.
+
+    It accepts no abbreviated flags, because a flag that is added later would change what they mean.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def parse_known_args(  # type: ignore[override]  # argparse declares overloads for other kinds of namespace
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse ``args``; refuse unknown ones here, because only this parser can name the command in the error."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message} (try: {self.prog} --help)\n")
@@ -55,7 +74,6 @@ def parser() -> Parser:
         description="Replicate a Python class over several machines: run nodes, call them, test them.",
         epilog="exit codes: 0 success · 1 failure, or the command raised an exception · 2 bad input · 3 not applied, "
         "try again · 4 may have been applied",
-        allow_abbrev=False,
     )
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     _add_demo(
@@ -225,7 +243,7 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
         "broken, prints the seed that repeats the run and exits with 1."
     )
     simulate.add_argument(
-        "--seeds", type=_number, metavar="N", help="number of seeds to run (default: 100, or 1 with --seed)"
+        "--seeds", type=_positive, metavar="N", help="number of seeds to run (default: 100, or 1 with --seed)"
     )
     simulate.add_argument("--seed", type=_number, metavar="S", help="first seed (default: 0)")
     simulate.add_argument(
@@ -359,6 +377,12 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
 def _number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
@@ -401,6 +425,9 @@ def split_cluster(text: str) -> dict[str, str]:
     for part in split_addresses(text):
         name, equals, address = part.partition("=")
         if not equals:
+            named = _NAME_AND_ADDRESS.fullmatch(part)
+            if named:
+                raise ConfigError(f"{part!r} in --cluster has no '=': write it as {named[1]}={named[2]}")
             raise ConfigError(f"{part!r} in --cluster has no name: write it as n1={part}")
         if name in cluster:
             raise ConfigError(f"the name {name!r} occurs twice in --cluster")

@@ -14,6 +14,7 @@ from paxospp.cli.arguments import split_addresses
 from paxospp.cli.terminal import say
 from paxospp.client import Client
 from paxospp.client.addresses import parse_address
+from paxospp.errors import RejectedError
 from paxospp.rpc.unary_calls import fetch_status
 from paxospp.state_machine import arguments_from_texts
 
@@ -30,10 +31,15 @@ async def _call(options: argparse.Namespace) -> Any:
     addresses = split_addresses(options.cluster)
     async with Client(addresses, timeout=options.timeout) as client:
         machine = await _describe_machine([parse_address(text) for text in addresses])
+        commands, queries = machine.get("commands", {}), machine.get("queries", {})
         if options.command == "execute":
-            arguments = arguments_from_texts(machine.get("commands", {}), options.name, options.arguments)
+            if options.name in queries:
+                raise RejectedError(f"{options.name} is a query: use paxospp query")
+            arguments = arguments_from_texts(commands, options.name, options.arguments)
             return await client.execute(options.name, *arguments)
-        arguments = arguments_from_texts(machine.get("queries", {}), options.name, options.arguments)
+        if options.name in commands:
+            raise RejectedError(f"{options.name} is a command: use paxospp execute")
+        arguments = arguments_from_texts(queries, options.name, options.arguments)
         return await client.query(options.name, *arguments, consistency=options.consistency)
 
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import paxospp
 from paxospp import process_setup
 from paxospp.cli.arguments import EXIT_FAILED, split_cluster
 from paxospp.cli.terminal import say
 from paxospp.config import NodeConfig, read_config
-from paxospp.errors import ConfigError, PaxosppError
+from paxospp.errors import ConfigError, PaxosppError, PluginError
 from paxospp.events import (
     Diverged,
     Event,
@@ -29,6 +33,7 @@ from paxospp.events import (
 )
 from paxospp.node import Node
 from paxospp.process_setup import one_line
+from paxospp.storage.contract import Storage
 
 FLAGS = ("name", "cluster", "storage", "machine", "listen", "plugin", "allow-volatile")
 _REQUIRED = ("name", "cluster", "storage", "machine")
@@ -107,7 +112,9 @@ async def _serve(settings: ServeOptions) -> int:
         on_event=_print_event,
         config=settings.config,
     )
-    async with node:
+    async with AsyncExitStack() as stack:
+        with _storage_faults_in_one_line(settings.storage):
+            await stack.enter_async_context(node)
         say(f"{node.name} listens on {settings.listen or node.address}, storage {settings.storage}")
         notes = asyncio.create_task(_print_notes(node))
         try:
@@ -118,6 +125,33 @@ async def _serve(settings: ServeOptions) -> int:
         finally:
             notes.cancel()
     return 0
+
+
+@contextmanager
+def _storage_faults_in_one_line(url: str) -> Iterator[None]:
+    """Turn an exception that is a mistake in the code of the storage into a PluginError that names the line."""
+    try:
+        yield
+    except PaxosppError:
+        raise
+    except Exception as error:
+        line = _line_of_storage(error)
+        if line is None:
+            raise
+        raise PluginError(f"storage {url!r} raised {type(error).__name__}: {error} ({line})") from error
+
+
+def _line_of_storage(error: Exception) -> str | None:
+    """Return the deepest line that ``error`` came through in a file of the storage, or None if it came through none."""
+    ours = os.path.join(os.path.dirname(paxospp.__file__), "")
+    frames = [
+        (frame.f_code.co_filename, line, isinstance(frame.f_locals.get("self"), Storage))
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith(ours)
+    ]
+    files = {file for file, _, is_storage in frames if is_storage}
+    lines = [f"{file}, line {line}" for file, line, _ in frames if file in files]
+    return lines[-1] if lines else None
 
 
 async def _print_notes(node: Node) -> None:
@@ -137,7 +171,7 @@ async def _print_notes(node: Node) -> None:
 def _print_event(event: Event) -> None:
     match event:
         case LeaderChanged(leader=None):
-            say(f"{event.node} has no leader")
+            pass  # if it lasts, the node's notes say so
         case LeaderChanged():
             say(f"{event.node} follows {event.leader}" if event.leader != event.node else f"{event.node} leads")
         case MembershipChanged(slot=1):

@@ -59,7 +59,8 @@ def notes_of(
     if replica.delivered + 1 < replica.first:
         notes.append("has no usable snapshot of its own and waits for one from a peer")
     if executor.applied < replica.decided:
-        notes.append(f"has {replica.decided - executor.applied} decided slots left to apply")
+        left = replica.decided - executor.applied
+        notes.append(f"has {left} decided slot{'s' if left > 1 else ''} left to apply")
     return tuple(notes)
 
 

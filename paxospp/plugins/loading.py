@@ -33,15 +33,20 @@ def load_object(spec: str) -> object:
     source, _, name = spec.rpartition(":")
     if not source or not name.isidentifier():
         raise ConfigError(f"{spec!r} does not name an object: write FILE.py:Name or package.module:Name")
-    module = load_module(source)
+    module = load_module(source, name)
     try:
         return getattr(module, name)
     except AttributeError:
-        raise ConfigError(f"{source} has no {name!r}; is the name spelt as in the file?") from None
+        defined = ", ".join(_defined_in(module))
+        remedy = f"it defines {defined}" if defined else "is the name spelt as in the file?"
+        raise ConfigError(f"{source} has no {name!r}; {remedy}") from None
 
 
-def load_module(source: str) -> ModuleType:
-    """Return the module of a file (``*.py``) or of a dotted name. Raises like ``load_object``."""
+def load_module(source: str, name: str = "") -> ModuleType:
+    """Return the module of a file (``*.py``) or of a dotted name. Raises like ``load_object``.
+
+    ``name`` is the object that is wanted from it, for the text of an error.
+    """
     if is_file(source):
         return _load_file(Path(source).expanduser())
     if not all(part.isidentifier() for part in source.split(".")):
@@ -50,7 +55,8 @@ def load_module(source: str) -> ModuleType:
         return importlib.import_module(source)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{source}.".startswith(f"{error.name}."):
-            raise ConfigError(f"there is no module {source!r}; install it, or name a file: ./{source}.py") from None
+            file = f"./{source.replace('.', '/')}.py" + (f":{name}" if name else "")
+            raise ConfigError(f"there is no module {source!r}; install it, or name a file: {file}") from None
         raise import_error(source, error) from error
     except (Exception, SystemExit) as error:
         raise import_error(source, error) from error
@@ -59,6 +65,15 @@ def load_module(source: str) -> ModuleType:
 def is_file(source: str) -> bool:
     """Return whether ``source`` names a file rather than a module."""
     return source.endswith(".py") or os.sep in source
+
+
+def _defined_in(module: ModuleType) -> list[str]:
+    """Return the public classes of ``module`` that are defined there, in the order of the file; ten at most."""
+    return [
+        name
+        for name, found in vars(module).items()
+        if isinstance(found, type) and found.__module__ == module.__name__ and not name.startswith("_")
+    ][:10]
 
 
 def one_line(error: BaseException) -> str:

@@ -71,7 +71,13 @@ def complete_url(url: str, schemes: Collection[str], path: str = "{tmp}/{name}")
     """Return ``url`` with ``path`` added if it is only a scheme or a class.
 
     ``rocksdb`` becomes ``rocksdb:{tmp}/{name}``, and ``rocksdb?option=1`` ``rocksdb:{tmp}/{name}?option=1``.
+
+    Raises:
+        UnknownBackendError: it names neither a known scheme nor a class.
     """
+    scheme = url.partition("?")[0]
+    if scheme not in schemes and SCHEME.fullmatch(scheme) and not scheme.endswith(".py"):
+        raise UnknownBackendError(f"unknown storage scheme {scheme!r}; known schemes: {_listed(schemes)}")
     backend, present, query = _split(url, schemes)
     if present is not None:
         return url
@@ -90,13 +96,19 @@ def expand_url(url: str, *, tmp: str | None = None, name: str | None = None) -> 
 
 def unknown_backend(url: str, schemes: Collection[str]) -> UnknownBackendError:
     """Return the error for a URL that names neither a scheme nor a class; it lists the known schemes."""
-    known = ", ".join(sorted(schemes)) or "none"
+    known = _listed(schemes)
     scheme, colon, _ = url.partition(":")
     if colon and SCHEME.fullmatch(scheme):
         return UnknownBackendError(f"unknown storage scheme {scheme!r} in {url!r}; known schemes: {known}")
+    if url.endswith(".py"):
+        return UnknownBackendError(f"storage {url!r} names no class: write {url}:CLASS")
     return UnknownBackendError(
         f"storage {url!r} has no scheme: write scheme:path, such as file:{url}; known schemes: {known}"
     )
+
+
+def _listed(schemes: Collection[str]) -> str:
+    return ", ".join(sorted(schemes)) or "none"
 
 
 def _split(url: str, schemes: Collection[str]) -> tuple[str, str | None, str]:

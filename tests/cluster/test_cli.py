@@ -92,10 +92,10 @@ def test_results_that_json_cannot_express(cluster: Serving) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["execute", "refuse"], 1, "ValueError: not this one"),
+        (["execute", "refuse"], 1, "paxospp execute: the command raised ValueError: not this one"),
         (["execute", "nothing"], 2, "nothing"),
-        (["execute", "all"], 2, "all"),
-        (["query", "keep"], 2, "keep"),
+        (["execute", "all"], 2, "all is a query: use paxospp query"),
+        (["query", "keep"], 2, "keep is a command: use paxospp execute"),
         (["execute", "keep"], 2, "text"),
         (["execute", "keep", "a", "b"], 2, "count"),
         (["execute", "keep", "a", "1", "2"], 2, "keep"),

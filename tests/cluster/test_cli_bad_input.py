@@ -70,6 +70,7 @@ def assert_refused(ended: Ended, *says: str) -> None:
     [
         ({"storage": "sqlite:data"}, ["sqlite", "file", "rocksdb"]),
         ({"storage": "data"}, ["'data'", "file:data"]),
+        ({"storage": "my_store.py"}, ["my_store.py:CLASS"]),
         ({"storage": "file:data?syncs=no"}, ["syncs"]),
         ({"storage": "file:{tmp}/n1"}, ["{tmp}"]),
         ({"storage": "memory:"}, ["memory:", "--allow-volatile"]),
@@ -78,9 +79,11 @@ def assert_refused(ended: Ended, *says: str) -> None:
         ({"cluster": "n1=127.0.0.1:17991,n1=127.0.0.1:17992"}, ["n1", "twice"]),
         ({"cluster": "n1=127.0.0.1:17991,n2=127.0.0.1:17991"}, ["127.0.0.1:17991"]),
         ({"cluster": "127.0.0.1:17991"}, ["127.0.0.1:17991", "n1=127.0.0.1:17991"]),
+        ({"cluster": "n1:127.0.0.1:17991"}, ["write it as n1=127.0.0.1:17991"]),
+        ({"cluster": "[::1]:17991"}, ["write it as n1=[::1]:17991"]),
         ({"cluster": "n1=127.0.0.1"}, ["127.0.0.1"]),
         ({"machine": "nothing"}, ["nothing", "kv"]),
-        ({"machine": "nothing:Nothing"}, ["nothing"]),
+        ({"machine": "nothing:Nothing"}, ["name a file: ./nothing.py:Nothing"]),
         ({"machine": "nothing.py:Nothing"}, ["nothing.py"]),
         ({"listen": "127.0.0.1"}, ["127.0.0.1"]),
         ({"listen": "203.0.113.7:17991"}, ["203.0.113.7:17991"]),
@@ -102,8 +105,48 @@ def test_a_mistyped_command_line_is_reported_in_one_line(paxospp: Paxospp) -> No
     assert_refused(paxospp("status"), "--cluster")
     assert_refused(paxospp("status", "--cluster", "nowhere"), "nowhere")
     assert_refused(paxospp("demo", "--nodes", "0"), "'0'")
+    assert_refused(paxospp("simulate", "--seeds", "0"), "'0' is not a number of 1 or more")
+    assert_refused(
+        paxospp("bench", "--secnds", "1"),
+        "paxospp bench: unrecognized arguments: --secnds 1 (try: paxospp bench --help)",
+    )
+    assert_refused(paxospp("bench", "--sec", "1"), "unrecognized arguments: --sec 1")
     assert_refused(paxospp("execute", "--cluster", ONE, "--timeout", "no", "put"), "'no'")
     assert_refused(paxospp("plugins", "--plugin", "nothing.py"), "nothing.py")
+
+
+BAD_STORAGE = """
+import paxospp
+
+class Bad(paxospp.KeyValueStorage):
+    def load(self):
+        return super().load()
+
+    def get(self, key):
+        return None
+
+    def scan(self, start, stop):
+        yield from ()
+
+    def write(self, delete_ranges, puts, sync):
+        pass
+
+    def close(self):
+        super().close()
+"""
+
+
+@pytest.mark.parametrize("code", ["return super().load()", "return None", "yield from ()"])
+def test_a_storage_that_raises_while_it_is_loaded_is_named_with_the_line(
+    here: Path, paxospp: Paxospp, code: str
+) -> None:
+    (here / "bad.py").write_text(BAD_STORAGE.replace(code, f"{{}}['no such key']; {code}"))
+    line = BAD_STORAGE[: BAD_STORAGE.index(code)].count("\n") + 1
+    assert_refused(
+        paxospp("serve", *flags(storage="bad.py:Bad:data", cluster=ONE)),
+        "storage 'bad.py:Bad:data' raised KeyError: 'no such key'",
+        f"bad.py, line {line})",
+    )
 
 
 def test_a_port_in_use_is_reported_with_its_address(here: Path, paxospp: Paxospp) -> None:

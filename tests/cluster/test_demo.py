@@ -100,6 +100,7 @@ def test_a_bad_storage_or_input_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "no_tab").write_text("key value\n")
     for arguments in (
         ["--storage", "sqlite"],
+        ["--storage", "rocksb"],
         ["--input", str(tmp_path / "nothing")],
         ["--input", str(tmp_path / "no_tab")],
     ):

@@ -64,6 +64,9 @@ def test_the_key_value_store_of_the_tutorial_works(kv_store: str, tmp_path: Path
     assert client("get", "boo") == "foo\n"
     assert client("delete", "boo") == "ok\n"
     assert client("get", "boo") == "(nothing)\n"
+    ended = python(KV_STORE / "client.py", "--cluster", addresses, "get", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "put KEY VALUE | get KEY | delete KEY" in ended.stderr
     assert client(input="put a b\nget a\nwhat\n") == "> ok\n> b\n> put KEY VALUE | get KEY | delete KEY\n> "
 
 

@@ -60,6 +60,8 @@ def test_a_dotted_name_is_a_module() -> None:
     [
         ("absent.py:Bank", "no file 'absent.py'"),
         ("no_such_module:Bank", "no module 'no_such_module'"),
+        ("no_such.module:Bank", "name a file: ./no_such/module.py:Bank"),
+        ("json.decoder:Bank", "json.decoder has no 'Bank'; it defines JSONDecodeError, JSONDecoder"),
         ("pathlib:Bank", "pathlib has no 'Bank'"),
         ("not a module:Bank", "'not a module' does not name a module"),
         ("Bank", "write FILE.py:Name or package.module:Name"),

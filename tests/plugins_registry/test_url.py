@@ -98,7 +98,7 @@ def test_a_bare_scheme_or_class_is_completed_where_one_url_serves_several_stores
     assert complete_url("rocksdb?a=1", SCHEMES) == "rocksdb:{tmp}/{name}?a=1"
     assert complete_url("store.py:Mine", SCHEMES, "{tmp}") == "store.py:Mine:{tmp}"
     assert complete_url("file:{tmp}/x-{name}", SCHEMES) == "file:{tmp}/x-{name}"
-    with pytest.raises(UnknownBackendError):
+    with pytest.raises(UnknownBackendError, match="unknown storage scheme 'etcd'"):
         complete_url("etcd", SCHEMES)
 
 
