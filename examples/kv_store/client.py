@@ -34,14 +34,17 @@ def answer(client: paxospp.sync.Client, words: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=f"A client of the key-value store: {USAGE}")
+    parser = argparse.ArgumentParser(description=f"A client of the key-value store: {USAGE}", allow_abbrev=False)
     parser.add_argument("--cluster", default=ADDRESSES, help="addresses of some nodes (default: %(default)s)")
     parser.add_argument("words", nargs="*", metavar="WORD", help="one command (default: read commands from a prompt)")
     options = parser.parse_args()
     # Any one address is enough: the client learns the others, and finds the leader.
     with paxospp.sync.Client(options.cluster.split(",")) as client:
         if options.words:
-            print(answer(client, options.words))
+            text = answer(client, options.words)
+            if text == USAGE:
+                parser.error(f"write {USAGE}")
+            print(text)
             return
         while True:
             print("> ", end="", flush=True)

@@ -31,7 +31,7 @@ async def serve(name: str, cluster: dict[str, str], directory: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="One node of the key-value store.")
+    parser = argparse.ArgumentParser(description="One node of the key-value store.", allow_abbrev=False)
     parser.add_argument("name", help="the name of this node")
     parser.add_argument("--cluster", default=CLUSTER, help="the nodes of the cluster (default: %(default)s)")
     parser.add_argument("--data", default="./data", help="the directory for the logs (default: %(default)s)")

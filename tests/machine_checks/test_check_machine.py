@@ -250,6 +250,14 @@ def test_the_line_in_the_text_repeats_the_check() -> None:
     assert again.splitlines()[:3] == str(caught.value).splitlines()[:3]
 
 
+@pytest.mark.parametrize("flag", ["--seeds", "--calls"])
+def test_a_check_of_nothing_is_refused(flag: str) -> None:
+    command = [sys.executable, "-m", "paxospp.testing.machine_checks", "bank.py:Bank", flag, "0"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert f"argument {flag}: '0' is not a number of 1 or more" in ended.stderr
+
+
 def no_invariant(machine: paxospp.StateMachine) -> None: ...
 
 

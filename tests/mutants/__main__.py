@@ -11,14 +11,14 @@ import time
 
 from tests.mutants.by_test import notices
 from tests.mutants.catalogue import MUTANTS
-from tests.mutants.run import Hunt, line_of
+from tests.mutants.run import Hunt, heading, line_of
 
 UNDECIDED = 77
 """The exit code when no mutant survived, but the time ran out before each had run all its seeds."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__, allow_abbrev=False)
     parser.add_argument("words", nargs="*", help="run mutants whose names contain one of these; default: all")
     parser.add_argument("--first", type=int, default=None, help="the first seed; default: random")
     parser.add_argument("--seeds", type=int, default=400, help="seeds per mutant at most, except the rare ones")
@@ -40,7 +40,8 @@ def main() -> int:
         mutant.check()
     first = secrets.randbelow(1 << 31) if options.first is None else options.first
     began = time.monotonic()
-    print(f"{len(chosen)} mutants, each under seeds from {first} on, at most {options.seeds}", flush=True)
+    mutants = "1 mutant" if len(chosen) == 1 else f"{len(chosen)} mutants, each"
+    print(f"{mutants} under seeds from {first} on, at most {options.seeds}\n{heading()}", flush=True)
     hunt = Hunt(
         [mutant for mutant in chosen if not mutant.seen_by and (options.words or not mutant.open)],
         first=first,

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections import Counter, deque
@@ -174,11 +175,23 @@ def run_seeds(name: str, first: int, count: int) -> Iterator[SeedResult]:
         child.stdout.close()
 
 
+def heading() -> str:
+    """Return the line above the rows of ``line_of``."""
+    how = f"{'first kill':<15}  {'rules':<12} what was seen"
+    return f"{'mutant':<72} {'kills of runs':>16} {'time':>8}  {how}"
+
+
 def line_of(score: Score) -> str:
     """Return one row of the table: kills, runs and their processor time, and how the first kill was noticed."""
     runs = f"{len(score.kills)} of {score.seeds}"
     row = f"{score.mutant.name:<72} {runs:>16} {score.seconds:6.1f} s  "
     if score.kills:
         first = score.kills[0]
-        return f"{row}seed {first.seed:<10}  {score.rules:<12} {first.text[:90]}"
-    return row + ("SURVIVED" if not score.other else f"SURVIVED; {score.other[0].rule}: {score.other[0].text[:100]}")
+        return f"{row}seed {first.seed:<10}  {score.rules:<12} {_shortened(first.text)}"
+    if not score.other:
+        return f"{row}SURVIVED"
+    return f"{row}SURVIVED; {score.other[0].rule}: {_shortened(score.other[0].text)}"
+
+
+def _shortened(text: str) -> str:
+    return textwrap.shorten(text, 100, placeholder=" …")

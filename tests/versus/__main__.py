@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m tests.versus",
         description="Measure paxospp and etcd in turns on this machine, three nodes each, and print the ratios of "
         "their medians.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--in-flight",

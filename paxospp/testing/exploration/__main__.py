@@ -16,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m paxospp.testing.exploration",
         description="Explore every order of events in a small scope on the real engine.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--scope", default="plain", help="plain, five, crash, parts, damage or snapshot (default: plain)"

@@ -13,13 +13,15 @@ from paxospp.testing.machine_checks import CALLS, SEEDS, MachineCheckError, chec
 
 def main() -> int:
     """Return 0 if nothing was found, 1 if something was, and 2 if the machine could not be checked."""
-    parser = argparse.ArgumentParser(prog="python -m paxospp.testing.machine_checks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m paxospp.testing.machine_checks", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("machine", help="FILE.py:Class or package.module:Class")
     parser.add_argument("--workload", metavar="FILE.py:function", help="draws the next call from a Random")
     parser.add_argument("--invariant", metavar="FILE.py:function", help="called with every replica after every slot")
     parser.add_argument("--seed", type=int, help="check only this seed, as a failure names it")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many seeds to check (default: %(default)s)")
-    parser.add_argument("--calls", type=int, default=CALLS, help="how many calls per seed (default: %(default)s)")
+    parser.add_argument("--seeds", type=_positive, default=SEEDS, help="how many seeds to check (default: %(default)s)")
+    parser.add_argument("--calls", type=_positive, default=CALLS, help="how many calls per seed (default: %(default)s)")
     options = parser.parse_args()
     try:
         report = check_machine(
@@ -37,6 +39,12 @@ def main() -> int:
         return 2
     sys.stdout.write(f"{report}\n")
     return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
 
 
 def _load(spec: str | None) -> Any:

@@ -16,7 +16,9 @@ def main(arguments: Sequence[str]) -> int:
 
     Return 0 if no invariant broke, or if one broke after ``--without`` removed a guard; return 1 otherwise.
     """
-    parser = argparse.ArgumentParser(prog="python -m paxospp.testing.specification", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m paxospp.testing.specification", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--scope", action="append", help="explore only this scope; may be repeated")
     parser.add_argument("--without", metavar="GUARD", help="remove a guard; join several with ' + '")
     parser.add_argument("--seconds", type=float, default=300.0, help="time limit for all scopes together; default: 300")
