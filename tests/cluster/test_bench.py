@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +24,7 @@ from paxospp.bench.child_process import ChildEndedError, started
 from paxospp.bench.histogram import Histogram
 from paxospp.bench.kv_calls import GET
 from paxospp.bench.load_generator import LoadResult, LoadSpec
+from paxospp.bench.progress_line import ProgressLine
 from paxospp.bench.readback import differences, digest_differences
 from paxospp.calls import Calls
 from paxospp.cli import main
@@ -260,6 +263,12 @@ def test_nodes_that_differ_are_reported() -> None:
 
 
 # Latencies.
+
+
+def test_a_short_measurement_too_says_that_it_warms_up_first() -> None:
+    output = io.StringIO()
+    asyncio.run(ProgressLine(output).tick("measuring", time.monotonic() + 0.01, 0.01))
+    assert output.getvalue() == "warming up\nmeasuring for 0.01 s\n"
 
 
 def test_percentiles_differ_from_those_of_the_sorted_list_by_one_per_cent_at_most() -> None:
