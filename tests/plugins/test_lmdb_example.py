@@ -56,7 +56,7 @@ class WriteMap(LmdbStorage):
         return lmdb.open(directory, map_size=self._map_bytes, mode=0o700, writemap=True)
 """
 FAILING_READS = "test_a_scan_that_cannot_read_does_not_end_as_if_there_were_nothing_more"
-MAPPED = "no read of a scan could fail: the store maps its files, or keeps them in memory"
+MAPPED = "no read of a scan could be made to fail: the store maps its files, or keeps them in memory"
 DELETES_AND_PUTS = "test_whenever_the_power_goes_a_write_of_deletes_and_puts_is_there_whole_or_not_at_all"
 
 
