@@ -30,7 +30,7 @@ from paxospp.node.recovery import recover
 from paxospp.node.runtime import CLOSE_STORAGE_S, Runtime
 from paxospp.node.status import NodeStatus
 from paxospp.plugins import PluginRegistry
-from paxospp.plugins.opening import fitting
+from paxospp.plugins.opening import as_machine, check_given_machine, check_given_storage, fitting
 from paxospp.rpc.listening import check_listen, split_address
 from paxospp.state_machine import StateMachine, prepare
 from paxospp.storage.contract import Storage
@@ -53,6 +53,9 @@ class Node(Calls):
         plugins: modules, objects, module names or ``FILE.py`` in addition to the installed plug-ins.
         on_event: called on the event loop with each of ``paxospp.events``; must return immediately.
         config: see ``NodeConfig``.
+
+    Raises:
+        ConfigError: an argument does not fit.
     """
 
     _owns_loop = False
@@ -71,6 +74,11 @@ class Node(Calls):
         on_event: Callable[[Event], None] | None = None,
         config: NodeConfig | None = None,
     ) -> None:
+        _check_texts(name, cluster, listen)
+        check_given_storage(storage)
+        check_given_machine(machine)
+        if not isinstance(config, NodeConfig | None):
+            raise ConfigError(f"config is a paxospp.NodeConfig, such as NodeConfig(call_timeout_s=5), not {config!r}")
         self._cluster = check_cluster(name, cluster)
         self._name = NodeId(name)
         self._listen = self._cluster[self._name] if listen is None else listen
@@ -179,11 +187,7 @@ class Node(Calls):
         given = self._machine
         if isinstance(given, str):
             given = registry.machine(given)
-        machine = given if isinstance(given, StateMachine) else given()
-        if not isinstance(machine, StateMachine):
-            raise ConfigError(
-                f"machine={self._machine!r} gave a {type(machine).__name__}, which is not a paxospp.StateMachine"
-            )
+        machine = given if isinstance(given, StateMachine) else as_machine(given, f"machine={self._machine!r}")()
         if _was_used(machine):
             raise ConfigError(
                 f"this {type(machine).__name__} has executed commands before, and the log would be applied on top of "
@@ -348,6 +352,23 @@ class EventSink:
                 self._on_event(event)
             except Exception:
                 _log.exception("node %s: on_event raised an exception for %s", self._name, type(event).__name__)
+
+
+def _check_texts(name: object, cluster: object, listen: object) -> None:
+    """Raise ConfigError if one of these arguments has another type than the constructor of ``Node`` takes."""
+    if not isinstance(name, str):
+        raise ConfigError(f"the name of a node is a str such as 'n1', not {name!r}")
+    if not isinstance(cluster, Mapping):
+        raise ConfigError(
+            f"cluster is a dict of names and addresses, such as {{'n1': '127.0.0.1:7001'}}, not {cluster!r}"
+        )
+    for member, address in cluster.items():
+        if not isinstance(member, str):
+            raise ConfigError(f"cluster: the name of a node is a str such as 'n1', not {member!r}")
+        if not isinstance(address, str):
+            raise ConfigError(f"cluster: the address of {member} is a str such as '127.0.0.1:7001', not {address!r}")
+    if not isinstance(listen, str | None):
+        raise ConfigError(f"listen is an address such as '0.0.0.0:7001', not {listen!r}")
 
 
 def _was_used(machine: StateMachine) -> bool:

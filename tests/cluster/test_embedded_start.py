@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
 from collections.abc import Mapping
@@ -62,6 +63,45 @@ def test_an_invalid_cluster_is_refused_when_the_node_is_made(
     with pytest.raises(ConfigError, match=says) as raised:
         Node(name, cluster=cluster, storage=f"file:{tmp_path / 'n1'}", machine=Notes)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "says"),
+    [
+        ("name", 1, "the name of a node is a str such as 'n1', not 1"),
+        ("cluster", "n1=127.0.0.1:7001", "cluster is a dict of names and addresses, .*not 'n1=127.0.0.1:7001'"),
+        ("cluster", ["n1=127.0.0.1:7001"], "cluster is a dict of names and addresses"),
+        ("cluster", {1: "127.0.0.1:7001"}, "the name of a node is a str such as 'n1', not 1"),
+        ("cluster", {"n1": ("127.0.0.1", 7001)}, "the address of n1 is a str such as '127.0.0.1:7001', not "),
+        ("listen", 7001, "listen is an address such as '0.0.0.0:7001', not 7001"),
+        ("storage", None, "storage is a URL such as 'file:./data/n1', or a function that opens a storage, not None"),
+        ("storage", Path("x"), "storage is a URL .* not PosixPath"),
+        ("machine", None, "machine is a subclass of paxospp.StateMachine, a function .* not None"),
+        ("machine", 5, "machine is .* not 5"),
+        ("config", {"call_timeout_s": 5}, "config is a paxospp.NodeConfig, such as"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_when_the_node_is_made(argument: str, value: Any, says: str) -> None:
+    arguments: dict[str, Any] = {"name": "n1", "cluster": ONE, "storage": "memory:", "machine": Notes}
+    with pytest.raises(ConfigError, match=says) as raised:
+        Node(**arguments | {argument: value})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_storage_that_is_open_is_refused_with_the_function_to_pass() -> None:
+    opened = contextlib.closing(MemoryStorage(""))
+    with opened as storage, pytest.raises(ConfigError, match=r"pass a function such as lambda: MemoryStorage\(…\)"):
+        Node("n1", cluster=ONE, storage=storage, machine=Notes)  # type: ignore[arg-type]
+
+
+def test_a_machine_that_needs_arguments_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    class Sized(Notes):
+        def __init__(self, size: int) -> None: ...
+
+    error = refused(Embedded(tmp_path, count=1).make("n1", machine=Sized))
+    assert isinstance(error, ConfigError)
+    assert "needs arguments (size): name a function that makes one without any" in str(error)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_scheme_is_refused_with_a_list_of_the_known_ones(tmp_path: Path) -> None:
