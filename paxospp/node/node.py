@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -32,8 +33,8 @@ from paxospp.node.status import NodeStatus
 from paxospp.plugins import PluginRegistry
 from paxospp.plugins.opening import as_machine, check_given_machine, check_given_storage, fitting
 from paxospp.rpc.listening import check_listen, split_address
-from paxospp.state_machine import StateMachine, prepare
-from paxospp.storage.contract import Storage
+from paxospp.state_machine import NotUnderstoodError, StateMachine, prepare
+from paxospp.storage.contract import DurableState, Storage
 
 _log = logging.getLogger("paxospp.node")
 
@@ -167,6 +168,13 @@ class Node(Calls):
                 f"{len(self._cluster)} nodes: use a durable one such as file:, or allow_volatile=True "
                 "(--allow-volatile)"
             )
+        damaged = _damaged_slots(loaded.state)
+        if damaged:
+            _log.warning(
+                "node %s: its storage has damaged or lost slots, which have to come from another node: %s",
+                self._name,
+                damaged,
+            )
         executor = Executor(machine)
         recovered = await loaded.run(
             lambda storage: recover(
@@ -250,7 +258,9 @@ class Node(Calls):
         """Stop, because the storage, the machine or a rule of the protocol failed."""
         if self._cause is None and self._closing is None:
             self._cause = cause
-            _log.critical("node %s stops: %s", self._name, cause, exc_info=cause)
+            # The text says all there is to say about a log that this machine does not know.
+            trace = None if isinstance(cause.__cause__, NotUnderstoodError) else cause
+            _log.critical("node %s stops: %s", self._name, cause, exc_info=trace)
             self._end()
 
     async def __aenter__(self) -> Self:
@@ -369,6 +379,20 @@ def _check_texts(name: object, cluster: object, listen: object) -> None:
             raise ConfigError(f"cluster: the address of {member} is a str such as '127.0.0.1:7001', not {address!r}")
     if not isinstance(listen, str | None):
         raise ConfigError(f"listen is an address such as '0.0.0.0:7001', not {listen!r}")
+
+
+def _damaged_slots(state: DurableState) -> str:
+    """Return the damaged slots that the snapshot does not cover, such as "3, 5 to 7, 9 and later"."""
+    covered = 0 if state.snapshot is None else state.snapshot.slot
+    return ", ".join(_range_text(slots) for slots in state.faulty if slots.stop - 1 > covered)
+
+
+def _range_text(slots: range) -> str:
+    if len(slots) == 1:
+        return str(slots.start)
+    if slots.stop == sys.maxsize:
+        return f"{slots.start} and later"
+    return f"{slots.start} to {slots.stop - 1}"
 
 
 def _was_used(machine: StateMachine) -> bool:
