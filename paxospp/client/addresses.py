@@ -11,7 +11,7 @@ another network, are followed at ever longer intervals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -62,7 +62,7 @@ class AddressBook:
     def __init__(self, addresses: Sequence[str], random: Random) -> None:
         if isinstance(addresses, Mapping):
             raise ConfigError("a client needs a list of addresses, not a mapping: pass list(CLUSTER.values())")
-        if isinstance(addresses, str) or not addresses:
+        if isinstance(addresses, str) or not isinstance(addresses, Iterable) or not addresses:
             raise ConfigError(
                 f"a client needs a list of at least one address, such as ['127.0.0.1:7001'], not {addresses!r}"
             )

@@ -408,6 +408,8 @@ def test_a_client_needs_a_list_of_addresses() -> None:
         Client("127.0.0.1:7001")
     with pytest.raises(ConfigError, match=r"list\(CLUSTER.values\(\)\)"):
         Client({"n1": "127.0.0.1:7001"})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"list of at least one address, .* not 7001"):
+        Client(7001)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="7001 is not a valid address"):
         Client([7001])  # type: ignore[list-item]
 
