@@ -16,9 +16,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Real
+from types import FunctionType, MethodType
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from paxospp.errors import RejectedError
+from paxospp.state_machine.annotations import short_name
 from paxospp.state_machine.encoding import encode_call
 from paxospp.state_machine.operations import Answering, Command, Executing, MachineOperation, Query
 from paxospp.state_machine.payload import RESERVED_PREFIX, decode_untyped, encode_untyped, pack_raw
@@ -107,10 +110,39 @@ def _encode(
         if arguments or keywords:
             raise RejectedError(f"{verb}(b'…') takes no other arguments: the bytes are the whole {kind.kind}")
         return pack_raw(call), _unchanged
-    raise TypeError(
-        f"{verb}() takes a {kind.kind} such as KeyValue.{'put' if kind is Command else 'get'}, its name or bytes, "
-        f"not {call!r}"
-    )
+    raise TypeError(_why_no_operation(call, verb, kind.kind))
+
+
+def _why_no_operation(call: Any, verb: str, kind: str) -> str:
+    """Return what to pass to ``execute`` or ``query`` instead of ``call``."""
+    if isinstance(call, MethodType):
+        owner, name = type(call.__self__), call.__name__
+        if isinstance(getattr(owner, name, None), MachineOperation):
+            return f"{verb}() takes no method of an instance: pass {owner.__name__}.{name}, the method of the class"
+    if isinstance(call, MethodType | FunctionType):
+        return f"{short_name(call)} is not marked @paxospp.{kind}: {verb}() takes a method that is"
+    example = "KeyValue.put" if kind == Command.kind else "KeyValue.get"
+    return f"{verb}() takes a {kind} such as {example}, its name or bytes, not {call!r}"
+
+
+def _take_timeout(options: dict[str, Any], configured: float | None) -> float | None:
+    if "timeout" not in options:
+        return configured
+    return _check_timeout(options.pop("timeout"))
+
+
+def _check_timeout(timeout: float | None) -> float | None:
+    why = why_no_timeout(timeout)
+    if why is not None:
+        raise RejectedError(why)
+    return timeout
+
+
+def why_no_timeout(timeout: Any) -> str | None:
+    """Return why ``timeout`` cannot be how long a call waits; None if it can."""
+    if timeout is None or (isinstance(timeout, Real) and float(timeout) > 0):
+        return None
+    return f"timeout={timeout!r}: give a number of seconds greater than 0, or None to wait without limit"
 
 
 def _take_consistency(options: dict[str, Any]) -> Consistency:
@@ -218,7 +250,7 @@ class Calls(ABC):
             CommandError: it was applied, and the method raised an exception.
             OutcomeUnknownError: it may have been applied, or may still be.
         """
-        timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
+        timeout_s = _take_timeout(options, self._call_timeout_s) if options else self._call_timeout_s
         payload, decode = _encode(command, Command, args, options)
         call = self._execute(payload, timeout_s)
         try:  # as _result does, which would cost another coroutine per call
@@ -258,7 +290,7 @@ class Calls(ABC):
             RejectedError, UnavailableError, OverloadedError: the query was not answered.
             CommandError: the method raised an exception.
         """
-        timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
+        timeout_s = _take_timeout(options, self._call_timeout_s) if options else self._call_timeout_s
         consistency = _take_consistency(options) if options else "linearizable"
         request, decode = _encode(query, Query, args, options)
         call = self._query(request, consistency, timeout_s)
@@ -308,7 +340,7 @@ class Calls(ABC):
         await self._result(self._execute(_set_lease(0), self._timeout_s(timeout)))
 
     def _timeout_s(self, timeout: Timeout) -> float | None:
-        return self._call_timeout_s if isinstance(timeout, Configured) else timeout
+        return self._call_timeout_s if isinstance(timeout, Configured) else _check_timeout(timeout)
 
 
 async def execute_encoded(calls: Calls, payload: bytes, timeout_s: float | None) -> bytes:
@@ -344,7 +376,7 @@ class SyncCalls(ABC):
     def execute(self, command: bytes, /, *, timeout: float | None = ...) -> bytes: ...
     def execute(self, command: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy and *Ts
         """Have ``command`` applied on every replica, and return its result; see ``Calls.execute``."""
-        timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
+        timeout_s = _take_timeout(options, self._call_timeout_s) if options else self._call_timeout_s
         payload, decode = _encode(command, Command, args, options)
         return decode(self._execute(payload, timeout_s))
 
@@ -365,7 +397,7 @@ class SyncCalls(ABC):
     def query(self, query: bytes, /, *, timeout: float | None = ..., consistency: Consistency = ...) -> bytes: ...
     def query(self, query: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy and *Ts
         """Have ``query`` answered by one replica; see ``Calls.query``."""
-        timeout_s = options.pop("timeout", self._call_timeout_s) if options else self._call_timeout_s
+        timeout_s = _take_timeout(options, self._call_timeout_s) if options else self._call_timeout_s
         consistency = _take_consistency(options) if options else "linearizable"
         request, decode = _encode(query, Query, args, options)
         return decode(self._query(request, consistency, timeout_s))
@@ -395,4 +427,4 @@ class SyncCalls(ABC):
         self._execute(_set_lease(0), self._timeout_s(timeout))
 
     def _timeout_s(self, timeout: Timeout) -> float | None:
-        return self._call_timeout_s if isinstance(timeout, Configured) else timeout
+        return self._call_timeout_s if isinstance(timeout, Configured) else _check_timeout(timeout)

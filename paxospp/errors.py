@@ -91,7 +91,7 @@ class LockedError(StorageError):
     """The store is open already, in this process or another; ``holder`` says which, if it is known."""
 
     def __init__(self, holder: str) -> None:
-        super().__init__(f"already in use by {holder}")
+        super().__init__(f"already in use by {holder}: stop it, or use another directory or storage")
         self.holder = holder
 
     def __reduce__(self) -> tuple[Any, ...]:

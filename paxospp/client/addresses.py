@@ -11,7 +11,7 @@ another network, are followed at ever longer intervals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -36,6 +36,8 @@ def parse_address(text: str) -> str:
 
 def _parse(text: str) -> tuple[str, str]:
     """Return the name ("" if there is none) and the ``host:port``."""
+    if not isinstance(text, str):
+        raise ConfigError(f"{text!r} is not a valid address: use a str such as '127.0.0.1:7001'")
     name, _, address = text.rpartition("=")
     address = address.strip()
     host, colon, port = address.rpartition(":")
@@ -54,11 +56,13 @@ class AddressBook:
     """The addresses of one client, in the order in which it tries them.
 
     Raises:
-        ConfigError: ``addresses`` is a string or empty, or one of them is not valid.
+        ConfigError: ``addresses`` is a string, a mapping or empty, or one of them is not valid.
     """
 
     def __init__(self, addresses: Sequence[str], random: Random) -> None:
-        if isinstance(addresses, str) or not addresses:
+        if isinstance(addresses, Mapping):
+            raise ConfigError("a client needs a list of addresses, not a mapping: pass list(CLUSTER.values())")
+        if isinstance(addresses, str) or not isinstance(addresses, Iterable) or not addresses:
             raise ConfigError(
                 f"a client needs a list of at least one address, such as ['127.0.0.1:7001'], not {addresses!r}"
             )

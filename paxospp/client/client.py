@@ -16,10 +16,11 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from paxospp.calls import Calls, Consistency
+from paxospp.calls import Calls, Consistency, why_no_timeout
 from paxospp.client.addresses import AddressBook
 from paxospp.client.feed import open_snapshot
 from paxospp.client.started import StartedClient
+from paxospp.errors import ConfigError
 from paxospp.model import Change
 
 
@@ -35,11 +36,15 @@ class Client(Calls):
         follow_leader: False keeps the client on the given addresses, for example to see what one node answers.
 
     Raises:
-        ConfigError: ``addresses`` is empty or a string, or one of them is not valid.
+        ConfigError: ``addresses`` is empty, a string or a mapping, one of them is not valid, or ``timeout`` is not
+            more than 0.
     """
 
     def __init__(self, addresses: Sequence[str], timeout: float | None = 10.0, *, follow_leader: bool = True) -> None:
         self._book = AddressBook(addresses, Random())
+        why = why_no_timeout(timeout)
+        if why is not None:
+            raise ConfigError(why)
         self._call_timeout_s = timeout
         self._follow_leader = follow_leader
         self._closed = False

@@ -449,6 +449,11 @@ class Restoring:
 
 def _stopped_at(slot: int, position: int, cause: BaseException) -> ReplicaStoppedError:
     type, message = describe(cause)
+    if isinstance(cause, NotUnderstoodError):
+        message = (
+            f"{message}; the log holds commands that this state machine does not know: start the node with the class "
+            "that wrote them, or give it another storage"
+        )
     return ReplicaStoppedError(f"slot {slot}, command {position}: {type}: {message}", slot, position)
 
 

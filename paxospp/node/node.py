@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -30,10 +31,10 @@ from paxospp.node.recovery import recover
 from paxospp.node.runtime import CLOSE_STORAGE_S, Runtime
 from paxospp.node.status import NodeStatus
 from paxospp.plugins import PluginRegistry
-from paxospp.plugins.opening import fitting
+from paxospp.plugins.opening import as_machine, check_given_machine, check_given_storage, fitting
 from paxospp.rpc.listening import check_listen, split_address
-from paxospp.state_machine import StateMachine, prepare
-from paxospp.storage.contract import Storage
+from paxospp.state_machine import NotUnderstoodError, StateMachine, prepare
+from paxospp.storage.contract import DurableState, Storage
 
 _log = logging.getLogger("paxospp.node")
 
@@ -53,6 +54,9 @@ class Node(Calls):
         plugins: modules, objects, module names or ``FILE.py`` in addition to the installed plug-ins.
         on_event: called on the event loop with each of ``paxospp.events``; must return immediately.
         config: see ``NodeConfig``.
+
+    Raises:
+        ConfigError: an argument does not fit.
     """
 
     _owns_loop = False
@@ -71,6 +75,11 @@ class Node(Calls):
         on_event: Callable[[Event], None] | None = None,
         config: NodeConfig | None = None,
     ) -> None:
+        _check_texts(name, cluster, listen)
+        check_given_storage(storage)
+        check_given_machine(machine)
+        if not isinstance(config, NodeConfig | None):
+            raise ConfigError(f"config is a paxospp.NodeConfig, such as NodeConfig(call_timeout_s=5), not {config!r}")
         self._cluster = check_cluster(name, cluster)
         self._name = NodeId(name)
         self._listen = self._cluster[self._name] if listen is None else listen
@@ -159,6 +168,13 @@ class Node(Calls):
                 f"{len(self._cluster)} nodes: use a durable one such as file:, or allow_volatile=True "
                 "(--allow-volatile)"
             )
+        damaged = _damaged_slots(loaded.state)
+        if damaged:
+            _log.warning(
+                "node %s: its storage has damaged or lost slots, which have to come from another node: %s",
+                self._name,
+                damaged,
+            )
         executor = Executor(machine)
         recovered = await loaded.run(
             lambda storage: recover(
@@ -179,11 +195,7 @@ class Node(Calls):
         given = self._machine
         if isinstance(given, str):
             given = registry.machine(given)
-        machine = given if isinstance(given, StateMachine) else given()
-        if not isinstance(machine, StateMachine):
-            raise ConfigError(
-                f"machine={self._machine!r} gave a {type(machine).__name__}, which is not a paxospp.StateMachine"
-            )
+        machine = given if isinstance(given, StateMachine) else as_machine(given, f"machine={self._machine!r}")()
         if _was_used(machine):
             raise ConfigError(
                 f"this {type(machine).__name__} has executed commands before, and the log would be applied on top of "
@@ -246,7 +258,9 @@ class Node(Calls):
         """Stop, because the storage, the machine or a rule of the protocol failed."""
         if self._cause is None and self._closing is None:
             self._cause = cause
-            _log.critical("node %s stops: %s", self._name, cause, exc_info=cause)
+            # The text says all there is to say about a log that this machine does not know.
+            trace = None if isinstance(cause.__cause__, NotUnderstoodError) else cause
+            _log.critical("node %s stops: %s", self._name, cause, exc_info=trace)
             self._end()
 
     async def __aenter__(self) -> Self:
@@ -348,6 +362,37 @@ class EventSink:
                 self._on_event(event)
             except Exception:
                 _log.exception("node %s: on_event raised an exception for %s", self._name, type(event).__name__)
+
+
+def _check_texts(name: object, cluster: object, listen: object) -> None:
+    """Raise ConfigError if one of these arguments has another type than the constructor of ``Node`` takes."""
+    if not isinstance(name, str):
+        raise ConfigError(f"the name of a node is a str such as 'n1', not {name!r}")
+    if not isinstance(cluster, Mapping):
+        raise ConfigError(
+            f"cluster is a dict of names and addresses, such as {{'n1': '127.0.0.1:7001'}}, not {cluster!r}"
+        )
+    for member, address in cluster.items():
+        if not isinstance(member, str):
+            raise ConfigError(f"cluster: the name of a node is a str such as 'n1', not {member!r}")
+        if not isinstance(address, str):
+            raise ConfigError(f"cluster: the address of {member} is a str such as '127.0.0.1:7001', not {address!r}")
+    if not isinstance(listen, str | None):
+        raise ConfigError(f"listen is an address such as '0.0.0.0:7001', not {listen!r}")
+
+
+def _damaged_slots(state: DurableState) -> str:
+    """Return the damaged slots that the snapshot does not cover, such as "3, 5 to 7, 9 and later"."""
+    covered = 0 if state.snapshot is None else state.snapshot.slot
+    return ", ".join(_range_text(slots) for slots in state.faulty if slots.stop - 1 > covered)
+
+
+def _range_text(slots: range) -> str:
+    if len(slots) == 1:
+        return str(slots.start)
+    if slots.stop == sys.maxsize:
+        return f"{slots.start} and later"
+    return f"{slots.start} to {slots.stop - 1}"
 
 
 def _was_used(machine: StateMachine) -> bool:

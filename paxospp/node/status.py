@@ -58,10 +58,23 @@ def notes_of(
         notes.append("knows of no leader")
     if replica.delivered + 1 < replica.first:
         notes.append("has no usable snapshot of its own and waits for one from a peer")
+    elif (lost := replica.protocol.learning.lost) is not None:
+        notes.append(_damage(lost, alone=replica.membership is not None and len(replica.membership.names) == 1))
     if executor.applied < replica.decided:
         left = replica.decided - executor.applied
         notes.append(f"has {left} decided slot{'s' if left > 1 else ''} left to apply")
     return tuple(notes)
+
+
+def _damage(slots: range, *, alone: bool) -> str:
+    """Say that decided ``slots`` are damaged here; ``alone``: the cluster has one node."""
+    one = len(slots) == 1
+    where = f"slot {slots.start} is" if one else f"slots {slots.start} to {slots.stop - 1} are"
+    if alone:
+        remedy = "and this cluster has no other node that could send it: restore the storage from a copy"
+    else:
+        remedy = f"and {'has' if one else 'have'} to come from another node"
+    return f"{where} damaged in this node's storage {remedy}"
 
 
 def encode_status(status: NodeStatus, machine: object) -> bytes:

@@ -89,6 +89,25 @@ def _driver_error(backend: StorageBackend, driver: str, error: BaseException) ->
     )
 
 
+def check_given_storage(storage: object) -> None:
+    """Raise ConfigError if ``storage`` can be neither a URL nor a function that opens a storage."""
+    if isinstance(storage, str) or callable(storage):
+        return
+    takes = "storage is a URL such as 'file:./data/n1', or a function that opens a storage"
+    if isinstance(storage, Storage):
+        raise ConfigError(f"{takes}: pass a function such as lambda: {type(storage).__name__}(…), not an open storage")
+    raise ConfigError(f"{takes}, not {storage!r}")
+
+
+def check_given_machine(machine: object) -> None:
+    """Raise ConfigError if ``machine`` can be neither a state machine, a function that makes one, nor a name."""
+    if not (isinstance(machine, str | StateMachine) or callable(machine)):
+        raise ConfigError(
+            "machine is a subclass of paxospp.StateMachine, a function that makes one, an instance, or a name such as "
+            f"'kv', not {machine!r}"
+        )
+
+
 def as_storage(found: object, spec: str) -> Callable[..., Storage]:
     """Return ``found`` if it can open a storage: a subclass of Storage, or a function. Raises ConfigError."""
     if isinstance(found, type) and not issubclass(found, Storage):

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from paxospp.errors import CorruptedError, StorageError
 from paxospp.model import Ballot, Slot
-from paxospp.storage.anchor_copies import AnchorCopies, Copy
+from paxospp.storage.anchor_copies import ANCHOR_LOST, AnchorCopies, Copy
 from paxospp.storage.contract import WriteBatch
 from paxospp.storage.directory_lock import lock_directory
 from paxospp.storage.stamp import Stamp, settles
@@ -198,7 +198,8 @@ class StoreAnchor:
         if copy is None:
             if found is not None:
                 raise CorruptedError(
-                    "both copies of the anchor are missing, so nobody can say what this store has promised"
+                    "both copies of the anchor are missing, so nobody can say what this store has promised: "
+                    f"{ANCHOR_LOST}"
                 )
             copy = Copy(Stamp(secrets.randbits(64), 0, 0, Slot(1), 0, Slot(1)), None)
             self._copies.make(copy)

@@ -23,6 +23,12 @@ _HEAD = struct.Struct(">BI")  # format, CRC-32 of the rest
 _COPY = struct.Struct(">49sBQQ64p")  # stamp, promised?, round, incarnation, node
 _COPY_BYTES = 256  # less than a sector, so that a copy is written as a whole or not at all
 
+ANCHOR_LOST = (
+    "put back the files anchor-a and anchor-b of this store, or start the node with an empty directory; it then "
+    "follows without a vote"
+)
+"""What to do about a store whose anchor is lost. An older copy of the files could hide that batches are lost too."""
+
 
 class Copy(NamedTuple):
     """The contents of a copy: batch ``stamp`` and all earlier ones survive power loss, with this promise."""
@@ -83,7 +89,7 @@ class AnchorCopies:
             except (OSError, CorruptedError) as error:
                 damage.append(f"{path}: {error}")
         if damage and not whole:
-            raise CorruptedError("; ".join(damage) + "; so nobody can say what this store has promised")
+            raise CorruptedError("; ".join(damage) + f"; so nobody can say what this store has promised: {ANCHOR_LOST}")
         if len({copy.stamp.store for copy in whole}) > 1:
             raise CorruptedError("the two copies of the anchor belong to two different stores")
         return max(whole, key=lambda copy: copy.stamp.number, default=None)

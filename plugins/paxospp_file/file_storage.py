@@ -114,7 +114,11 @@ class FileStorage(paxospp.Storage):
         anchor = self._anchor.read()
         segments = self._segments.numbers = list_segments(self._log)
         if anchor is None and segments:
-            raise CorruptedError(f"{self._log!r} holds a log, but both copies of its anchor are missing")
+            raise CorruptedError(
+                f"{self._log!r} holds a log, but both copies of its anchor are missing, so nobody can say what this "
+                "store has promised: put back the files anchor-a and anchor-b of this log, or start the node with an "
+                "empty directory; it then follows without a vote"
+            )
         head, found = None, None
         if anchor is not None:
             replay = self._replay(anchor, segments)

@@ -406,6 +406,18 @@ def test_a_client_needs_a_list_of_addresses() -> None:
         Client([])
     with pytest.raises(ConfigError, match="list"):
         Client("127.0.0.1:7001")
+    with pytest.raises(ConfigError, match=r"list\(CLUSTER.values\(\)\)"):
+        Client({"n1": "127.0.0.1:7001"})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"list of at least one address, .* not 7001"):
+        Client(7001)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="7001 is not a valid address"):
+        Client([7001])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "1"])
+def test_the_timeout_of_a_client_is_a_number_of_seconds_greater_than_0(timeout: float) -> None:
+    with pytest.raises(ConfigError, match="give a number of seconds greater than 0, or None to wait without limit"):
+        Client(["127.0.0.1:7001"], timeout)
 
 
 def test_what_failed_while_nobody_could_be_reached_is_not_shunned_afterwards() -> None:

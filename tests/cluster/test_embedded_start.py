@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 import shutil
 import socket
 from collections.abc import Mapping
@@ -19,10 +22,12 @@ from paxospp.errors import (
     CorruptedError,
     LockedError,
     PaxosppError,
+    ReplicaStoppedError,
     StorageError,
     UnavailableError,
     UnknownBackendError,
 )
+from paxospp.machines.kv import KeyValue
 from paxospp.node import Node
 from tests.cluster.embedding import Embedded, Notes, addresses, embedded, run
 
@@ -62,6 +67,45 @@ def test_an_invalid_cluster_is_refused_when_the_node_is_made(
     with pytest.raises(ConfigError, match=says) as raised:
         Node(name, cluster=cluster, storage=f"file:{tmp_path / 'n1'}", machine=Notes)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "says"),
+    [
+        ("name", 1, "the name of a node is a str such as 'n1', not 1"),
+        ("cluster", "n1=127.0.0.1:7001", "cluster is a dict of names and addresses, .*not 'n1=127.0.0.1:7001'"),
+        ("cluster", ["n1=127.0.0.1:7001"], "cluster is a dict of names and addresses"),
+        ("cluster", {1: "127.0.0.1:7001"}, "the name of a node is a str such as 'n1', not 1"),
+        ("cluster", {"n1": ("127.0.0.1", 7001)}, "the address of n1 is a str such as '127.0.0.1:7001', not "),
+        ("listen", 7001, "listen is an address such as '0.0.0.0:7001', not 7001"),
+        ("storage", None, "storage is a URL such as 'file:./data/n1', or a function that opens a storage, not None"),
+        ("storage", Path("x"), "storage is a URL .* not PosixPath"),
+        ("machine", None, "machine is a subclass of paxospp.StateMachine, a function .* not None"),
+        ("machine", 5, "machine is .* not 5"),
+        ("config", {"call_timeout_s": 5}, "config is a paxospp.NodeConfig, such as"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_when_the_node_is_made(argument: str, value: Any, says: str) -> None:
+    arguments: dict[str, Any] = {"name": "n1", "cluster": ONE, "storage": "memory:", "machine": Notes}
+    with pytest.raises(ConfigError, match=says) as raised:
+        Node(**arguments | {argument: value})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_storage_that_is_open_is_refused_with_the_function_to_pass() -> None:
+    opened = contextlib.closing(MemoryStorage(""))
+    with opened as storage, pytest.raises(ConfigError, match=r"pass a function such as lambda: MemoryStorage\(…\)"):
+        Node("n1", cluster=ONE, storage=storage, machine=Notes)  # type: ignore[arg-type]
+
+
+def test_a_machine_that_needs_arguments_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    class Sized(Notes):
+        def __init__(self, size: int) -> None: ...
+
+    error = refused(Embedded(tmp_path, count=1).make("n1", machine=Sized))
+    assert isinstance(error, ConfigError)
+    assert "needs arguments (size): name a function that makes one without any" in str(error)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_scheme_is_refused_with_a_list_of_the_known_ones(tmp_path: Path) -> None:
@@ -228,11 +272,71 @@ def test_a_locked_directory_is_refused_with_the_process_that_holds_it(tmp_path: 
         async with cluster.make("n1"):
             cluster.cluster = addresses(1)
             second = cluster.make("n1")
-            with pytest.raises(LockedError):
+            with pytest.raises(
+                LockedError, match=rf"use by process {os.getpid()} .*/n1/anchor\): stop it, or use another"
+            ):
                 await second.start()
             await second.close()
 
     run(main)
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_directory_without_its_anchor_is_refused_with_what_to_do(tmp_path: Path, *, missing: bool) -> None:
+    async def main() -> None:
+        async with Embedded(tmp_path, count=1).make("n1") as node:
+            await node.execute(Notes.add, 1)
+
+    run(main)
+    for copy in (tmp_path / "n1" / "anchor").glob("anchor-*"):
+        copy.unlink()
+        if not missing:
+            copy.touch()
+    error = refused(Embedded(tmp_path, count=1).make("n1"))
+    assert isinstance(error, CorruptedError)
+    assert "put back the files anchor-a and anchor-b" in str(error)
+    assert str(error).endswith("or start the node with an empty directory; it then follows without a vote")
+
+
+def test_a_log_of_another_machine_stops_the_node_with_what_to_do_and_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cluster = Embedded(tmp_path, count=1)
+        async with cluster.make("n1") as node:
+            await node.execute(Notes.add, 1)
+        async with cluster.make("n1", machine=KeyValue) as node:
+            with pytest.raises(ReplicaStoppedError, match="KeyValue has no command 'add'") as stopped:
+                async with asyncio.timeout(10):
+                    await node.wait_stopped()
+        assert "holds commands that this state machine does not know" in str(stopped.value)
+        assert "start the node with the class that wrote them" in str(stopped.value)
+
+    run(main)
+    (record,) = (record for record in caplog.records if record.levelno == logging.CRITICAL)
+    assert not record.exc_info
+
+
+def test_a_lone_node_with_a_damaged_slot_says_why_it_does_not_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cluster = Embedded(tmp_path, count=1)
+        async with cluster.make("n1") as node:
+            for key in ("a key that stays", "a key to damage", "a key behind it"):
+                await node.execute(Notes.put, key, "x")
+        damaged = 0
+        for file in (tmp_path / "n1" / "log").iterdir():
+            data = file.read_bytes()
+            damaged += data.count(b"a key to damage")
+            file.write_bytes(data.replace(b"a key to damage", b"a key 2 damaged"))
+        assert damaged
+        async with cluster.make("n1") as node:
+            await cluster.until(lambda: any("damaged" in note for note in node.status().notes))
+            assert "slot 3 is damaged in this node's storage and this cluster has no other node" in str(node.status())
+
+    run(main)
+    assert "damaged or lost slots, which have to come from another node: 3" in caplog.text
 
 
 def test_a_node_that_failed_to_start_releases_its_port_and_storage(tmp_path: Path) -> None:
@@ -266,7 +370,9 @@ def test_a_wiped_node_that_restarts_learns_without_a_vote_and_says_why(tmp_path:
             await wiped.wait_ready(15)
             assert await wiped.query(Notes.sum) == 1
             assert await wiped.execute(Notes.add, 1) == 2
-            assert any(note.startswith("does not vote") for note in wiped.status().notes), wiped.status()
+            (note,) = (note for note in wiped.status().notes if note.startswith("does not vote"))
+            assert f"this storage of {name} is new" in note
+            assert note.endswith("so the cluster now needs 2 of its other 2 nodes")
             await cluster.agree()
             leader = await cluster.leader()
             other = next(name for name in cluster.nodes if name not in (wiped.name, leader.name))

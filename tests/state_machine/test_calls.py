@@ -165,6 +165,11 @@ def test_a_query_may_say_how_fresh_its_answer_has_to_be() -> None:
         ("execute", (b"raw", 1), {}, "takes no other arguments"),
         ("query", (KeyValue.get, "a"), {"consistency": "Local"}, "'Local': use 'linearizable', 'lease', 'local'"),
         ("query", ("get", "a"), {"consistency": None}, "consistency=None: use"),
+        ("execute", (KeyValue.put, "a"), {"timeout": -1}, "timeout=-1: give a number of seconds greater than 0"),
+        ("execute", (KeyValue.put, "a"), {"timeout": "1"}, "timeout='1': give a number"),
+        ("execute", (KeyValue.put, "a"), {"timeout": float("nan")}, "timeout=nan: give a number"),
+        ("query", ("get", "a"), {"timeout": 0}, "timeout=0: give a number of seconds greater than 0, or None"),
+        ("decide", ("a", 1), {"timeout": 0}, "timeout=0: give a number"),
     ],
 )
 def test_a_call_that_does_not_fit_is_rejected(
@@ -174,10 +179,30 @@ def test_a_call_that_does_not_fit_is_rejected(
         getattr(Both(), verb)(*arguments, **options)
 
 
-@pytest.mark.parametrize("what", [KeyValue().put, print, None, 3, "put".__len__])
+@pytest.mark.parametrize("what", [print, None, 3, "put".__len__])
 def test_executing_something_else_than_an_operation_is_a_type_error_that_says_what_to_pass(what: Any) -> None:
     with pytest.raises(TypeError, match=r"execute\(\) takes a command such as KeyValue\.put, its name or bytes"):
         Both().execute(what, "a")
+
+
+class Unmarked(KeyValue):
+    def touch(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("verb", "what", "reason"),
+    [
+        ("execute", KeyValue().put, r"pass KeyValue\.put, the method of the class"),
+        ("query", KeyValue().get, r"pass KeyValue\.get, the method of the class"),
+        ("execute", Unmarked.touch, r"Unmarked\.touch is not marked @paxospp\.command"),
+        ("query", Unmarked().touch, r"Unmarked\.touch is not marked @paxospp\.query"),
+    ],
+)
+def test_a_bound_or_an_unmarked_method_is_a_type_error_that_says_what_to_pass(
+    verb: str, what: Any, reason: str
+) -> None:
+    with pytest.raises(TypeError, match=reason):
+        getattr(Both(), verb)(what, "a")
 
 
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])

@@ -78,9 +78,11 @@ class ClusterView:
         """One sentence for ``paxospp status``; None if this replica votes or the cluster is not bootstrapped yet."""
         if self.votes:
             return None
+        count = len(self.voters.names)
         return (
-            f"this storage of {self._identity.name} is new or volatile: the cluster's membership lists another one, "
-            "so it learns and does not vote until a membership change takes it in"
+            f"this storage of {self._identity.name} is new or volatile, and the cluster's membership lists another "
+            "one, so it only follows; members cannot be changed in this version, so the cluster now needs "
+            f"{count // 2 + 1} of its other {count - 1} nodes"
         )
 
     def adopt(self, membership: Membership) -> None:
