@@ -20,7 +20,7 @@ from numbers import Real
 from types import FunctionType, MethodType
 from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, TypeVarTuple, overload
 
-from paxospp.errors import RejectedError
+from paxospp.errors import RejectedError, UnavailableError
 from paxospp.state_machine.annotations import short_name
 from paxospp.state_machine.encoding import encode_call
 from paxospp.state_machine.operations import Answering, Command, Executing, MachineOperation, Query
@@ -132,6 +132,9 @@ def _take_timeout(options: dict[str, Any], configured: float | None) -> float | 
 
 
 def _check_timeout(timeout: float | None) -> float | None:
+    if isinstance(timeout, Real) and float(timeout) <= 0:
+        # Callers compute it from a deadline, so it means that the time is over, not that the argument is wrong.
+        raise UnavailableError(f"timeout={timeout!r}: no time is left, so the call was not sent")
     why = why_no_timeout(timeout)
     if why is not None:
         raise RejectedError(why)

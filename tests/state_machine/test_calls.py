@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from paxospp.calls import Bounded, Calls, Consistency, SyncCalls, bounded
-from paxospp.errors import RejectedError
+from paxospp.errors import RejectedError, UnavailableError
 from paxospp.state_machine import Context, StateMachine, check_command, check_query, command, query
 
 
@@ -165,11 +165,10 @@ def test_a_query_may_say_how_fresh_its_answer_has_to_be() -> None:
         ("execute", (b"raw", 1), {}, "takes no other arguments"),
         ("query", (KeyValue.get, "a"), {"consistency": "Local"}, "'Local': use 'linearizable', 'lease', 'local'"),
         ("query", ("get", "a"), {"consistency": None}, "consistency=None: use"),
-        ("execute", (KeyValue.put, "a"), {"timeout": -1}, "timeout=-1: give a number of seconds greater than 0"),
         ("execute", (KeyValue.put, "a"), {"timeout": "1"}, "timeout='1': give a number"),
         ("execute", (KeyValue.put, "a"), {"timeout": float("nan")}, "timeout=nan: give a number"),
-        ("query", ("get", "a"), {"timeout": 0}, "timeout=0: give a number of seconds greater than 0, or None"),
-        ("decide", ("a", 1), {"timeout": 0}, "timeout=0: give a number"),
+        ("query", ("get", "a"), {"timeout": []}, r"timeout=\[\]: give a number of seconds greater than 0, or None"),
+        ("decide", ("a", 1), {"timeout": "soon"}, "timeout='soon': give a number"),
     ],
 )
 def test_a_call_that_does_not_fit_is_rejected(
@@ -177,6 +176,18 @@ def test_a_call_that_does_not_fit_is_rejected(
 ) -> None:
     with pytest.raises(RejectedError, match=reason):
         getattr(Both(), verb)(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"), [("execute", (KeyValue.put, "a")), ("query", ("get", "a")), ("decide", ("a", 1))]
+)
+@pytest.mark.parametrize("timeout", [0, 0.0, -1.5])
+def test_a_call_whose_time_is_over_before_it_begins_is_unavailable_and_not_sent(
+    verb: str, arguments: tuple[Any, ...], timeout: float
+) -> None:
+    """A caller computes the timeout from a deadline of its own; the call has no effect, and it may try again."""
+    with pytest.raises(UnavailableError, match="no time is left, so the call was not sent"):
+        getattr(Both(), verb)(*arguments, timeout=timeout)
 
 
 @pytest.mark.parametrize("what", [print, None, 3, "put".__len__])
