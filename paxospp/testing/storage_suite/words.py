@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
@@ -89,6 +90,21 @@ def told(value: object) -> str:
         case _:
             text = repr(value)
             return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def told_in_full(value: object) -> str:
+    """Describe ``value`` like ``told``, but so that different entries, ballots and bytes never look the same."""
+    match value:
+        case Entry():
+            return f"{told_in_full(value.value)} of {told_in_full(value.ballot)}, kind {value.kind.name}"
+        case Ballot():
+            return f"{told(value)}, incarnation {value.incarnation}"
+        case bytes() if len(value) > 16:
+            return f"{told(value)} with SHA-256 {hashlib.sha256(value).hexdigest()}"
+        case tuple() if not hasattr(value, "_fields"):
+            return " and ".join(map(told_in_full, value))
+        case _:
+            return told(value)
 
 
 def _told_batch(batch: WriteBatch) -> str:
