@@ -40,7 +40,7 @@ def with_ballot(written: Entry) -> Entry:
     ("change", "clause", "differs"),
     [
         (with_bytes, "C7", lambda e: f"with SHA-256 {hashlib.sha256(e.value).hexdigest()}"),
-        (with_kind, "C7", lambda e: f"kind {e.kind.name}"),
+        (with_kind, "C7", lambda e: f", {e.kind.name}, in slot 28"),
         (with_ballot, "C1", lambda e: f"incarnation {e.ballot.incarnation}"),
     ],
     ids=["bytes", "kind", "ballot"],

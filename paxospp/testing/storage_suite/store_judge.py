@@ -17,7 +17,7 @@ from paxospp.model import Entry
 from paxospp.storage.slot_set import SlotSet
 from paxospp.testing.storage_suite.store_view import StoreView
 from paxospp.testing.storage_suite.stream import StorageModel, Stream
-from paxospp.testing.storage_suite.words import told, told_in_full
+from paxospp.testing.storage_suite.words import told, told_apart, told_in_full
 
 DIFFERENCES_MAX = 4
 """How many differences after damage are reported."""
@@ -300,9 +300,9 @@ def _told_part(value: object) -> str:
 
 
 def _told_apart(one: object, other: object) -> tuple[str, str]:
-    """Describe two different values; in full if the short descriptions are the same."""
+    """Describe two different values, or entries of a slot that was already named."""
     short = _told_value(one), _told_value(other)
-    return short if short[0] != short[1] else (told_in_full(one), told_in_full(other))
+    return short if short[0] != short[1] else told_apart(one, other)
 
 
 def _told_value(value: object) -> str:
