@@ -102,7 +102,7 @@ def told_apart(one: object, other: object) -> tuple[str, str]:
         for number, (a, b) in enumerate(zip_longest(one, other), 1):
             if a != b:
                 first, second = told_apart(a, b)
-                return f"{short[0]}, number {number} of them {first}", f"{short[1]}, number {number} of them {second}"
+                return f"{short[0]}, number {number} is {first}", f"{short[1]}, number {number} is {second}"
     return told_in_full(one), told_in_full(other)
 
 
