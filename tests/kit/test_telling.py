@@ -348,7 +348,5 @@ def test_lists_that_look_the_same_are_told_with_the_first_difference() -> None:
 
     wanted, found = told_apart(entries, other)
 
-    assert wanted.endswith(
-        "(5 in all)], number 5 is b'value' of round 1 of n1, incarnation 7, COMMANDS, in slot 5"
-    )
+    assert wanted.endswith("(5 in all)], number 5 is b'value' of round 1 of n1, incarnation 7, COMMANDS, in slot 5")
     assert found.endswith("(5 in all)], number 5 is b'value' of round 1 of n1, incarnation 7, NOOP, in slot 5")
