@@ -318,8 +318,8 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CLAUSE[/CASE]",
-        help="run the cases of one clause (C8), or one case (C8/a_hole_below_decided_is_faulty); may be given more "
-        "than once. The line 'again:' below a failing case shows the command that runs it alone",
+        help="run the cases of one clause (C8 or integrity), or one case (C8/a_hole_below_decided_is_faulty); may "
+        "be given more than once. The line 'again:' below a failing case shows the command that runs it alone",
     )
     verify.add_argument(
         "--all-steps", action="store_true", help="print all steps of a failing case instead of the last ones"

@@ -32,15 +32,19 @@ def run(options: argparse.Namespace) -> int:
     plugins: Sequence[str] = options.plugin or ()
     registry = PluginRegistry(plugins)
     urls = [_checked_url(url, registry) for url in options.url]
+    try:
+        from paxospp.testing.storage_suite.running import misnamed
+    except ImportError as error:
+        raise BackendUnavailableError(f"verify needs pytest: {error}; pip install 'paxospp[test]'") from error
+    if wrong := misnamed(options.only):
+        raise ConfigError("; ".join(wrong))
     return max(_verify(url, plugins, options) for url in urls)
 
 
 def _verify(url: str, plugins: Sequence[str], options: argparse.Namespace) -> int:
-    try:
-        from paxospp.testing.storage_suite.running import run_suite
-        from paxospp.testing.storage_suite.verdicts import COLUMNS
-    except ImportError as error:
-        raise BackendUnavailableError(f"verify needs pytest: {error}; pip install 'paxospp[test]'") from error
+    from paxospp.testing.storage_suite.running import run_suite
+    from paxospp.testing.storage_suite.verdicts import COLUMNS
+
     say(f"verifying {url}" + (", with --quick: too few cases to prove anything" if options.quick else ""))
     begun = time.monotonic()
     with _counting() as count:
@@ -52,9 +56,6 @@ def _verify(url: str, plugins: Sequence[str], options: argparse.Namespace) -> in
             all_steps=options.all_steps,
             on_progress=count,
         )
-
-    if verdict.misnamed:
-        raise ConfigError("; ".join(verdict.misnamed))
 
     def again(label: str) -> str:
         flags = ["--quick"] if options.quick else []

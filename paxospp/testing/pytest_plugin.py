@@ -78,6 +78,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Collector(), _VERDICTS)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Stop once if the conformance suite is to run on no storage, before each of its cases fails for this reason."""
+    suite = "paxospp.testing.conformance"
+    asked = any(isinstance(item, pytest.Function) and item.module.__name__ == suite for item in session.items)
+    if asked and not session.config.getoption("--paxospp-storage") and not session.config.option.collectonly:
+        raise pytest.UsageError(f"{suite} needs a storage to test: give --paxospp-storage='scheme:{{tmp}}' to pytest")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     collector = config.pluginmanager.get_plugin(_VERDICTS)
     if collector is None or not collector.verdict.cases:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from paxospp.model import Kind
 from paxospp.testing.power_cut import trace_available
 from paxospp.testing.storage_suite.checks import BrokenClause, numbered
-from paxospp.testing.storage_suite.running import run_suite
+from paxospp.testing.storage_suite.running import misnamed, run_suite
 from paxospp.testing.storage_suite.step_log import Steps
-from paxospp.testing.storage_suite.verdicts import SuiteVerdict
+from paxospp.testing.storage_suite.verdicts import CaseResult, SuiteVerdict
+from paxospp.testing.storage_suite.words import EVERYTHING, entry, told_apart, told_call_of_read
 
 HISTORY = "test_a_random_history_leaves_what_the_model_says[1-False]"
 
@@ -281,10 +283,70 @@ def test_a_case_that_is_not_there_is_named_with_those_that_are_like_it() -> None
     assert verdict.problems == [f"'C6/slots_come_ascending' is not the name of a case; did you mean {like_it}?"]
 
 
-@pytest.mark.parametrize("wanted", ["C12", "C12/a_case", "c3"])
+@pytest.mark.parametrize("wanted", ["C12", "C12/a_case", "c13", "unknown/a_case"])
 def test_a_clause_that_is_not_there_is_answered_with_those_that_are(wanted: str, tmp_path: Path) -> None:
     done = verify("--only", "C6", "--only", wanted, "--quick", "memory:{tmp}", cwd=tmp_path)
 
     assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""  # all flags are checked before anything is said to be verified
     assert f"{wanted.partition('/')[0]!r} is not a clause: the clauses are C1 (atomic), C2 (durable)" in done.stderr
     assert done.stderr.rstrip().endswith("C9 (exclusive), C10 (snapshot)")
+
+
+@pytest.mark.parametrize(
+    "wanted", ["c6", "read", "C6 read", "c6/read_includes_its_start_excludes_its_stop_and_skips_gaps"]
+)
+def test_a_clause_may_be_named_as_in_the_table(wanted: str) -> None:
+    cases = run_suite("memory:{tmp}", only=[wanted], collect_only=True)
+
+    assert cases.misnamed == []
+
+
+def test_a_wrong_name_below_a_clause_is_answered_with_the_cases_of_that_clause() -> None:
+    (message,) = misnamed(["c9/nope"])
+
+    assert message.startswith("'c9/nope' is not the name of a case; C9 has ")
+    assert "an_option_it_does_not_know_is_refused" in message
+    assert "slots_come_ascending" not in message
+
+
+def test_a_name_that_is_like_nothing_is_answered_with_the_clauses() -> None:
+    (message,) = misnamed(["nope"])
+
+    assert message.startswith("'nope' is not the name of a clause or case; the clauses are C1 (atomic), C2 (durable)")
+
+
+def test_broken_clauses_come_in_their_order_and_are_repeated_by_a_name_that_selects_the_case() -> None:
+    """The second case found a clause broken that it does not check."""
+    found = [
+        CaseResult("test_one[1]", ("C8",), broken=(BrokenClause("C8", (), "this", "that"),)),
+        CaseResult("test_two", ("C2",), broken=(BrokenClause("C1", (), "this", "that"),)),
+    ]
+    verdict = SuiteVerdict({case.name: case for case in found})
+
+    first, second = verdict.details(str)
+
+    assert first.startswith("C1 (atomic) is broken")
+    assert first.endswith("again:  two")
+    assert second.startswith("C8 (integrity) is broken")
+    assert second.endswith("again:  C8/one[1]")
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"),
+    [((1, sys.maxsize, EVERYTHING), "read(1, the end, no limit)"), ((2, 9, 40), "read(2, 9, 40)")],
+)
+def test_a_call_of_read_is_told_without_the_numbers_that_mean_everything(
+    call: tuple[int, int, int], shown: str
+) -> None:
+    assert told_call_of_read(*call) == shown
+
+
+def test_lists_that_look_the_same_are_told_with_the_first_difference() -> None:
+    entries = [entry(slot) for slot in range(1, 6)]
+    other = [*entries[:4], entry(5, kind=Kind.NOOP)]
+
+    wanted, found = told_apart(entries, other)
+
+    assert wanted.endswith("(5 in all)], number 5 is b'value' of round 1 of n1, incarnation 7, COMMANDS, in slot 5")
+    assert found.endswith("(5 in all)], number 5 is b'value' of round 1 of n1, incarnation 7, NOOP, in slot 5")

@@ -36,7 +36,7 @@ from paxospp.testing.storage_suite.kinds import wrong_kind_of_pairs
 from paxospp.testing.storage_suite.step_log import STEPS_MAX, Steps, Witness
 from paxospp.testing.storage_suite.store_judge import after_crash
 from paxospp.testing.storage_suite.stream import LIVES, Stream
-from paxospp.testing.storage_suite.words import told
+from paxospp.testing.storage_suite.words import told_apart
 from paxospp.testing.storage_suite.worker_pool import Zygote
 
 NAME = NodeId("n1")
@@ -144,7 +144,8 @@ class SuiteBase:
         """Report ``clause`` as broken unless ``is_`` equals ``wanted``; ``what`` begins the message."""
         if is_ != wanted:
             steps, left_out = tuple(self.steps.told()), self.steps.left_out
-            raise ClausesBroken([BrokenClause(clause, steps, f"{what} {told(wanted)}", told(is_), left_out)])
+            due, found = told_apart(wanted, is_)
+            raise ClausesBroken([BrokenClause(clause, steps, f"{what} {due}", found, left_out)])
 
     # Opening here
 

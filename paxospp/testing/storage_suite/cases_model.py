@@ -21,7 +21,15 @@ from paxospp.testing.storage_suite.checks import checks, not_checked
 from paxospp.testing.storage_suite.read_clauses import attempt, clause_of_read, clause_of_state
 from paxospp.testing.storage_suite.step_log import Witness
 from paxospp.testing.storage_suite.stream import STREAMS, Stream
-from paxospp.testing.storage_suite.words import EVERYTHING, accepted, entry, read_snapshot, snapshot, value_of
+from paxospp.testing.storage_suite.words import (
+    EVERYTHING,
+    accepted,
+    entry,
+    read_snapshot,
+    snapshot,
+    told_call_of_read,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from hypothesis.stateful import RuleBasedStateMachine
@@ -148,7 +156,7 @@ class HistoryCases(SuiteBase):
             only_unsynced_lost = any(found == old.read(begin, stop, max_bytes) for old in earlier if old.first <= begin)
             batch = stream.step(number).batch if max_bytes == EVERYTHING else None
             clause = "C3" if only_unsynced_lost else clause_of_read(found, wanted, batch, self.trims_too_far)
-            self.require(clause, f"read({begin}, {stop}, {max_bytes}) returns", found, wanted)
+            self.require(clause, f"{told_call_of_read(begin, stop, max_bytes)} returns", found, wanted)
         if model.first > 1:
             found = attempt(storage, model.first - 1, model.first, 1)
             self.require("C6", f"read({model.first - 1}, …) raises", found, "paxospp.TrimmedError")

@@ -12,7 +12,7 @@ from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import DurableState, SnapshotWriter, Storage, WriteBatch
 from paxospp.testing.storage_suite.read_clauses import attempt, clause_of_read, clause_of_state
 from paxospp.testing.storage_suite.step_log import Witness
-from paxospp.testing.storage_suite.words import EVERYTHING, read_snapshot
+from paxospp.testing.storage_suite.words import EVERYTHING, read_snapshot, told_call_of_read
 
 Require = Callable[[str, str, object, object], None]
 Reopen = Callable[[Witness], tuple[Witness, DurableState]]
@@ -192,4 +192,4 @@ class Comparison(RuleBasedStateMachine):
         wanted = attempt(self._memory, start, stop, max_bytes)
         found = attempt(self._storage, start, stop, max_bytes)
         clause = clause_of_read(found, wanted, batch, self._trims_too_far)
-        self._require(clause, f"read({start}, {stop}, {max_bytes}) returns", found, wanted)
+        self._require(clause, f"{told_call_of_read(start, stop, max_bytes)} returns", found, wanted)

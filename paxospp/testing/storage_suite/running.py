@@ -16,6 +16,11 @@ from paxospp.testing.storage_suite.verdicts import Collector, SuiteVerdict
 OURS = "paxospp.testing.pytest_plugin"
 
 
+def misnamed(only: Sequence[str]) -> list[str]:
+    """Return a message for each of ``only``, as for ``verify --only``, that names no clause and no case."""
+    return run_suite("memory:{tmp}", only=only, collect_only=True).misnamed if only else []
+
+
 def run_suite(
     url: str,
     *,
@@ -24,6 +29,7 @@ def run_suite(
     only: Sequence[str] = (),
     quick: bool = False,
     all_steps: bool = False,
+    collect_only: bool = False,
     on_progress: Callable[[int, int, Sequence[str]], None] | None = None,
 ) -> SuiteVerdict:
     """Run every case, or those named, on the store of ``url``.
@@ -35,6 +41,7 @@ def run_suite(
         only: clauses and cases to run, as for ``verify --only``.
         quick: run a tenth of the kills, power cuts and damage.
         all_steps: report every step of a failing case, not only the last ones.
+        collect_only: run nothing, only check ``only``.
         on_progress: called after each case, see ``Collector``.
 
     Raises:
@@ -50,6 +57,7 @@ def run_suite(
             *(f"--paxospp-plugin={plugin}" for plugin in plugins),
             *(["--paxospp-quick"] if quick else []),
             *(["--paxospp-all-steps"] if all_steps else []),
+            *(["--collect-only"] if collect_only else []),
             f"--rootdir={directory}",
             f"--config-file={os.devnull}",
             "--noconftest",

@@ -15,7 +15,7 @@ from paxospp.storage.contract import DurableState, SnapshotReader, SnapshotWrite
 from paxospp.testing.storage_suite.checks import BrokenClause, ClausesBroken
 from paxospp.testing.storage_suite.kinds import wrong_kind_of_entries, wrong_kind_of_piece, wrong_kind_of_state
 from paxospp.testing.storage_suite.standstill import PROGRESS
-from paxospp.testing.storage_suite.words import told
+from paxospp.testing.storage_suite.words import told, told_call_of_read
 
 R = TypeVar("R")
 
@@ -87,8 +87,8 @@ class Witness(Storage):
 
     def read(self, start: Slot, stop: Slot, max_bytes: int) -> Sequence[Entry]:
         found = self._call(
-            "read({}, {}, {})",
-            (start, stop, max_bytes),
+            "{}",
+            (told_call_of_read(start, stop, max_bytes),),
             lambda: self.inner.read(start, stop, max_bytes),
         )
         self._require_kind(wrong_kind_of_entries(found))

@@ -17,7 +17,7 @@ from paxospp.model import Entry
 from paxospp.storage.slot_set import SlotSet
 from paxospp.testing.storage_suite.store_view import StoreView
 from paxospp.testing.storage_suite.stream import StorageModel, Stream
-from paxospp.testing.storage_suite.words import told
+from paxospp.testing.storage_suite.words import told, told_apart, told_in_full
 
 DIFFERENCES_MAX = 4
 """How many differences after damage are reported."""
@@ -91,7 +91,7 @@ def _hidden_damage(view: StoreView, model: StorageModel) -> list[str] | None:
         ("meta", dict(state.meta), dict(model.meta)),
     ):
         if is_ != was:
-            found.append(f"{name} is {told(is_)} instead of {told(was)}")
+            found.append("{} is {} instead of {}".format(name, *_told_apart(is_, was)))
     if state.decided > model.decided:
         found.append(f"decided is {state.decided} instead of {model.decided}")
     found += [
@@ -106,14 +106,14 @@ def _hidden_damage(view: StoreView, model: StorageModel) -> list[str] | None:
         if shown is None and slot not in faulty:
             found.append(f"slot {slot} is missing and not faulty; it should hold {_told_entry(held)}")
         elif shown is not None and shown != held:
-            found.append(f"slot {slot} holds {_told_entry(shown)} instead of {_told_entry(held)}")
+            found.append("slot {} holds {} instead of {}".format(slot, *_told_apart(shown, held)))
     if view.strange is not None:
         found.append(view.strange)
     if view.content_refused is not None:
         if not view.content_refused.corrupted:
             found.append(f"reading the snapshot raises {view.content_refused}")
     elif view.content != model.content:
-        found.append(f"the snapshot holds {told(view.content)} instead of {told(model.content)}")
+        found.append("the snapshot holds {} instead of {}".format(*_told_apart(view.content, model.content)))
     return found or None
 
 
@@ -161,9 +161,9 @@ def _classify(view: StoreView, stream: Stream, lowest: int, highest: int) -> tup
         clause = "C10" if view.state.snapshot in due else "C2"  # C2: an older snapshot is back
         return clause, f"reading {told(view.state.snapshot)} raises {view.content_refused}"
     if view.state.faulty or view.unreadable:
-        faulty = [*view.state.faulty, *view.unreadable]
-        clause = "C10" if _is_given_back(SlotSet(faulty).ranges, stream, highest) else "C8"
-        return clause, f"the slots {', '.join(map(_told_range, faulty))} are faulty, although nothing was damaged"
+        faulty = SlotSet([*view.state.faulty, *view.unreadable]).ranges  # many slots are in both
+        clause = "C10" if _is_given_back(faulty, stream, highest) else "C8"
+        return clause, f"{_told_slots(faulty)} faulty, although nothing was damaged"
     return _classify_mixture(view, stream, lowest, highest)
 
 
@@ -177,9 +177,8 @@ def _classify_mixture(view: StoreView, stream: Stream, lowest: int, highest: int
         if key[0] == "last":
             continue  # follows from the slots
         if not numbers:
-            return "C7" if _has_other_bytes(
-                shown.get(key), key, histories
-            ) else "C1", f"{_named(key)} is {_told_part(shown.get(key))}, which no batch ever wrote"
+            clause = "C7" if _has_other_bytes(shown.get(key), key, histories) else "C1"
+            return clause, _never_written(key, shown.get(key), histories, highest)
         since[key] = numbers
         if max(numbers) < lowest:
             older.append(key)
@@ -203,6 +202,24 @@ def _classify_mixture(view: StoreView, stream: Stream, lowest: int, highest: int
         f"{_named(newest)} is as after batch {min(since[newest])}, but {_named(oldest)} as after batch "
         f"{max(since[oldest])}: a later batch is there without an earlier one"
     )
+
+
+def _never_written(
+    key: tuple[str, object],
+    shown: object,
+    histories: Sequence[dict[tuple[str, object], object]],
+    highest: int,
+) -> str:
+    """Say that no batch wrote ``shown``, and describe it in full beside what was written there last."""
+    text = f"{_named(key)} is {_told_part(shown)}, which no batch ever wrote"
+    number = next((n for n in range(highest, -1, -1) if histories[n].get(key) is not None), None)
+    if shown is None or number is None:
+        return text
+    held = histories[number].get(key)
+    while number and histories[number - 1].get(key) == held:
+        number -= 1
+    lines = text, f"it is {told_in_full(shown)}", f"batch {number} wrote {told_in_full(held)}"
+    return "\n          ".join(lines)
 
 
 def _has_other_bytes(
@@ -282,9 +299,25 @@ def _told_part(value: object) -> str:
     return "absent" if value is None else _told_entry(value) if isinstance(value, Entry) else told(value)
 
 
+def _told_apart(one: object, other: object) -> tuple[str, str]:
+    """Describe two different values, or entries of a slot that was already named."""
+    short = _told_value(one), _told_value(other)
+    return short if short[0] != short[1] else told_apart(one, other)
+
+
+def _told_value(value: object) -> str:
+    return _told_entry(value) if isinstance(value, Entry) else told(value)
+
+
 def _told_entry(entry: Entry | None) -> str:
     """Describe an entry whose slot was already named."""
     return "nothing" if entry is None else f"{told(entry.value)} of round {entry.ballot.round}"
+
+
+def _told_slots(faulty: Sequence[range]) -> str:
+    """Return ``the slot 2 is`` or ``the slots 2, 6 are``."""
+    one = len(faulty) == 1 and faulty[0].stop - faulty[0].start == 1
+    return f"the {'slot' if one else 'slots'} {', '.join(map(_told_range, faulty))} {'is' if one else 'are'}"
 
 
 def _told_range(slots: range) -> str:

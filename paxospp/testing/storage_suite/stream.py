@@ -8,6 +8,7 @@ crash the model of one batch between the last that had to survive and the one un
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -133,7 +134,7 @@ class StreamStep:
 
 
 class Stream:
-    """The batches 1, 2, 3, … of ``seed``."""
+    """The batches 1, 2, 3, … of ``seed``. Several threads may use one stream: the judges of power cuts do."""
 
     def __init__(self, seed: int, *, cutting: bool = False, cutting_after: int | None = None) -> None:
         """Args:
@@ -145,6 +146,7 @@ class Stream:
         self._cutting_after = 0 if cutting else cutting_after
         self._steps: list[StreamStep] = [StreamStep(WriteBatch())]  # number 0 is the new store
         self._models = [StorageModel()]
+        self._drawing = threading.Lock()  # without it, two threads that draw one batch put it in two places
 
     def step(self, number: int) -> StreamStep:
         self._reach(number)
@@ -169,11 +171,12 @@ class Stream:
         return next((n for n in range(number, 0, -1) if self.step(n).synced), 0)
 
     def _reach(self, number: int) -> None:
-        while len(self._steps) <= number:
-            model = self._models[-1]
-            step = self._next(model, len(self._steps))
-            self._steps.append(step)
-            self._models.append(model.after(step.batch, step.content))
+        with self._drawing:
+            while len(self._steps) <= number:
+                model = self._models[-1]
+                step = self._next(model, len(self._steps))
+                self._steps.append(step)
+                self._models.append(model.after(step.batch, step.content))
 
     def _next(self, model: StorageModel, number: int) -> StreamStep:
         chance = random.Random(f"{self._seed}/{number}")

@@ -54,7 +54,8 @@ SLOW_CLASSES = {
     "PowerCases",
 }
 
-_PYTEST_HINT = "Use -v to get more diff"
+_PYTEST_HINT = re.compile(r"Use -v+ to get|use '?-vv'? to show", re.IGNORECASE)
+"""Lines of pytest that name its own flags, which are of no use to those who run ``paxospp verify``."""
 
 COLUMNS = ("clause", "verdict", "cases", "tried")
 
@@ -82,7 +83,8 @@ class CaseResult:
 
     def label(self, clause: str) -> str:
         """Return the argument of ``verify --only``: ``C8/a_flipped_bit_anywhere_is_told_or_harmless[closed]``."""
-        return f"{clause if clause in self.clauses else self.clauses[0]}/{self.name.removeprefix('test_')}"
+        name = self.name.removeprefix("test_")
+        return f"{clause}/{name}" if clause in self.clauses else name  # a case may also find a clause it does not check
 
 
 @dataclass(slots=True)
@@ -144,18 +146,18 @@ class SuiteVerdict:
         return [self._row(clause) for clause in CLAUSES if clause in with_cases or not selected]
 
     def details(self, again: Callable[[str], str] | None = None) -> Iterator[str]:
-        """Yield each broken clause with its steps, then what was not checked, with the reasons.
+        """Yield the broken clauses in order, each with its steps, then what was not checked, with the reasons.
 
         ``again`` returns the command that repeats a case, given its label; by default it is a pytest command.
         """
         yield from self.problems
         found = [(case, broken) for case in self.cases.values() for broken in case.broken]
-        for case, broken in found:
-            if self.broken[broken.clause] is broken:
-                others = len({c.name for c, b in found if b.clause == broken.clause}) - 1
-                more = f", and {others} other{'s' if others > 1 else ''}" if others else ""
-                command = again(case.label(broken.clause)) if again is not None else f"pytest '{case.id}'"
-                yield f"{broken}\n  case:   {case.name}{more}\n  again:  {command}"
+        for broken in self.broken.values():
+            case = next(case for case, b in found if b is broken)
+            others = len({c.name for c, b in found if b.clause == broken.clause}) - 1
+            more = f", and {others} other{'s' if others > 1 else ''}" if others else ""
+            command = again(case.label(broken.clause)) if again is not None else f"pytest '{case.id}'"
+            yield f"{broken}\n  case:   {case.name}{more}\n  again:  {command}"
         if self.below_floors and not self.broken:  # a case that found something counts no further
             yield f"too few tries for a proof: {', '.join(self.below_floors)}"
         yield from self._unchecked()
@@ -216,7 +218,7 @@ class Collector:
         names = {item.nodeid: (clauses_of(getattr(item, "function", None)), item.name) for item in items}
         for wanted in self._only:
             if not any(_is_meant(wanted, *name) for name in names.values()):
-                self.verdict.misnamed.append(_no_such_case(wanted, [name for _, name in names.values()]))
+                self.verdict.misnamed.append(_no_such_case(wanted, list(names.values())))
         self.verdict.problems += self.verdict.misnamed
         items.sort(key=_rank)
         if self.verdict.misnamed:
@@ -287,21 +289,38 @@ def _rank(item: pytest.Item) -> int:
 def _is_meant(wanted: str, clauses: Sequence[str], name: str) -> bool:
     """Whether ``wanted``, an argument of ``--only``, selects the case ``name`` of ``clauses``."""
     clause, slash, case = wanted.partition("/")
-    if not slash:
-        clause, case = (wanted, "") if wanted in CLAUSES else ("", wanted)
+    if slash:
+        clause = _clause(clause) or clause
+    else:
+        clause, case = (found, "") if (found := _clause(wanted)) is not None else ("", wanted)
     names = {spelling.removeprefix("test_") for spelling in (name, name.partition("[")[0])}
     return (not clause or clause in clauses) and (not case or case.removeprefix("test_") in names)
 
 
-def _no_such_case(wanted: str, names: Sequence[str]) -> str:
-    clause = wanted.partition("/")[0]
-    if re.fullmatch(r"[Cc]?\d+", clause) and clause not in CLAUSES:
-        clauses = ", ".join(f"{name} ({words})" for name, words in CLAUSES.items())
-        return f"{clause!r} is not a clause: the clauses are {clauses}"
-    case = wanted.rpartition("/")[2].removeprefix("test_")
-    known = sorted({name.partition("[")[0].removeprefix("test_") for name in names})
-    near = [name for name in known if case in name][:3] or difflib.get_close_matches(case, known, n=3)
-    return f"{wanted!r} is not the name of a case" + (f"; did you mean {' or '.join(near)}?" if near else "")
+def _clause(name: str) -> str | None:
+    """Return the clause that ``name`` means: ``C1``, ``c1``, ``atomic`` or ``C1 atomic``."""
+    spellings = ((clause, {clause.lower(), words, f"{clause.lower()} {words}"}) for clause, words in CLAUSES.items())
+    return next((clause for clause, known in spellings if name.strip().lower() in known), None)
+
+
+def _no_such_case(wanted: str, cases: Sequence[tuple[tuple[str, ...], str]]) -> str:
+    """Return a message for an argument of ``--only`` that selects nothing; ``cases``: clauses and name of each case."""
+    clause, slash, case = wanted.partition("/")
+    of = _clause(clause) if slash else None
+    all_clauses = ", ".join(f"{name} ({words})" for name, words in CLAUSES.items())
+    if of is None and (slash or re.fullmatch(r"[Cc]?\d+", clause)):
+        return f"{clause!r} is not a clause: the clauses are {all_clauses}"
+    case = (case if slash else wanted).removeprefix("test_")
+    names = {name.removeprefix("test_") for clauses, name in cases if of is None or of in clauses}
+    known = sorted(name for name in names | {n.partition("[")[0] for n in names} if "[" in case or "[" not in name)
+    near = [name for name in known if case.partition("[")[0] in name][:3] or difflib.get_close_matches(case, known, n=3)
+    if near:
+        return f"{wanted!r} is not the name of a case; did you mean {' or '.join(near)}?"
+    if of is not None:
+        return f"{wanted!r} is not the name of a case; {of} has {', '.join(known)}"
+    return (
+        f"{wanted!r} is not the name of a clause or case; the clauses are {all_clauses}; 'C1/?' lists the cases of C1"
+    )
 
 
 def _spelled_out(case: CaseResult, error: BaseException | None, report: pytest.TestReport) -> BrokenClause:
@@ -309,7 +328,7 @@ def _spelled_out(case: CaseResult, error: BaseException | None, report: pytest.T
     notes: Sequence[str] = getattr(error, "__notes__", ())
     steps, left_out = _told_steps(notes)
     text = str(error) if isinstance(error, AssertionError | StoreRaised) else f"{named(type(error))}: {error}"
-    lines = [line[:300] for line in text.splitlines() if line.strip() and line.strip() != _PYTEST_HINT][:8] or [
+    lines = [line[:300] for line in text.splitlines() if line.strip() and not _PYTEST_HINT.search(line)][:8] or [
         str(report.longrepr).splitlines()[-1]
     ]
     lines += [f"at {note.removeprefix(AT)}" for note in notes if note.startswith(AT)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from itertools import zip_longest
 
 from paxospp.model import Ballot, Entry, Kind, NodeId, Slot, SnapshotMeta
 from paxospp.storage.contract import Storage, WriteBatch
@@ -89,6 +91,42 @@ def told(value: object) -> str:
         case _:
             text = repr(value)
             return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def told_apart(one: object, other: object) -> tuple[str, str]:
+    """Describe two values that differ, in few words if these show a difference, else with what differs in full."""
+    short = told(one), told(other)
+    if short[0] != short[1]:
+        return short
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and not hasattr(one, "_fields"):
+        for number, (a, b) in enumerate(zip_longest(one, other), 1):
+            if a != b:
+                first, second = told_apart(a, b)
+                return f"{short[0]}, number {number} is {first}", f"{short[1]}, number {number} is {second}"
+    return told_in_full(one), told_in_full(other)
+
+
+def told_call_of_read(start: int, stop: int, max_bytes: int) -> str:
+    """Describe a call of ``read``."""
+    until = "the end" if stop == sys.maxsize else str(stop)
+    return f"read({start}, {until}, {'no limit' if max_bytes == EVERYTHING else max_bytes})"
+
+
+def told_in_full(value: object) -> str:
+    """Describe ``value`` like ``told``, but so that different entries, ballots and bytes never look the same."""
+    match value:
+        case Entry():
+            return (
+                f"{told_in_full(value.value)} of {told_in_full(value.ballot)}, {value.kind.name}, in slot {value.slot}"
+            )
+        case Ballot():
+            return f"{told(value)}, incarnation {value.incarnation}"
+        case bytes() if len(value) > 16:
+            return f"{told(value)} with SHA-256 {hashlib.sha256(value).hexdigest()}"
+        case tuple() if not hasattr(value, "_fields"):
+            return " and ".join(map(told_in_full, value))
+        case _:
+            return told(value)
 
 
 def _told_batch(batch: WriteBatch) -> str:
