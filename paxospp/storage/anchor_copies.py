@@ -27,7 +27,7 @@ ANCHOR_LOST = (
     "put back the files anchor-a and anchor-b of this store, or start the node with an empty directory; it then "
     "follows without a vote"
 )
-"""What to do about a store whose anchor is lost. An older copy of the files could hide that batches are lost too."""
+"""Advice for a store whose anchor is lost. An older copy of the files could hide that batches are lost too."""
 
 
 class Copy(NamedTuple):

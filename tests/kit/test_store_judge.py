@@ -1,4 +1,4 @@
-"""What the judge of a crash says about a store that shows something else than the contract allows."""
+"""The report of the judge of a crash about a store that shows something else than the contract allows."""
 
 from __future__ import annotations
 
