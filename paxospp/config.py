@@ -3,7 +3,7 @@
 Every name ends in its unit. An invalid value raises ``ConfigError``, which names the field, the value
 and what to write; so does a combination that would elect leaders over and over or drop messages.
 ``alpha`` and ``session_expiry_s`` must be equal on all nodes, so they are used only when a cluster is
-bootstrapped: from then on the founding membership in the log fixes them.
+bootstrapped: from then on the first membership in the log fixes them.
 """
 
 from __future__ import annotations

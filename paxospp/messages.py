@@ -19,7 +19,7 @@ from paxospp.model import Ballot, Entry, Kind, NodeId, Slot
 class Sender(NamedTuple):
     """The cluster, node, incarnation and boot that a frame comes from.
 
-    ``cluster_id`` is empty until the sender knows that the founding membership was decided.
+    ``cluster_id`` is empty until the sender knows that the first membership was decided.
     ``boot`` counts the starts of a storage. ``nonce`` is random and drawn at each start, so that two
     copies of one disk with the same boot number can be told apart.
     """

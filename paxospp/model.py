@@ -186,12 +186,12 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Membership(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """The voters. The founding membership is the value of slot 1 and fixes the settings that never change.
+    """The voters. The first membership is the value of slot 1 and fixes the settings that never change.
 
     ``alpha``: a membership decided in slot i governs the slots from i + alpha on, and at most
-    alpha slots are undecided at once; the founding membership governs from slot 2.
+    alpha slots are undecided at once; the first membership governs from slot 2.
     ``session_expiry_s``: seconds of the log's time after which a silent session is dropped.
-    ``replaces``: the slot of the membership that this one replaces; 0 for the founding one.
+    ``replaces``: the slot of the membership that this one replaces; 0 for the first one.
     """
 
     cluster_id: bytes

@@ -175,7 +175,7 @@ def _print_event(event: Event) -> None:
         case LeaderChanged():
             say(f"{event.node} follows {event.leader}" if event.leader != event.node else f"{event.node} leads")
         case MembershipChanged(slot=1):
-            say(f"{event.node}: the cluster {event.cluster_id.hex()} is founded by {', '.join(event.members)}")
+            say(f"{event.node}: cluster {event.cluster_id.hex()} is bootstrapped: {', '.join(event.members)}")
         case MembershipChanged():
             say(f"{event.node}: from slot {event.slot} the members are {', '.join(event.members)}")
         case SnapshotTaken():

@@ -21,7 +21,7 @@ class Identity:
     nonce: int
     """Drawn at each start, at most 63 bits."""
     cluster: Mapping[NodeId, str]
-    """Names and addresses as configured; a new cluster is founded with them."""
+    """Names and addresses as configured; a new cluster is bootstrapped with them."""
 
 
 RESEND_INTERVAL_MAX_S = 2.0

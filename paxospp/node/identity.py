@@ -130,7 +130,7 @@ def _read_identity(data: bytes) -> _IdentityRecord:
 
 
 def _membership(state: DurableState, founding: Entry | None) -> Membership | None:
-    """Return the founding membership, if this storage knows that it is decided."""
+    """Return the first membership, if this storage knows that it is decided."""
     if founding is None or state.decided < 1 or founding.kind is not Kind.MEMBERSHIP:
         return None
     return Membership.from_bytes(founding.value)

@@ -285,7 +285,7 @@ class Inbox:
         if not runs:
             return None
         membership = self._replica.membership
-        assert membership is not None, "nothing is proposable before the cluster is founded"
+        assert membership is not None, "nothing is proposable before the cluster is bootstrapped"
         stamp = self._clock.stamp(self._loop.time(), membership.session_expiry_s)
         return encode_commands(stamp, self._unix_time_us(), runs)
 

@@ -44,8 +44,8 @@ class Node(Calls):
 
     Args:
         name: which of ``cluster`` this node is.
-        cluster: every member's name, and the address at which its peers and clients reach it. A new
-            cluster is founded with these; a founded one knows its members, and other names are an error at start.
+        cluster: every member's name, and the address at which its peers and clients reach it. A new cluster is
+            bootstrapped with these; an existing one knows its members, and other names are an error at start.
         storage: a URL such as ``file:./data/n1``, or a function that opens a storage.
         machine: an instance, a class or function that makes one, or a name as for ``--machine``.
         listen: the address to bind, when it differs from the advertised one.

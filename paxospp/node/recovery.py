@@ -69,7 +69,7 @@ def recover(
 
 
 def _first_entry(storage: Storage) -> Entry | None:
-    """Read slot 1, which names the founding members; None if it was trimmed or is damaged."""
+    """Read slot 1, which names the first members; None if it was trimmed or is damaged."""
     try:
         entries = storage.read(Slot(1), Slot(2), 1)
     except (TrimmedError, CorruptedError):

@@ -218,7 +218,7 @@ class Runtime:
 
     def _on_snapshot_message(self, sender: Sender, message: SnapshotRequest | SnapshotChunk) -> None:
         own = self.replica.sender
-        # A node that was never founded, or lost its disk, may ask for a snapshot but not send one.
+        # A node without a cluster, or one that lost its disk, may ask for a snapshot but not send one.
         lacks_cluster_id = not sender.cluster_id and isinstance(message, SnapshotChunk)
         if lacks_cluster_id or (own.cluster_id and sender.cluster_id and sender.cluster_id != own.cluster_id):
             self._dropped["snapshots of another cluster"] += 1
@@ -329,7 +329,7 @@ class Runtime:
         replica, executor = self.replica, self.executor
         membership = replica.membership
         members = {NodeId(member.name): member.address for member in membership.members} if membership else {}
-        # The addresses given at this start are newer than those that the log recorded at founding.
+        # The addresses given at this start are newer than those in the log, which are from the bootstrap.
         members.update(self._cluster)
         dropped = Counter(self._dropped)
         dropped.update(replica.dropped)

@@ -29,7 +29,7 @@ class NodeStatus:
     digest: str
     """Hexadecimal; equal wherever ``applied`` is equal."""
     cluster_id: str
-    """Hexadecimal; empty until this node knows the founding membership."""
+    """Hexadecimal; empty until this node knows the first membership."""
     members: Mapping[NodeId, str]
     """Names and addresses of the members; until they are known, those the node was started with."""
     connected: tuple[NodeId, ...]
@@ -51,7 +51,7 @@ def notes_of(
         digests = ", ".join(f"{node} has {digest[:12]}" for node, digest in diverged.digests)
         notes.append(f"the replicas differ at slot {diverged.slot}: {digests}")
     if replica.membership is None and replica.waiting_for:
-        notes.append(f"not founded yet, waiting for {', '.join(sorted(replica.waiting_for))}")
+        notes.append(f"not bootstrapped yet, waiting for {', '.join(sorted(replica.waiting_for))}")
     if replica.why_not_voting is not None:
         notes.append(f"does not vote: {replica.why_not_voting}")
     if replica.membership is not None and replica.leader is None:

@@ -76,7 +76,7 @@ class Serving:
 
     def wait_founded(self) -> None:
         for name in self.processes:
-            self.wait_for(name, "is founded")
+            self.wait_for(name, "is bootstrapped")
 
     def until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_S

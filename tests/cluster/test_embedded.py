@@ -43,7 +43,7 @@ def test_a_call_made_before_an_election_waits_for_a_leader(tmp_path: Path) -> No
             first = await stack.enter_async_context(cluster.make("n1"))
             call = asyncio.create_task(first.execute(Notes.put, "a", "b"))
             await asyncio.sleep(0)
-            assert set(first.status().notes) >= {"not founded yet, waiting for n2, n3"}
+            assert set(first.status().notes) >= {"not bootstrapped yet, waiting for n2, n3"}
             for name in ("n2", "n3"):
                 await stack.enter_async_context(cluster.make(name))
             assert await call is None

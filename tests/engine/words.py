@@ -91,7 +91,7 @@ def founded(
     state: DurableState | None = None,
     settings: Settings | None = None,
 ) -> Replica:
-    """Start a replica at time 0 that knows the founding membership and nothing else.
+    """Start a replica at time 0 that knows the first membership and nothing else.
 
     With ``state`` it starts from that durable state; reading its log then finds no entries.
     """
