@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.test_layers import ROOT, sources
+
 FOLDERS = ["paxospp", "plugins", "examples", "tests"]
 _INDIRECT = re.compile(r"(?:What|Whatever|Who|Whom|Whose|Whoever|That|Of)\b")
 
@@ -22,15 +23,11 @@ def docstrings(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, text
 
 
-def files(folder: str) -> list[Path]:
-    return [p for p in sorted((ROOT / folder).rglob("*.py")) if "_pb2" not in p.name and ".venv" not in p.parts]
-
-
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_docstring_begins_with_an_indirect_question(folder: str) -> None:
     indirect = [
         f"{file.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
-        for file in files(folder)
+        for file in sources(folder)
         for line, text in docstrings(file)
         if _INDIRECT.match(text)
     ]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -29,7 +28,7 @@ from paxospp.node.loading import LoadedStorage, load_storage
 from paxospp.node.progress import progress_logged
 from paxospp.node.recovery import recover
 from paxospp.node.runtime import CLOSE_STORAGE_S, Runtime
-from paxospp.node.status import NodeStatus
+from paxospp.node.status import NodeStatus, slots_text
 from paxospp.plugins import PluginRegistry
 from paxospp.plugins.opening import as_machine, check_given_machine, check_given_storage, fitting
 from paxospp.rpc.listening import check_listen, split_address
@@ -384,15 +383,7 @@ def _check_texts(name: object, cluster: object, listen: object) -> None:
 def _damaged_slots(state: DurableState) -> str:
     """Return the damaged slots that the snapshot does not cover, such as "3, 5 to 7, 9 and later"."""
     covered = 0 if state.snapshot is None else state.snapshot.slot
-    return ", ".join(_range_text(slots) for slots in state.faulty if slots.stop - 1 > covered)
-
-
-def _range_text(slots: range) -> str:
-    if len(slots) == 1:
-        return str(slots.start)
-    if slots.stop == sys.maxsize:
-        return f"{slots.start} and later"
-    return f"{slots.start} to {slots.stop - 1}"
+    return ", ".join(slots_text(slots) for slots in state.faulty if slots.stop - 1 > covered)
 
 
 def _was_used(machine: StateMachine) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -69,12 +70,21 @@ def notes_of(
 def _damage(slots: range, *, alone: bool) -> str:
     """Say that decided ``slots`` are damaged here; ``alone``: the cluster has one node."""
     one = len(slots) == 1
-    where = f"slot {slots.start} is" if one else f"slots {slots.start} to {slots.stop - 1} are"
+    where = f"slot {slots_text(slots)} is" if one else f"slots {slots_text(slots)} are"
     if alone:
         remedy = "and this cluster has no other node that could send it: restore the storage from a copy"
     else:
         remedy = f"and {'has' if one else 'have'} to come from another node"
     return f"{where} damaged in this node's storage {remedy}"
+
+
+def slots_text(slots: range) -> str:
+    """Return slots as text, such as "3", "5 to 7" or "9 and later"."""
+    if len(slots) == 1:
+        return str(slots.start)
+    if slots.stop == sys.maxsize:
+        return f"{slots.start} and later"
+    return f"{slots.start} to {slots.stop - 1}"
 
 
 def encode_status(status: NodeStatus, machine: object) -> bytes:

@@ -76,7 +76,7 @@ def _defined_in(module: ModuleType) -> list[str]:
     ][:10]
 
 
-def one_line(error: BaseException) -> str:
+def type_and_text(error: BaseException) -> str:
     """Return ``error`` as text for a one-line message."""
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
@@ -125,7 +125,7 @@ def import_error(source: str, error: BaseException) -> PluginError:
         where = [f"line {frame.lineno}: " for frame in frames if frame.filename == source]
     else:
         where = [f"{frame.filename}, line {frame.lineno}: " for frame in frames if not _is_machinery(frame.filename)]
-    return PluginError(f"{source} cannot be imported: {where[-1] if where else ''}{one_line(error)}")
+    return PluginError(f"{source} cannot be imported: {where[-1] if where else ''}{type_and_text(error)}")
 
 
 def _is_machinery(file: str) -> bool:

@@ -14,7 +14,7 @@ from typing import cast
 
 from paxospp.errors import BackendUnavailableError, ConfigError, PluginError
 from paxospp.plugins.contracts import check_contract, stated_contract
-from paxospp.plugins.loading import one_line
+from paxospp.plugins.loading import type_and_text
 from paxospp.state_machine import StateMachine
 from paxospp.storage.contract import Storage, StorageBackend
 
@@ -85,7 +85,7 @@ def missing_driver(backend: StorageBackend) -> str | None:
 
 def _driver_error(backend: StorageBackend, driver: str, error: BaseException) -> PluginError:
     return PluginError(
-        f"the driver {driver} of the storage scheme {backend.scheme!r} cannot be imported: {one_line(error)}"
+        f"the driver {driver} of the storage scheme {backend.scheme!r} cannot be imported: {type_and_text(error)}"
     )
 
 

@@ -30,7 +30,7 @@ from paxospp.model import NodeId
 from paxospp.plugins.contracts import check_contract, stated_contract
 from paxospp.plugins.found import FoundPlugin, Offers
 from paxospp.plugins.hooks import ask_plugin, call_hook, check_arguments
-from paxospp.plugins.loading import import_error, is_file, load_module, load_object, one_line
+from paxospp.plugins.loading import import_error, is_file, load_module, load_object, type_and_text
 from paxospp.plugins.opening import as_machine, as_storage, storage_opener
 from paxospp.state_machine import MachineType, StateMachine
 from paxospp.storage.contract import Storage, StorageBackend
@@ -204,7 +204,7 @@ class PluginRegistry:
                 self._manager.unregister(name=unique)
             if isinstance(error, PluginError):
                 raise
-            raise PluginError(f"the plug-in {name!r} cannot be used: {one_line(error)}") from error
+            raise PluginError(f"the plug-in {name!r} cannot be used: {type_and_text(error)}") from error
         for storage in found.storages:
             self._storages.add(storage.scheme, storage, found)
         for machine in found.machines:
