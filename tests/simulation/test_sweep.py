@@ -62,6 +62,7 @@ def test_nothing_unsafe_happens_and_a_majority_recovers(first: int) -> None:
         pytest.param(114624368, id="a slot that is damaged above an open end, and cannot be read any more"),
         pytest.param(39519851, id="a node of the core whose snapshot is damaged, and the source of another one dies"),
         pytest.param(1290204508, id="a damaged slot that is learned again in a write that a crash interrupts"),
+        pytest.param(398624489, id="a damaged slot, learned again in a write that a crash left, and two restarts"),
         pytest.param(20283492, id="a write that a slow disk began before the faults ended, and that fails"),
         pytest.param(1246837859, id="a node without a vote that has forgotten who is a member, and promises"),
     ],
