@@ -158,3 +158,8 @@ class ReplicaStoppedError(PaxosppError):
 
 class InvariantViolatedError(PaxosppError):
     """A rule of the protocol was violated, which is a bug in paxospp. It is never caught and stops the node."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of ``error`` on one line, as it is printed to stderr."""
+    return " ".join(str(error).split()) or type(error).__name__

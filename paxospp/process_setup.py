@@ -66,11 +66,6 @@ def loop_name() -> str:
     return "asyncio" if _loop_factory() is None else "uvloop"
 
 
-def one_line(error: BaseException) -> str:
-    """Return the text of ``error`` on one line, as it is printed to stderr."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop  # type: ignore[import-not-found, unused-ignore]  # mypy must pass with and without uvloop

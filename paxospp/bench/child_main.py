@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from paxospp import process_setup
-from paxospp.errors import PaxosppError
+from paxospp.errors import PaxosppError, one_line
 
 
 def _main_of(role: str) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -26,7 +26,7 @@ def _run(role: str) -> None:
     try:
         process_setup.run(_main_of(role)())
     except PaxosppError as error:
-        sys.exit(process_setup.one_line(error))
+        sys.exit(one_line(error))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -13,8 +13,7 @@ from paxospp.bench.fail_over import measure_gaps
 from paxospp.bench.measuring import measure
 from paxospp.bench.progress_line import ProgressLine
 from paxospp.bench.sweep_rows import SweepRow
-from paxospp.errors import PaxosppError
-from paxospp.process_setup import one_line
+from paxospp.errors import PaxosppError, one_line
 
 KILLS = 3
 """How often the leader is killed in each repeat."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from paxospp import process_setup
 from paxospp.cli.arguments import EXIT_INTERRUPTED, exit_code_of, parser
-from paxospp.errors import CommandError, InvariantViolatedError, PaxosppError
+from paxospp.errors import CommandError, InvariantViolatedError, PaxosppError, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvariantViolatedError:
         raise
     except PaxosppError as error:
-        text = process_setup.one_line(error)
+        text = one_line(error)
         if isinstance(error, CommandError):
             text = f"the {'query' if options.command == 'query' else 'command'} raised {text}"
         print(f"paxospp {options.command}: {text}", file=sys.stderr)

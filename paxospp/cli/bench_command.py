@@ -33,9 +33,8 @@ from paxospp.bench.sweep_rows import SweepRow, sweep_rows
 from paxospp.cli.arguments import EXIT_FAILED
 from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import print_table, say
-from paxospp.errors import ConfigError, PluginError, UnavailableError
+from paxospp.errors import ConfigError, PluginError, UnavailableError, one_line
 from paxospp.plugins import PluginRegistry
-from paxospp.process_setup import one_line
 from paxospp.storage.url import complete_url
 from paxospp.testing.cluster.local_nodes import check_storage
 

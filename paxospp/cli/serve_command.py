@@ -21,7 +21,7 @@ from paxospp import process_setup
 from paxospp.cli.arguments import EXIT_FAILED, split_cluster
 from paxospp.cli.terminal import say
 from paxospp.config import NodeConfig, read_config
-from paxospp.errors import ConfigError, PaxosppError, PluginError
+from paxospp.errors import ConfigError, PaxosppError, PluginError, one_line
 from paxospp.events import (
     Diverged,
     Event,
@@ -32,7 +32,6 @@ from paxospp.events import (
     SnapshotTaken,
 )
 from paxospp.node import Node
-from paxospp.process_setup import one_line
 from paxospp.storage.contract import Storage
 
 FLAGS = ("name", "cluster", "storage", "machine", "listen", "plugin", "allow-volatile")

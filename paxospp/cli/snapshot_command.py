@@ -10,8 +10,7 @@ from paxospp import process_setup
 from paxospp.cli.arguments import exit_code_of
 from paxospp.cli.cluster_flag import parse_addresses
 from paxospp.cli.terminal import say
-from paxospp.errors import CallError
-from paxospp.process_setup import one_line
+from paxospp.errors import CallError, one_line
 from paxospp.rpc.unary_calls import ask_for_snapshot
 
 

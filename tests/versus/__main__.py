@@ -13,7 +13,7 @@ from paxospp import process_setup
 from paxospp.bench.benchmark import Benchmark
 from paxospp.bench.progress_line import ProgressLine
 from paxospp.cli.terminal import print_table
-from paxospp.errors import PaxosppError
+from paxospp.errors import PaxosppError, one_line
 
 EXIT_LOST_WRITES = 1
 EXIT_BAD_INPUT = 2
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="paxospp-versus-") as directory:
             process_setup.run(compare(comparisons, Path(directory), progress, options.repeats))
     except PaxosppError as error:
-        print(f"could not measure: {process_setup.one_line(error)}", file=sys.stderr)
+        print(f"could not measure: {one_line(error)}", file=sys.stderr)
         return EXIT_LOST_WRITES
     finally:
         progress.clear()
