@@ -239,8 +239,9 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 def _add_simulate(simulate: argparse.ArgumentParser) -> None:
     simulate.description = (
         "Runs real nodes on a simulated clock, network and disks, with faults that are drawn at random from a seed. "
-        "All invariants are checked after every event. A single seed prints a hash of its events. If an invariant is "
-        "broken, prints the seed that repeats the run and exits with 1."
+        "All invariants are checked after every event. Prints how often the runs saw each kind of event or, for a "
+        "single seed, a hash of its events. If an invariant is broken, prints the seed that repeats the run and exits "
+        "with 1."
     )
     simulate.add_argument(
         "--seeds", type=_positive, metavar="N", help="number of seeds to run (default: 100, or 1 with --seed)"
@@ -256,7 +257,9 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
         help="file.py:function that is called with the state machine of each replica and raises if it is wrong",
     )
     simulate.add_argument("--nodes", type=_count, metavar="N", help="number of nodes (default: drawn from the seed)")
-    simulate.add_argument("--seconds", type=_seconds, metavar="S", help="simulated seconds with faults")
+    simulate.add_argument(
+        "--seconds", type=_seconds, metavar="S", help="simulated seconds with faults (default: drawn from the seed)"
+    )
     simulate.add_argument(
         "--faults",
         metavar="F,…",
