@@ -84,7 +84,7 @@ class Load:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self, seconds: float, calls_per_s: float) -> float:
-        """Offer that load; how many calls were made per second."""
+        """Make ``calls_per_s`` calls per second for ``seconds``; return how many were made per second."""
         began = time.monotonic()
         made = 0
         while (elapsed := time.monotonic() - began) < seconds:

@@ -59,7 +59,7 @@ async def greeting_of(address: str) -> wire.Greeting:
 def test_a_leader_whose_clock_jumps_an_hour_ahead_loses_nothing_acknowledged_and_applies_nothing_twice(
     tmp_path: Path,
 ) -> None:
-    """Item 1; C1, C2, B35: the jump expires every session that is silent, at the same slot everywhere."""
+    """Faults C1 and C2, bug B35: the jump expires every session that is silent, at the same slot everywhere."""
 
     async def main() -> None:
         async with embedded(tmp_path, machines=dict.fromkeys(("n1", "n2", "n3"), Tally)) as cluster:

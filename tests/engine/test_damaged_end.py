@@ -1,7 +1,7 @@
 """How a damaged acceptor learns up to where the damaged end of its log may hide acceptances.
 
-This is premise 3 in ``paxospp/engine/rules/damaged_end.py``. What a leader may vouch for (premises 1, 2 and 6)
-is tested in ``test_leader.py``.
+This is premise 3 of ``DamagedEnd`` in ``paxospp/engine/rules/log.py``. What a leader may vouch for (premises 1, 2 and
+6) is tested in ``test_leader.py``.
 """
 
 from __future__ import annotations

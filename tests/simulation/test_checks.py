@@ -73,7 +73,7 @@ def first_broken(plans: Iterator[RunPlan]) -> RuleBroken:
 
 
 def test_a_session_that_comes_back_after_it_expired_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """11: its runs take effect again."""
+    """Invariant 11: its runs take effect again."""
     admit = SessionTable.admit
 
     def forgiving(table: SessionTable, run: object) -> object:
@@ -114,7 +114,7 @@ def test_a_window_wider_than_alpha_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_log_that_is_never_trimmed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """18: a snapshot is useless if the whole log below it stays."""
+    """Invariant 18: a snapshot is useless if the whole log below it stays."""
     monkeypatch.setattr(Policy, "keep_from", lambda *_: 2)
     drawn = next(plans())
     config = replace(drawn.config, snapshot_log_slots_max=16, kept_log_slots_max=1)
@@ -126,7 +126,7 @@ def test_a_log_that_is_never_trimmed_is_found(monkeypatch: pytest.MonkeyPatch) -
 def test_queries_that_are_held_and_not_counted_or_counted_and_not_held_are_found(
     leak: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """18: either fault would fill the memory of a node, or its count, for good."""
+    """Invariant 18: either fault would fill the memory of a node, or its count, for good."""
     from paxospp.node.queries import Queries, QueryBatch
 
     leave = Queries.leave
@@ -171,7 +171,7 @@ def test_each_copy_of_a_read_is_confirmed_by_answers_since_it_came() -> None:
 
 
 def test_a_founding_value_that_rots_alone_is_waited_for() -> None:
-    """16: no node knows what was in slot 1, so none may found a cluster; the others are right to wait."""
+    """Invariant 16: no node knows what was in slot 1, so none may found a cluster; the others are right to wait."""
     seen: Counter[str] = Counter()
     for plan in plans(founds_first=False, faults=Faults(tail_damage=1.0), safety_s=1.0):
         run = SimulationRun(plan)
