@@ -285,7 +285,6 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument(
         "--missed-max",
         type=_number,
-        default=0,
         metavar="N",
         help="with --require-markers: number of markers that may be hit fewer times (default: 0)",
     )

@@ -92,7 +92,8 @@ class _Demo:
         for difference in differences:
             say(f"DIFFERENT: {difference}")
         if not differences:
-            say(f"all {len(self._pairs):,} values were read back from each of the {len(names)} nodes, as written")
+            where = "the node" if len(names) == 1 else f"each of the {len(names)} nodes"
+            say(f"all {len(self._pairs):,} values were read back from {where}, as written")
         return EXIT_FAILED if differences else 0
 
     async def _write(self, client: Client) -> tuple[TimedWrites, float]:

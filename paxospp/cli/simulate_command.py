@@ -43,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if job.machine is None and (job.workload or job.invariant):
         raise ConfigError("--workload and --invariant need --machine")
+    if options.require_markers is None and (options.missed_max is not None or options.seeds_max is not None):
+        raise ConfigError("--missed-max and --seeds-max need --require-markers")
     first = options.seed or 0
     count = options.seeds if options.seeds is not None else SEEDS if options.seed is None else 1
     simulation = job.simulation()  # made here so that a wrong name is reported once, not by each worker
@@ -89,7 +91,7 @@ def _show_markers(report: Report, options: argparse.Namespace) -> int:
     if options.markers_json is not None:
         write_markers(tally, options.markers_json)
     least = options.require_markers
-    if least is not None and not has_reached_enough(tally, least, missed_max=options.missed_max):
+    if least is not None and not has_reached_enough(tally, least, missed_max=options.missed_max or 0):
         return EXIT_FAILED
     return 0
 

@@ -60,11 +60,11 @@ class FileStorage(paxospp.Storage):
     def __init__(self, path: str, *, segment_bytes: str = SEGMENT_BYTES) -> None:
         if not path:
             raise ConfigError("file: needs a directory, as in file:./data/n1")
-        if not segment_bytes.isascii() or not segment_bytes.isdecimal():
-            raise ConfigError(f"segment_bytes={segment_bytes!r} is not a number: use a size in bytes, such as 8388608")
-        if not _SEGMENT_BYTES_MIN <= int(segment_bytes) <= _SEGMENT_BYTES_MAX:
+        digits = segment_bytes.isascii() and segment_bytes.isdecimal()
+        if not digits or not _SEGMENT_BYTES_MIN <= int(segment_bytes) <= _SEGMENT_BYTES_MAX:
             raise ConfigError(
-                f"segment_bytes={segment_bytes} is out of bounds: use {_SEGMENT_BYTES_MIN} to {_SEGMENT_BYTES_MAX}"
+                f"segment_bytes={segment_bytes!r} is not a valid size: "
+                f"use a number of bytes from {_SEGMENT_BYTES_MIN} to {_SEGMENT_BYTES_MAX}"
             )
         self._log = os.path.join(path, "log")
         make_directory(path)

@@ -106,6 +106,7 @@ def test_a_mistyped_command_line_is_reported_in_one_line(paxospp: Paxospp) -> No
     assert_refused(paxospp("status", "--cluster", "nowhere"), "nowhere")
     assert_refused(paxospp("demo", "--nodes", "0"), "'0'")
     assert_refused(paxospp("simulate", "--seeds", "0"), "'0' is not a number of 1 or more")
+    assert_refused(paxospp("simulate", "--missed-max", "3"), "need --require-markers")
     assert_refused(
         paxospp("bench", "--secnds", "1"),
         "paxospp bench: unrecognized arguments: --secnds 1 (try: paxospp bench --help)",
