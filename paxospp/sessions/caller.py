@@ -4,7 +4,7 @@ A ``Caller`` remembers what a Client or an embedded Node needs so that each call
 have no number yet, which were sent and not answered, and up to which number all are answered. It sends nothing and sets
 no timer. Its owner transmits the runs that it returns, in order, and calls ``resend``: after silence while it is
 ``unanswered``; and while it is ``outstanding``, on a new connection, under a new leader, or when held calls leave no
-room for another one.
+space for another one.
 
 A call gets its number when its run is first transmitted; from then on number and payload belong together. A call that
 was cancelled earlier never existed. A call that was given up later keeps its number, and is sent with the others until
