@@ -8,7 +8,7 @@ After every input the driver *advances*: it applies decided entries, then lets i
 Applying is cut into slices of ``Pacing.apply_slice_s``, so that a long backlog does not hold up heartbeats.
 
 The driver decides nothing of the protocol. When the disk, the machine or a rule of the protocol fails, it sends
-nothing more to anybody and reports the cause once.
+nothing more and reports the cause once.
 """
 
 from __future__ import annotations

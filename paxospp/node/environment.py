@@ -1,7 +1,7 @@
 """Everything that a node takes from outside: clocks, timers, randomness, threads and links, as one value.
 
 ``Environment.real`` is what ``Node`` runs in. A simulation makes its own, so that real nodes run on virtual time,
-disks and networks; it replaces nothing else. Whatever only watches a node is an ``observer.NodeObserver``.
+disks and networks; it replaces nothing else. Code that only watches a node is an ``observer.NodeObserver``.
 """
 
 from __future__ import annotations

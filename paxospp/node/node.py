@@ -317,11 +317,18 @@ class Node(Calls):
         """Return the slot applied last, and the state of the machine as of it, in chunks for ``restore``.
 
         Together with ``watch(slot + 1)`` this is all that a copy of the machine needs.
+
+        Raises:
+            UnavailableError: this node ended, or is installing a peer's snapshot.
         """
         return self._running().watches.machine_chunks()
 
     def status(self) -> NodeStatus:
-        """Return what this node knows about itself now; also after it had to stop."""
+        """Return what this node knows about itself now; also after it had to stop.
+
+        Raises:
+            RuntimeError: the node was not started, or not in this event loop.
+        """
         self._check_loop()
         if self._runtime is None:
             raise RuntimeError(f"node {self._name} was not started")

@@ -161,7 +161,7 @@ class _Lane:
         """No ticket is drawn before this time, because the last one was not confirmed."""
 
     def put_back(self, asked: _Group) -> None:
-        """Make ``asked`` wait again; the smaller group joins the larger, as each may have tens of thousands of batches."""
+        """Let ``asked`` wait again. The smaller group joins the larger, which may have tens of thousands of batches."""
         fewer, more = sorted((asked, self.waiting), key=lambda group: len(group.members))
         for batch in fewer.members:
             more.append(batch)

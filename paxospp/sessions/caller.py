@@ -67,7 +67,7 @@ class Caller:
         self._run_commands_max = run_commands_max
         self._queued: dict[object, bytes] = {}
         self.held_bytes = 0
-        """Total size of the payloads that are queued or not answered yet, including those that nobody waits for."""
+        """Total size of the payloads that are queued or not answered yet, including those that no caller waits for."""
         self._begin(random)
 
     def _begin(self, random: bytes) -> None:

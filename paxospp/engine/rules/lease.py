@@ -1,4 +1,4 @@
-"""Leases: followers promise no other candidate for a while, so that a leader may answer reads by itself (rule 6).
+"""Leases: followers refuse other candidates for a while, so that a leader may answer reads by itself (rule 6).
 
 An entry in the log switches leases on or off for all replicas. While they are on, a follower that answers its leader's
 heartbeat *grants* a lease of length D: until D has passed, it answers no other candidate's Prepare and does not

@@ -191,7 +191,7 @@ class DamagedEnd:
     gave them, so they may be among those of premise 2.
 
     A writes the end down (``WriteBatch.faulty_until``), so that its next boot needs no leader to find it. Otherwise,
-    if two of three disks had ever lost their end, nobody could become the leader when all start at once. The claim
+    if two of three disks had ever lost their end, no node could become the leader when all start at once. The claim
     is about the log as this boot found it, so it stays true. If the disk loses something later, the storage reports
     new damage.
 
