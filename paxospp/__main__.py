@@ -1,4 +1,4 @@
-"""Runs the ``paxospp`` command as ``python -m paxospp``."""
+"""Run the ``paxospp`` command as ``python -m paxospp``."""
 
 import sys
 

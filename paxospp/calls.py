@@ -214,11 +214,11 @@ class Calls(ABC):
 
     @abstractmethod
     def _execute(self, payload: bytes, timeout_s: float | None) -> Awaitable[bytes]:
-        """Have the command applied once. The result, encoded, has to be awaited at once, as ``_result`` does."""
+        """Apply the command exactly once. Await the encoded result immediately, as ``_result`` does."""
 
     @abstractmethod
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> Awaitable[bytes]:
-        """Have the query answered. The answer, encoded, has to be awaited at once, as ``_result`` does."""
+        """Answer the query. Await the encoded answer immediately, as ``_result`` does."""
 
     def _abandon(self, call: Awaitable[bytes]) -> None:  # noqa: B027  # for subclasses that keep a list of calls
         """Forget a call of ``_execute`` or ``_query``: it failed, or its caller was cancelled."""
@@ -241,7 +241,7 @@ class Calls(ABC):
     @overload
     async def execute(self, command: bytes, /, *, timeout: float | None = ...) -> bytes: ...
     async def execute(self, command: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy and *Ts
-        """Have ``command`` applied on every replica, and return its result.
+        """Apply ``command`` on every replica, and return its result.
 
         Args:
             command: an operation such as ``KeyValue.put``, with typed arguments and result; its
@@ -281,7 +281,7 @@ class Calls(ABC):
     @overload
     async def query(self, query: bytes, /, *, timeout: float | None = ..., consistency: Consistency = ...) -> bytes: ...
     async def query(self, query: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy and *Ts
-        """Have ``query`` answered by one replica, and return the answer.
+        """Run ``query`` on one replica, and return the answer.
 
         Args:
             query: an operation such as ``KeyValue.get``, its name, or bytes; as for ``execute``.
@@ -305,7 +305,9 @@ class Calls(ABC):
         return decode(result)
 
     async def decide(self, name: str, value: Any, *, timeout: Timeout = CONFIGURED) -> Any:
-        """Propose ``value`` for the Paxos instance ``name``; return the chosen value, which may be another's.
+        """Propose ``value`` for the Paxos instance ``name``; return the chosen value.
+
+        The chosen value may be one that another caller proposed.
 
         A value is anything that MessagePack can hold, None included; tuples and sets come back as
         lists.
@@ -319,12 +321,20 @@ class Calls(ABC):
     async def decided(
         self, name: str, *, timeout: Timeout = CONFIGURED, consistency: Consistency = "linearizable"
     ) -> Decided | None:
-        """Return the value chosen for the instance ``name``; None if none was chosen, or it was forgotten."""
+        """Return the value chosen for the instance ``name``; None if none was chosen, or it was forgotten.
+
+        Raises:
+            CallError: as for ``query``.
+        """
         call = self._query(_decided(name), _check_consistency(consistency), self._timeout_s(timeout))
         return _decided_of(await self._result(call))
 
     async def forget(self, name: str, *, timeout: Timeout = CONFIGURED) -> bool:
-        """Drop the value of the instance ``name`` for good; return False, without effect, if it has none."""
+        """Drop the value of the instance ``name`` for good; return False, without effect, if it has none.
+
+        Raises:
+            CallError: as for ``execute``.
+        """
         return bool(decode_untyped(await self._result(self._execute(_forget(name), self._timeout_s(timeout)))))
 
     async def enable_leases(self, duration_s: float, *, timeout: Timeout = CONFIGURED) -> None:
@@ -333,13 +343,21 @@ class Calls(ABC):
         After the leader fails, no other node can lead until ``duration_s`` seconds have passed. If the
         rates of two nodes' clocks differ by more than 2 %, a ``"lease"`` query may miss the latest
         writes. Other queries never depend on clocks.
+
+        Raises:
+            RejectedError: ``duration_s`` is not between 0.01 and 60 seconds.
+            CallError: otherwise as for ``execute``.
         """
         if not duration_s:
             raise RejectedError("a lease must be longer than 0 seconds: to disable leases, call disable_leases()")
         await self._result(self._execute(_set_lease(duration_s), self._timeout_s(timeout)))
 
     async def disable_leases(self, *, timeout: Timeout = CONFIGURED) -> None:
-        """Disable leases on all nodes; ``"lease"`` queries are then confirmed like linearizable ones."""
+        """Disable leases on all nodes; ``"lease"`` queries are then confirmed like linearizable ones.
+
+        Raises:
+            CallError: as for ``execute``.
+        """
         await self._result(self._execute(_set_lease(0), self._timeout_s(timeout)))
 
     def _timeout_s(self, timeout: Timeout) -> float | None:
@@ -347,12 +365,12 @@ class Calls(ABC):
 
 
 async def execute_encoded(calls: Calls, payload: bytes, timeout_s: float | None) -> bytes:
-    """Have an encoded command applied through ``calls``, and return its encoded result; for the blocking twins."""
+    """Execute an encoded command through ``calls``, and return its encoded result; for the blocking twins."""
     return await calls._result(calls._execute(payload, timeout_s))
 
 
 async def query_encoded(calls: Calls, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
-    """Have an encoded query answered through ``calls``, and return its encoded answer; for the blocking twins."""
+    """Run an encoded query through ``calls``, and return its encoded answer; for the blocking twins."""
     return await calls._result(calls._query(request, consistency, timeout_s))
 
 
@@ -363,11 +381,11 @@ class SyncCalls(ABC):
 
     @abstractmethod
     def _execute(self, payload: bytes, timeout_s: float | None) -> bytes:
-        """Have the command applied once, and return its encoded result."""
+        """Apply the command exactly once, and return its encoded result."""
 
     @abstractmethod
     def _query(self, request: bytes, consistency: Consistency, timeout_s: float | None) -> bytes:
-        """Have the query answered, and return its encoded answer."""
+        """Answer the query, and return its encoded answer."""
 
     @overload
     def execute(self, command: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -378,7 +396,7 @@ class SyncCalls(ABC):
     @overload
     def execute(self, command: bytes, /, *, timeout: float | None = ...) -> bytes: ...
     def execute(self, command: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy and *Ts
-        """Have ``command`` applied on every replica, and return its result; see ``Calls.execute``."""
+        """Apply ``command`` on every replica, and return its result; see ``Calls.execute``."""
         timeout_s = _take_timeout(options, self._call_timeout_s) if options else self._call_timeout_s
         payload, decode = _encode(command, Command, args, options)
         return decode(self._execute(payload, timeout_s))
@@ -399,7 +417,7 @@ class SyncCalls(ABC):
     @overload
     def query(self, query: bytes, /, *, timeout: float | None = ..., consistency: Consistency = ...) -> bytes: ...
     def query(self, query: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy and *Ts
-        """Have ``query`` answered by one replica; see ``Calls.query``."""
+        """Run ``query`` on one replica, and return the answer; see ``Calls.query``."""
         timeout_s = _take_timeout(options, self._call_timeout_s) if options else self._call_timeout_s
         consistency = _take_consistency(options) if options else "linearizable"
         request, decode = _encode(query, Query, args, options)

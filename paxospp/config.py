@@ -55,9 +55,13 @@ class NodeConfig:
     It does not limit a write to the storage, which may hold many values.
     """
     snapshot_log_bytes_max: int = 8 * MIB
-    """How many bytes of log are applied before the next snapshot; more while the last snapshot was a quarter of it."""
+    """How many bytes of log are applied before the next snapshot.
+
+    If the last snapshot is larger than a quarter of this, the limit is four times the snapshot's size, at most four
+    times this setting, and never less than the snapshot's size.
+    """
     snapshot_log_slots_max: int = 100_000
-    """How many slots are applied before the next snapshot."""
+    """How many slots are applied before the next snapshot; more if the last one exceeds ``snapshot_log_bytes_max``."""
     snapshot_interval_s: float = 3600.0
     """The longest time from a change to the next snapshot."""
     kept_log_bytes_max: int = 8 * MIB

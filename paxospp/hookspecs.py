@@ -5,7 +5,7 @@ the names below. It may leave out any hook, and any argument of a hook. ``plugin
 loads plug-ins and calls their hooks.
 
 Hooks run at start-up and for rare events, never once per command: they return objects, which are
-then called directly. That hooks return typed records follows conda.
+then called directly. The idea that hooks return typed records comes from conda.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def paxospp_storages() -> Iterable[StorageBackend]:  # type: ignore[empty-body]
     """Return one ``StorageBackend`` for each storage scheme that this plug-in offers.
 
     Import the driver inside ``StorageBackend.open``, not at the top of the plug-in, and name it in
-    ``StorageBackend.drivers``. If it is not installed, only those who ask for that scheme get an error.
+    ``StorageBackend.drivers``. If it is not installed, only users of that scheme get an error.
     """
 
 

@@ -102,7 +102,7 @@ class Nack:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Heartbeat:
-    """A heartbeat, number ``round`` of its sender's; every replica sends them to every peer.
+    """Heartbeat number ``round`` of its sender; every replica sends heartbeats to every peer.
 
     ``leading`` is the ballot under which the sender leads, None if it does not. ``quorum_connected``
     says whether a quorum answers that leader, and ``decided_up_to`` is then announced under that

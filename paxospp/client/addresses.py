@@ -94,7 +94,7 @@ class AddressBook:
         return self._given_by_name.get(name, advertised)
 
     def next(self, avoid: str = "") -> str:
-        """Return the next address to try, in turn, skipping ``avoid`` if there is another."""
+        """Return the next address in round-robin order, skipping ``avoid`` if another one is known."""
         if len(self.known) > 1 and self.known[self._next % len(self.known)] == avoid:
             self._next += 1
         address = self.known[self._next % len(self.known)]
@@ -149,7 +149,7 @@ class AddressBook:
         if not found:
             return ""
         belong = "belongs" if len(found) == 1 else "belong"
-        return f"{', '.join(found)} {belong} to another cluster than the nodes this client talked to before"
+        return f"{', '.join(found)} {belong} to a different cluster than the nodes this client talked to before"
 
     def followed(self, now: float) -> None:
         """Note that the client has followed a hint to the leader."""

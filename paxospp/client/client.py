@@ -102,6 +102,9 @@ class Client(Calls):
         The feed continues from another node when one is lost, without gaps or repetitions, and waits while no node can
         be reached. It has a stream of its own; end it with ``aclose()``. Otherwise it is like ``Node.watch``.
 
+        Raises:
+            ValueError: ``start`` is negative.
+
         Raises, while iterating:
             TrimmedError: every node has trimmed that part of its log; ``first`` is the lowest slot any of them has.
             UnavailableError: the client was closed.
@@ -109,7 +112,7 @@ class Client(Calls):
         return self._check_place().feed(start).changes()
 
     async def snapshot_stream(self) -> tuple[int, AsyncGenerator[bytes, None]]:
-        """Return the state of one node's machine: the slot it is of, and chunks of bytes; see ``Node.snapshot_stream``.
+        """Return the slot and the bytes, in chunks, of one node's machine state; see ``Node.snapshot_stream``.
 
         Raises:
             UnavailableError: no node opened a stream within the client's timeout, or, raised while

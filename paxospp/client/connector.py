@@ -53,7 +53,7 @@ class Connector:
         self._closing: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
-        """Have the stream ask for requests soon; calls made in one iteration of the event loop leave together."""
+        """Make the stream ask for requests soon; calls made in one iteration of the event loop are sent together."""
         if self._stream is not None:
             self.is_awake = True
             self._stream.calls.wake()
@@ -89,9 +89,9 @@ class Connector:
     # Opening a stream.
 
     async def _connect(self, avoid: str) -> _GreetedStream:
-        """Return a stream to the first node in turn that answers, or to the leader it names.
+        """Return a stream to the next node that answers, or to the leader that this node names.
 
-        The address to ``avoid`` did not answer in time; it is skipped once, as it may still accept streams.
+        The node at ``avoid`` did not answer in time. It is skipped once, because it may still accept streams.
         """
         while True:
             await asyncio.sleep(self._book.pause_s())
@@ -140,14 +140,14 @@ class Connector:
         return _GreetedStream(calls, address, greeting, self._learn(greeting.leader))
 
     def _on_other_cluster(self, address: str, greeting: wire.Greeting) -> None:
-        """Note that the node at ``address`` belongs to another cluster than this client talked to, or to none yet."""
+        """Note that the node at ``address`` belongs to no cluster yet, or to one this client never talked to."""
         now = self._loop.time()
         if not greeting.cluster_id:
             _log.debug("%s belongs to no cluster yet", address)
             self._book.not_reached(address, now)
             return
         if self._book.found_other_cluster(address, now):
-            _log.warning("ignoring %s: it belongs to another cluster than the nodes this client talked to", address)
+            _log.warning("ignoring %s: it belongs to a different cluster than the nodes this client talked to", address)
         if self._book.all_of_other_cluster:
             self._conversation.refuse_unsent(f"{self._book.other_cluster_note}: to use that cluster, make a new Client")
 
@@ -221,10 +221,10 @@ class Connector:
                     self._close(unused.calls)
 
     def _requests(self) -> Sequence[wire.CallRequest]:
-        """Return what to write now. Calls made while it is written go into the next run: runs grow with the load."""
+        """Return the requests to write now. Calls made meanwhile go into the next run, so runs grow with the load."""
         self.is_awake = False
         requests = self._conversation.requests(self._loop.time())
-        # Also if there are none: commands that wait for a node to find a leader do not wait for ever.
+        # Even with nothing to write: commands must not wait for ever for this node to find a leader.
         self.recheck_in_time()
         return requests
 
@@ -250,7 +250,7 @@ class Connector:
         self._recheck_now()
 
     def recheck_in_time(self) -> None:
-        """Have ``_use`` check again if something is due before it would by itself."""
+        """Make ``_use`` check again now if something is due before its next check."""
         conversation = self._conversation
         if min(conversation.answer_due_at(), conversation.retry_queries_at) < self._recheck_at:
             self._recheck_now()

@@ -117,9 +117,9 @@ class Conversation:
             self._abandon_session()
 
     def reclaim_space(self, now: float) -> None:
-        """Have unanswered commands answered although no caller waits for them: a new call needs their space.
+        """Wait for answers to sent commands even if no caller does, because a new call needs the space they take.
 
-        They were already sent on this stream. If it stays silent from now on, they are sent on another one.
+        The commands were already sent on this stream. If it stays silent, they are sent again on another stream.
         """
         self._renew_if_idle(now)
         self._space_is_wanted = self._caller.outstanding
@@ -177,9 +177,9 @@ class Conversation:
         return self._cluster_id
 
     def on_greeting(self, greeting: wire.Greeting, now: float) -> None:
-        """Take in a node's limits, and open a session with its log time if the client has none.
+        """Adopt the node's limits, and open a session with its log time if the client has no session.
 
-        A node that knows no leader may have just started, with a log time of long ago; it opens no session.
+        A node that knows no leader may have just started, so its log time may be old: no session is opened with it.
         """
         self._value_bytes_max = min(greeting.value_bytes_max or SIZE_MAX, SIZE_MAX)
         self._cluster_id = greeting.cluster_id or self._cluster_id
@@ -218,13 +218,13 @@ class Conversation:
         self._leader_known = bool(leader.node)
 
     def resend_all(self) -> None:
-        """Have the next ``requests`` return everything unanswered, because nodes may have dropped it."""
+        """Make the next ``requests`` return everything unanswered, because nodes may have dropped it."""
         if self._caller.outstanding:
             self._resend_from = 0
         self.resend_queries()
 
     def resend_queries(self) -> None:
-        """Have the next ``requests`` return every unanswered query."""
+        """Make the next ``requests`` return every unanswered query."""
         self._unsent_queries = self._queries.copy()
         self.retry_queries_at = math.inf
 

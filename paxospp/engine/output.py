@@ -62,8 +62,8 @@ class Output:
     8. Call ``on_tick`` at ``wake_at`` at the latest.
 
     ``snapshot_from`` names a peer whose snapshot to fetch, unless one is being fetched: all peers that were asked have
-    trimmed slots that this replica needs. ``diverged_at`` is a slot where a majority has computed another digest than
-    this replica, which must stop serving.
+    trimmed slots that this replica needs. ``diverged_at`` is a slot where a majority agrees on a digest that differs
+    from this replica's; this replica must then stop serving.
     """
 
     send_now: list[Send] = field(default_factory=list)

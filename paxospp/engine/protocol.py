@@ -331,7 +331,7 @@ class Protocol:
         campaign = Campaigning(self._identity, ballot, start, now=out.now, resend_s=resend_s, observer=self._observer)
         self._take_role(campaign)
         self.election.forget_leader()
-        # Its own promise comes first: the ballot must be on disk before anybody hears of it.
+        # Its own promise comes first: the ballot must be on disk before any peer hears of it.
         out.write(self.acceptor.promise(ballot), then=PromiseDurable(ballot))
         out.send_all(self.cluster.others, campaign.prepare)
 

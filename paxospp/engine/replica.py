@@ -260,7 +260,7 @@ class Replica:
         return self._finish(out)
 
     def on_damage(self, faulty: Sequence[range], now: float) -> Output:
-        """Mark the slots as damaged that another reader of the storage, such as a watcher, could not read."""
+        """Mark slots as damaged that a reader other than this replica, such as a watcher, could not read."""
         out = self._begin(now)
         self.protocol.log.mark_faulty(faulty)
         return self._finish(out)

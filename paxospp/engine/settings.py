@@ -42,9 +42,9 @@ class Settings:
     session_expiry_s: int
     """The silence after which a session expires, in log time. It takes effect when a cluster is bootstrapped."""
     chunk_bytes_max: int
-    """The most values, in bytes, in one part of a promise, one answer to a CatchUp, or one read from storage."""
+    """The most bytes of values in one part of a promise, one answer to a CatchUp, or one read from storage."""
     tail_bytes_max: int
-    """The most values of the log that are held in memory, in bytes; older decided ones are read from storage.
+    """The most bytes of the log's values that are held in memory; older decided values are read from storage.
 
     The values of writes that have not returned are limited to twice as many bytes (``rules.writes``).
     """

@@ -26,7 +26,7 @@ from paxospp.state_machine import unpack_call
 PASSED_OVER_MAX = 16_384
 """How many slots with commands without effect are remembered. Equal on every replica, so it is not a setting."""
 PEAKS_MAX = 1_024
-"""How many slots with a leader's clock behind are remembered. Equal on every replica, so it is not a setting."""
+"""How many slots whose leader's clock was behind are remembered. Equal on every replica, so it is not a setting."""
 
 
 class _Stored(NamedTuple):
@@ -92,7 +92,7 @@ class Effects:
         return _encode(_Stored(self.known_from, list(self._passed_over.items()), list(self._peaks)))
 
     def restore(self, data: bytes, applied: Slot) -> None:
-        """Replace the content by that of a snapshot of slot ``applied``. Without ``data`` no earlier slot is known."""
+        """Replace the content with ``data`` of a snapshot of slot ``applied``; if empty, no earlier slot is known."""
         if not data:
             stored = _Stored(applied + 1, [], [])
         else:

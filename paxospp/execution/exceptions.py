@@ -3,7 +3,7 @@
 An exception that every replica raises alike is a result. An exception that may happen on this machine only is not: if
 it were taken for a result, or if the slot were skipped, replicas would differ. So the replica stops before it differs.
 
-Reference: Yuan et al., "Simple Testing Can Prevent Most Critical Failures" (2014), on errors nobody has thought about.
+Reference: Yuan et al., "Simple Testing Can Prevent Most Critical Failures" (2014), on errors that nobody thought about.
 """
 
 from __future__ import annotations

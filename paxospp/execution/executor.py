@@ -340,7 +340,11 @@ class Executor:
         return write_snapshot(head, self._sessions.encode(), chain(own, self._machine.snapshot()))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the state by that of a snapshot, whose bytes ``chunks`` are, cut anywhere. See ``begin_restore``."""
+        """Replace the state with that of the snapshot in ``chunks``, which may be cut anywhere.
+
+        Raises:
+            CorruptedError, InvariantViolatedError, ReplicaStoppedError: see ``Restoring.read``.
+        """
         restoring = self.begin_restore()
         try:
             restoring.read(chunks)
@@ -348,7 +352,7 @@ class Executor:
             restoring.finish()
 
     def begin_restore(self) -> Restoring:
-        """Begin to replace the state by that of a snapshot. Until it is finished nothing is applied or answered."""
+        """Begin to replace the state with that of a snapshot; until its ``finish``, apply and answer nothing."""
         self._check_running()
         self._restoring = True
         return Restoring(self, self._machine)

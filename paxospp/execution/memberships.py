@@ -60,7 +60,7 @@ class Memberships:
         return decided
 
     def restore(self, decided: Sequence[tuple[Slot, Membership]]) -> None:
-        """Replace the content by that of a snapshot."""
+        """Replace the content with that of a snapshot."""
         self._decided = tuple(decided)
 
 

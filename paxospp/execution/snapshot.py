@@ -102,7 +102,7 @@ def write_snapshot(head: SnapshotHead, sessions: Sequence[bytes], machine: Itera
 class SnapshotDecoder:
     """Decodes what ``write_snapshot`` wrote, cut anywhere: first ``head``, then ``sessions``, then ``machine``.
 
-    Every frame is checked before its content is used. Only when ``machine`` is exhausted it is certain that nothing is
+    Every frame is checked before its content is used. Only when ``machine`` is exhausted is it certain that nothing is
     missing. Every method raises CorruptedError if the snapshot is damaged.
     """
 
@@ -245,7 +245,7 @@ def _items(chunks: Iterable[bytes]) -> Iterator[tuple[ItemKind, bytes]]:
 
 
 class _Items:
-    """Joins frames to items, and compares the digest at the end with everything before it."""
+    """Joins frames into items, and compares the digest at the end with everything before it."""
 
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
@@ -287,7 +287,7 @@ class _Frames:
         while len(held) - start >= _FRAME_HEAD_BYTES:
             version, kind, more, counted, length = _FIELDS.unpack_from(held, start)
             number = self._number
-            # Checked before the length is trusted, so that damage cannot make it allocate memory.
+            # Checked before the length is trusted, so that a damaged length cannot exhaust the memory.
             if version != _FORMAT:
                 raise CorruptedError(f"snapshot: format {version} is unknown to this version of paxospp")
             if counted != number or length > BODY_BYTES_MAX or more > 1:

@@ -1,11 +1,17 @@
 """The node: where clocks, disk, network and tasks meet the pure engine. Everything runs on one event loop.
 
-``node.Node`` is the public class and the life cycle. ``recovery`` is what a start does with the storage, ``runtime``
-wires up the parts of a node that takes part: ``driver`` carries out what the engine asks for, ``writer`` owns the
-storage's threads, ``inbox`` queues runs until they are proposed and passes their answers to the callers, ``local`` and
-``remote`` are the two kinds of callers, ``queries`` confirms and answers reads, ``watch`` is the change feed,
-``snapshots`` takes, sends and fetches snapshots. What a node takes from the world is one value (``environment``), and
-who watches it is one object (``observer``).
+- ``node.Node``: the public class and its life cycle.
+- ``recovery``: what a start does with the storage.
+- ``runtime``: wires up the parts of a running node, which follow.
+- ``driver``: carries out what the engine asks for.
+- ``writer``: owns the storage's threads.
+- ``inbox``: queues runs until they are proposed, and passes their answers to the callers.
+- ``local``, ``remote``: calls made in this process, and calls from other processes.
+- ``queries``: confirms and answers reads.
+- ``watch``: the change feed.
+- ``snapshots``: takes, sends and fetches snapshots.
+- ``environment``: the clocks, randomness, threads and links of a node, as one value.
+- ``observer``: the methods of an object that watches a node.
 
 A *call* of a state machine's method is encoded as a *payload*. A caller numbers its payloads and sends consecutive ones
 as a *run* of its session. A leader proposes several runs as one *value*; a slot, its ballot and its value are an

@@ -1,6 +1,6 @@
 """Filling in the default arguments that a call by name left out, before the command is proposed.
 
-The meaning of the log must not change when a default in the code does, so the value in force is written into the log.
+A default that changes in the code must not change what the log means, so the default in force is written to the log.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ After every input the driver *advances*: it applies decided entries, then lets i
 Applying is cut into slices of ``Pacing.apply_slice_s``, so that a long backlog does not hold up heartbeats.
 
 The driver decides nothing of the protocol. When the disk, the machine or a rule of the protocol fails, it sends
-nothing more to anybody and reports the cause once.
+nothing more and reports the cause once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CHECKPOINT_SLOTS = 1024
 
 
 class DriverClient(Protocol):
-    """Hears what the replica and the machine did.
+    """Receives what the replica and the machine did.
 
     While one output is carried out, the calls are ``on_readable``, ``on_event`` and ``on_snapshot_needed``, in this
     order. ``on_applied`` and then ``on_answers`` follow for each applied entry, and ``advance`` comes last.
@@ -53,23 +53,23 @@ class DriverClient(Protocol):
     """
 
     def on_readable(self, ready: ReadReady) -> None:
-        """The reads passed to ``Driver.read`` under one ticket, a number, are confirmed, or could not be."""
+        """Handle the result for the reads that ``Driver.read`` passed under one ticket: confirmed, or not."""
         ...
 
     def on_event(self, event: Event) -> None: ...
 
     def on_snapshot_needed(self, peer: NodeId) -> None:
-        """The replica needs slots that ``peer`` has trimmed."""
+        """Handle that the replica needs slots that ``peer`` has trimmed."""
         ...
 
     def on_applied(self, entry: Entry) -> None: ...
 
     def on_answers(self, answers: Sequence[RunAnswer]) -> None:
-        """The runs in the entry just applied have these answers."""
+        """Handle the answers to the runs in the entry just applied."""
         ...
 
     def advance(self) -> None:
-        """Propose, read and answer what can be now; only here ``Driver.propose`` and ``Driver.read`` are allowed."""
+        """Propose, read and answer what is possible now; only here may ``Driver.propose`` and ``read`` be called."""
         ...
 
     def on_failed(self, cause: Exception) -> None: ...
@@ -161,7 +161,7 @@ class Driver:
         self._carry_out(self.replica.propose(value, self._loop.time(), awaited_elsewhere=awaited_elsewhere))
 
     def read(self, ticket: int, lease: bool) -> None:
-        """Have reads confirmed under the number ``ticket``; only within ``DriverClient.advance``.
+        """Ask the replica to confirm reads under the number ``ticket``; only within ``DriverClient.advance``.
 
         ``on_readable`` reports the result. ``lease``: a lease may confirm them.
         """
@@ -255,8 +255,8 @@ class Driver:
             self._client.on_snapshot_needed(output.snapshot_from)
         if output.diverged_at is not None:
             raise ReplicaStoppedError(
-                f"slot {output.diverged_at}: a majority of the replicas computed another digest, so the state of this "
-                "one cannot be trusted: look for randomness, time or the order of a set in the state machine",
+                f"slot {output.diverged_at}: a majority of the replicas computed a different digest, so the state of "
+                "this one cannot be trusted: look for randomness, time or the order of a set in the state machine",
                 output.diverged_at,
             )
         self._wake_at = output.wake_at

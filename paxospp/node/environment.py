@@ -1,7 +1,7 @@
-"""Everything that a node takes from the world: clocks, timers, randomness, threads and links, as one value.
+"""Everything that a node takes from outside: clocks, timers, randomness, threads and links, as one value.
 
 ``Environment.real`` is what ``Node`` runs in. A simulation makes its own, so that real nodes run on virtual time,
-disks and networks; it replaces nothing else. Whatever only watches a node is an ``observer.NodeObserver``.
+disks and networks; it replaces nothing else. Code that only watches a node is an ``observer.NodeObserver``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUN_COMMANDS_MAX = 1024
 
 
 class Links(Protocol):
-    """The way to the peers."""
+    """The connections to the peers."""
 
     @property
     def dropped(self) -> Mapping[NodeId, int]:
@@ -46,7 +46,7 @@ class Links(Protocol):
         ...
 
     def connected(self) -> frozenset[NodeId]:
-        """Return the peers that a connection is open to."""
+        """Return the peers to which a connection is open."""
         ...
 
     async def close(self) -> None: ...
@@ -54,7 +54,7 @@ class Links(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Everything of a node that is not a function of what it hears and stores."""
+    """Everything a node uses that its messages and its storage do not determine."""
 
     loop: asyncio.AbstractEventLoop
     """Runs callbacks and timers; ``loop.time`` is the clock of all timeouts."""
@@ -67,13 +67,13 @@ class Environment:
     start_worker: Callable[[str], Worker]
     """Start a thread for blocking work; the argument names its role."""
     make_links: Callable[[NodeConfig, Callable[[], Sender]], Links]
-    """Make the links to the peers; the second argument returns who frames come from."""
+    """Make the links to the peers; the second argument returns the sender that each frame names."""
     random_bits: Callable[[int], int]
-    """Return a number of so many unpredictable bits, for the identity of a storage and of a boot."""
+    """Return an unpredictable number of the given size in bits, for the identity of a storage and of a boot."""
     random_bytes: Callable[[int], bytes]
     """Return unpredictable bytes, for the ids of sessions."""
     make_caller: Callable[[bytes], Caller]
-    """Make what numbers the commands called in this process; the argument is the random part of its session's id."""
+    """Make the ``Caller`` for commands of this process; the argument is the random part of its session's id."""
     make_replica: Callable[..., Replica] = Replica
     """Called like ``Replica``."""
     pacing: Pacing = PACING

@@ -1,7 +1,7 @@
 """Whether this node has applied what it knows to be decided, so that its log time may be given to callers.
 
 A session is opened at the log time as some node has applied it. A node that has just started, or was away, would
-give a time of long ago, and a session opened at that time may already have expired.
+give an old time, and a session opened at that time may already have expired.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class StoredIdentity:
     def begin(self, addresses: Mapping[NodeId, str], random_bits: Callable[[int], int]) -> tuple[Identity, WriteBatch]:
         """Return the identity of this boot, and the batch that must be durable before anything is sent under it.
 
-        ``random_bits`` returns a number of so many random bits.
+        ``random_bits`` returns a random number of the given size in bits.
         """
         boot = self._boot + 1
         meta = {_BOOT: boot.to_bytes(8, "big")}

@@ -1,11 +1,11 @@
 """The inbox: runs wait here until they can be proposed or forwarded, and answers find the caller that waits.
 
-At the leader, runs wait while its own write is under way. When that returns, all queued runs become one value of at
-most ``batch_bytes_max``. At a follower they are forwarded to the leader, once: a node that does not lead drops a
+At the leader, runs wait while its own write is under way. When the write returns, all queued runs become one value of
+at most ``batch_bytes_max``. At a follower they are forwarded to the leader, once: a node that does not lead drops a
 forwarded run, and its caller sends it again after a silence. Without a leader runs wait here, within bounds.
 
-Answers come from this node's own applying, and name the session that they are for. Nothing is decided here: whether a
-run is new, a copy, out of order or expired is found out when it is applied.
+Answers come from the entries that this node applies, and name the session that they are for. Nothing is decided here:
+whether a run is new, a copy, out of order or expired is found out when it is applied.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _log = logging.getLogger("paxospp.node")
 
 
 class RunQueue:
-    """Encoded runs, oldest first, each with about how many commands it has."""
+    """Encoded runs, oldest first, each with its approximate number of commands."""
 
     def __init__(self) -> None:
         self._runs: deque[tuple[bytes, int]] = deque()
@@ -88,16 +88,16 @@ class LogClock:
         self._observer = observer
         self._stamp = 0
         self._at: float | None = None
-        """When the loop's clock said so; None before the first entry was applied."""
+        """The loop's time when ``_stamp`` was set; None before the first entry was applied."""
 
     def observe(self, applied: int, now: float) -> None:
-        """Take over the executor's log time if it is later."""
+        """Adopt the executor's log time, ``applied``, if it is later."""
         if self._at is None or applied > self._stamp:
             self._stamp = applied
             self._at = now
 
     def stamp(self, now: float, expiry_s: float) -> int:
-        """Return the stamp of a value made now, where sessions expire after ``expiry_s``."""
+        """Return the stamp of a value made now; sessions expire after ``expiry_s`` seconds."""
         if self._at is not None:
             passed_s, most_s = now - self._at, expiry_s * STEP_MAX_EXPIRY_FRACTION
             if passed_s > most_s:
@@ -269,7 +269,7 @@ class Inbox:
             self._take_local()
         runs: list[bytes] = []
         size = commands = 0
-        # Alternately from both queues, so that neither can starve the other.
+        # Take runs alternately from both queues, so that neither can starve the other.
         queues = deque(queue for queue in (self._own, self._forwarded) if queue)
         while queues:
             queue = queues.popleft()

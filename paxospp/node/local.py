@@ -93,7 +93,7 @@ class LocalCalls:
         self._numbered = 0
         """The number given last."""
         self._sent: deque[tuple[int, int]] = deque()
-        """Per time that calls were numbered: the last number and the bytes of the runs, until they are answered."""
+        """One item per ``next_runs``, until its calls are answered: the last number, and the size of its runs."""
         self._sent_bytes = 0
         self._must_resend = False
         self._resend_from: int | None = None
@@ -128,7 +128,8 @@ class LocalCalls:
 
         Raises:
             RejectedError: the command is too large, or the machine does not accept it.
-            OverloadedError: too many calls are waiting. UnavailableError: the node ended.
+            OverloadedError: too many calls are waiting.
+            UnavailableError: the node ended.
         """
         if self._ended is not None:
             raise self._ended()
@@ -200,7 +201,7 @@ class LocalCalls:
         self._advance_is_due = False
 
     def take_runs(self) -> list[tuple[bytes, int]]:
-        """Return the runs to send now, each with about how many commands it has: first those to resend, then new ones.
+        """Return the runs to send now, with their approximate command counts: first those to resend, then new ones.
 
         Called only while there is a leader, so that calls that cannot be sent stay without a number.
         """
@@ -340,7 +341,7 @@ class LocalCalls:
     # Resending after a silence.
 
     def _need_space(self) -> None:
-        """Have unanswered runs answered, because they leave no space for a call, even if no caller waits for them."""
+        """Resend unanswered runs even if no caller waits for them, because they take the space that a call needs."""
         self._space_is_needed = True
         if self._silence_timer is None:
             self._must_resend = True

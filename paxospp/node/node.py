@@ -42,7 +42,7 @@ class Node(Calls):
     """One member of a cluster, in this process.
 
     Args:
-        name: which of ``cluster`` this node is.
+        name: this node's name, one of the keys of ``cluster``.
         cluster: every member's name, and the address at which its peers and clients reach it. A new cluster is
             bootstrapped with these; an existing one knows its members, and other names are an error at start.
         storage: a URL such as ``file:./data/n1``, or a function that opens a storage.
@@ -55,7 +55,7 @@ class Node(Calls):
         config: see ``NodeConfig``.
 
     Raises:
-        ConfigError: an argument does not fit.
+        ConfigError: an argument is not valid.
     """
 
     _owns_loop = False
@@ -111,9 +111,10 @@ class Node(Calls):
         """Load the storage and open the port; do not wait for other nodes.
 
         Raises:
-            ConfigError: an argument does not fit; nothing was written.
-            PluginError: the storage or the machine was not found. StorageError: the storage cannot be used;
-                ``LockedError`` if another process has it open.
+            ConfigError: an argument is not valid; nothing was written.
+            PluginError: the storage or the machine was not found.
+            StorageError: the storage cannot be used; ``LockedError`` if it is open already.
+            RuntimeError: the node was started or closed before.
         """
         if self._loop is not None or self._closing is not None:
             raise RuntimeError(f"node {self._name} was started before: a Node starts once, make a new one")
@@ -286,7 +287,7 @@ class Node(Calls):
         return await runtime.queries.ask(request, timeout_s, consistency)
 
     async def take_snapshot(self) -> SnapshotTaken:
-        """Take a snapshot of at least what is applied now and trim the log behind it; return once it is current.
+        """Take a snapshot of at least what is applied now and trim the log below it; return once it is current.
 
         Nodes also take snapshots by themselves; see ``NodeConfig``.
 
@@ -302,9 +303,13 @@ class Node(Calls):
         Results are not in the feed, because they are not in the log; ``decide`` and similar calls are not either.
         ``start`` may be a future slot; without it, the feed begins with the slot applied next.
 
-        Raises, from the iteration:
+        Raises:
+            ValueError: ``start`` is negative.
+
+        Raises, while iterating:
             TrimmedError: the log begins later, at the error's ``first``; start from ``snapshot_stream`` instead.
-            UnavailableError: this node ended. CorruptedError: this node's copy of the log is damaged there.
+            UnavailableError: this node ended.
+            CorruptedError: this node's copy of the log is damaged there.
         """
         return self._running().watches.begin(start).changes()
 
@@ -312,11 +317,18 @@ class Node(Calls):
         """Return the slot applied last, and the state of the machine as of it, in chunks for ``restore``.
 
         Together with ``watch(slot + 1)`` this is all that a copy of the machine needs.
+
+        Raises:
+            UnavailableError: this node ended, or is installing a peer's snapshot.
         """
         return self._running().watches.machine_chunks()
 
     def status(self) -> NodeStatus:
-        """Return what this node knows about itself now; also after it had to stop."""
+        """Return what this node knows about itself now; also after it had to stop.
+
+        Raises:
+            RuntimeError: the node was not started, or not in this event loop.
+        """
         self._check_loop()
         if self._runtime is None:
             raise RuntimeError(f"node {self._name} was not started")
@@ -364,7 +376,7 @@ class EventSink:
 
 
 def _check_texts(name: object, cluster: object, listen: object) -> None:
-    """Raise ConfigError if one of these arguments has another type than the constructor of ``Node`` takes."""
+    """Raise ConfigError if one of these arguments of ``Node`` has the wrong type."""
     if not isinstance(name, str):
         raise ConfigError(f"the name of a node is a str such as 'n1', not {name!r}")
     if not isinstance(cluster, Mapping):

@@ -1,4 +1,4 @@
-"""The observer of a node: it hears what an observer of the replica hears, and what the other parts of the node do.
+"""The observer of a node: is told what an observer of the replica is told, and what the other parts of the node do.
 
 As with ``engine.rules.observer``, an observer is passed in, only looks, and never changes anything. The default one
 ignores everything.
@@ -13,7 +13,7 @@ from paxospp.model import Slot, SnapshotMeta
 
 
 class NodeObserver(Observer):
-    """Every method does nothing; override those you want to hear. Calls come in the middle of a step."""
+    """Methods that do nothing; override those of interest. They are called in the middle of a step."""
 
     def persisted(self, token: int) -> None:
         """Note that all batches up to this token are durable; the replica is told next."""

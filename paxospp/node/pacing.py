@@ -24,7 +24,7 @@ class Pacing:
     sending_idle_s: float = 30.0
     """After this long without a request for the next chunk, this node stops sending a snapshot to a peer."""
     keep_asking_s: float = 5.0
-    """How often a node that installs a snapshot tells its source that it will need the log behind the snapshot."""
+    """How often a node that installs a snapshot tells its source that it will need the log after the snapshot."""
     ticket_age_max_s: float = 2.0
     """A ticket (a numbered request to confirm reads) that is not answered is given up after this long."""
 

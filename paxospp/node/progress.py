@@ -1,4 +1,4 @@
-"""Log lines about long work: one after a second, then less and less often."""
+"""Log lines about long work: one after a second, then at doubling intervals."""
 
 from __future__ import annotations
 

@@ -47,11 +47,11 @@ class QueryRequester(Protocol):
         ...
 
     def answer(self, results: Sequence[bytes | Exception]) -> None:
-        """Take the answer of each query, or what its method raised."""
+        """Handle the answer to each query, or what its method raised."""
         ...
 
     def fail(self, error: Exception) -> None:
-        """Learn that none of the queries was answered."""
+        """Handle that none of the queries was answered."""
         ...
 
 
@@ -62,7 +62,7 @@ class ReadDriver(Protocol):
     def decided(self) -> Slot: ...
 
     def read(self, ticket: int, lease: bool) -> None:
-        """Have ``ticket`` confirmed; ``Queries.on_readable`` is called with the result."""
+        """Ask the replica to confirm ``ticket``; ``Queries.on_readable`` is called with the result."""
         ...
 
     def advance_soon(self) -> None: ...
@@ -158,10 +158,10 @@ class _Lane:
         self.begun_at = 0.0
         """The same by the boot clock, which keeps running while the machine sleeps."""
         self.rest_until = 0.0
-        """Until then no ticket is drawn, because the last one was not confirmed."""
+        """No ticket is drawn before this time, because the last one was not confirmed."""
 
     def put_back(self, asked: _Group) -> None:
-        """Make these wait again. The smaller group joins the larger one: there may be tens of thousands of batches."""
+        """Let ``asked`` wait again. The smaller group joins the larger, which may have tens of thousands of batches."""
         fewer, more = sorted((asked, self.waiting), key=lambda group: len(group.members))
         for batch in fewer.members:
             more.append(batch)

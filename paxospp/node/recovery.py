@@ -44,12 +44,13 @@ def recover(
         state: what ``storage.load`` returned.
         cluster: the names and addresses that the node was started with.
         executor: in the state of slot 0; the current snapshot is restored into it.
-        random_bits: return a number of so many random bits.
+        random_bits: returns a random number of the given size in bits.
 
     Raises:
         ConfigError: the storage belongs to another node or cluster; nothing was written.
         CorruptedError: the storage is damaged in a way that the peers cannot repair.
-        StorageError: the storage failed. ReplicaStoppedError: the machine raised.
+        StorageError: the storage failed.
+        ReplicaStoppedError: the machine raised.
     """
     stored = StoredIdentity(name, cluster, state, _first_entry(storage) if state.decided else None)
     restored_bytes, damage = 0, None

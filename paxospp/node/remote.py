@@ -4,8 +4,8 @@ Every run is decoded and checked against this node's own machine before it may b
 applied here is answered from the session table; the others wait, by session, until this node applies them. When too
 much is waiting, the client's stream is not read for a while; its calls do not fail.
 
-A client learns the log time and the leader only while this node is up to date (``freshness``). A session opened at a
-log time of long ago may have expired before it begins.
+A client learns the log time and the leader only while this node is up to date (``freshness``). A session opened at an
+old log time may expire before its first use.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class RemoteCalls:
                 unanswered[requester] = batch
 
     def end(self) -> None:
-        """Answer no stream any more; the open queries were failed by ``Queries.end``."""
+        """Stop answering streams; ``Queries.end`` has failed the open queries."""
         self._sessions.clear()
         self._unanswered.clear()
 

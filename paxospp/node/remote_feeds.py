@@ -1,4 +1,4 @@
-"""The change feed and the machine's state for other processes: a stream each, read only as fast as its client reads.
+"""The change feed and the machine's state for other processes: one stream each, read only as fast as its client reads.
 
 A node that knows of no leader ends the feeds that it serves, so that their clients turn to another node.
 """

@@ -1,4 +1,4 @@
-"""A node that takes part: one replica with its storage, links, server and callers, wired together.
+"""A running node: one replica with its storage, links, server and callers, wired together.
 
 ``Runtime`` makes the parts in the order of their dependencies and passes on what one part reports and others need:
 frames and calls come in from ``rpc``, and the driver reports what the engine and the machine did.
@@ -73,8 +73,8 @@ class Runtime:
 
         Args:
             on_event: called with each event of this node.
-            on_failed: called once, when the storage, the machine or a rule of the protocol failed. The node has
-                then fallen silent; the owner calls ``end``.
+            on_failed: called once, when the storage, the machine or a rule of the protocol failed. The node
+                sends nothing from then on; its owner calls ``end``.
         """
         identity, state, executor = recovered.identity, loaded.state, recovered.executor
         loop, pacing = environment.loop, environment.pacing

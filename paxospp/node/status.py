@@ -22,7 +22,7 @@ class NodeStatus:
     role: str
     """``leader``, ``follower`` or ``candidate``."""
     ballot: Ballot | None
-    """The ballot this node leads or campaigns under, otherwise that of its leader; None if it knows neither."""
+    """The ballot this node leads or campaigns under, else that of the leader it hears; None if it hears none."""
     leader: NodeId | None
     decided: Slot
     applied: Slot

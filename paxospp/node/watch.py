@@ -1,4 +1,4 @@
-"""The change feed: every command that took effect, from any slot the log still holds, and on as they are applied.
+"""The change feed: every command that took effect, from any slot the log still holds, and new ones as they are applied.
 
 A watcher *pulls*: it asks for the next changes when its caller has taken the previous ones. So a slow watcher costs
 nothing but the log that it reads, and no entry is missed or delivered twice. Old entries come from the engine's memory

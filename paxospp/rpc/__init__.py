@@ -1,6 +1,6 @@
 """gRPC between nodes and between a client and a node: channels, streams, the server.
 
-Hands what arrives to callables; knows neither the node nor the engine.
+It hands what arrives to callables, and knows neither the node nor the engine.
 
 - Node to node: ``peers`` (all links of a node), ``link`` (the stream to one peer).
 - A client's end: ``call_stream`` (commands and queries), ``feed_stream`` (changes and snapshots), ``unary_calls``.

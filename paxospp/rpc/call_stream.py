@@ -3,7 +3,7 @@
 An object is one stream and is opened once. When the stream is lost, the client decides what to do next and what to
 send again. A writer task sends everything that was queued while the previous frame was being written. A reader task
 reads the next frame when all responses of the previous frame have been taken. Only these two tasks use the gRPC call:
-gRPC cancels a call whose read or write is cancelled, and a task of the client's may be cancelled at any time.
+gRPC cancels a call whose read or write is cancelled, and the client's own tasks may be cancelled at any time.
 ``converse`` gives both tasks callbacks, so that neither has to wake a third task.
 """
 
@@ -124,7 +124,7 @@ class CallStream:
             raise self._failure
 
     def wake(self) -> None:
-        """Have the ``requests`` of ``converse`` called soon."""
+        """Make ``converse`` call its ``requests`` soon."""
         self._outbox.wake()
 
     def __aiter__(self) -> CallStream:

@@ -1,6 +1,6 @@
 """The node's end of one client's stream: it reads requests and sends answers, in any order.
 
-Decodes requests and ends the stream on a malformed one; the ``CallHandler`` knows what runs and queries mean.
+It decodes requests and ends the stream on a malformed one; the ``CallHandler`` knows what runs and queries mean.
 One writer sends all queued answers in one gRPC message. If a client does not read its answers, the node stops
 reading its requests.
 """

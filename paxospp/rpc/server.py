@@ -1,6 +1,6 @@
 """The gRPC server of a node: frames from peers, calls from clients, status, health.
 
-Owns the server and the tasks of its streams, and passes what arrives to callables; it knows neither the node nor the
+It owns the server and the tasks of its streams, and passes what arrives to callables; it knows neither the node nor the
 engine. Invalid input never raises into gRPC's log: at worst, a stream ends with a status that says why.
 """
 
@@ -208,7 +208,7 @@ class Server:
         return _SERVING if self._ready() else _NOT_SERVING
 
     def _track(self) -> None:
-        """Have ``close`` wait for the running task, which serves a stream."""
+        """Make ``close`` wait for the running task, which serves a stream."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

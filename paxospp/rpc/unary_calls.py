@@ -14,7 +14,7 @@ from paxospp.wire.v1 import client_pb2 as pb
 
 
 async def fetch_status(address: str, *, timeout_s: float = 1.0) -> dict[str, Any] | None:
-    """Return the status object of the node at ``address``; None if it does not answer in time or not as a node."""
+    """Return the status object of the node at ``address``; None without a valid answer in time."""
     async with open_channel(address, CLIENT_CHANNEL) as channel:
         ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(STATUS)
         try:
@@ -26,7 +26,7 @@ async def fetch_status(address: str, *, timeout_s: float = 1.0) -> dict[str, Any
 
 
 async def ask_for_snapshot(address: str, *, timeout_s: float) -> pb.TakeSnapshotResponse:
-    """Have the node at ``address`` take a snapshot, and return its description.
+    """Ask the node at ``address`` to take a snapshot, and return its description.
 
     Raises:
         UnavailableError: the node cannot be reached, is not a paxospp node, or cannot take a snapshot now.

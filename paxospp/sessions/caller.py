@@ -4,7 +4,7 @@ A ``Caller`` remembers what a Client or an embedded Node needs so that each call
 have no number yet, which were sent and not answered, and up to which number all are answered. It sends nothing and sets
 no timer. Its owner transmits the runs that it returns, in order, and calls ``resend``: after silence while it is
 ``unanswered``; and while it is ``outstanding``, on a new connection, under a new leader, or when held calls leave no
-room for another one.
+space for another one.
 
 A call gets its number when its run is first transmitted; from then on number and payload belong together. A call that
 was cancelled earlier never existed. A call that was given up later keeps its number, and is sent with the others until
@@ -67,7 +67,7 @@ class Caller:
         self._run_commands_max = run_commands_max
         self._queued: dict[object, bytes] = {}
         self.held_bytes = 0
-        """Total size of the payloads that are queued or not answered yet, including those that nobody waits for."""
+        """Total size of the payloads that are queued or not answered yet, including those that no caller waits for."""
         self._begin(random)
 
     def _begin(self, random: bytes) -> None:

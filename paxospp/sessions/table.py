@@ -17,8 +17,8 @@ Its rules:
 * A session has at most ``UNACKNOWLEDGED_MAX`` unacknowledged numbers. Callers keep to that limit; a run that would
   exceed it is answered like a gap.
 * A full table opens no session and never drops a live one. A run that finds no room is answered *gap, expected 1* and
-  not *expired*: nothing of it was applied, so its calls may wait for room under the same id until the horizon passes
-  it. If a run begins at the expected number, a gap as the answer means "not now".
+  not *expired*: no call of the run was applied, so its calls may wait for room under the same session id until the
+  horizon passes that id. If a run begins at the expected number, a gap as the answer means "not now".
 
 References: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), section 4 (the client
 table); Ongaro's thesis (2014), 6.3 (sessions, and expiry by the log's own time).
@@ -43,7 +43,7 @@ SESSIONS_MAX = 100_000
 """How many sessions the table holds. It must be equal on every replica, so it is not a setting."""
 
 FULL_RETRY_S = 1.0
-"""When a caller should retry for whose session the table has no room, in seconds."""
+"""How many seconds a caller should wait before it retries if the table has no room for its session."""
 
 _RANDOM_BYTES = 16
 _SESSIONS_PER_PIECE = 1024
@@ -209,7 +209,7 @@ class SessionTable:
         return [_encode(sessions[i : i + _SESSIONS_PER_PIECE]) for i in range(0, len(sessions), _SESSIONS_PER_PIECE)]
 
     def restore(self, log_time: int, horizon: int, sessions: Iterable[Session]) -> None:
-        """Replace the content by that of a snapshot."""
+        """Replace the content with that of a snapshot."""
         self.log_time = log_time
         self.horizon = horizon
         self._sessions = OrderedDict((session.id, session) for session in sessions)

@@ -170,7 +170,7 @@ def _encode_mapping(keys: list[Any], values: list[Any], encode: Callable[[Any], 
 def decode_fields(cls: type, chunks: Iterable[bytes], fields: Mapping[str, StateField]) -> dict[str, Any]:
     """Decode the attributes in ``chunks``, which may be split anywhere; return their values by name.
 
-    An attribute that the version that took the snapshot did not have is missing from the result.
+    An attribute that did not exist yet when the snapshot was taken is missing from the result.
 
     Raises:
         CorruptedError: the snapshot is truncated or damaged.

@@ -25,7 +25,7 @@ class Context:
     def __init__(self, slot: int, position: int, time: float, cluster_id: bytes = b"") -> None:
         self.slot = Slot(slot)
         self.position = position
-        """The executor keeps one context per run and increments this itself: a call would cost a tenth of a command."""
+        """The executor keeps one context per run and increments this directly: ``next`` costs a tenth of a command."""
         self.time = time
         self._cluster_id = cluster_id
         self._random: Random | None = None

@@ -148,7 +148,7 @@ class StateMachine(MachineBase):
         return encode_fields(self, fields)
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Set the state from the chunks of a snapshot. An attribute that it lacks keeps its value from ``__init__``."""
+        """Set the state from the chunks of a snapshot. An attribute that they lack keeps its initial value."""
         for name, value in decode_fields(type(self), chunks, _fields(type(self))).items():
             object.__setattr__(self, name, value)
 

@@ -110,7 +110,14 @@ def command(function: Callable[Concatenate[Any, P], R], /) -> Command[P, R]: ...
 @overload
 def command(*, name: str) -> Callable[[Callable[Concatenate[Any, P], R]], Command[P, R]]: ...
 def command(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
-    """Mark a method of a StateMachine as a command. ``name`` keeps the stored name if the method is renamed."""
+    """Mark a method of a StateMachine as a command.
+
+    Args:
+        name: the name in the log, by default the method's. Set it when you rename a method, to keep the log valid.
+
+    Raises:
+        MachineError: the method is async or a generator, or a parameter or the result has no annotation.
+    """
     if function is not None:
         return Command(function, name, sys._getframe(1))
     return lambda function: Command(function, name, sys._getframe(1))
@@ -121,7 +128,14 @@ def query(function: Callable[Concatenate[Any, P], R], /) -> Query[P, R]: ...
 @overload
 def query(*, name: str) -> Callable[[Callable[Concatenate[Any, P], R]], Query[P, R]]: ...
 def query(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
-    """Mark a method of a StateMachine as a query. ``name`` keeps the name for callers if the method is renamed."""
+    """Mark a method of a StateMachine as a query.
+
+    Args:
+        name: the name that callers use, by default the method's. Set it when you rename a method, to keep their calls.
+
+    Raises:
+        MachineError: as for ``command``.
+    """
     if function is not None:
         return Query(function, name, sys._getframe(1))
     return lambda function: Query(function, name, sys._getframe(1))

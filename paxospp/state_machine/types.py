@@ -67,7 +67,7 @@ def name_of(annotation: Any) -> str:
 
 
 def check_type(annotation: Any, where: str) -> Traits:
-    """Return the traits of a supported type; for any other, raise MachineError, which begins with ``where``."""
+    """Return the traits of a supported type; for any other, raise MachineError, whose text begins with ``where``."""
     walk = _TypeWalk(where)
     walk.visit(annotation)
     _check_decodable(annotation, annotation, where)

@@ -10,7 +10,7 @@ lost, and a batch that is torn above the anchor was never acknowledged.
 This module owns the numbering, the conclusions drawn from the copies, the lock on the directory and
 the fail-stop of the handle (C4). It does not know how a store keeps its batches. The anchor costs
 one small unsynced write per batch. A thread syncs the copies after 50 ms without a batch and at
-least once a second: a sync in ``persist`` would double its price, and no other thread runs while a
+least once a second: a sync in ``persist`` would double the cost of a batch, and no other thread runs while a
 store idles. ``persist`` never waits for that thread.
 
 Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018), 3.3.2.

@@ -176,7 +176,7 @@ class Storage(ABC):
     def load(self) -> DurableState:
         """Return what the store holds. The first call after the constructor, made once.
 
-        Before it returns, it writes everything that it found above the anchor again and syncs it, and it
+        Before it returns, it rewrites and syncs everything that it found above the anchor, and it
         deletes snapshots that no batch named. Only syncing again is not enough: after a failed sync, the
         system may treat lost pages as written.
 

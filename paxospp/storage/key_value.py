@@ -106,7 +106,7 @@ class KeyValueStorage(Anchor, Storage):
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys with ``start <= key < stop`` and their values, ascending.
 
-        All of them belong to one state of the database: the one at the moment when the first was requested.
+        All pairs come from one state of the database: its state when the first pair was requested.
 
         Raises:
             CorruptedError: the next pair cannot be read. Never end the iteration early instead.

@@ -91,9 +91,9 @@ def encode_frame(sender: Sender, to: NodeId, messages: Sequence[Message]) -> byt
 
 
 class FrameEncoder:
-    """Encodes frames, but each Accept once for all receivers and each address once for all frames.
+    """Encodes frames; encodes each Accept once for all receivers, and each address once for all frames.
 
-    Keeps the last few Accepts by identity, at most 4 MiB of them. Use one per node.
+    It keeps the last few Accepts by identity, at most 4 MiB of them. Use one per node.
     """
 
     def __init__(self) -> None:

@@ -556,13 +556,13 @@ def test_when_all_nodes_are_of_another_cluster_what_was_not_sent_fails_at_once()
                 again = Alone("n1", node.log)
                 again.cluster_id = THEIRS
                 await again.start(address)
-                with pytest.raises(UnavailableError, match=r"another cluster .* never sent"):
+                with pytest.raises(UnavailableError, match=r"different cluster .* never sent"):
                     await client.execute(Notes.add, 1)
-                with pytest.raises(UnavailableError, match=r"another cluster .* changed nothing"):
+                with pytest.raises(UnavailableError, match=r"different cluster .* changed nothing"):
                     await client.query(Notes.sum)
                 assert not sent.done()
                 let_deadlines_come(client)
-                with pytest.raises(OutcomeUnknownError, match=r"another cluster .* may have been applied"):
+                with pytest.raises(OutcomeUnknownError, match=r"different cluster .* may have been applied"):
                     await sent
                 # A client made now knows nothing of the one that is gone.
                 async with Client([address]) as other:

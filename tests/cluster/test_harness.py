@@ -277,7 +277,7 @@ def test_writes_lost_by_a_real_cluster_are_found() -> None:
             await asyncio.gather(*(cluster.start(name) for name in cluster.names))
             await cluster.ready()
             # Who talked to the cluster that was lost is told so; who comes now takes it for the same.
-            with pytest.raises(UnavailableError, match="another cluster"):
+            with pytest.raises(UnavailableError, match="different cluster"):
                 await before.query(KeyValue.get, "x")
             after = Recorded(cluster.client(), history, "after")
             assert await after.query(KeyValue.get, "x") is None

@@ -1,8 +1,8 @@
 """Accepting: checks whether this replica may promise or accept, before its acceptor decides whether it does.
 
 A replica votes only if its incarnation is in the membership. Before it knows a membership, it votes only in slot 1.
-While a lease binds it, it promises only the leader that it granted the lease to. A request that is refused for one of
-these reasons is not answered, as if it had been lost.
+While a lease binds it, it promises only to the leader that it granted the lease to. A request that is refused for one
+of these reasons is not answered, as if it had been lost.
 
 References: rules 6, 8 and 9; Gray and Cheriton, "Leases" (1989).
 """
@@ -74,10 +74,10 @@ class AcceptorHandler:
         return isinstance(reply, Accepted)
 
     def on_leader(self, ballot: Ballot, out: OutputBuilder, *, wants_lease: bool) -> int:
-        """Promise the leader that sent a heartbeat; return for how many microseconds a lease is granted, or 0."""
+        """Promise the ballot of a leader that sent a heartbeat; return the granted lease in microseconds, or 0."""
         if self._cluster.membership is None or not self._cluster.votes:
             return 0
-        # Answers confirm the leader's reads, which takes this replica's promise.
+        # The answer may confirm the leader's reads, and for that this replica must have promised its ballot.
         out.write(self._acceptor.promise(ballot))
         return self._lease.grant(ballot, out.boot_time) if wants_lease else 0
 

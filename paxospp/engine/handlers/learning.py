@@ -64,7 +64,7 @@ class LearningHandler:
 
         Args:
             applied: the slot of the snapshot that was restored; 0 without one.
-            hinted: the slot that the storage knows decided.
+            hinted: the ``decided`` slot on disk, which may lag.
         """
         self.founding: Entry | None = None
         """The entry of slot 1, once it is decided."""
@@ -110,7 +110,7 @@ class LearningHandler:
 
     @property
     def lost(self) -> range | None:
-        """The next slots to apply, if they are known decided but no longer readable here; see ``Learner.lost``."""
+        """The next slots to apply, if they are known to be decided but not readable here; see ``Learner.lost``."""
         return self.learner.lost()
 
     # After a start.
@@ -143,8 +143,8 @@ class LearningHandler:
             case Load():
                 for entry in entries:
                     self._on_loaded(entry)
-                # A read ends after so many bytes or before damage, so only an empty one means the end. Slots below the
-                # first damaged one that hold no entry were never accepted.
+                # A read stops at a byte limit or before damage, so only an empty read means the end of the log. Slots
+                # below the first damaged one that hold no entry were never accepted.
                 if entries or faulty:
                     self._load(Slot(entries[-1].slot + 1) if entries else first, wanted.stop, out)
                 self.is_loading = self._reads.is_out(Load)
@@ -188,7 +188,7 @@ class LearningHandler:
         self.learner.announce(ballot, decided_up_to)
 
     def on_hearsay(self, peer: NodeId, decided: Slot) -> None:
-        """Note that ``peer`` has slots up to ``decided`` as decided, and can be asked for them."""
+        """Note that ``peer`` reported slots up to ``decided`` as decided, and can be asked for them."""
         self.fetching.heard(peer, decided)
         self.learner.heard_of(decided)
 
@@ -236,7 +236,7 @@ class LearningHandler:
         if readable and not self._reads.is_out(Deliver):
             out.output.reads.append(self._reads.ask(Deliver(), next_slot, stop))
 
-    # The hint on disk.
+    # The hint on disk: the highest slot known to be decided when it was written.
 
     def hint(self, out: OutputBuilder) -> Slot | None:
         """Return the slot to store as the hint with a write of this output; None if no hint has to be stored."""

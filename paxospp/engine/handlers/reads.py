@@ -66,7 +66,7 @@ class ReadHandler:
             out.output.readable.append(ReadReady(ticket=ticket, slot=None))
 
     def on_request(self, sender: Sender, request: ReadRequest, leading: Leading | None, out: OutputBuilder) -> None:
-        """Handle a read that a peer has forwarded, which takes this replica for the leader."""
+        """Handle a read that a peer has forwarded because it takes this replica for the leader."""
         requester = ReadRequester(sender.node, sender.nonce, request.counter)
         if leading is not None and self._cluster.membership is not None:
             self._confirm(requester, leading, out, lease=request.lease)

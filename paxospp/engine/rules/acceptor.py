@@ -63,14 +63,14 @@ class Acceptor:
     def on_accept(self, accept: Accept, *, own: bool = False) -> tuple[Accepted | Nack | None, WriteBatch]:
         """Phase 2b: accept, unless a higher ballot was promised; the reply is None if no answer would help.
 
-        A replica's ``own`` proposal is never refused for lack of memory, because its window already bounds those.
+        A replica's ``own`` proposals are never refused for lack of memory: the leader's window already limits them.
         """
         if self._has_promised_above(accept.ballot):
             assert self.promised is not None
             self._observer.reached("acceptor: an accept below the promise is refused")
             return Nack(refused=accept.ballot, promised=self.promised), NOTHING
         if accept.slot < max(self.log.first, self.log.memory_from):
-            # Decided long ago. Our promise and our heartbeats say so; the leader will fetch it.
+            # Decided long ago. Our promise and our heartbeats say so; the leader will fetch the entry.
             self._observer.reached("acceptor: an accept below what memory holds gets no answer")
             return None, NOTHING
         entry = Entry(accept.slot, accept.ballot, accept.kind, accept.value)

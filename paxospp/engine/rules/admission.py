@@ -1,10 +1,10 @@
 """Admission: decides which messages are handled at all, before any role sees them.
 
 ``PeerBook`` knows every incarnation of a peer that this replica has met since it started, and what each of them has to
-remember. A wiped or swapped disk has another incarnation, which has no vote. Boots rise within an incarnation; two
-copies of one disk are told apart by their nonces; a boot that remembers less than an earlier one declared was rolled
-back. Messages of such senders are dropped, and the first drop of each kind is reported. ``Admission`` adds what the
-cluster says: group, cluster id, and who votes.
+remember. A wiped or swapped disk has another incarnation, which has no vote. Boot numbers rise within an incarnation;
+two copies of one disk are told apart by their nonces; a boot that remembers less than an earlier one declared was
+rolled back. Messages of such senders are dropped, and the first drop of each kind is reported. ``Admission`` also
+checks the group, the cluster id, and who votes.
 
 Reference: rules 8 and 9; Chandra et al., "Paxos Made Live", 5.1 (disk corruption).
 """
@@ -96,7 +96,7 @@ def _remember(known: _PeerIncarnation, message: ProtocolMessage) -> None:
 
 
 _SAID_ALOUD = ("another cluster", "another group", "a clone", "rolled back")
-"""The beginnings of those reasons that are reported to the operator."""
+"""The beginnings of the reasons that are reported to the operator."""
 
 
 _MARKERS = {
@@ -141,7 +141,7 @@ class Admission:
 
 
 def why_refused(sender: Sender, message: ProtocolMessage, me: Sender, voters: Voters) -> str | None:
-    """Return why a message of ``sender`` is dropped, as far as group, cluster and membership tell; else None."""
+    """Return why ``message`` is dropped because of its group, cluster, ballot or membership; None if it is not."""
     if sender.group != me.group:
         return f"another group: {sender.node} speaks for group {sender.group}"
     if sender.cluster_id and me.cluster_id and sender.cluster_id != me.cluster_id:
@@ -183,7 +183,7 @@ def _claimed_ballot(message: ProtocolMessage) -> Ballot | None:
 
 
 def _is_learners(message: ProtocolMessage) -> bool:
-    """Return whether a node without a vote may send ``message``, as it may requests, answers and decided entries."""
+    """Return whether a node without a vote may send ``message``."""
     if isinstance(message, Heartbeat):
         return message.leading is None
     return isinstance(message, (HeartbeatAnswer, CatchUp, DecidedEntries, ReadRequest))

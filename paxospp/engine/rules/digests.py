@@ -1,7 +1,7 @@
 """Digests: replicas compare what their state machines computed up to the same slot.
 
 If the digests differ, a replica has diverged. A replica that a majority contradicts with one common digest stops
-serving. If no majority agrees, nobody can tell which replica is right; all of them report it and go on.
+serving. If no majority agrees, it is unknown which replica is right; all of them report the difference and go on.
 
 Reference: Chandra et al., "Paxos Made Live" (2007), 6.2: checksums that replicas compare.
 """

@@ -1,6 +1,6 @@
 """Catch-up: which peer to ask for decided slots that this replica missed, and when (rule 4).
 
-One request is outstanding at a time. An answer that brought something is followed by the next request at once; a
+One request is outstanding at a time. An answer that brought new entries is followed by the next request at once; a
 request that is not answered goes to another peer, with back-off, even if no other traffic arrives.
 
 Reference: Liskov and Cowling, "Viewstamped Replication Revisited", 5.2: state transfer.
@@ -41,14 +41,14 @@ class Fetching:
         self._useless: set[NodeId] = set()
         """Peers that answered a request for the current hole with nothing, or not in time."""
         self._helpful: NodeId | None = None
-        """The peer that last brought something; others may have trimmed what this one still holds."""
+        """The peer that last sent new entries; others may have trimmed what this one still holds."""
 
     def heard(self, peer: NodeId, decided: Slot) -> None:
         """Note that ``peer`` can be asked for slots up to ``decided``."""
         self._decided_at[peer] = max(decided, self._decided_at.get(peer, Slot(0)))
 
     def on_answer(self, peer: NodeId, progress: bool) -> None:
-        """Handle an answer of ``peer``; if it brought something, the next request is due at once."""
+        """Handle an answer of ``peer``; if it brought new entries (``progress``), the next request is due at once."""
         self._request = None
         if not progress:
             self._useless.add(peer)

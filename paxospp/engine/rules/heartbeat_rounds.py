@@ -2,7 +2,7 @@
 
 Answers carry no vote. They show which peers are reachable in both directions. Elections, the step-down of a leader
 without a quorum, and the confirmation of reads are based on them. For a quorum, only voters with working disks count,
-each in the incarnation that votes: a node whose disk was wiped or hangs has no say.
+each in the incarnation that votes: a node whose disk was wiped or hangs does not count.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class HeartbeatRounds:
         return [peer for peer, answer in self.after(time, voters).items() if answer.disk_answers]
 
     def knows_more(self, decided: Slot, time: float, voters: Voters) -> bool:
-        """Return whether a working voter that answered after ``time`` knows slots above ``decided`` decided."""
+        """Return whether a working voter that answered after ``time`` knows decided slots above ``decided``."""
         return any(self.answers[peer].answer.decided > decided for peer in self.working_after(time, voters))
 
     def answered_after(self, time: float, among: Iterable[NodeId]) -> list[NodeId]:

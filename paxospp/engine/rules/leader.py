@@ -134,7 +134,7 @@ class Leading:
                 yield entry
 
     def bootstrap(self, slot: Slot, alpha: int) -> None:
-        """Take over the ``alpha`` of the first membership, proposed in ``slot``.
+        """Adopt the ``alpha`` of the first membership, proposed in ``slot``.
 
         New values go above that slot, and reads wait for it.
         """
@@ -300,9 +300,9 @@ class Leading:
         """Yield Accepts for slots that are decided and lost here, so that the followers accept them again.
 
         A follower may hold such a value without knowing that it is decided, so no node can be asked for it. Once a
-        follower has accepted it under this ballot, it knows. Proposing is safe: a quorum of clean answers can only have
-        held the decided value. The range begins above the slots that a quorum reported as decided, because peers can
-        send those. At most ``alpha`` slots are yielded, until ``bytes_max`` is exceeded, oldest first.
+        follower has accepted it under this ballot, the follower knows. Proposing is safe: a quorum of clean answers can
+        only have held the decided value. The range begins above the slots that a quorum reported as decided, because
+        peers can send those. At most ``alpha`` slots are yielded, until ``bytes_max`` is exceeded, oldest first.
 
         The followers' next promises show whether it worked, so Prepare is sent again soon.
         """

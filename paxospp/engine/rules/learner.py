@@ -63,7 +63,7 @@ class Learner:
             self._announced_under, self._announced_up_to = ballot, decided_up_to
 
     def heard_of(self, decided: Slot) -> None:
-        """Note that a peer knows slots up to ``decided`` decided and can be asked for them."""
+        """Note that a peer knows slots up to ``decided`` to be decided, and can be asked for them."""
         self.wanted = max(self.wanted, decided)
 
     def advance(self) -> bool:
@@ -82,7 +82,7 @@ class Learner:
         return self.decided > before
 
     def hole(self) -> range | None:
-        """Return the first range of slots that peers know decided and this replica lacks; None if it lacks none."""
+        """Return the first range of decided slots that peers know of and this replica lacks; None if it lacks none."""
         if (lost := self.lost()) is not None:
             self._observer.reached(
                 "learner: trimmed slots are missing, because no snapshot could be restored"
@@ -102,7 +102,7 @@ class Learner:
         return range(start, self.wanted + 1)
 
     def lost(self) -> range | None:
-        """Return the next slots to apply, if they are known decided but no longer readable here; else None.
+        """Return the next slots to apply, if they are known to be decided but not readable here; else None.
 
         Either their records are damaged, and they are fetched like any other hole; or they were trimmed and the
         snapshot that covers them cannot be restored, so that only a peer's snapshot can help.
@@ -115,7 +115,7 @@ class Learner:
         return range(start, max(start + 1, min(self._log.end_of_faulty(start), self.decided + 1)))
 
     def is_lost(self, slot: Slot) -> bool:
-        """Return whether ``slot`` is known decided, not applied yet, and no longer readable here."""
+        """Return whether ``slot`` is known to be decided, is not applied yet, and is not readable here."""
         if not self.delivered < slot <= self.decided:
             return False
         return slot < self._log.first or (bool(self._log.faulty) and self._log.is_faulty(slot))

@@ -1,16 +1,16 @@
-"""Leases: followers promise no other candidate for a while, so that a leader may answer reads by itself (rule 6).
+"""Leases: followers refuse other candidates for a while, so that a leader may answer reads by itself (rule 6).
 
 An entry in the log switches leases on or off for all replicas. While they are on, a follower that answers its leader's
 heartbeat *grants* a lease of length D: until D has passed, it answers no other candidate's Prepare and does not
 campaign. The leader counts a grant for D less the drift bound, starting *before it sent* the round that was answered,
 and holds the lease while it and the nodes whose grants it counts are a quorum. Any quorum that could elect another
-leader contains one of these nodes, so no other leader is elected before its grant has ended; by then, if clocks run
-evenly, the leader has stopped counting it.
+leader contains one of these nodes, so no other leader is elected before that node's grant has ended; by then, if
+clocks run evenly, the leader has stopped counting the grant.
 
 A replica that restarts has forgotten its grants, and perhaps the ballot of the leader it granted to, because the
 promise that came with a grant need not have been on disk. The length of leases is therefore on its disk before it
 grants the first one. After a start it waits for that long before it promises or grants anything: the next leader it
-hears may be an older one than the one it is bound to.
+hears may be older than the leader it is bound to.
 
 Only Prepare and campaigns are held back. An Accept or a heartbeat under a higher ballot may raise the promise at any
 time: that ballot was promised by a quorum, so the lease had ended.

@@ -2,7 +2,8 @@
 
 ``Log`` holds every undecided entry and a bounded tail of decided ones; the storage holds all of them. Every entry
 from ``memory_from`` on is here. A slot whose record was damaged is *faulty*: neither *accepted* nor *none*, until
-a value is stored there again. ``DamagedEnd`` decides where damage without an end stops, and proves that it may.
+a value is stored there again. ``DamagedEnd`` decides where damage without an end stops; its docstring proves that this
+is safe.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Log:
             self.faulty = list(_without(self.faulty, entry.slot))
 
     def mark_faulty(self, slots: Iterable[range]) -> None:
-        """Mark slots as faulty that could not be read, except those in memory."""
+        """Mark ``slots``, which could not be read, as faulty, except those in memory."""
         for damaged in slots:
             start = max(damaged.start, self.first)
             stop = min(damaged.stop, self.last + 1)
@@ -160,10 +161,10 @@ class DamagedEnd:
     ends it by *vouching* up to a slot: no acceptor can have accepted anything above that slot. Every method returns the
     batch to write, which is ``NOTHING`` while the damage stays open.
 
-    **Claim.** A starts with the promise p and with damage. Then A accepted nothing above d + alpha before
+    **Claim.** An acceptor A starts with the promise p and with damage. Then A accepted nothing above d + alpha before
     it was damaged, if the leader of a ballot b vouched for d + alpha and these premises hold:
 
-    1. The leader knows every slot up to d decided, and d reaches everything its promises reported
+    1. The leader knows that every slot up to d is decided, and d reaches everything its promises reported
        (``Leading.recovered_up_to``).
     2. One quorum of voters has given the leader whole answers to b that are clean in every slot from
        its next slot on (``Promises.is_clean_from``). An answer that A gave after the damage is not among
@@ -190,7 +191,7 @@ class DamagedEnd:
     gave them, so they may be among those of premise 2.
 
     A writes the end down (``WriteBatch.faulty_until``), so that its next boot needs no leader to find it. Otherwise,
-    if two of three disks had ever lost their end, nobody could become the leader when all start at once. The claim
+    if two of three disks had ever lost their end, no node could become the leader when all start at once. The claim
     is about the log as this boot found it, so it stays true. If the disk loses something later, the storage reports
     new damage.
 

@@ -41,17 +41,17 @@ class PromiseReport:
     faulty: tuple[range, ...]
 
     def is_clean(self, slot: Slot) -> bool:
-        """Return whether it says *accepted* or *none* of ``slot``, and not *decided* or *faulty*."""
+        """Return whether this report says *accepted* or *none* of ``slot``, and not *decided* or *faulty*."""
         return slot >= self.undecided_from and not any(slot in slots for slots in self.faulty)
 
     @property
     def undecided_from(self) -> Slot:
-        """The first slot of which it does not say *decided*."""
+        """The first slot that this report does not call *decided*."""
         return Slot(max(self.decided + 1, self.first))
 
     @property
     def clean_from(self) -> Slot:
-        """The slot from which on it is clean for every slot; ``sys.maxsize`` if its damage has no end."""
+        """The first slot from which on this report is clean in every slot; ``sys.maxsize`` if its damage has no end."""
         return Slot(max([self.undecided_from, *(slots.stop for slots in self.faulty)]))
 
 
@@ -94,7 +94,7 @@ class Promises:
         self._disputed: set[NodeId] = set()
         """Nodes of which two incarnations have answered; neither counts."""
         self._clean_from: tuple[Slot, Voters] | None = None
-        """Cache of the slot from which on a quorum is clean for every slot, with the voters it was computed for."""
+        """Cache of the first slot from which on a quorum is clean in every slot, and of the voters it holds for."""
 
     def add(self, sender: Sender, promise: Promise) -> bool:
         """Add one part of an answer, and return whether it completed a report.
@@ -145,7 +145,7 @@ class Promises:
 
     @property
     def recovered_up_to(self) -> Slot:
-        """The highest slot that any report holds, knows decided, or names as damaged, except damage without an end."""
+        """The highest slot that any report holds, calls decided, or names as damaged, except damage without an end."""
         return max((slot for report in self.reports.values() for slot in _ends(report)), default=Slot(0))
 
     @property
@@ -173,7 +173,7 @@ class Promises:
         return slot >= self._clean_from[0]
 
     def undecided_from(self, voters: Voters) -> Slot:
-        """Return the slot from which on a quorum says *decided* of no slot; ``sys.maxsize`` if no quorum answered."""
+        """Return the first slot from which on a quorum calls no slot *decided*; ``sys.maxsize`` without a quorum."""
         return _first_of_quorum({node: self.reports[node].undecided_from for node in self.promised(voters)}, voters)
 
     def choose(self, slot: Slot, voters: Voters) -> Entry | None:
@@ -195,7 +195,7 @@ class Promises:
 
 
 def _first_of_quorum(begins: Mapping[NodeId, Slot], voters: Voters) -> Slot:
-    """Return the lowest slot from which on a quorum has begun; ``sys.maxsize`` if ``begins`` holds no quorum."""
+    """Return the lowest slot that the ``begins`` of a quorum do not exceed; ``sys.maxsize`` without a quorum."""
     for begin in sorted(set(begins.values())):
         if voters.is_quorum([node for node, theirs in begins.items() if theirs <= begin]):
             return begin

@@ -1,4 +1,4 @@
-"""Coordinates the snapshots of a node: one at a time is taken or fetched, made current, and the log trimmed behind it.
+"""Coordinates the snapshots of a node: takes or fetches one at a time, makes it current, and trims the log below it.
 
 The driver reports what was applied and which peer's snapshot the replica needs; peers send messages. Work on storage
 and machine is done in threads of ``Writer``, everything here on the event loop. While a peer's snapshot is being
@@ -195,7 +195,7 @@ class SnapshotCoordinator:
         """Whether the applied state is at least as new as the current snapshot.
 
         After a start it is older if that snapshot is damaged and the log was replayed instead. A storage refuses to
-        replace a snapshot by an older one.
+        replace a snapshot with an older one.
         """
         return self._current is None or self._executor.applied >= self._current.slot
 
@@ -209,7 +209,7 @@ class SnapshotCoordinator:
             self._fetcher.end()
         if not self._is_busy and self._loop.time() >= self._rest_until:
             _log.info("node %s: fetching a snapshot from %s", self._name, peer)
-            # If our own is damaged: no storage replaces it by an older one.
+            # A storage refuses to replace even a damaged snapshot with an older one.
             self._fetcher.begin(peer, covers=max(self._current_slot(), Slot(self._replica.delivered + 1)))
 
     def _is_gone_everywhere(self, peer: NodeId) -> bool:
@@ -232,7 +232,7 @@ class SnapshotCoordinator:
         if isinstance(message, SnapshotRequest):
             if self._publishing and not message.id:
                 self._observer.reached("snapshots: a peer asks while a new one is being published")
-                return  # it will ask again; the log behind the former snapshot is just being trimmed
+                return  # it will ask again; the log after the former snapshot is just being trimmed
             self._sender.on_request(sender.node, message)
         else:
             self._fetcher.on_chunk(sender, message)
@@ -438,7 +438,7 @@ class SnapshotCoordinator:
         self._on_event(SnapshotInstalled(node=self._name, slot=meta.slot, source=source))
         self._on_installed()
         self._tell_waiting()
-        # Its source keeps the log behind the snapshot as long as this node keeps asking.
+        # The source keeps the log after the snapshot as long as this node keeps asking.
         self._caught_up_at = self._replica.wanted
         self._driver.advance_soon()
 

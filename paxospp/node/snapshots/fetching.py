@@ -128,7 +128,7 @@ class Fetcher:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is here: it is being installed, or was."""
+        """Whether all of the snapshot is here: it is being installed, or was."""
         return self._whole
 
     @property
@@ -158,7 +158,7 @@ class Fetcher:
         self._set_timer(min(self._resend_interval_s * 2**self._tries, SILENCE_MAX_S))
 
     def on_chunk(self, sender: Sender, chunk: SnapshotChunk) -> None:
-        """Handle a chunk, or the answer that the peer has none; ignore what was not asked for, or comes twice."""
+        """Handle a chunk, or the answer that the peer has none; ignore chunks not asked for or received twice."""
         if self.source is None or self.is_staging or self._whole:
             return
         if not chunk.id:
@@ -264,8 +264,8 @@ class Fetcher:
             peers = [peer for peer in self._peers if peer not in self._useless]
             if self._useless and self._tries >= SAME_PEER_TRIES + len(peers):
                 self._observer.reached("fetching: those who answer have another one, and it is given up")
-                # Those who answer have another snapshot, and those who may have this one are silent. The replica will
-                # ask for a snapshot again.
+                # The peers that answer have another snapshot, and those that may have this one are silent. The replica
+                # will ask for a snapshot again.
                 self.discard()
                 return
             if peers:

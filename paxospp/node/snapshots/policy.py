@@ -1,8 +1,8 @@
 """When the next snapshot is due, and which slots stay in the log.
 
-A snapshot costs as much as the state is large. So the log may grow to the size of the last snapshot before the next one
-is taken: then no more is written for snapshots than for the log. As long as the log is small it may grow to four times
-that size: with 10 MB of state and values of 100 kB, snapshots would otherwise take a fifth of all processor time. The
+The cost of a snapshot grows with the state. So the log may grow to the size of the last snapshot before the next one is
+taken: then snapshots write no more bytes than the log does. As long as the log is small, it may grow to four times that
+size: with 10 MB of state and values of 100 kB, snapshots would otherwise take a fifth of all processor time. The
 policy counts bytes and slots as they are applied, and reads no clock and no disk.
 
 The rule for growth is that of append-only files that are rewritten when they have doubled.
@@ -81,11 +81,11 @@ class Policy:
         self._begun_at = _Mark(self._slot, self._bytes)
 
     def failed(self) -> None:
-        """Note that it failed: another one is due, and the caller decides when."""
+        """Note that the snapshot failed: another one is due, and the caller decides when."""
         self.due = True
 
     def taken(self, size_bytes: int) -> None:
-        """Note that it is staged and will become current."""
+        """Note that the snapshot is staged and will become current."""
         self.snapshot_slot = self._begun_at.slot
         self._expect(size_bytes)
 

@@ -50,9 +50,11 @@ def restore_current(name: NodeId, storage: Storage, executor: Executor, promised
 
 
 def read_into(restoring: Restoring, reader: SnapshotReader, name: NodeId, *, stop: Callable[[], bool] = bool) -> int:
-    """Feed ``restoring`` everything in ``reader``, close it, and return the number of bytes.
+    """Feed ``restoring`` everything in ``reader``, close ``reader``, and return the number of bytes.
 
-    Raises StorageError as soon as ``stop`` returns True.
+    Raises:
+        StorageError, ReplicaStoppedError: ``stop`` returned True.
+        CorruptedError, InvariantViolatedError, ReplicaStoppedError: see ``Restoring.read``.
     """
     size = 0
 

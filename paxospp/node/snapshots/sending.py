@@ -1,8 +1,8 @@
 """Sending the current snapshot to peers, one chunk per request.
 
 A request names the snapshot and the offset; a peer repeats it when the request or its answer was lost. While a peer is
-being sent a snapshot, the log above the snapshot's slot is kept, because the peer needs it next. A peer that is busy
-installing keeps asking for the chunk after the end, so that this node knows.
+being sent a snapshot, the log above the snapshot's slot is kept, because the peer needs that log next. A peer that is
+busy installing keeps asking for the chunk after the end, so that this node knows.
 
 Reference: Ongaro's thesis (2014), chapter 5.
 """
@@ -34,7 +34,7 @@ class _Transfer:
 
     asked_at: float
     since: Slot
-    """At most the slot of the snapshot being sent: that of the current one when the transfer began."""
+    """The slot of the snapshot that was current when the transfer began; the one being sent is not older."""
     reading: bool = False
     reader: SnapshotReader | None = None
     meta: SnapshotMeta | None = None
