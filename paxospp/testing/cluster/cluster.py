@@ -37,7 +37,7 @@ _LOOK_S = 0.02
 
 
 class NotAgreedError(AssertionError):
-    """Replicas differ that should be equal, or no node leads; the text has the status of each node."""
+    """Replicas that should be equal differ, or no node leads; the text has the status of each node."""
 
 
 class Cluster:
@@ -252,7 +252,7 @@ class Cluster:
         return self._do(self._let_go(self._node_runner.stop(self._known(name)), name))
 
     async def _let_go(self, ended: Awaitable[None], name: str) -> None:
-        # A tracer is told first that a process ended. strace must end, or this process never learns of it.
+        # The kernel reports the end of a process to its tracer first. End strace, or this process never learns of it.
         fault = self._disk_faults.pop(name, None)
         if fault is not None:
             await fault.end()
