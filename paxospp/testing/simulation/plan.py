@@ -105,7 +105,7 @@ class RunPlan:
     lease_us: int
     """Length of leases when clients switch them on, in microseconds; 0: nobody does."""
     own_calls: float
-    """Chance that a call concerns an instance of ``decide`` beside the machine."""
+    """Chance that a call concerns an instance of ``decide`` instead of the machine."""
     weak_reads: float
     """Chance that a read may see an older state, or uses a lease."""
     watchers: int

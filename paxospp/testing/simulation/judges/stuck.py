@@ -1,7 +1,7 @@
 """Finds out whether a cluster is stuck: only then may it fail to recover after the faults.
 
 It is stuck at a slot that no node of the core can send, and that a quorum of the core cannot report as *accepted* or
-*none* (``stuck_slot``). Before the founding (``founding_is_stuck``), every node has to report *none* of slot 1, unless
+*none* (``stuck_slot``). Before the founding (``founding_is_stuck``), every node has to report *none* for slot 1, unless
 a node holds a founding value that a quorum of the incarnations in it can confirm (rule 9).
 """
 
