@@ -133,6 +133,7 @@ class RunPlan:
         invariant: Invariant | None = None,
         overrides: Overrides = Overrides(),
     ) -> RunPlan:
+        """Return the plan of ``seed`` for this machine, with ``overrides`` in place of what the seed decides."""
         rolls_back = Random(f"{seed} rollback").random() < 0.02
         name = "" if rolls_back else next(filter(None, (known.draw(seed) for known in _PROFILE_SETS)), "")
         profile = _PROFILES.get(name, Profile())

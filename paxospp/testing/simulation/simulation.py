@@ -39,6 +39,9 @@ class Simulation:
             wrong.
         nodes: number of nodes; without it, each seed decides.
         overrides: other parts of the plan to replace.
+
+    Raises:
+        ConfigError: no node would start with this machine, or its annotations do not say what to call.
     """
 
     def __init__(

@@ -127,7 +127,7 @@ class Attacks:
         self._link(lambda source, target: EVERYTHING if {source, target} <= set(asked) else _NOTHING)
         adversary.candidate = lower
         if random.random() < 0.6:
-            # It does not know yet that it is deposed; its next boot reports to itself first.
+            # ``lower`` does not know yet that it is deposed; its next boot counts its own report first.
             lower.crash()
             adversary.injector.restart(lower)
             self._adversary.after(0.02, lambda: adversary.campaign(lower))

@@ -1,4 +1,4 @@
-"""The top of a run's faults: it schedules those of processes, disks and clocks, and begins all other injectors.
+"""The injector of a run: it schedules faults of processes, disks and clocks, and begins all other injectors.
 
 Every family is scheduled by itself, with its own random stream, from ``begin`` to ``end``. This module holds the faults
 that strike a node or its disk at some time, at a crash or at a load; ``disk_faults`` draws those of single operations

@@ -298,6 +298,7 @@ class Invariants:
     # Nodes, after each of their events.
 
     def after_event(self, host: ObservedHost) -> None:
+        """Check ``host``, which is up, after one of its events."""
         runtime = host.runtime
         assert runtime is not None
         protocol = runtime.replica.protocol
