@@ -145,7 +145,7 @@ class CallHistory:
         floor = self._floor_at(time - _TICK_S)  # a call that ended within the same tick may have ended later
         if slot < floor:
             raise RuleBroken(
-                "13", f"{name} takes slot {slot} for all that had ended {self._now() - time:.3f} s ago; {floor} had"
+                "13", f"{name} calls slot {slot} fresh; a call at {floor} had ended {self._now() - time:.3f} s ago"
             )
 
     def on_remote_read(self, operation: TrackedCall, index: int) -> None:

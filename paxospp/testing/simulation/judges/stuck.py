@@ -59,6 +59,6 @@ def stuck_slot(core: Sequence[ObservedHost], quorum: int) -> Slot | None:
 
 
 def _last_in_doubt(image: StoredImage) -> int:
-    """Return the highest slot that this disk holds, knows decided, or may have lost; of a lost end, the first slot."""
+    """Return the highest slot that this disk holds, knows decided, or may have lost; for a lost end, its first slot."""
     open_from = image.open_from if image.open_from < sys.maxsize else 0
     return max([image.decided, open_from, *image.entries, *image.faulty])

@@ -155,7 +155,7 @@ class SimulatedHost:
         return self.runtime is not None and self.runtime.driver.installing
 
     def boot_time(self) -> float:
-        """Return CLOCK_BOOTTIME of this machine, which drifts less than ``DRIFT_BOUND``, as leases require (C1)."""
+        """Return CLOCK_BOOTTIME of this machine; it drifts less than ``DRIFT_BOUND``, as leases require (family C1)."""
         return self.world.clock.now * self._boot_rate
 
     def world_time_of(self, boot_time: float) -> float:
