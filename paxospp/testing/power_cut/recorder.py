@@ -192,9 +192,9 @@ class Recording:
         return replace(state, left=tuple(left))
 
     def without_trust(self, state: PowerCutState, paths: Collection[str]) -> list[PowerCutState]:
-        """Return variants of ``state``: the mapped files ``paths`` as they were at the end, and without these files.
+        """Return ``state`` with the mapped files ``paths`` as they were at the end, and ``state`` without these files.
 
-        A fault that all variants show does not depend on the bytes of these files, which strace did not see.
+        A fault that both variants show does not depend on the bytes of these files, which strace did not see.
         """
         inodes = {self.mapped[path] for path in paths if path in self.mapped}
         latest = [
