@@ -45,7 +45,7 @@ class Bank(paxospp.StateMachine):
 
     @paxospp.command
     def share_out(self, source: str, amount: int) -> list[str]:
-        """Share ``amount`` of ``source`` among the members; return who got one of the odd coins."""
+        """Share ``amount`` from ``source`` equally; return the members that got one of the coins left over."""
         if amount <= 0 or not self.members or self.balances.get(source, 0) < amount:
             return []
         self.balances[source] -= amount

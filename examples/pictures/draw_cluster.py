@@ -13,7 +13,7 @@ TARGET = Path(__file__).with_name("cluster.svg")
 WIDTH, HEIGHT = 860, 420
 NODE_WIDTH, NODE_TOP, NODE_HEIGHT = 220, 150, 170
 CENTERS = (140, 430, 720)
-"""The middle of each node, from left to right; the leader is the one in the middle."""
+"""The horizontal center of each node, from left to right; the second node is the leader."""
 
 STYLE = """
   .page { fill: #ffffff; stroke: #d0d7de }

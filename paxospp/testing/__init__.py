@@ -1,4 +1,4 @@
-"""Tools to test state machines, storages and clusters: the same that test paxospp itself.
+"""Tools to test state machines, storages and clusters; the tests of paxospp itself use them too.
 
 ``StorageSuite`` tests a storage. ``check_machine`` checks that a state machine can be replicated, and ``Simulation``
 runs it on simulated nodes under faults. ``Cluster`` runs real nodes, and ``Nemesis`` injects faults into them.

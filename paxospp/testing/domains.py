@@ -35,7 +35,7 @@ _DAY = date(2024, 2, 28)
 _RARE = 0.15
 _ITEMS_MAX = 3
 _DEPTH_SHALLOW = 2
-"""Below this depth, containers are empty and optional values are None."""
+"""Deeper than this, containers are empty and optional values are None."""
 _DEPTH_MAX = 40
 
 _WRAPPERS = frozenset({typing.Required, typing.NotRequired, typing.Final})

@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--paxospp-plugin",
         metavar="MODULE|FILE.py",
         action="append",
-        help="load this plug-in for it, besides the installed ones; may be repeated",
+        help="load this plug-in for that storage, besides the installed ones; may be repeated",
     )
     group.addoption(
         "--paxospp-quick",
@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--paxospp-seed",
         metavar="N",
         type=int,
-        help="check state machines with this seed only, as a failure names it",
+        help="check state machines with this seed only; a failure names its seed",
     )
 
 

@@ -67,7 +67,7 @@ def workload_of(machine_class: type[StateMachine]) -> Workload:
 
 
 def encode_call(machine_class: type[StateMachine], call: Call) -> EncodedCall:
-    """Encode ``call``, and return whether it is a query.
+    """Return ``call`` in encoded form, and whether it is a query.
 
     Raises:
         RejectedError: its arguments do not fit.

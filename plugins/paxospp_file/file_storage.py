@@ -1,4 +1,6 @@
-"""The file storage: one record per batch, appended to the current segment and synced once (C1, C2, C3).
+"""The file storage: one record per batch, appended to the current segment and synced once.
+
+C1 to C10 in the comments of this package are the clauses of ``paxospp.storage.contract``.
 
 This module owns the order of effects and leaves the rest to its neighbours: ``record`` encodes a
 record, ``segment`` writes files, ``log_index`` finds entries, ``replay`` reads a damaged log, and
@@ -150,8 +152,8 @@ class FileStorage(paxospp.Storage):
         return replay
 
     def _begin(self, stamp: Stamp) -> None:
-        """Begin a new store with an empty batch, so that a log that vanishes later is not taken for a new one."""
-        self._segments.delete_after(0)  # torn in a crash while the store was being made
+        """Begin a new store with an empty batch, so that a log that vanishes later is not mistaken for a new one."""
+        self._segments.delete_after(0)  # left by a crash while the store was being made
         self._anchor.settle(stamp, None)
         self._view = LogView(self._log, self._form, RecordHead(), LogIndex(), SlotSet())
         self._append(WriteBatch())
@@ -232,7 +234,7 @@ class FileStorage(paxospp.Storage):
         slots = [entry.slot for entry in entries]
         sync = batch.sync or batch.trim is not None or batch.snapshot is not None
 
-        # Where the record goes, and which segments the log needs after it.
+        # Choose the segment for the record, and find the oldest segment that the log needs after it.
         bytes_about = sum([len(entry.value) for entry in entries]) + 128 * len(entries) + 256
         entries_left = self._view.entries_left(first) if first > last.first else None
         empties_current = entries_left is not None and not entries_left[self._segments.numbers[-1]]
@@ -241,7 +243,7 @@ class FileStorage(paxospp.Storage):
         if entries_left is not None:
             oldest = next((number for number in self._segments.numbers if entries_left[number]), segment.number)
 
-        # What the record says.
+        # Compose the record.
         faulty = self._still_faulty(first, slots)
         known_empty: Sequence[range] = ()
         if faulty and batch.faulty_until is not None:
@@ -250,7 +252,7 @@ class FileStorage(paxospp.Storage):
         state_block = None
         if is_new_segment or batch.meta or known_empty:
             state_block = StateBlock(meta, faulty.pairs, SlotSet(known_empty).pairs)
-        # With the open end of the damage gone, the highest slot that was ever written is known again.
+        # The batch ended the damage, so the highest slot that was ever written is known again.
         highest = max(self._view.last, known_empty[0].start - 1) if known_empty else last.highest
         next_head = self._next_head(batch, first, max([highest, *slots]), oldest)
         record_start = segment.end

@@ -1,4 +1,4 @@
-"""The state that readers see: the one after the last batch that returned (C5).
+"""The state that readers see: that of the log after the last batch whose ``persist`` returned (clause C5).
 
 Readers run in any thread. They look up locations under a lock that is held briefly, and read the
 files outside it, by name: a slow disk does not delay the writer, and a segment that was deleted in

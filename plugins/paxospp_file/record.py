@@ -13,9 +13,9 @@ of another store, or one written to the wrong place, does not verify. The record
 CRC of the record before, which makes it the running checksum of the log.
 
 Each head repeats promise, decided, first and the snapshot's name as they are *after* the batch. The
-state block holds meta and the faulty slots; it comes with each change of them and begins each
-segment, so that old segments can be deleted. It also lists slots that are no longer faulty although
-nothing was written there.
+state block holds meta and the faulty slots. A record carries it if it changes either, or if it begins
+a segment, so that old segments can be deleted. The block also lists slots that are no longer faulty
+although nothing was written there.
 """
 
 from __future__ import annotations

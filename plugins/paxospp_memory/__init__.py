@@ -2,7 +2,8 @@
 
 It keeps everything in a few dicts until ``close`` or the end of the process, and says so with
 ``durable = False``; a voter in a cluster of several nodes needs ``allow_volatile`` to use it. Nothing
-here survives a crash, so the code shows nothing of C1 to C3, C8 or the anchor; ``paxospp_file`` does.
+here survives a crash, so the code does not show how to keep the clauses C1 to C3 and C8 of
+``paxospp.storage.contract``, nor the anchor; ``paxospp_file`` does.
 
 ``memory:name`` is one store in this process, and only one handle at a time may have it open (C9).
 ``memory:`` alone is a new store each time.

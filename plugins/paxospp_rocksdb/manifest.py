@@ -2,8 +2,8 @@
 
 A MANIFEST has the format of RocksDB's write-ahead logs: blocks of 32 KiB that hold records, each with
 a head of a checksum (4 bytes), a length (2) and a type (1). Types above 4 occur only in logs that are
-recycled, which a MANIFEST never is. If a flipped bit turns a type into one of these, RocksDB takes
-the rest for an old log's and loops for ever, holding the GIL. RocksDB finds all other damage itself,
+recycled, which a MANIFEST never is. If a flipped bit turns a type into one of these, RocksDB mistakes
+the rest for that of an old log and loops for ever, holding the GIL. RocksDB finds all other damage itself,
 so this module reads the heads of records and no checksums.
 
 Reference: https://github.com/facebook/rocksdb/wiki/Write-Ahead-Log-File-Format

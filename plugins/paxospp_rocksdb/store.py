@@ -10,7 +10,7 @@ What RocksDB does not do by itself, and what this module does about it:
   part before the damage. The anchor, which is outside the log, says whether that part is complete:
   what is missing below the anchor is faulty, and a torn tail above it is dropped silently. Then the
   store opens once more to run with recycled logs, which only ``point_in_time`` permits.
-* RocksDB takes a directory without ``CURRENT`` for a new one. Such a directory is refused.
+* RocksDB treats a directory without ``CURRENT`` as a new store. A damaged store without it is refused.
 * One flipped bit in the MANIFEST can make RocksDB loop for ever. ``manifest`` checks that file first.
 * An iterator ends silently at a damaged block. Its status is checked each time it ends.
 * ``delete_range`` with exchanged bounds damages the database for good. The bounds are checked first.
@@ -18,7 +18,7 @@ What RocksDB does not do by itself, and what this module does about it:
   waits for threads it does not have. The process id is checked, and a child never destroys its copy.
 * rocksdict unpickles values unless it is in raw mode. All options and batches use raw mode.
 * One open iterator or handle keeps the lock after ``close``. None of them outlives its call.
-* Errors are bare ``Exception`` with a text that begins with the kind.
+* rocksdict raises a bare ``Exception``, whose text begins with the kind of error. ``_translated`` reads it.
 * A damaged block can be neither overwritten nor compacted away; the first compaction that reads it
   stops all writing. So entries have a column family of their own: a damaged block then costs the
   slots in it, and not the promise that was stored beside them. If ``load`` finds damage there, it
@@ -184,7 +184,7 @@ class RocksdbStorage(paxospp.KeyValueStorage):
     # Opening
 
     def _check_directory(self) -> None:
-        """Raise CorruptedError for a damaged directory that RocksDB would take for a new one.
+        """Raise CorruptedError for a damaged directory that RocksDB would treat as a new store.
 
         The copies of the anchor are made after the database and before its first write, and tables and
         write-ahead logs after ``CURRENT``. If any of these exists without ``CURRENT``, it was lost.

@@ -12,7 +12,7 @@ import paxospp
 
 
 def open_lmdb(path: str, map_mib: str = "64") -> paxospp.Storage:
-    """Open the store in the directory ``path``; ``map_mib`` is the first size of its memory map, in MiB."""
+    """Open the store in the directory ``path``; ``map_mib`` is the initial size of its memory map, in MiB."""
     from paxospp_lmdb.store import LmdbStorage
 
     return LmdbStorage(path, map_mib)

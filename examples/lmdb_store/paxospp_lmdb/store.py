@@ -111,7 +111,7 @@ class LmdbStorage(paxospp.KeyValueStorage):
     def write(
         self, delete_ranges: Sequence[tuple[bytes, bytes]], puts: Sequence[tuple[bytes, bytes]], sync: bool
     ) -> None:
-        # Every commit is synced, also with ``sync`` false: more than what is asked for is never wrong.
+        # Every commit is synced, even if ``sync`` is false: a store may always sync.
         env = self._usable()
         for key, _ in puts:
             if not 0 < len(key) <= KEY_BYTES_MAX:
@@ -259,6 +259,6 @@ def _sync_file(path: str) -> None:
 
 
 def _translated(error: lmdb.Error) -> paxospp.StorageError:
-    """Return LMDB's error as one of the storage contract's."""
+    """Return the error of the storage contract that corresponds to LMDB's ``error``."""
     kind = paxospp.CorruptedError if isinstance(error, _DAMAGE) else paxospp.StorageError
     return kind(f"LMDB: {error}")

@@ -159,7 +159,7 @@ def test_a_file_that_was_cut_anywhere_is_reported_and_never_raises_sigbus(tmp_pa
 
 
 def test_a_file_that_is_shorter_than_the_database_says_is_sound_if_the_end_is_free(tmp_path: Path) -> None:
-    """LMDB does not write a page that a transaction took and gave back, not even at the end of the file."""
+    """LMDB does not write a page that one transaction allocated and freed, not even at the end of the file."""
     chance = random.Random(6)
     storage = LmdbStorage(str(tmp_path))
     storage.load()

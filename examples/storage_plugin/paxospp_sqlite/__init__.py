@@ -10,8 +10,8 @@ top of it, and this module sets up SQLite so that a commit is as durable as the 
   for WAL, syncs at checkpoints only, so a power cut loses acknowledged commits. (``EXTRA`` differs from
   ``FULL`` only for rollback journals.)
 * ``auto_vacuum=FULL``: a commit gives the pages that a trim freed back to the file system.
-* ``_rewrite``: after a sync that failed, SQLite trusts the next one, which does not write the lost pages. So
-  ``load`` writes the log again before SQLite opens it, and after a failure ``close`` makes sure that the last
+* ``_rewrite``: after a failed sync, SQLite relies on the next sync, but that does not write the lost pages. So
+  ``load`` rewrites the log before SQLite opens it, and after a failure ``close`` makes sure that the last
   connection to be closed is read-only.
 * ``quick_check`` in ``load``: SQLite has no checksums, so a flipped bit in the structure of a page could make it
   skip rows. ``KeyValueStorage`` checks what is in the rows, and that none is missing.
@@ -123,9 +123,9 @@ class SqliteStorage(paxospp.KeyValueStorage):
 def _rewrite(path: str) -> None:
     """Write every byte of the file again, and sync it.
 
-    After a sync that failed, the operating system takes the lost pages for written. SQLite would read them
-    from memory and append to the file, its next sync would skip them, and the next power cut would lose
-    them and everything after them.
+    After a failed sync, the operating system marks the lost pages as written. SQLite would still read them from
+    memory and append to the file. Its next sync would skip them, and the next power cut would lose them and
+    everything after them.
     """
     with suppress(FileNotFoundError), open(path, "r+b") as file:
         data = file.read()

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 BUDGET = 1_000_000
-"""How many placements the search tries for one part of a history: some seconds with ``KeyValueModel``."""
+"""How many times the search places an operation for one part of a history: some seconds with ``KeyValueModel``."""
 
 
 def check_linearizable(
@@ -66,7 +66,7 @@ def check_linearizable(
         model: what the object does; None: the ``kv`` machine, key by key. The class of a state machine stands for
             ``MachineModel``, which splits the history by ``Operation.key``: operations of different keys must not
             affect each other, and those with the key None are one part.
-        budget: how many placements the search tries per key. A history that is not settled by then is neither
+        budget: how many times the search places an operation, per key. A history that is not settled by then is neither
             linearizable nor a violation.
 
     Returns:

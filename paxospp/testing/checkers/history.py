@@ -102,13 +102,13 @@ class History:
     def call(
         self, kind: str, *arguments: Any, key: Hashable = None, process: Hashable = None, query: bool = False
     ) -> int:
-        """Record that an operation begins, and return its number, with which to end it."""
+        """Record that an operation begins, and return its number for ``answer``, ``unknown`` or ``refuse``."""
         number = next(self._clock)
         self._open[number] = _Open(number, kind, arguments, key, process, query)
         return number
 
     def answer(self, number: int, result: Any, *, read_at: int | None = None) -> Operation:
-        """Record the answer to an operation; for an exception of the machine, ``Raised(type)``."""
+        """Record the answer to an operation; if the machine raised an exception, ``result`` is ``Raised(type)``."""
         operation = self._operation(number, self._open.pop(number), next(self._clock), result, read_at)
         self._ended.append(operation)
         self._answered += 1

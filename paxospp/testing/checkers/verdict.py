@@ -50,8 +50,10 @@ class Verdict:
 
 
 def violation(reason: str, *operations: Operation, steps: int = 0) -> Verdict:
+    """Return the verdict that no order explains the history; ``operations`` show why."""
     return Verdict(Judgement.VIOLATION, reason, operations, steps)
 
 
 def linearizable(steps: int = 0) -> Verdict:
+    """Return the verdict that an order explains the history."""
     return Verdict(Judgement.LINEARIZABLE, steps=steps)

@@ -53,6 +53,9 @@ def check_witness(
         run: ``run(kind, arguments)`` runs a command or a query on one machine, and returns the result (``Raised`` if
             it raised). It is called in the order of the log; see ``run_on``.
         refused: operations that had no effect, and so must not be in the log.
+
+    Returns:
+        The verdict, with the operations that show a violation.
     """
     known = list(operations)
     told = {operation.id: operation for operation in known if operation.read_at is None}

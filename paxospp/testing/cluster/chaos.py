@@ -44,14 +44,14 @@ async def driven(
     """Let clients call what ``workload`` draws while the block runs, and record the calls in ``history``.
 
     Args:
-        cluster: whom to call.
+        cluster: the cluster to call.
         history: where to record the calls.
         workload: draws the next call of a client.
         random: seeds the generator of each client.
         clients: the number of clients; each makes one call after another.
-        timeout: of each call, in seconds.
-        pause_s: the mean pause between two calls of a client.
-        consistency: of queries. A history can be linearizable with ``linearizable`` or ``lease``.
+        timeout: the timeout of each call, in seconds.
+        pause_s: the mean pause between two calls of a client, in seconds.
+        consistency: the consistency of queries. Only ``linearizable`` and ``lease`` give a linearizable history.
         follow_leader: whether clients may call every node; otherwise each calls one node only, and the clients are
             spread over the nodes.
     """
@@ -104,6 +104,12 @@ class Nemesis:
     The families of faults are ``kill``, ``kill many``, ``isolate``, ``partition``, ``one way``, ``delay``, ``reset``,
     ``half open``, and with a process per node ``pause`` and ``disk`` (fsync fails, which must end the node). A fault
     of a single node hits the leader in half of the cases.
+
+    Args:
+        cluster: the cluster, which must be running.
+        random: draws the families, the nodes and the durations.
+        families: the families to draw from.
+        hold_s: the mean time for which a fault is held, in seconds.
     """
 
     NETWORK = ("isolate", "partition", "one way", "delay", "reset", "half open")

@@ -37,7 +37,7 @@ _LOOK_S = 0.02
 
 
 class NotAgreedError(AssertionError):
-    """Replicas differ that should be equal, or no node leads; the text has the status of each node."""
+    """Replicas that should be equal differ, or no node leads; the text has the status of each node."""
 
 
 class Cluster:
@@ -61,7 +61,8 @@ class Cluster:
         config, plugins: as for ``Node``.
 
     Raises:
-        ConfigError: an argument is not valid, or several nodes would share one storage.
+        ConfigError: an argument is not valid, or several nodes would share one storage. Methods raise it for an
+            unknown node, and for actions that need ``processes``.
     """
 
     def __init__(
@@ -136,7 +137,8 @@ class Cluster:
     def client(self, *names: str, timeout: float | None = 10.0) -> ClusterClient:
         """Return a client of the cluster; with ``names`` it calls only these nodes.
 
-        It need be neither started nor closed. It reaches the nodes directly, so faults of links do not affect it.
+        The client starts with its first call, and the cluster closes it. It reaches the nodes directly, so faults of
+        links do not affect it. ``timeout`` is the time that each call may take, in seconds; None: no limit.
         """
         asked = [f"{name}={self.addresses[name]}" for name in names or self.names]
         client = ClusterClient(asked, timeout, follow_leader=not names)
@@ -252,14 +254,14 @@ class Cluster:
         return self._do(self._let_go(self._node_runner.stop(self._known(name)), name))
 
     async def _let_go(self, ended: Awaitable[None], name: str) -> None:
-        # A tracer is told first that a process ended. strace must end, or this process never learns of it.
+        # The kernel reports the end of a process to its tracer first. End strace, or this process never learns of it.
         fault = self._disk_faults.pop(name, None)
         if fault is not None:
             await fault.end()
         await ended
 
     def start(self, name: str) -> Awaitable[None]:
-        """Start a node again on its data; complete when it listens."""
+        """Start a killed or stopped node again on its data; complete when it listens."""
         return self._do(self._node_runner.start(self._known(name)))
 
     def pause(self, name: str) -> Awaitable[None]:
@@ -297,7 +299,7 @@ class Cluster:
         return self._done()
 
     def throttle(self, a: str, b: str, bytes_per_s: float, *, one_way: bool = False) -> Awaitable[None]:
-        """Limit each connection between ``a`` and ``b`` to ``bytes_per_s``."""
+        """Limit each connection between ``a`` and ``b`` to ``bytes_per_s`` in each direction."""
         for proxy in self.network.between(a, b, one_way=one_way):
             proxy.throttle(bytes_per_s)
         return self._done()

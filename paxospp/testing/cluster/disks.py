@@ -64,7 +64,7 @@ class DiskFault:
         deadline = time.monotonic() + END_S
         while self._strace.poll() is None:
             if time.monotonic() > deadline:
-                # It waits for a call that it delays itself, of a process that has ended. The kernel detaches it.
+                # strace waits for a call that it delays, of a process that has ended. Kill it; the kernel detaches it.
                 self._strace.kill()
             await asyncio.sleep(_LOOK_S)
 

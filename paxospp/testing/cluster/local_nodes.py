@@ -64,6 +64,7 @@ def local_plan(
 
 
 def addresses_of(nodes: ServedNodes) -> list[str]:
+    """Return the addresses at which the nodes listen."""
     return [node.address for node in nodes.nodes.values()]
 
 
@@ -109,15 +110,18 @@ async def until(
 
 
 def all_follow_one_leader(rows: Sequence[NodeRow]) -> bool:
+    """Return whether all nodes name the same leader, and a node leads."""
     leaders = {row["leader"] for row in rows}
     return len(leaders) == 1 and None not in leaders and has_leader(rows)
 
 
 def has_leader(rows: Sequence[NodeRow]) -> bool:
+    """Return whether a node leads."""
     return any(row["role"] == "leader" for row in rows)
 
 
 def all_applied_the_same(rows: Sequence[NodeRow]) -> bool:
+    """Return whether all nodes answer and have applied the same slots."""
     return all(row["reachable"] for row in rows) and len({row["applied"] for row in rows}) == 1
 
 

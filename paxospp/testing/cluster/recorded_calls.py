@@ -40,11 +40,11 @@ class Recorded:
         self._key = key
 
     async def execute(self, command: Any, /, *arguments: Any, **options: Any) -> Any:
-        """Call ``Calls.execute``, with arguments by position, and record it."""
+        """Call ``execute`` of the client or node with arguments by position, and record how the call ended."""
         return await self._record(self._calls.execute, command, arguments, options, query=False)
 
     async def query(self, query: Any, /, *arguments: Any, **options: Any) -> Any:
-        """Call ``Calls.query``, with arguments by position, and record it."""
+        """Call ``query`` of the client or node with arguments by position, and record how the call ended."""
         return await self._record(self._calls.query, query, arguments, options, query=True)
 
     async def _record(

@@ -1,4 +1,4 @@
-"""Budgets and histories by number, so that worlds are small, and everything about them is computed once."""
+"""Tables that give each budget and each history of facts a number, which worlds hold in place of them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class GivenAnswer(NamedTuple):
     accepted: frozenset[tuple[Slot, Ballot]]
 
     def is_clean(self, slot: Slot) -> bool:
-        """Whether the answer says *accepted* or *none* of ``slot``."""
+        """Whether the answer reports *accepted* or *none* for ``slot``."""
         return slot > self.decided and slot >= self.first and not any(slot in slots for slots in self.faulty)
 
 
@@ -68,7 +68,7 @@ class ChosenValue(NamedTuple):
 
 
 class Votes:
-    """Everything that was ever on a disk, and the values that are chosen by that."""
+    """Everything that was ever on a disk, and the values that are therefore chosen."""
 
     def __init__(self, facts: frozenset[Held | ChosenBefore], quorum: int) -> None:
         self.facts = facts
@@ -104,7 +104,7 @@ class Votes:
             )
 
     def under(self, slot: Slot) -> Ballot | None:
-        """Return the highest ballot under which one of the slots 2 to ``slot`` was first chosen; None: not all are."""
+        """Return the highest ballot under which one of the slots 2 to ``slot`` was first chosen; None if any is not."""
         if slot not in self._under:
             self._under[slot] = self._find_under(slot)
         return self._under[slot]
@@ -173,7 +173,7 @@ class Announced(Claim):
 
 @dataclass(slots=True, frozen=True)
 class Learned(Claim):
-    """The node takes ``slot`` for decided under a ballot up to ``ballot``: a peer said so, or it counted a quorum."""
+    """The node knows ``slot`` decided under a ballot up to ``ballot``, from a peer or because it counted a quorum."""
 
     slot: Slot
     ballot: Ballot
@@ -181,10 +181,10 @@ class Learned(Claim):
     def judge(self, history: FactHistory) -> str | None:
         choice = history.votes.chosen.get(self.slot)
         if choice is None:
-            return f"rule 4: {self.node} takes slot {self.slot} for decided, but no quorum has accepted a value there"
+            return f"rule 4: {self.node} considers slot {self.slot} decided, but no quorum has accepted a value there"
         if choice.under > self.ballot:
             return (
-                f"rule 4: {self.node} takes slot {self.slot} for decided under {self.ballot}, "
+                f"rule 4: {self.node} considers slot {self.slot} decided under {self.ballot}, "
                 f"but it was chosen under {choice.under}"
             )
         return None

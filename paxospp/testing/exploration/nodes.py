@@ -72,9 +72,10 @@ class Nodes:
     def is_dead(self, node: NodeState, number: int) -> bool:
         """Whether a message can never have an effect at ``node`` again, in this state or any that follows.
 
-        Dead are an answer to a ballot that the node gave up, because it never uses a ballot again; an acceptance in a
-        slot that it knows decided; and, if refusals do not travel, a Prepare below its promise. The last holds only
-        where writes return at once, because a crash may lose a promise that is not on disk yet.
+        A message is dead if it answers a ballot that the node gave up (the node never uses it again), if it is an
+        acceptance in a slot that the node knows decided, or, where refusals are not sent, if it is a Prepare below
+        the node's promise. The last case requires that writes return at once: a crash may lose a promise that is not
+        on disk yet.
         """
         try:
             return node.dead[number]

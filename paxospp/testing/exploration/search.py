@@ -9,8 +9,8 @@ where the same world is reached by the same actions in another order. Two action
 
 * happen at different nodes, so that neither changes what the other does or whether it can happen,
 * do not cost the same budget, so that neither can use up what the other needs, and
-* do not judge each other: if one adds facts, the other makes no claim that more facts can refute. A lasting claim was
-  true when both could happen, or the search had ended there.
+* do not judge each other: if one adds facts, the other makes no claim that more facts can refute. (A lasting claim
+  needs no such care: it was true when both could happen, or the search would have ended there.)
 
 Sleep sets leave out steps and never worlds: every world is still visited, at its smallest depth. The outcome of a step
 is remembered and costs little the second time, so sleep sets save less time here than elsewhere.

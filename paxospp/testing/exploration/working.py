@@ -222,7 +222,7 @@ class WorkingNode:
                 raise AssertionError("a crash starts another replica")
 
     def _judge_role(self) -> None:
-        """Check that the promise covers everything learned (rule 4), and that the own ballot covers both (rule 1)."""
+        """Check that the promise covers everything learned (rule 4), and the node's own ballot covers both (rule 1)."""
         protocol = self.replica.protocol
         own, promised = protocol.own_ballot, protocol.acceptor.promised
         if self.broken is not None:

@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("machine", help="FILE.py:Class or package.module:Class")
     parser.add_argument("--workload", metavar="FILE.py:function", help="draws the next call from a Random")
     parser.add_argument("--invariant", metavar="FILE.py:function", help="called with every replica after every slot")
-    parser.add_argument("--seed", type=int, help="check only this seed, as a failure names it")
+    parser.add_argument("--seed", type=int, help="check only this seed; a failure names its seed")
     parser.add_argument("--seeds", type=_positive, default=SEEDS, help="how many seeds to check (default: %(default)s)")
     parser.add_argument("--calls", type=_positive, default=CALLS, help="how many calls per seed (default: %(default)s)")
     options = parser.parse_args()

@@ -2,8 +2,8 @@
 
 Two replicas apply the whole log, with different random seeds and optionally different clocks (``moved_clock``).
 Snapshots are taken at random slots, from any replica. Some are consumed a few slots later; all are split into chunks
-of other sizes, and restored into a new replica or into one that lags behind. The restored replica then continues with
-the others, with its sets in another order. The check stops at the first problem.
+of different sizes, and restored into a new replica or into one that lags behind. The restored replica then continues
+with the others, with its sets in another order. The check stops at the first problem.
 
 References: Schneider, "Implementing Fault-Tolerant Services Using the State Machine Approach"
 (1990); Chandra, Griesemer, Redstone, "Paxos Made Live" (2007), 6, for replicas compared while

@@ -1,7 +1,7 @@
 """Simulated power cuts for any store that works through files, drawn from a recording of its system calls.
 
 A child process runs under ``strace``, which records every write, sync and rename below one directory, including those
-of native code. Marks in the recording say how far the child was. For each moment the recording shows what was durable
+of native code. Marks in the recording show the child's progress. For each moment the recording shows what was durable
 and what may have been, and from that follows what a store may find when it opens after a power cut::
 
     recording = record([sys.executable, "child.py", ...], directory)     # in it: offer(n), persist, acknowledge(n)

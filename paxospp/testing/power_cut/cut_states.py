@@ -182,7 +182,7 @@ def _draw_content(file: FileOnDisk, how: str, chance: random.Random) -> tuple[Co
 def _pieces(
     synced: Content, changes: Sequence[FileWrite | Resize], chance: random.Random, count: str, *, hole: bool = False
 ) -> tuple[Content, str]:
-    """Draw each piece as after some of the changes, and the size likewise; ``hole``: all changes but one sector."""
+    """Draw how many changes each piece and the size reflect; ``hole``: all changes survive except in one sector."""
     last = len(changes)
     sizes = _sizes(synced.size, changes)
     if hole:
@@ -242,7 +242,7 @@ def _torn_size(sizes: Sequence[int], sized: int, piece: int, chance: random.Rand
 
 
 def _versions(touched: Sequence[int], style: str, last: int, chance: random.Random) -> dict[int, int]:
-    """Draw for each piece after how many of the changes it was written."""
+    """Draw, for each piece, how many of the changes it reflects."""
     if style == "front":
         end = chance.randint(0, len(touched))
         return {number: last if place < end else 0 for place, number in enumerate(touched)}

@@ -179,6 +179,7 @@ def _part(write: FileWrite, start: int, stop: int) -> FileWrite:
 
 
 def set_name(names: dict[str, int], change: NameChange) -> None:
+    """Apply ``change`` to ``names``, the names of one directory."""
     if change.inode is None:
         names.pop(change.name, None)
     else:

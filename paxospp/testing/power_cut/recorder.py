@@ -29,7 +29,7 @@ STORY_STEPS = 16
 """How many steps before the cut a failing case shows."""
 ROUNDS = 8
 HOLES = 3
-"""One state in so many keeps all changes but one sector of the batch under way."""
+"""One state in this many keeps all changes except one sector of the batch under way."""
 SECTORS_MAX = 16.0
 """The most sectors that count for the weight of a sync."""
 
@@ -93,7 +93,7 @@ class Recording:
         """Files that also changed in ways that cannot be followed, such as shared mappings. The bytes that the states
         have for them may be wrong."""
         self.calls: Counter[str] = Counter()
-        """For each system call on files below the directory, how often the thread made it that made it most."""
+        """For each system call on files below the directory, the highest number of calls that one thread made."""
         for (_, name), count in follower.made.items():
             self.calls[name] = max(self.calls[name], count)
         inodes = set(follower.mapped.values())
@@ -192,9 +192,9 @@ class Recording:
         return replace(state, left=tuple(left))
 
     def without_trust(self, state: PowerCutState, paths: Collection[str]) -> list[PowerCutState]:
-        """Return variants of ``state``: the mapped files ``paths`` as they were at the end, and without these files.
+        """Return ``state`` with the mapped files ``paths`` as they were at the end, and ``state`` without these files.
 
-        A fault that all variants show does not depend on the bytes of these files, which strace did not see.
+        A fault that both variants show does not depend on the bytes of these files, which strace did not see.
         """
         inodes = {self.mapped[path] for path in paths if path in self.mapped}
         latest = [
@@ -329,8 +329,8 @@ def record(
         directory: the directory to record. Its content is taken as durable, unless ``after`` is given.
         after: the recording of the run before. The new one continues it: changes that were unsynced then still are,
             because the process was killed and the machine was not.
-        fault: a fault of system calls, on whatever file. Do not use it for ``write``, which would also hit the marks:
-            see ``inject``.
+        fault: a fault of system calls on any file. Do not use it for ``write``, which would also hit the marks: see
+            ``inject``.
         environment: variables to add to the environment.
         timeout_s: how long the child may run, in seconds.
 

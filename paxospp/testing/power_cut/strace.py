@@ -53,7 +53,7 @@ class Fault:
     error: str | None = None
     signal: str | None = None
     delay_ms: int | None = None
-    """Delay the call by so many milliseconds."""
+    """How long to delay the call, in milliseconds."""
     when: str = "1"
     """Which calls, as ``strace`` writes it: ``3``, ``3+`` (from the third on), ``3+2`` (every second from there)."""
 
@@ -199,7 +199,7 @@ def count_calls(
     environment: Mapping[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> tuple[Ended, Counter[str]]:
-    """Run ``command`` and count its calls on these files: for each name, those of the thread that made most of them."""
+    """Run ``command`` and count its calls on these files: for each name, the highest number that one thread made."""
     with traced(
         command,
         calls=calls,

@@ -163,7 +163,7 @@ class SimulationRun:
             raise RuleBroken("liveness", f"calls of {', '.join(client.name for client in waiting)} do not end")
 
     def _is_behind(self, host: SimulatedHost) -> bool:
-        """Return whether it has to fetch something that its disk does not hold, or holds no more."""
+        """Return whether ``host`` has to fetch something that its disk does not hold, or no longer holds."""
         image = host.disk.image
         if image.decided < self.world.invariants.chosen.up_to:
             return True
@@ -183,7 +183,7 @@ class SimulationRun:
         return max(0.0, host.disk_faults.write_returns_at - self.world.clock.now)
 
     def _rested_at(self, host: SimulatedHost) -> float:
-        """Return when a node that pauses after a failed snapshot goes on with snapshots."""
+        """Return when ``host``, if it pauses after a failed snapshot, takes snapshots again."""
         if host.runtime is None or host.loop is None:
             return 0.0
         return host.loop.world_time(host.runtime.snapshots.rests_until)
@@ -196,7 +196,7 @@ class SimulationRun:
         return size / chunk * CHUNK_S
 
     def _has_lost_its_state(self, host: SimulatedHost) -> bool:
-        """Return whether its snapshot is damaged, the log below is gone, and no peer has a snapshot to replace it."""
+        """Return whether the snapshot of ``host`` is damaged, the log below it is gone, and no peer can replace it."""
         image = host.disk.image
         if not image.snapshot_is_damaged or image.snapshot is None or image.first == 1:
             return False
@@ -288,7 +288,7 @@ class SimulationRun:
                 host.start()
 
     def _wait(self, seconds: float, until: Callable[[], bool]) -> bool:
-        """Wait without faults, and return whether ``until`` came true in time; small chunks of snapshots take more."""
+        """Wait without faults, and return whether ``until`` came true in time, allowing extra time for snapshots."""
         clock = self.world.clock
         began = clock.now
         while not until():
@@ -324,7 +324,7 @@ class SimulationRun:
         )
 
     def _compare_states(self, hosts: Iterable[SimulatedHost]) -> None:
-        """Check 14 for the states themselves, not only for results."""
+        """Check invariant 14 for the states themselves, not only for results."""
         states = {}
         for host in hosts:
             if host.runtime is None or host.runtime.executor.applied < len(self.world.applied_log.entries):

@@ -105,7 +105,7 @@ class RunPlan:
     lease_us: int
     """Length of leases when clients switch them on, in microseconds; 0: nobody does."""
     own_calls: float
-    """Chance that a call concerns an instance of ``decide`` beside the machine."""
+    """Chance that a call concerns an instance of ``decide`` instead of the machine."""
     weak_reads: float
     """Chance that a read may see an older state, or uses a lease."""
     watchers: int
@@ -133,6 +133,7 @@ class RunPlan:
         invariant: Invariant | None = None,
         overrides: Overrides = Overrides(),
     ) -> RunPlan:
+        """Return the plan of ``seed`` for this machine, with ``overrides`` in place of what the seed decides."""
         rolls_back = Random(f"{seed} rollback").random() < 0.02
         name = "" if rolls_back else next(filter(None, (known.draw(seed) for known in _PROFILE_SETS)), "")
         profile = _PROFILES.get(name, Profile())

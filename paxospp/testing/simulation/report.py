@@ -34,10 +34,7 @@ GATES: tuple[str, ...] = (
     "a run of an expired session was decided",
     "a read was confirmed by a lease",
 )
-"""Coverage that a sweep of any size must reach at least once: *sometimes* assertions, as opposed to *always*.
-
-Changes of membership will add one more: a change while the cluster is partitioned.
-"""
+"""Coverage that a sweep must reach at least once, if it is not tiny: *sometimes* assertions, as opposed to *always*."""
 
 WORST = "liveness: windows until all calls were answered, at worst"
 """The only entry that is a maximum and not a count."""
@@ -95,7 +92,7 @@ class Report:
 
     @property
     def gates_missed(self) -> tuple[str, ...]:
-        """Return what a sweep must have seen and this one has not; a small sweep may miss some."""
+        """Return the gates that these runs did not reach; a small sweep may miss some."""
         return tuple(gate for gate in GATES if not self.coverage[gate])
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ class RuleBroken(BaseException):
     """The exception that ends a run.
 
     ``rule``: the number of an invariant in ``paxospp/testing/simulation/README.md``, or a word; ``text``: what was
-    seen. It is not an Exception, because a node would take an Exception for a fault of its own and stop.
+    seen. It is not an Exception, because a node would treat an Exception as a failure of its own and stop.
     """
 
     def __init__(self, rule: str, text: str) -> None:

@@ -4,7 +4,7 @@ One seed decides everything: sizes, settings, faults, every delay and every call
 made smaller as long as it breaks the same rule, and ``SimulationError`` is raised.
 
 References: Claessen and Hughes, "QuickCheck" (2000), for shrinking; Zhou et al., "FoundationDB" (2021), section 4, for
-what such a simulator is worth.
+the value of such a simulator.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class Simulation:
             wrong.
         nodes: number of nodes; without it, each seed decides.
         overrides: other parts of the plan to replace.
+
+    Raises:
+        ConfigError: no node would start with this machine, or its annotations do not say what to call.
     """
 
     def __init__(

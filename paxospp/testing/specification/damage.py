@@ -15,7 +15,7 @@ from paxospp.testing.specification.values import ModelMembership
 def damage(step: ModelStep, slots: Collection[int], *, noticed: bool = True) -> None:
     """Lose these entries, on disk and in memory; their slots become faulty, unless the damage goes unnoticed.
 
-    A damaged slot that is taken for an empty one lets a chosen value be lost.
+    If a damaged slot counts as empty, a chosen value can be lost.
     """
     step.needs("damage: a damaged slot is not taken for an empty one", noticed)
     memory = step.node.memory

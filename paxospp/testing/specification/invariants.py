@@ -28,7 +28,7 @@ Chosen = Mapping[int, Mapping[ModelBallot, Value]]
 
 
 def chosen(system: System, membership: ModelMembership | None) -> Chosen:
-    """Return what is chosen, by the acceptances that were sent.
+    """Return what is chosen according to the acceptances that were sent.
 
     ``membership`` names the voters; None: the membership that is chosen in slot 1 does.
     """
@@ -85,9 +85,9 @@ def _of_node(name: Name, node: ModelNode, known: Chosen, settled: int) -> Iterat
     for slot in (*range(settled + 1, node.decided + 1), *node.learned):
         held = node.memory.entries.get(slot)
         if slot not in known:
-            yield f"decided is chosen: {name} takes slot {slot} for decided, and no quorum has accepted a value there"
+            yield f"decided is chosen: {name} considers slot {slot} decided, and no quorum has accepted a value there"
         elif held is not None and held.value not in known[slot].values():
-            yield f"agreement: {name} takes {held.value} for decided in slot {slot}; chosen is {known[slot]}"
+            yield f"agreement: {name} considers {held.value} decided in slot {slot}; chosen is {known[slot]}"
     for acceptor in (node.memory, node.disk):
         promised = acceptor.promised
         if any(promised is None or entry.ballot > promised for entry in acceptor.entries.values()):

@@ -22,7 +22,7 @@ def announce(step: ModelStep, decided: int) -> None:
 
 
 def learn_announced(step: ModelStep, slot: int, sender: Name, announcement: Announcement) -> None:
-    """Take the node's own accepted value for the decided one.
+    """Treat the node's own accepted value as the decided one.
 
     The value is the decided one if it was accepted under the announcer's ballot or above. Accepted under a lower
     ballot, it may have lost to another value since.

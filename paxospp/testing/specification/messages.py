@@ -1,8 +1,8 @@
 """The messages of the model: plain values, which are never removed once they are sent.
 
 A node may receive a sent message at any later time, any number of times, or never. Loss, delay, duplication and
-reordering therefore need no actions of their own. Messages are stored by sender (``System.sent_by``), so they do not
-name it. ``incarnation`` is the sender's (rule 8).
+reordering therefore need no actions of their own. Messages are stored by sender (``System.sent_by``), so a message
+does not name its sender. ``incarnation`` is the sender's (rule 8).
 """
 
 from __future__ import annotations

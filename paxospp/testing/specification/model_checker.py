@@ -44,7 +44,7 @@ class ScopeResult:
 _Parent = tuple[Explored, str, int, tuple[int, ...]]
 """How a state was reached: the state before, the step as text, the node that took it, and the symmetry's reordering.
 
-The reordering says at which index of the state before each node of the state after stood.
+For each node of the state after the step, the reordering holds the index of the same node in the state before.
 """
 
 

@@ -61,7 +61,7 @@ def promise(step: ModelStep, sender: Name, prepare: ModelPrepare, split: ReportS
 
 
 def promise_itself(step: ModelStep, split: ReportSplitter) -> None:
-    """Report to oneself once the promise to the own ballot is on disk: it counts like any other node's."""
+    """Report to the node itself once the promise to its own ballot is on disk; the report counts like any other."""
     node = step.node
     ballot = node.own_ballot
     if ballot is None:

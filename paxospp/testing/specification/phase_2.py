@@ -56,7 +56,7 @@ def needs_value(step: ModelStep, role: ModelLeading, slot: int, value: Value, me
 
 
 def is_clean(step: ModelStep, report: AcceptorReport, slot: int) -> bool:
-    """Whether the report says *accepted* or *none* of the slot, rather than *faulty* or *decided*.
+    """Whether the report says *accepted* or *none* for the slot, rather than *faulty* or *decided*.
 
     A report has no entries for slots that its acceptor lost, trimmed or knows decided, although it may have accepted
     values there.

@@ -43,7 +43,7 @@ class ModelScope:
     begins: tuple[str, ...] = ()
     """The steps to take before the exploration begins."""
     guards: tuple[str, ...] = ()
-    """Guards that the scope needs: without one, an invariant breaks. `` + `` joins two of which either is enough."""
+    """Guards that the scope needs: without one, an invariant breaks. `` + `` joins two of which one is enough."""
 
     @property
     def settled(self) -> int:
@@ -96,7 +96,7 @@ _ALL = (
     ),
     ModelScope(
         name="announcements",
-        about="a node takes its own accepted value for decided after an announcement",
+        about="after an announcement, a node treats its own accepted value as decided",
         announces=True,
         guards=("learn: accepted under the announcer's ballot or above", "announce: only slots known to be decided"),
     ),

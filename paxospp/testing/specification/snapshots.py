@@ -60,7 +60,7 @@ def offer(step: ModelStep, sent: ModelSnapshot | None = None) -> None:
 
 
 def install(step: ModelStep, sender: Name, message: SnapshotOffer) -> None:
-    """Install a peer's snapshot: meet its ballot, raise the promise to it, and take the slots it covers for decided."""
+    """Install a peer's snapshot: meet its ballot, raise the promise to it, and learn that its slots are decided."""
     step.receive(sender, message)
     step.meet(message.ballot, "install: a snapshot's ballot is met")
     node = step.node

@@ -28,6 +28,8 @@ GROWN_BATCH = 16
 
 
 class BatchCases(SuiteBase):
+    """Batches without faults: their effects, reopening, and exceptions."""
+
     @checks("C2")
     def test_a_new_store_remembers_nothing(self) -> None:
         storage, state = self.load(self.path)
@@ -200,6 +202,8 @@ class BatchCases(SuiteBase):
 
 
 class GrowthCases(SuiteBase):
+    """Logs of forty MiB: growth and compaction lose nothing."""
+
     @checks("C2")
     def test_nothing_is_lost_when_the_log_grows_to_forty_mib(self) -> None:
         """Grow the log past the sizes at which stores rotate files, merge tables and compact journals."""
@@ -243,10 +247,13 @@ class GrowthCases(SuiteBase):
 
 
 def grown(slot: int) -> Entry:
+    """Return the large entry that the growth cases write in ``slot``."""
     return entry(slot, b"%d " % slot + noise(GROWN_BYTES, seed=slot % 7), round=3)
 
 
 class OpaqueCases(SuiteBase):
+    """Meta and values of all kinds come back byte for byte (C7)."""
+
     @checks("C7")
     def test_meta_merges_key_by_key_and_byte_for_byte(self) -> None:
         storage = self.fresh(self.path)

@@ -22,6 +22,7 @@ DAMAGED = 7
 
 
 def is_faulty(state: DurableState, slot: int) -> bool:
+    """Return whether ``load`` reported ``slot`` as faulty."""
     return any(slot in slots for slots in state.faulty)
 
 

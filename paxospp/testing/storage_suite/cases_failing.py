@@ -169,7 +169,7 @@ class FailingCases(TracingCases):
         return not any("went on" in event for event in events)
 
     def judge_trace(self, recording: Recording, steps: list[str], findings: ClauseFindings) -> None:
-        """Report what the store did after a failure and must not do.
+        """Report everything that the store did after a failure although it must not.
 
         A file whose sync failed is not synced again unless it is written again. No batch that needed the sync returns.
         After an exception from ``persist`` nothing is written.

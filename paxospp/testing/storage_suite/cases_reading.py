@@ -20,6 +20,8 @@ from paxospp.testing.storage_suite.words import accepted, entry, read_all, snaps
 
 
 class ReadCases(SuiteBase):
+    """The results of ``read`` while nothing is written (C6)."""
+
     @checks("C6")
     def test_read_includes_its_start_excludes_its_stop_and_skips_gaps(self) -> None:
         storage = self.fresh(self.path)
@@ -132,6 +134,8 @@ class ReadCases(SuiteBase):
 
 
 class ThreadCases(SuiteBase):
+    """Calls from several threads (C5)."""
+
     @pytest.mark.parametrize(("count", "rounds"), [(8, 200), (120, 60)], ids=["8 slots", "120 slots"])
     @checks("C5")
     def test_read_shows_whole_batches_while_others_are_written(self, count: int, rounds: int) -> None:

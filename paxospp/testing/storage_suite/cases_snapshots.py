@@ -16,7 +16,7 @@ from paxospp.testing.storage_suite.words import accepted, entry, noise, read_all
 
 REFUSED = (StorageError, ValueError)
 SPACE_BYTES_MAX = 32 << 20
-"""The most disk space that a store may use which holds almost nothing after much was written and removed."""
+"""The most disk space, in bytes, that a store may use once much was written and almost all of it removed."""
 
 
 class SnapshotCases(SuiteBase):

@@ -24,9 +24,9 @@ def clause_of_read(
     """Return the clause that ``found``, the result of a read, breaks, given that it differs from ``wanted``.
 
     C2: a slot holds an older entry. C7: the bytes of a value differ, or empty values are missing. C10: slots are
-    missing above the snapshot that ``batch``, the last batch, published. C6: all else. It is also C6 if just the first
-    slot is missing that the trim of ``batch`` keeps, and ``trims_too_far()`` says that trims without a snapshot lose it
-    too.
+    missing above the snapshot that ``batch``, the last batch, published. C6: all else. It is also C6 if only the first
+    slot that the trim of ``batch`` keeps is missing, and ``trims_too_far()`` says that a trim without a snapshot loses
+    that slot too.
     """
     if batch is not None and isinstance(wanted, list):
         gone = _by_slot(wanted).keys() - (_by_slot(found).keys() if isinstance(found, list) else ())

@@ -1,5 +1,7 @@
 """``StorageSuite``: every case for every clause, as one class to inherit.
 
+The clauses C1 to C10 are those of ``paxospp.storage.contract``.
+
 ::
 
     class TestMine(paxospp.testing.StorageSuite):

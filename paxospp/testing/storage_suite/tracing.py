@@ -37,8 +37,8 @@ WRITES = "write,pwrite64,writev,pwritev,pwritev2"
 STATES_AFTER_LOAD = 24
 STATES_AT_REST = 12
 KILLED_AFTER = (4, 9, 15)
-"""Batches after which a store is killed to find out whether it needs the mapped files, whose writes strace cannot see:
-in each case the next synced batch."""
+"""Numbers of batches. A store is killed right after the first synced batch from each number on, to find out whether it
+needs its mapped files, whose writes strace cannot see."""
 KILLED_AT_WRITE = tuple(range(20, 100, 10))
 """Numbers of the write calls, including those of marks, at which a store is killed for the same purpose."""
 BATCHES_MAX = 30

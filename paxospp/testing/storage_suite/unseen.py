@@ -1,7 +1,7 @@
 """Files that a store writes through a shared mapping: strace does not see the bytes, so a power cut cannot be drawn.
 
-Many such files do not matter to the store, such as a lock table or statistics; they excuse nothing. A state that seems
-wrong is a finding unless it depends on bytes that strace did not see.
+Many such files do not matter to the store, such as a lock table or statistics; these excuse no finding. A state that
+seems wrong is a finding unless it depends on bytes that strace did not see.
 """
 
 from __future__ import annotations

@@ -129,8 +129,8 @@ class SuiteVerdict:
         if self.problems:
             return "the run failed for a reason that says nothing about the store; see above"
         if self.unanswered:
-            return f"nothing could be checked for {', '.join(self.unanswered)}; the reasons stand above"
-        return "no clause is broken" if self.holds else "nothing could be checked; the reasons stand above"
+            return f"nothing could be checked for {', '.join(self.unanswered)}; the reasons are above"
+        return "no clause is broken" if self.holds else "nothing could be checked; the reasons are above"
 
     @property
     def below_floors(self) -> list[str]:

@@ -50,6 +50,7 @@ def snapshot(storage: Storage, slot: int, id: str, *chunks: bytes, publish: bool
 
 
 def read_all(storage: Storage, start: int = 1, stop: int = sys.maxsize) -> dict[int, bytes]:
+    """Return the values that one ``read`` returns, by slot."""
     return {found.slot: found.value for found in storage.read(Slot(start), Slot(stop), EVERYTHING)}
 
 
@@ -63,6 +64,7 @@ def _slot(entry: Entry) -> int:
 
 
 def read_snapshot(storage: Storage, size: int = 1 << 16) -> bytes | None:
+    """Return the bytes of the current snapshot, read in pieces of ``size`` bytes; None if there is none."""
     reader = storage.open_snapshot()
     if reader is None:
         return None

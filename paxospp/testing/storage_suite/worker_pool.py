@@ -1,4 +1,4 @@
-"""The parent's end of ``worker_process``: a zygote per test class, and workers that can be killed at any moment."""
+"""The parent's end of ``worker_process``: a zygote per test class, which forks workers that may be killed anytime."""
 
 from __future__ import annotations
 

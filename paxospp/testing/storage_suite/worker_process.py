@@ -29,7 +29,7 @@ from paxospp.testing.storage_suite.store_view import ExceptionReport, StoreView,
 from paxospp.testing.storage_suite.stream import Stream
 
 FORK_TIMEOUT_S = 60.0
-"""After so many seconds a forked child is taken to hang: it inherits locks, but not the threads that release them."""
+"""After this many seconds a forked child counts as hung: it inherits locks, but not the threads that release them."""
 REFUSED = "refused"
 """The answer of ``StoreWorker.do_fork`` if the store refused the child's batch, as it must."""
 

@@ -32,7 +32,7 @@ class Drawn(NamedTuple):
 
     @property
     def age_s(self) -> float | None:
-        """How old the state may be that a read is answered from, by the world's clock; None: it is linearizable."""
+        """The greatest age, in seconds, of the state that a read may see; None: the read is linearizable."""
         if self.consistency == "local":
             return float("inf")
         if isinstance(self.consistency, Bounded):

@@ -1,6 +1,7 @@
 """Clients in the process of a node, as a user's service is: each makes one call at a time, and waits for its end.
 
-Their calls go through the node's own parts, and they are gone with the node. Remote clients are in ``remote_clients``.
+Their calls go through the node's own parts, and the clients end with the node. Remote clients are in
+``remote_clients``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Clients in processes of their own: the client's real conversation, over virtual streams to the node's real parts.
 
-``Conversation`` (``paxospp.client``) numbers calls, sends them again and asks again; the node's ``RemoteCalls``
+``Conversation`` (``paxospp.client``) numbers calls, and retries commands and queries; the node's ``RemoteCalls``
 answers. gRPC and the choice of an address are replaced: a stream is in order, takes time, breaks when its node dies,
 and may go silent. A client that has waited too long, or is told of another leader, continues its session on another
 node (K1).

@@ -2,8 +2,8 @@
 
 The feed is the node's own (``node.watch``), a coroutine that ``VirtualTask`` drives on the virtual loop of the node.
 The changes are compared with those of the reference. When its node dies, a watcher continues on another node from the
-slot that it had reached, as a client does. If the log of that node begins later, it continues at the first slot there,
-as a client does after it has loaded a snapshot.
+slot that it had reached, as a client does. If the log of that node begins later, the watcher continues at its first
+slot, as a client does after it has loaded a snapshot.
 """
 
 from __future__ import annotations

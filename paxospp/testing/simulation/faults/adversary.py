@@ -1,7 +1,7 @@
-"""The means of the adversary: to make nodes campaign, to starve them, and to set what passes on each link.
+"""The actions of the adversary: make nodes campaign, starve them, and set what passes on each link.
 
-It chooses the worst schedule it can. When and in which order it uses these means is in ``contested_elections`` (its
-rounds), ``attacks`` (rounds of several steps) and ``targeted_damage`` (damage).
+The adversary tries to produce the worst schedule of messages. ``contested_elections`` (its rounds), ``attacks`` (rounds
+of several steps) and ``targeted_damage`` (damage) decide when it acts, and in which order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHUNKS_AGAIN = (
     LinkRule(frozenset({SnapshotChunk}), copies=0.3),
     LinkRule(frozenset({SnapshotChunk}), copies=0.5, delay_s=0.005),
 )
-"""Chunks of snapshots arrive a second time, soon or after the lead has changed hands."""
+"""Chunks of snapshots arrive a second time, soon or after the leader has changed."""
 
 
 class Adversary:

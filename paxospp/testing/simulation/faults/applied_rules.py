@@ -14,7 +14,7 @@ from paxospp.testing.simulation.world.path import Packet
 from paxospp.testing.simulation.world.virtual_time import Clock
 
 _HELD_FOR = (1, 1, 2, 3)
-"""For how many changes of the lead, or starts of a node, a message is held."""
+"""For how many changes of the leader, or starts of a node, a message is held."""
 
 
 class AppliedRules:
@@ -59,7 +59,7 @@ class AppliedRules:
         self._held.append((self._changes + self._random.choice(_HELD_FOR), packet))
 
     def on_change(self) -> None:
-        """Release what was held until now: the lead has changed hands, or a node has started."""
+        """Release what was held until now: the leader has changed, or a node has started."""
         self._changes += 1
         due = [packet for until, packet in self._held if until <= self._changes]
         if due:

@@ -4,7 +4,7 @@
   a value of its own in the same slot; then a third candidate asks those that accepted them ("Paxos Made Simple", 2.2:
   of the reported values, that of the *highest* ballot is proposed).
 * *A deposed leader learns*: a lagging node takes the lead and asks for what it lacks. The answers arrive after another
-  node has taken the lead, and nothing else arrives (rule 1: what is decided brings a ballot as well).
+  node has taken the lead, and nothing else arrives (rule 1: a decision brings its ballot with it).
 * *A lagging node leads*: one node hears nothing while the others decide. A member of their quorum loses what they
   decided, and the lagging node leads with it (rule 5: damage ends only where the leader has seen the end of the log).
 * *An old heartbeat*: a heartbeat that the leader sent before an acceptor accepted more arrives when that acceptor has
@@ -127,7 +127,7 @@ class Attacks:
         self._link(lambda source, target: EVERYTHING if {source, target} <= set(asked) else _NOTHING)
         adversary.candidate = lower
         if random.random() < 0.6:
-            # It does not know yet that it is deposed; its next boot reports to itself first.
+            # ``lower`` does not know yet that it is deposed; its next boot counts its own report first.
             lower.crash()
             adversary.injector.restart(lower)
             self._adversary.after(0.02, lambda: adversary.campaign(lower))
@@ -164,7 +164,7 @@ class Attacks:
             self._adversary.after(delay_s, lambda: adversary.call(leader, 1))
 
     def _raise_learner(self, learner: SimulatedHost, others: list[SimulatedHost]) -> None:
-        """Make the learner campaign; hold its requests, or the answers, until the lead has changed hands."""
+        """Make the learner campaign; hold its requests, or the answers, until the leader has changed."""
         adversary, random = self._adversary, self._random
         asked = random.sample(others, min(len(others), adversary.enough))
         adversary.starved, adversary.candidate = frozenset(), learner

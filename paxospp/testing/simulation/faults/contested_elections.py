@@ -2,8 +2,8 @@
 
 Before each round it looks at the cluster (who leads, who lags, who holds what), never at the code under test. A round
 makes one or two nodes campaign at once. A chosen quorum may answer, and some of its members may accept the proposals
-that follow. Of all other messages, each group of kinds either passes, or is lost or held until the lead has changed
-hands. One node at a time is starved: it hears who leads and nothing of what is decided, so it falls behind. Some rounds
+that follow. Of all other messages, each group of kinds either passes, or is lost or held until the leader has changed.
+One node at a time is starved: it hears who leads and nothing of what is decided, so it falls behind. Some rounds
 disturb nothing, so that the other nodes decide more. Some are ``attacks`` of several steps, or damage what was chosen.
 
 The rounds follow the proof of Paxos: a value is chosen by one quorum while the next leader asks another (Lamport,

@@ -74,7 +74,7 @@ class Faults:
     crash_at_write: float = 0.0
     """P2: the node dies exactly where a write begins or returns."""
     pause_rate: float = 0.0
-    """P3: a node stops for up to a minute and goes on with old timers and queued messages."""
+    """P3: a node stops for up to a minute and then continues with old timers and queued messages."""
     crash_in_recovery: float = 0.0
     """P4: a node that starts is killed again before it has come up, or right after."""
     slowness_s: float = 0.0
@@ -143,7 +143,7 @@ class Faults:
 
     # Clients.
     impatience: float = 0.0
-    """K1: chance that a client waits only milliseconds and goes on with another node."""
+    """K1: chance that a client waits only milliseconds and continues with another node."""
     client_crash_rate: float = 0.0
     """K2: a client is gone, and old copies of its runs arrive again from elsewhere."""
     burst_rate: float = 0.0
@@ -153,7 +153,7 @@ class Faults:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """Return the families of which there is any here."""
+        """Return the families that are switched on."""
         nothing = Faults()
         return tuple(
             family
@@ -304,7 +304,7 @@ def draws_contests(seed: int) -> bool:
 
 
 def draws_churn(seed: int) -> bool:
-    """Return whether the lead changes hands all the time under ``seed``."""
+    """Return whether the leader changes all the time under ``seed``."""
     return 0.7 <= Random(f"{seed} swarm").random() < 0.83
 
 

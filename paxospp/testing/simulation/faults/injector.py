@@ -1,9 +1,9 @@
-"""The top of a run's faults: it schedules those of processes, disks and clocks, and begins all other injectors.
+"""The injector of a run: it schedules faults of processes, disks and clocks, and begins all other injectors.
 
 Every family is scheduled by itself, with its own random stream, from ``begin`` to ``end``. This module holds the faults
 that strike a node or its disk at some time, at a crash or at a load; ``disk_faults`` draws those of single operations
 of a disk, and ``world.network`` those of single messages. Faults of links are in ``link_faults``, and those of leaders
-in ``leader_faults``. Lasting damage is limited to so many disks that the cluster can go on (``may_be_damaged``), unless
+in ``leader_faults``. Lasting damage is limited to disks that the cluster can do without (``may_be_damaged``), unless
 the plan says that it may get stuck.
 
 Reference: Kingsbury's nemesis (Jepsen).

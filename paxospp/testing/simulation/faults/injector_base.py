@@ -44,7 +44,7 @@ class InjectorBase:
         return random
 
     def victim(self, random: Random, hosts: list[SimulatedHost]) -> SimulatedHost:
-        """Return one of ``hosts``: in half of all cases a leader, for faults of leaders do the most harm."""
+        """Return one of ``hosts``: in half of all cases a leader, because faults of leaders do the most harm."""
         leaders = [host for host in self.world.leaders if host in hosts]
         return random.choice(leaders if leaders and random.random() < 0.5 else hosts)
 

@@ -2,7 +2,7 @@
 
 Loss that hits all messages alike does not starve any kind. A rule names a link, a direction and kinds: heartbeats are
 lost while fetches pass, promises arrive in part, acceptances wait. A message that is *held* stays in the network until
-the lead has changed hands once or twice, or a node has restarted; then it arrives.
+the leader has changed once or twice, or a node has restarted; then it arrives.
 
 References: Kingsbury's nemesis (Jepsen); Ozkan et al., "Randomized Testing of Distributed Systems with
 Probabilistic Guarantees" (2018), on schedulers that choose the order of messages.

@@ -1,8 +1,8 @@
 """Disks that are rolled back: a run of its own, which checks only that a peer notices.
 
-An older image of a disk lacks every record that it was ever newer, so neither the storage nor the replica can tell. A
-peer that remembers more can, and must say so. Nothing else is checked in such a run, because one copy of acknowledged
-state is gone.
+An older image of a disk has no record of what was written later, so neither the storage nor the replica can tell. A
+peer that remembers more can tell, and must report it. Nothing else is checked in such a run, because one copy of
+acknowledged state is gone.
 
 References: family D13; bugs B17 and B18; rule 8 of ``paxospp/engine/README.md``.
 """

@@ -35,10 +35,10 @@ class ScriptedFaults:
         }
         self._script = scripts.get(self._world.plan.profile)
         self._next_slot = 0
-        """The script begins again once this slot is decided, if it is about slots."""
+        """The slot that must be decided before the script begins again, if the script is about slots."""
 
     def begin(self) -> None:
-        """Schedule the first time."""
+        """Schedule the first repetition."""
         if self._mean_s and self._script is not None:
             # A cluster is founded once: that script has to begin before any node founds one.
             self._world.clock.after(0.005 if self._world.plan.profile == FOUNDERS else self._mean_s, self._next)
@@ -57,7 +57,7 @@ class ScriptedFaults:
             self._rest()
 
     def _end(self, _: object) -> None:
-        if self._world.plan.profile != FOUNDERS:  # where the cluster would be founded before the next time
+        if self._world.plan.profile != FOUNDERS:  # else the cluster would be founded before the next repetition
             self._adversary.set_rules(lambda path: ())
         self._rest()
 
@@ -82,7 +82,7 @@ class ScriptedFaults:
         candidate = random.choice(fragile)
         known = max(host.decided for host in up)
         if known < self._next_slot:
-            return 0.0  # what the former time left open is not decided yet
+            return 0.0  # what the former repetition left open is not decided yet
         self._next_slot = known + 3
         hole, damaged = known + random.choice((1, 2)), known + random.choice((3, 4))
         unheard = [LinkRule(frozenset({Accept}), loss=1.0, slot=slot) for slot in range(damaged, damaged + 6)]
@@ -138,7 +138,7 @@ class ScriptedFaults:
             self._adversary.after(0.02 + 0.04 * number, lambda: self._adversary.campaign_unless_leading(left[0]))
 
     def _forget_a_grant(self, former: SimulatedHost, others: list[SimulatedHost]) -> float:
-        """Isolate ``former``; the others elect a leader, and one of them comes to ``former`` while its disk hangs."""
+        """Isolate ``former``; a node grants a new leader a lease, loses its promise, and restarts beside ``former``."""
         adversary = self._adversary
         forgets, left = others[0], set(others[1:])
         adversary.set_rules(lambda path: () if {path.source, path.target} <= left else (_NOTHING,))

@@ -12,11 +12,11 @@ other nodes, slots and delays:
   round). Or a node grants the new leader a lease, loses the promise that came with it, and hears the former leader
   next.
 * *Sole copies*: what only its leader knows decided is lost there, again and again (rule 4).
-* *Founders*: they are killed while a founding value is being accepted, and its holders begin again (rule 9: it is
-  proposed again); or a node loses its disk between its promise and the founding, or while others hold a founding value
-  that lists it.
-* *A star*: all nodes are linked to one that lags. Another node knows more and has lost the snapshot of it, so that it
-  can neither help nor lead (rule 5: a node that knows more goes first, but not forever).
+* *Founders*: founders are killed while a founding value is being accepted, and the nodes that hold the value begin
+  again (rule 9: it is proposed again); or a node loses its disk between its promise and the founding, or while others
+  hold a founding value that lists it.
+* *A star*: all nodes are linked to a node that lags, and to no other. Another node knows more, but has lost its
+  snapshot of that, so it can neither help nor lead (rule 5: a node that knows more goes first, but not forever).
 * *Torn writes*: an acceptor hears of a leader by its first value, so one write raises the promise and holds the value;
   the power fails during that write (rule 3: both are on disk or neither).
 

@@ -1,7 +1,7 @@
 """Loss of the only copy: of what only one node knows decided, and of snapshots that have just replaced a log.
 
-A leader that nobody hears any more decides on what its peers accepted before, loses that, and leads again. A node that
-has installed a peer's snapshot and trimmed its log loses the snapshot.
+A leader whose messages are all lost decides what its peers accepted before, loses the decided slots, and leads again.
+A node that has installed a peer's snapshot and trimmed its log loses the snapshot.
 
 Reference: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018).
 """

@@ -1,7 +1,7 @@
-"""Answer memory: an incarnation still holds all that it ever told its peers, or knows that it lost it.
+"""The answer memory: an incarnation must still hold everything that it told its peers, or know that it lost it.
 
-It checks three invariants. 5: the accepted ballot of a slot never drops. 6: what a node says is on its disk. 7: an
-answer names everything that an earlier one named, across restarts.
+This judge checks three invariants. 5: the accepted ballot of a slot never drops. 6: what a node says is on its disk. 7:
+an answer names everything that an earlier one named, across restarts.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class AnswerMemory:
             self._check_complete(host, promise, mentioned, said)
 
     def _check_complete(self, host: ObservedHost, promise: Promise, mentioned: set[Slot], said: _Said) -> None:
-        """Check 7 in this answer: it names every slot that the node holds or ever said it accepted."""
+        """Check invariant 7 in this answer: it names every slot that the node holds or ever said it accepted."""
         floor = max(promise.decided + 1, promise.first)
         answer = _answer(host, promise.answer)
         before = self._held_at.get(answer, ())
@@ -118,7 +118,7 @@ class AnswerMemory:
         held[entry.slot] = entry.ballot
 
     def on_load(self, host: ObservedHost, state: DurableState) -> None:
-        """Check 7 at a start: the storage still holds all that was ever sent from it."""
+        """Check invariant 7 at a start: the storage still holds all that was ever sent from it."""
         said = self._said.get(_incarnation(host))
         if said is not None:
             self._check_restart(host, state, said)
@@ -151,7 +151,7 @@ class AnswerMemory:
             self._check_remembers(host)
 
     def _check_remembers(self, host: ObservedHost) -> None:
-        """Check 7 in memory: the node holds each undecided slot that it said it accepted, or knows it is damaged."""
+        """Check invariant 7 in memory: the node holds each undecided slot it said it accepted, or knows its damage."""
         assert host.runtime is not None
         log = host.runtime.replica.protocol.log
         for slot in self._said_by(host).accepted:

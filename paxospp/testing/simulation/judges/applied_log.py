@@ -67,7 +67,7 @@ class AppliedLog:
         """By slot: the hash of the state in its snapshots."""
 
     def on_applied(self, host: ObservedHost, executor: Executor, entry: Entry, outcomes: Sequence[RunAnswer]) -> None:
-        """Check ``entry``, which a replica has applied; the first one to apply a slot sets what all others must do."""
+        """Check ``entry``, which a replica has applied; the first to apply a slot sets the result for all."""
         slot = entry.slot
         if slot == len(self.entries) + 1:
             self._first_to_apply(host, entry, executor, outcomes)

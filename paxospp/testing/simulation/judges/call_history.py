@@ -34,7 +34,8 @@ class TrackedCall:
     payload: bytes
     is_read: bool
     floor: int
-    """The highest index of a call that had ended when this one began; for a weak read, as long ago as it may be old."""
+    """The highest index of a call that had ended when this one began; for a weak read, when the oldest state that it
+    may see was current."""
     is_weak: bool = False
     """Whether it is a read of a state that may be old, whose index does not bind later calls."""
     number: Number | None = None
@@ -141,10 +142,10 @@ class CallHistory:
 
     def check_fresh(self, name: NodeId, slot: Slot, time: float) -> None:
         """Check that the state of ``name`` at ``slot`` lacks no call that had ended at ``time``."""
-        floor = self._floor_at(time - _TICK_S)  # a call that ends in the same moment may end later
+        floor = self._floor_at(time - _TICK_S)  # a call that ended within the same tick may have ended later
         if slot < floor:
             raise RuleBroken(
-                "13", f"{name} takes slot {slot} for all that had ended {self._now() - time:.3f} s ago; {floor} had"
+                "13", f"{name} calls slot {slot} fresh; a call at {floor} had ended {self._now() - time:.3f} s ago"
             )
 
     def on_remote_read(self, operation: TrackedCall, index: int) -> None:

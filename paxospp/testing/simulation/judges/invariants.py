@@ -208,7 +208,7 @@ class Invariants:
             raise RuleBroken("6", f"{host.name} sends {what} with {ballot} while its disk holds the promise {synced}")
 
     def _check_owner(self, host: ObservedHost, ballot: Ballot) -> None:
-        """Check 2: one owner per ballot, and one boot of the owner."""
+        """Check invariant 2: one owner per ballot, and one boot of the owner."""
         sender = host.sender
         if (ballot.node, ballot.incarnation) != (sender.node, sender.incarnation):
             raise RuleBroken("2", f"{host.name} uses {ballot}, which is not its own")
@@ -260,7 +260,7 @@ class Invariants:
             self.chosen.count(host, entry.slot, entry.ballot)
 
     def _check_trim(self, host: ObservedHost, trim: Slot) -> None:
-        """Check 10: trimmed slots are covered by the snapshot, and every slot in the snapshot was chosen."""
+        """Check invariant 10: trimmed slots are covered by the snapshot, and every slot in the snapshot was chosen."""
         snapshot = host.disk.image.snapshot
         floor = Slot(0) if snapshot is None else snapshot[0].slot
         if trim > floor + 1 or floor > self.chosen.up_to:
@@ -298,6 +298,7 @@ class Invariants:
     # Nodes, after each of their events.
 
     def after_event(self, host: ObservedHost) -> None:
+        """Check ``host``, which is up, after one of its events."""
         runtime = host.runtime
         assert runtime is not None
         protocol = runtime.replica.protocol

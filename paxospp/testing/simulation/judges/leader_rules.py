@@ -41,7 +41,7 @@ class _Report:
     accepted: dict[Slot, Ballot]
 
     def is_clean(self, slot: Slot) -> bool:
-        """Return whether the report says *accepted* or *none* of ``slot``."""
+        """Return whether the report says *accepted* or *none* for ``slot``."""
         return slot > self.decided and slot >= self.first and not any(slot in slots for slots in self.faulty)
 
     def allows(self, slot: Slot, ballot: Ballot | None) -> bool:
@@ -99,7 +99,7 @@ class LeaderRules:
             self._check_complete(host, leading)
 
     def _check_complete(self, host: ObservedHost, leading: Leading) -> None:
-        """Check 8: the leader has found every chosen slot, or waits for clean answers there."""
+        """Check invariant 8: the leader has found every chosen slot, or waits for clean answers there."""
         assert host.runtime is not None
         chosen, coverage = self._chosen, self._coverage
         decided_above = host.runtime.replica.protocol.learning.learner.decided_above
@@ -109,7 +109,7 @@ class LeaderRules:
             slot = Slot(number)
             value = chosen.values.get(slot)
             if value is None and slot in decided_above:
-                raise RuleBroken("1", f"{host.name} takes slot {slot} for decided, which no quorum has accepted")
+                raise RuleBroken("1", f"{host.name} considers slot {slot} decided, which no quorum has accepted")
             if value is None:
                 coverage["a leader found a slot that was not chosen"] += 1
                 continue
@@ -124,7 +124,7 @@ class LeaderRules:
                 )
 
     def _check_founds(self, host: ObservedHost, leading: Leading) -> None:
-        """Check 16 before the founding: every node says *none* of slot 1, or a quorum is clean there."""
+        """Check invariant 16 before the founding: every node says *none* for slot 1, or a quorum is clean there."""
         reports = leading.promises.reports.values()
         clean = [report for report in reports if report.is_clean(FOUNDING_SLOT)]
         everybody = len(host.world.hosts)
@@ -189,7 +189,7 @@ class LeaderRules:
             raise RuleBroken("8", f"{host.name} proposes {what} in slot {slot} that no quorum of promises calls for")
 
     def has_clean(self, leading: Leading, slot: Slot) -> bool:
-        """Return whether a quorum of the counted promises said *accepted* or *none* of ``slot``, under this ballot."""
+        """Return whether a quorum of the counted promises said *accepted* or *none* for ``slot``, under this ballot."""
         said = self._reports.get(leading.ballot, {})
         return self._are_quorum(
             name

@@ -3,8 +3,8 @@
 * A grant is on the disk of its node before it is given: the next boot waits as long as the grant may last (6).
 * Until a grant ends, restarts included, its node promises nobody else (bug B33), and grants nothing to the leader of a
   lower ballot.
-* A new leader holds no grants yet, and no leader below it holds a lease. A leader above it may hold one: a candidate
-  that was paused before it counted its promises leads late, and nobody accepts from it.
+* A new leader holds no grants yet, and no leader of a lower ballot holds a lease. A leader of a higher ballot may: a
+  candidate that was paused before it counted its promises leads late, and nobody accepts from it.
 
 Reference: ``paxospp.engine.rules.lease``.
 """

@@ -6,7 +6,7 @@ Each check is made where the fault is cheap to see, long before it does harm:
 * Rule 4: an installed snapshot raises the promise to the ballot in it, in memory as on disk.
 * Rule 4: a replica that is asked for a slot it has applied sends the slot, or says that a snapshot covers it.
 * Rule 5: a slot that is held is not damaged; damage that the current snapshot covers is forgotten; where the damaged
-  end of a log was taken to end in memory, it ends on disk too.
+  end of a log is closed in memory, it is closed on disk too.
 * Rule 7: the leader of a founded cluster keeps to the alpha of the founding.
 """
 
@@ -47,7 +47,7 @@ class LogRules:
         asked = self._asked.get((to, host.name), ())
         if asked and all(decided.first <= start <= delivered for start in asked):
             raise RuleBroken(
-                "rule 4", f"{host.name} has applied {asked[-1]} and sends {to} neither the slot nor word of a snapshot"
+                "rule 4", f"{host.name} has applied {asked[-1]} and sends {to} neither the slot nor a snapshot's slot"
             )
 
     def on_installed(self, host: ObservedHost, ballot: Ballot) -> None:
@@ -89,7 +89,7 @@ class LogRules:
         for slots in protocol.log.faulty:
             held = next((slot for slot in protocol.log.held if slot in slots), None)
             if held is not None:
-                raise RuleBroken("rule 5", f"{host.name} holds slot {held} and takes it for damaged")
+                raise RuleBroken("rule 5", f"{host.name} holds slot {held} and considers it damaged")
 
     @staticmethod
     def _check_end(host: ObservedHost) -> None:
@@ -97,7 +97,7 @@ class LogRules:
         protocol = host.runtime.replica.protocol
         is_known = not host.disk.image.lost_since_load and not protocol.writes.out
         if is_known and not any(slots.stop == sys.maxsize for slots in protocol.log.faulty):
-            raise RuleBroken("rule 5", f"{host.name} took its damage to end in memory, and did not write that down")
+            raise RuleBroken("rule 5", f"{host.name} closed its damage in memory and not on disk")
 
     @staticmethod
     def _check_covered(host: ObservedHost) -> None:

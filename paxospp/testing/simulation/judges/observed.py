@@ -73,13 +73,13 @@ class ObservedHost(Protocol):
         """Whether the simulation makes the node campaign now, although its own rules might not let it."""
 
     def boot_time(self) -> float:
-        """Return what the clock of the node says that never stops, in seconds."""
+        """Return the boot time of the node, in seconds: a clock that never stops."""
 
     def world_time_of(self, boot_time: float) -> float:
-        """Return the time of the world at which ``boot_time`` says ``boot_time``."""
+        """Return the time of the world, in seconds, at which the boot time of the node is ``boot_time``."""
 
     def finds_faulty(self, slot: Slot) -> bool:
-        """Return whether the running node takes ``slot`` for damaged."""
+        """Return whether the running node considers ``slot`` damaged."""
 
 
 class ObservedPath(Protocol):
@@ -116,7 +116,7 @@ class ObservedCluster(Protocol):
 
     @property
     def leaders(self) -> Sequence[ObservedHost]:
-        """The hosts that take themselves for leaders now."""
+        """The hosts that believe now that they lead."""
 
     @property
     def network(self) -> ObservedNetwork: ...

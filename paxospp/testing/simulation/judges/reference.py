@@ -24,7 +24,7 @@ class Reference:
         """Wall clock in microseconds, as the commands of the current slot see it."""
         self._own = Instances()
         self._values: dict[str, bytes] = {}
-        """The value that each instance was decided to be first."""
+        """The value that was decided first for each instance."""
         self._cluster_id = b""
 
     def found(self, cluster_id: bytes) -> None:

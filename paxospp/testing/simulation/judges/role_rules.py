@@ -1,7 +1,7 @@
 """Which replica may take a role and keep it: checked when a replica changes its role, and when a leader ticks.
 
 A campaign and a tick are checked in the middle of their event, with the answers known by then: after a pause, one event
-holds many messages, and the later ones are not known yet.
+holds many messages, and the later ones are not known yet. A *window* is one election timeout.
 
 Rules 1 and 5 of ``paxospp/engine/README.md``.
 """
@@ -75,7 +75,7 @@ class RoleRules:
                 raise RuleBroken("B45", f"{host.name} campaigns although {peer} has a leader with a quorum")
 
     def on_leads_on(self, host: ObservedHost, ticked_at: float) -> None:
-        """Check 17 and bug B47 at a tick: a quorum and the disk have answered the leader within two windows."""
+        """Check invariant 17 and bug B47 at a tick: a quorum and the disk have answered within two windows."""
         assert host.runtime is not None
         protocol, config = host.runtime.replica.protocol, host.world.plan.config_of(host.index)
         leading = protocol.leading
@@ -88,7 +88,7 @@ class RoleRules:
             raise RuleBroken("B47", f"{host.name} leads, and its disk has not answered for two windows")
 
     def _on_leading(self, host: ObservedHost, leading: Leading) -> None:
-        """Check 17: a ballot has one leader."""
+        """Check invariant 17: a ballot has one leader."""
         if not self._led.add(leading.ballot):
             raise RuleBroken("17", f"{leading.ballot} leads a second time, now {host.name}")
         self._leader_rules.on_leading(host, leading)

@@ -47,7 +47,7 @@ class SessionRules:
 
     @property
     def horizon(self) -> int:
-        """Return the time of the log before which a session is dead if it was silent since, or opened."""
+        """Return the log time, in microseconds, up to which every session that was not used since has expired."""
         return self._horizon
 
     def advance(self, log_time: int, expiry_us: int) -> None:

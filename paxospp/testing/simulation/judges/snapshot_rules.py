@@ -30,7 +30,8 @@ class SnapshotRules:
         whole = self._find(meta.id)
         if whole is not None and whole[offset : offset + len(data)] != data:
             raise RuleBroken(
-                "10", f"what is staged as {meta.id} of slot {meta.slot} from byte {offset} on is not of it"
+                "10",
+                f"what is staged as {meta.id} of slot {meta.slot} from byte {offset} on is not what its maker wrote",
             )
 
     def on_committed(self, meta: SnapshotMeta, data: bytes) -> None:

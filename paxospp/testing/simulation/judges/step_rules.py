@@ -8,7 +8,7 @@ replicas differ. The step itself is checked here, so a run shows the fault where
   slot is decided.
 * Rule 2: a promise is counted as one whole answer that was given; a replica never reports *none* for a slot that its
   incarnation has accepted and that is not covered.
-* Rule 4: a replica takes a slot for decided only together with a ballot, and only if the slot was chosen under that
+* Rule 4: a replica considers a slot decided only together with a ballot, and only if the slot was chosen under that
   ballot or a lower one. The same holds for slots that are announced, sent to others, or covered by a snapshot.
 * Rule 5: a leader keeps leading, and a candidate campaigns, only if a quorum of voters with working disks has answered;
   an answer counts for the incarnation that gave it. Damage is closed only where nothing was accepted.
@@ -16,6 +16,8 @@ replicas differ. The step itself is checked here, so a run shows the fault where
   beginning of the round that it answers.
 * Rule 7: a proposal is at most alpha slots above what its proposer knows decided. There is room for a new value only
   after clean answers of a quorum, and only where nothing is chosen under a lower ballot.
+
+A *window* is one election timeout.
 """
 
 from __future__ import annotations
@@ -58,11 +60,11 @@ class StepRules:
         self._log_rules = log_rules
         self._snapshot_rules = snapshot_rules
         self._answers: dict[tuple[Incarnation, int, int, Ballot], _Answer] = {}
-        """By incarnation, boot, number and ballot."""
+        """The content of each answer, by incarnation, boot, number and ballot."""
         self._blocked: dict[NodeId, tuple[Ballot, int, float]] = {}
-        """The slot that a leader is blocked by, its ballot, and since when in its active time."""
+        """By leader: its ballot, the slot that blocks it, and since when, in the leader's active time."""
         self._beats: defaultdict[tuple[NodeId, int, int], set[tuple[int, HeartbeatAnswer]]] = defaultdict(set)
-        """Answers to each round of a boot, which its nonce names, with the incarnation of the answerer."""
+        """By node, nonce of its boot, and round: the answers, each with the incarnation of the node that gave it."""
         self._rounds: dict[NodeId, dict[int, float]] = {}
         """When each round of a boot began, by the boot time of its node."""
         self._lives: dict[tuple[Ballot, NodeId], int] = {}
@@ -182,13 +184,13 @@ class StepRules:
             raise RuleBroken("rule 9", f"{host.name} counts promises of two incarnations of {sender.node} to {ballot}")
 
     def on_learned(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
-        """Check that ``slot``, which ``host`` takes for decided, was chosen under ``ballot`` or below (rule 4)."""
+        """Check that ``slot``, which ``host`` considers decided, was chosen under ``ballot`` or below (rule 4)."""
         under = self._chosen.under.get(slot)
         if under is None:
-            raise RuleBroken("rule 4", f"{host.name} takes slot {slot} for decided, which no quorum has accepted")
+            raise RuleBroken("rule 4", f"{host.name} considers slot {slot} decided, which no quorum has accepted")
         if under > ballot:
             raise RuleBroken(
-                "rule 4", f"{host.name} takes slot {slot} for decided under {ballot}; it was chosen under {under}"
+                "rule 4", f"{host.name} considers slot {slot} decided under {ballot}; it was chosen under {under}"
             )
         self._learned.setdefault(host.name, {})[slot] = ballot
         met = self._met.get(host.name)
@@ -202,7 +204,7 @@ class StepRules:
         return slot in self._learned.get(host.name, ())
 
     def on_installed(self, host: ObservedHost, slot: Slot, ballot: Ballot) -> None:
-        """Check that a snapshot covers every slot up to ``slot``, which ``host`` takes for decided by it."""
+        """Check that a snapshot covers every slot up to ``slot``: ``host`` considers all of them decided now."""
         self.check_covers(host, slot, ballot)
         self._log_rules.on_installed(host, ballot)
         self._snapshot_rules.on_installed(host, slot)
@@ -215,7 +217,7 @@ class StepRules:
         for number in range(max(before, covered) + 1, decided + 1):
             if learned.pop(Slot(number), None) is None:
                 raise RuleBroken(
-                    "rule 4", f"{host.name} takes slot {number} for decided, and was told so under no ballot"
+                    "rule 4", f"{host.name} considers slot {number} decided, and was told so under no ballot"
                 )
 
     def on_load(self, host: ObservedHost, decided: Slot) -> None:
@@ -226,7 +228,7 @@ class StepRules:
         self._met.pop(host.name, None)
 
     def on_closed_damage(self, host: ObservedHost, bound: Slot, held: dict[Slot, Ballot]) -> None:
-        """Check that ``host`` held nothing above ``bound``, where it no longer takes its log for damaged (rule 5)."""
+        """Check that ``host`` held nothing above ``bound``, where it no longer considers its log damaged (rule 5)."""
         assert host.runtime is not None
         log, decided = host.runtime.replica.protocol.log, host.runtime.replica.decided
         for slot in held:
@@ -273,7 +275,7 @@ class StepRules:
         return working
 
     def check_is_quorum_connected(self, host: ObservedHost, leading: Leading, ticked_at: float) -> None:
-        """Check 17 at a tick: a quorum of voters with working disks has answered within two windows (rule 5)."""
+        """Check invariant 17 at a tick: a quorum of voters with working disks answered within two windows (rule 5)."""
         assert host.runtime is not None
         config, protocol = host.world.plan.config_of(host.index), host.runtime.replica.protocol
         before = ticked_at - 2 * config.election_timeout_s
@@ -286,7 +288,7 @@ class StepRules:
             raise RuleBroken("17", f"{host.name} leads, and within two windows only {sorted(names)} answered it")
 
     def check_gets_on(self, host: ObservedHost, leading: Leading, ticked_at: float) -> None:
-        """Check 17: a leader that cannot decide what its promises reported steps down (rule 5)."""
+        """Check invariant 17: a leader that cannot decide what its promises reported steps down (rule 5)."""
         assert host.runtime is not None
         window_s = host.world.plan.config_of(host.index).election_timeout_s
         if host.runtime.replica.decided < leading.recovered_up_to and ticked_at - leading.progressed_at > 2 * window_s:

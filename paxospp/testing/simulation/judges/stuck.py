@@ -1,7 +1,7 @@
 """Finds out whether a cluster is stuck: only then may it fail to recover after the faults.
 
 It is stuck at a slot that no node of the core can send, and that a quorum of the core cannot report as *accepted* or
-*none* (``stuck_slot``). Before the founding (``founding_is_stuck``), every node has to report *none* of slot 1, unless
+*none* (``stuck_slot``). Before the founding (``founding_is_stuck``), every node has to report *none* for slot 1, unless
 a node holds a founding value that a quorum of the incarnations in it can confirm (rule 9).
 """
 
@@ -59,6 +59,6 @@ def stuck_slot(core: Sequence[ObservedHost], quorum: int) -> Slot | None:
 
 
 def _last_in_doubt(image: StoredImage) -> int:
-    """Return the highest slot that this disk holds, knows decided, or may have lost; of a lost end, the first slot."""
+    """Return the highest slot that this disk holds, knows decided, or may have lost; for a lost end, its first slot."""
     open_from = image.open_from if image.open_from < sys.maxsize else 0
     return max([image.decided, open_from, *image.entries, *image.faulty])

@@ -31,7 +31,7 @@ class VouchRules:
             return
         faulty = () if host.runtime is None else host.runtime.replica.protocol.log.faulty
         if any(slots.stop > bound + 1 for slots in faulty):
-            raise RuleBroken("rule 5", f"{host.name} vouches for {bound}, and takes its own log for damaged above that")
+            raise RuleBroken("rule 5", f"{host.name} vouches for {bound}, and considers its own log damaged above that")
         if self._vouched.get(ballot) == bound:
             return
         self._vouched[ballot] = bound

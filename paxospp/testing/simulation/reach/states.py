@@ -39,7 +39,7 @@ def _recovering(host: ObservedHost) -> bool:
 
 
 def _another_leads(host: ObservedHost) -> bool:
-    """Return whether another replica that is up takes itself for the leader."""
+    """Return whether another replica that is up believes that it leads."""
     return any(other is not host for other in host.world.leaders)
 
 

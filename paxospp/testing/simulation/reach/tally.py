@@ -1,4 +1,4 @@
-"""The markers that one run, and a whole sweep, reached, in runs and in hits."""
+"""Counts of the markers that one run or a whole sweep reached: how many times, and in how many runs."""
 
 from __future__ import annotations
 

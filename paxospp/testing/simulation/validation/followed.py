@@ -18,7 +18,7 @@ RULE = "the model"
 
 
 class Followed:
-    """The nodes as the model has them; what was said is never forgotten."""
+    """The nodes of the model, and every message that they ever sent."""
 
     writes_at_once = False
 

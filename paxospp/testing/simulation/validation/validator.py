@@ -92,7 +92,7 @@ class Validator:
                 leaves = ModelPrepare(ballot, not host.sender.cluster_id)
                 if leaves not in said and (leaves.founds or ModelPrepare(ballot, True) not in said):
                     raise self._leaves_too_early(host, message)
-                said.add(leaves)  # since it asked, it may have learned of which cluster it is
+                said.add(leaves)  # the node may have joined a cluster since it asked
             case Promise():
                 if promise_of(node.incarnation, host.sender.boot, message) not in said:
                     raise self._leaves_too_early(host, message)

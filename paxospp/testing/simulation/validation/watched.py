@@ -23,7 +23,7 @@ class ReplicaCall:
     what: str
     sender: Sender | None = None
     message: ProtocolMessage | None = None
-    """The message that it hears, unless it drops it."""
+    """The message that the replica receives; None if it drops the message."""
     covered: Covered | None = None
     """The snapshot that it installs."""
     meets: Ballot | None = None

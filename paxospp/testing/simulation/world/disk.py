@@ -109,8 +109,8 @@ class StoredImage:
     def lose_end(self, start: Slot | None = None) -> None:
         """Lose the last writes, which returned and never reached the disk, and whose slots cannot be named (D9).
 
-        Everything from ``start`` on is in doubt; by default, from the lowest undecided slot on. What was written with
-        it about decided slots is lost too.
+        Everything from ``start`` on is in doubt; by default, from the lowest undecided slot on. The lost writes
+        may also have raised ``decided``, so it drops below ``start``.
         """
         start = Slot(self.decided + 1) if start is None else max(start, self.floor)
         self.decided = min(self.decided, Slot(start - 1))

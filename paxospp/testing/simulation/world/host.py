@@ -96,7 +96,7 @@ class SimulatedHost:
         self.wants_up = True
         """Whether an operator would start it again."""
         self.may_be_damaged = False
-        """Whether lasting damage to its disk leaves the cluster able to go on."""
+        """Whether the cluster can continue if its disk is damaged for good."""
         self.slow_disk = 1.0
         self.slowness_s = 0.0
         self._stalled = False
@@ -155,7 +155,7 @@ class SimulatedHost:
         return self.runtime is not None and self.runtime.driver.installing
 
     def boot_time(self) -> float:
-        """Return CLOCK_BOOTTIME of this machine, which drifts less than ``DRIFT_BOUND``, as leases require (C1)."""
+        """Return CLOCK_BOOTTIME of this machine; it drifts less than ``DRIFT_BOUND``, as leases require (family C1)."""
         return self.world.clock.now * self._boot_rate
 
     def world_time_of(self, boot_time: float) -> float:
@@ -258,14 +258,14 @@ class SimulatedHost:
         self.world.clock.after(seconds, self.unstall)
 
     def unstall(self, _: object = None) -> None:
-        """Let the disk go on with what it was asked to do."""
+        """Let the disk continue with what it was asked to do."""
         self._stalled = False
         waiting, self._on_disk = self._on_disk, []
         for handler, argument in waiting:
             handler(argument)
 
     def waits_for_disk(self, handler: Callable[[Any], None], argument: Any) -> bool:
-        """Return whether the disk hangs; if so, ``handler(argument)`` is called when it goes on."""
+        """Return whether the disk hangs; if so, ``handler(argument)`` is called when it continues."""
         if self._stalled:
             self._on_disk.append((handler, argument))
         return self._stalled

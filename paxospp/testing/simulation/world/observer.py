@@ -22,7 +22,7 @@ class HostObserver(NodeObserver):
         self._reach = host.world.reach
         self._invariants = host.world.invariants
         self._sharing: dict[bool, Sequence[object]] = {False: (), True: ()}
-        """The queries that share the latest ticket, for those by a round and those by a lease."""
+        """The queries that share the latest ticket, by whether a lease (True) or a round (False) confirms them."""
 
     def reached(self, marker: str) -> None:
         self._reach.reached(self._host, marker)

@@ -32,7 +32,7 @@ class VirtualStorage(Storage):
         self.refused: str | None = None
         """A request of the node that the contract forbids; None if there was none.
 
-        The error alone would not show it: the node may take it for a failure of the disk.
+        The error alone would not show it: the node may treat it as a failure of the disk.
         """
         self._staging: _VirtualStaging | None = None
         self.on_write: Callable[[], Exception | None] = _nothing
@@ -80,7 +80,7 @@ class VirtualStorage(Storage):
         if meta.id not in self._disk.staged:
             self._refuse(f"{meta} is to become current, and was not committed")
         if current is not None and meta.slot < current.slot:
-            # Whether that one is damaged or not.
+            # This is forbidden even if the current snapshot is damaged.
             self._refuse(f"{meta} is to replace the newer {current}")
 
     def _refuse(self, text: str) -> None:

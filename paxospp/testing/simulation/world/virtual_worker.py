@@ -17,7 +17,7 @@ Told = tuple[Callable[..., None], tuple[object, ...]]
 
 
 class VirtualWorker(Worker):
-    """A worker that does a job at once, and reports the result when its time is over."""
+    """A worker that does a job at once, and reports the result when the job's duration has passed."""
 
     def __init__(self, host: NodeHost, storage: VirtualStorage) -> None:
         self._host = host
