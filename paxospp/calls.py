@@ -4,7 +4,7 @@ A class that offers them inherits ``Calls`` (or ``SyncCalls``) and defines only 
 ``_execute`` and ``_query`` take a payload, return the encoded result, and raise the errors of
 ``paxospp.errors``. This module alone encodes calls and decodes results, so all four classes agree.
 ``decide``, ``forget`` and leases call paxospp's own state machine, which runs beside the user's
-(``execution.instances``), under reserved names.
+(``execution.built_in_machine``), under reserved names.
 
 Each typed call has two overloads, because the options ``timeout`` and ``consistency`` cannot be
 combined with ``**kwargs: P.kwargs`` (PEP 612): a call with options passes its arguments by position.

@@ -55,9 +55,9 @@ class Output:
     3. Send ``send_after_persist`` when write ``token`` and all earlier ones have returned, even if ``persist`` is None
        (``token`` is then the last write of an earlier call).
     4. Apply ``decided`` in this order, without waiting for any write.
-    5. Begin ``reads`` when write ``token`` and all earlier ones have returned. Until then the disk may hold an entry
-       under an older ballot than the one that was evicted from memory.
-    6. Answer the reads in ``readable``.
+    5. Begin ``log_reads`` when write ``token`` and all earlier ones have returned. Until then the disk may hold an
+       entry under an older ballot than the one that was evicted from memory.
+    6. Answer the linearizable reads in ``confirmed_reads``.
     7. Publish ``events``.
     8. Call ``on_tick`` at ``wake_at`` at the latest.
 
@@ -71,8 +71,8 @@ class Output:
     token: int = 0
     send_after_persist: list[Send] = field(default_factory=list)
     decided: list[Entry] = field(default_factory=list)
-    reads: list[ReadRange] = field(default_factory=list)
-    readable: list[ReadReady] = field(default_factory=list)
+    log_reads: list[ReadRange] = field(default_factory=list)
+    confirmed_reads: list[ReadReady] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     snapshot_from: NodeId | None = None
     diverged_at: Slot | None = None

@@ -163,7 +163,7 @@ class Protocol:
 
     # Calls of the node.
 
-    def propose_commands(self, value: bytes, out: OutputBuilder, *, awaited_elsewhere: bool) -> None:
+    def propose_value(self, value: bytes, out: OutputBuilder, *, awaited_elsewhere: bool) -> None:
         """Propose ``value`` in the next slot; call this only while ``proposable`` is positive."""
         leading = self.leading
         assert leading is not None, "only a leader proposes"
@@ -591,7 +591,7 @@ class Protocol:
             if self.log.faulty_end and self.cluster.membership is not None:
                 vouched_up_to = self.leading.vouched_up_to(self.decided, self.cluster.voters)
                 out.write(self._damaged_end.on_own(self.leading.ballot, vouched_up_to))
-        self.learning.fetch(self.leading_ballot, out, disk_is_full=self.writes.is_full)
+        self.learning.fetch(self.leading_ballot, out, disk_is_behind=self.writes.is_full)
 
     def _lead_on(self, leading: Leading, out: OutputBuilder, before: Slot) -> None:
         decided = self.learning.learner.decided

@@ -216,7 +216,7 @@ class Replica:
         With ``awaited_elsewhere``, callers of other nodes wait for it, so the decision is announced without delay.
         """
         out = self._begin(now)
-        self.protocol.propose_commands(value, out, awaited_elsewhere=awaited_elsewhere)
+        self.protocol.propose_value(value, out, awaited_elsewhere=awaited_elsewhere)
         return self._finish(out)
 
     def campaign(self, now: float) -> Output:
@@ -253,10 +253,10 @@ class Replica:
             self.protocol.on_durable(durable, out)
         return self._finish(out)
 
-    def on_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
+    def on_log_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
         """Handle the result of a ``ReadRange``; ``faulty`` are the slots that a ``CorruptedError`` named."""
         out = self._begin(now)
-        self.protocol.learning.on_read(token, entries, faulty, out)
+        self.protocol.learning.on_log_read(token, entries, faulty, out)
         return self._finish(out)
 
     def on_damage(self, faulty: Sequence[range], now: float) -> Output:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from paxospp.errors import CorruptedError
-from paxospp.execution.instances import is_own
+from paxospp.execution.built_in_machine import is_built_in
 from paxospp.model import Change, Entry, Kind, Slot
 from paxospp.sessions.runs import decode_commands
 from paxospp.state_machine import unpack_call
@@ -76,7 +76,7 @@ class Effects:
         for index, run in enumerate(commands.runs):
             skip = passed_over.get(index, 0)
             for place, payload in enumerate(run.payloads[skip:] if skip else run.payloads, position + skip):
-                if payload and not is_own(payload):
+                if payload and not is_built_in(payload):
                     name, arguments = unpack_call(payload)
                     yield Change(entry.slot, place, time, name, arguments)
             position += len(run.payloads)

@@ -27,10 +27,10 @@ from paxospp.errors import (
     ReplicaStoppedError,
     UnavailableError,
 )
+from paxospp.execution.built_in_machine import BuiltInMachine, is_built_in, without_prefix
 from paxospp.execution.digest import EMPTY_DIGEST, RunTrace, extend_digest
 from paxospp.execution.effects import Effects
 from paxospp.execution.exceptions import describe, stops_replica
-from paxospp.execution.instances import Instances, is_own, own_call
 from paxospp.execution.memberships import Memberships
 from paxospp.execution.snapshot import SnapshotDecoder, SnapshotHead, write_snapshot
 from paxospp.markers import NO_MARKERS, Markers
@@ -72,22 +72,22 @@ class Executor:
         machine: StateMachine,
         observer: Markers = NO_MARKERS,
         *,
-        around: Callable[[Apply, bool], Apply] = lambda apply, is_own: apply,
+        around: Callable[[Apply, bool], Apply] = lambda apply, is_built_in: apply,
     ) -> None:
         """Start at slot 0.
 
         Args:
             machine: the user's state machine, as its ``__init__`` left it.
             observer: is told which branches are taken.
-            around: wraps the function that executes a command of the user's machine, or (``is_own``) of the built-in
-                one; for checks and the simulator.
+            around: wraps the function that executes a command of the user's machine, or (``is_built_in``) of the
+                built-in one; for checks and the simulator.
         """
         self._observer = observer
         self._machine = machine
         # A machine in full control gets the bytes its caller gave, without our prefix.
         self._apply_command = around(self._apply_raw if machine.full_control else machine.apply, False)
-        self._apply_own = around(lambda payload, context: self._own.apply(own_call(payload), context), True)
-        self._own = Instances()
+        self._built_in = BuiltInMachine()
+        self._apply_built_in = around(self._call_built_in, True)
         self._sessions = SessionTable(observer=observer)
         self._memberships = Memberships()
         self._effects = Effects()
@@ -132,7 +132,7 @@ class Executor:
     @property
     def lease_us(self) -> int:
         """The length of leases in microseconds; 0 while they are off."""
-        return self._own.lease_us
+        return self._built_in.lease_us
 
     # ------------------------------------------------------------------------- the change feed
 
@@ -200,8 +200,8 @@ class Executor:
         self.unix_time = max(self.unix_time, commands.unix_time)
         # Search the value once for a built-in command, instead of each payload. A value that is large, or contains the
         # prefix elsewhere, takes the slower path.
-        has_own = len(value) > _SEARCHED_BYTES_MAX or _RESERVED in value
-        apply = self._apply_any if has_own else self._apply_command
+        has_built_in = len(value) > _SEARCHED_BYTES_MAX or _RESERVED in value
+        apply = self._apply_any if has_built_in else self._apply_command
         time = self.unix_time / _MICROSECONDS
         position = 0
         for index, run in enumerate(commands.runs):
@@ -249,9 +249,12 @@ class Executor:
         return outcomes, without_texts
 
     def _apply_any(self, payload: bytes, context: Context) -> bytes:
-        if is_own(payload):
-            return self._apply_own(payload, context)
+        if is_built_in(payload):
+            return self._apply_built_in(payload, context)
         return self._apply_command(payload, context)
+
+    def _call_built_in(self, payload: bytes, context: Context) -> bytes:
+        return self._built_in.apply(without_prefix(payload), context)
 
     def _apply_raw(self, payload: bytes, context: Context) -> bytes:
         if payload[0]:
@@ -270,9 +273,9 @@ class Executor:
         refused = []
         for place, reason in refused_commands(self._machine, run.payloads):
             payload = run.payloads[place]
-            if is_own(payload):  # the user's machine knows nothing of these
+            if is_built_in(payload):  # the user's machine knows nothing of these
                 try:
-                    check_command(self._own, own_call(payload))
+                    check_command(self._built_in, without_prefix(payload))
                     continue
                 except RejectedError as error:
                     reason = str(error)
@@ -285,8 +288,8 @@ class Executor:
         Raises:
             RejectedError: it would not; the message is one line.
         """
-        if is_own(payload):
-            check_command(self._own, own_call(payload))
+        if is_built_in(payload):
+            check_command(self._built_in, without_prefix(payload))
         else:
             check_command(self._machine, payload)
 
@@ -307,8 +310,8 @@ class Executor:
         """
         self._check_running()
         machine = self._machine
-        if is_own(request):
-            machine, request = self._own, own_call(request)
+        if is_built_in(request):
+            machine, request = self._built_in, without_prefix(request)
         check_query(machine, request)
         set_context(machine, Context.of_query(self.applied, self.unix_time / _MICROSECONDS))
         try:
@@ -324,7 +327,7 @@ class Executor:
         Call it between two slots. The result may be consumed in another thread while more entries are applied.
         """
         self._check_running()
-        own = list(self._own.snapshot())
+        built_in = list(self._built_in.snapshot())
         head = SnapshotHead(
             applied=self.applied,
             log_time=self._sessions.log_time,
@@ -333,11 +336,11 @@ class Executor:
             digest=self.digest,
             memberships=tuple((slot, membership.to_bytes()) for slot, membership in self.memberships),
             sessions=len(self._sessions),
-            own=len(own),
+            built_in_chunks=len(built_in),
             effects=self._effects.encode(),
             ballot=self.ballot,
         )
-        return write_snapshot(head, self._sessions.encode(), chain(own, self._machine.snapshot()))
+        return write_snapshot(head, self._sessions.encode(), chain(built_in, self._machine.snapshot()))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state with that of the snapshot in ``chunks``, which may be cut anywhere.
@@ -365,7 +368,7 @@ class Executor:
             return
         self._observer.reached("executor: a snapshot becomes the state")
         head = state.head
-        self._own = state.own
+        self._built_in = state.built_in
         self._effects = state.effects
         self._sessions.restore(head.log_time, head.horizon, state.sessions)
         self._memberships.restore(state.memberships)
@@ -398,7 +401,7 @@ class _Restored(NamedTuple):
     memberships: Sequence[tuple[Slot, Membership]]
     sessions: Sequence[Session]
     effects: Effects
-    own: Instances
+    built_in: BuiltInMachine
 
 
 class Restoring:
@@ -429,9 +432,9 @@ class Restoring:
         effects.restore(head.effects, head.applied)
         sessions = reader.sessions()
         machine = reader.machine()
-        own = Instances()
+        built_in = BuiltInMachine()
         try:
-            own.restore(islice(machine, head.own))
+            built_in.restore(islice(machine, head.built_in_chunks))
             self._machine.restore(machine)
             for _ in machine:
                 # The machine may stop reading early, but only the end shows whether the snapshot is complete.
@@ -444,7 +447,7 @@ class Restoring:
             # Checked here as well, because the machine may have caught the error that its chunks raised.
             self._stopped = _stopped_at(head.applied, 0, reader.damage)
             raise reader.damage
-        self._state = _Restored(head, memberships, sessions, effects, own)
+        self._state = _Restored(head, memberships, sessions, effects, built_in)
 
     def finish(self) -> None:
         """Make the snapshot the executor's state; after ``read`` raised, keep the state or stop for good."""

@@ -16,7 +16,7 @@ of them but the last. The items, in this order:
 1. HEAD, once: a MessagePack array, the fields of ``SnapshotHead`` in order.
 2. SESSIONS, any number: a MessagePack array of sessions, each with the fields of ``Session``.
 3. MACHINE, any number: one chunk of ``StateMachine.snapshot()`` each, with its boundaries preserved; first the chunks
-   of ``Instances``, whose number is in the head, then those of the user's machine.
+   of ``BuiltInMachine``, whose number is in the head, then those of the user's machine.
 4. END, once: BLAKE2b, 32 bytes, over every byte before this frame. Nothing follows.
 
 Fields may be added at the end of ``SnapshotHead`` and ``Session`` without a new format number.
@@ -67,8 +67,8 @@ class SnapshotHead(msgspec.Struct, frozen=True, array_like=True):
     """The memberships that govern slots above ``applied``, encoded, each with the slot that decided it."""
     sessions: int
     """How many sessions follow."""
-    own: int = 0
-    """How many of the first chunks belong to the built-in machine (``instances``)."""
+    built_in_chunks: int = 0
+    """How many of the first chunks belong to the built-in machine (``built_in_machine``)."""
     effects: bytes = b""
     """The bytes that ``Effects.encode`` returned."""
     ballot: Ballot | None = None

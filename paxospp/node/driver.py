@@ -47,12 +47,12 @@ CHECKPOINT_SLOTS = 1024
 class DriverClient(Protocol):
     """Receives what the replica and the machine did.
 
-    While one output is carried out, the calls are ``on_readable``, ``on_event`` and ``on_snapshot_needed``, in this
-    order. ``on_applied`` and then ``on_answers`` follow for each applied entry, and ``advance`` comes last.
+    While one output is carried out, the calls are ``on_read_confirmed``, ``on_event`` and ``on_snapshot_needed``, in
+    this order. ``on_applied`` and then ``on_answers`` follow for each applied entry, and ``advance`` comes last.
     ``on_failed`` may come at any time, once, and nothing comes after it.
     """
 
-    def on_readable(self, ready: ReadReady) -> None:
+    def on_read_confirmed(self, ready: ReadReady) -> None:
         """Handle the result for the reads that ``Driver.read`` passed under one ticket: confirmed, or not."""
         ...
 
@@ -163,7 +163,7 @@ class Driver:
     def read(self, ticket: int, lease: bool) -> None:
         """Ask the replica to confirm reads under the number ``ticket``; only within ``DriverClient.advance``.
 
-        ``on_readable`` reports the result. ``lease``: a lease may confirm them.
+        ``on_read_confirmed`` reports the result. ``lease``: a lease may confirm them.
         """
         self._carry_out(self.replica.read(ticket, self._loop.time(), lease=lease))
 
@@ -242,12 +242,12 @@ class Driver:
         if output.decided:
             self._decided.extend(output.decided)
             self._backlog_bytes += sum(len(entry.value) for entry in output.decided)
-        if output.reads:
-            for wanted in output.reads:
-                self._writer.read(wanted, self._on_read)
-        if output.readable:
-            for ready in output.readable:
-                self._client.on_readable(ready)
+        if output.log_reads:
+            for wanted in output.log_reads:
+                self._writer.read(wanted, self._on_log_read)
+        if output.confirmed_reads:
+            for ready in output.confirmed_reads:
+                self._client.on_read_confirmed(ready)
         if output.events:
             for event in output.events:
                 self._client.on_event(event)
@@ -268,12 +268,12 @@ class Driver:
         for one in sends:
             send(one.to, one.message)
 
-    def _on_read(self, wanted: ReadRange, entries: Sequence[Entry], problem: Exception | None) -> None:
+    def _on_log_read(self, wanted: ReadRange, entries: Sequence[Entry], problem: Exception | None) -> None:
         faulty: Sequence[range] = ()
         if problem is not None and not isinstance(problem, TrimmedError) and not self.stopped:
             self._observer.reached("driver: a read of the log fails")
             faulty = self._tell_damage(range(wanted.start, wanted.stop), problem)
-        self._drive(lambda: self.replica.on_read(wanted.token, entries, self._loop.time(), faulty))
+        self._drive(lambda: self.replica.on_log_read(wanted.token, entries, self._loop.time(), faulty))
 
     def on_damage(self, slot: Slot, problem: Exception) -> None:
         """Handle a failed read of the log at ``slot`` that the replica had not asked for."""

@@ -27,6 +27,7 @@ from paxospp.wire.frames import FrameEncoder
 
 RUN_BYTES_MAX = 1 << 20
 RUN_COMMANDS_MAX = 1024
+"""The largest run of this node's own callers. It stays in the process, so it may hold more than a client's run."""
 
 
 class Links(Protocol):

@@ -254,8 +254,8 @@ class Runtime:
     def on_applied(self, entry: Entry) -> None:
         self.snapshots.on_applied(entry)
 
-    def on_readable(self, ready: ReadReady) -> None:
-        self.queries.on_readable(ready)
+    def on_read_confirmed(self, ready: ReadReady) -> None:
+        self.queries.on_read_confirmed(ready)
 
     def on_snapshot_needed(self, peer: NodeId) -> None:
         self.snapshots.on_needed(peer)

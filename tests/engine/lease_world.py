@@ -132,12 +132,12 @@ class LeaseWorld:
         if host.queue and not host.writing:
             host.writing = True
             self._after(host, self.random.expovariate(1 / 0.002), lambda replica: self._written(host, replica))
-        for wanted in output.reads:
+        for wanted in output.log_reads:
             held = [host.entries[slot] for slot in sorted(host.entries) if wanted.start <= slot < wanted.stop]
             self._after(
                 host,
                 0.001,
-                lambda r, w=wanted, e=held: self.honour(host, r.on_read(w.token, e, self.now)),  # type: ignore[misc]
+                lambda r, w=wanted, e=held: self.honour(host, r.on_log_read(w.token, e, self.now)),  # type: ignore[misc]
             )
         if output.wake_at < host.wake_at:
             host.wake_at = output.wake_at

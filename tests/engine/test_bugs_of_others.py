@@ -130,7 +130,7 @@ def test_B23_after_a_failed_write_a_restart_reports_what_is_on_disk_and_nothing_
         )
     )
     if written:
-        after.on_read(1, held, 0.0)
+        after.on_log_read(1, held, 0.0)
     (answer,) = said(after.on_message(sender(N3), Prepare(ballot=ballot(3, N3), start=Slot(2)), 0.0))
 
     assert isinstance(answer, Promise)

@@ -177,7 +177,7 @@ def test_messages_are_dropped_until_the_log_is_loaded() -> None:
         identity(), DurableState(promised=ballot(3), decided=Slot(1), last=Slot(2)), engine_settings(), Random(1)
     )
     output = replica.start(0.0)
-    assert [(wanted.start, wanted.stop) for wanted in output.reads] == [(1, 2), (2, 3)]
+    assert [(wanted.start, wanted.stop) for wanted in output.log_reads] == [(1, 2), (2, 3)]
 
     replica.on_message(sender(N2), Prepare(ballot=ballot(9, N2), start=Slot(1)), 0.0)
     assert replica.dropped == {"still loading": 1}
@@ -191,8 +191,8 @@ def test_a_read_that_finds_damage_while_loading_makes_the_slot_faulty_and_not_em
         Random(1),
         memberships=[(Slot(1), membership())],
     )
-    (tail,) = replica.start(0.0).reads
-    replica.on_read(tail.token, [], 0.0, faulty=[range(2, 3)])
+    (tail,) = replica.start(0.0).log_reads
+    replica.on_log_read(tail.token, [], 0.0, faulty=[range(2, 3)])
     output = replica.on_message(sender(N2), Prepare(ballot=ballot(9, N2), start=Slot(2)), 0.0)
 
     (reply,) = output.send_after_persist

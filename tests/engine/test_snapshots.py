@@ -96,10 +96,10 @@ def test_a_damaged_slot_that_was_applied_is_answered_like_a_trimmed_one(faulty: 
     replica.on_message(sender(N1), DecidedEntries(entries=entries, decided=Slot(4), first=Slot(2)), 0.0)
     assert replica.delivered == 4
     catch_up = CatchUp(start=Slot(3), stop=Slot(5))
-    (wanted,) = replica.on_message(sender(N3), catch_up, 0.0).reads
+    (wanted,) = replica.on_message(sender(N3), catch_up, 0.0).log_reads
 
     for output in (
-        replica.on_read(wanted.token, [], 0.0, faulty=faulty),
+        replica.on_log_read(wanted.token, [], 0.0, faulty=faulty),
         replica.on_message(sender(N3), catch_up, 0.0),
     ):
         assert sent(output, DecidedEntries) == [DecidedEntries(entries=(), decided=Slot(4), first=Slot(4))]

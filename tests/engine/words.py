@@ -103,8 +103,8 @@ def founded(
         memberships=[(Slot(1), membership(size))],
         applied=1,
     )
-    for wanted in replica.start(0.0).reads:
-        replica.on_read(wanted.token, [], 0.0)
+    for wanted in replica.start(0.0).log_reads:
+        replica.on_log_read(wanted.token, [], 0.0)
     return replica
 
 

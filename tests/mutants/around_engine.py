@@ -8,7 +8,7 @@ _CALLER = "paxospp.sessions.caller"
 _DIGESTS = "paxospp.engine.rules.digests"
 _EFFECTS = "paxospp.execution.effects"
 _FETCHING = "paxospp.node.snapshots.fetching"
-_INSTANCES = "paxospp.execution.instances"
+_INSTANCES = "paxospp.execution.built_in_machine"
 _MEMBERSHIPS = "paxospp.execution.memberships"
 _ROOM = "paxospp.node.snapshots.coordinator"
 _SENDING = "paxospp.node.snapshots.sending"
@@ -99,7 +99,7 @@ MUTANTS = (
             ),
         ),
     ),
-    # Instances, the change feed, memberships and digests.
+    # BuiltInMachine, the change feed, memberships and digests.
     Mutant(
         "an instance is decided again",
         "Agreement: the first proposer was told another value.",

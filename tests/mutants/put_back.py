@@ -418,7 +418,7 @@ MUTANTS = (
     Mutant(
         "a node whose disk hangs fetches without limit",
         "D16: all of it waits in memory.",
-        (Patch(_LEARNING, "        if disk_is_full:\n", "        if False:\n"),),
+        (Patch(_LEARNING, "        if disk_is_behind:\n", "        if False:\n"),),
         seen_by="tests/engine/test_writes.py",
     ),
     Mutant(

@@ -72,7 +72,7 @@ class Bench:
         """Answer all outstanding tickets with ``slot``."""
         tickets, self.tickets = self.tickets, []
         for ticket, _ in tickets:
-            self.queries.on_readable(ReadReady(ticket=ticket, slot=slot))
+            self.queries.on_read_confirmed(ReadReady(ticket=ticket, slot=slot))
 
     def check(self, count: int) -> None:
         queries = self.queries

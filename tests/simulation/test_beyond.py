@@ -65,9 +65,9 @@ def test_two_digests_at_one_slot_are_told_apart() -> None:
 def test_a_decided_slot_that_the_storage_forgot_counts_as_damaged_and_is_fetched() -> None:
     heard = Heard()
     it = replica(heard, decided=3)
-    (wanted,) = it.start(0.0).reads
+    (wanted,) = it.start(0.0).log_reads
 
-    it.on_read(wanted.token, [], 0.0)
+    it.on_log_read(wanted.token, [], 0.0)
     assert "learning: a decided slot is gone from the storage" in heard.markers
     assert it.protocol.log.is_faulty(Slot(2))
 

@@ -125,10 +125,10 @@ class LearningHandler:
         while start < stop and self._log.is_faulty(start):
             start = self._log.end_of_faulty(start)
         if start < stop:
-            out.output.reads.append(self._reads.ask(Load(stop), start, stop))
+            out.output.log_reads.append(self._reads.ask(Load(stop), start, stop))
             self.is_loading = True
 
-    def on_read(self, token: int, entries: Sequence[Entry], faulty: Sequence[range], out: OutputBuilder) -> None:
+    def on_log_read(self, token: int, entries: Sequence[Entry], faulty: Sequence[range], out: OutputBuilder) -> None:
         """Handle the result of a read; ``faulty`` are slots that the storage found damaged."""
         purpose, wanted = self._reads.take(token)
         damaged = [max(slots.start, wanted.start) for slots in faulty if slots.stop > wanted.start]
@@ -234,7 +234,7 @@ class LearningHandler:
         stop = Slot(min(self.decided + 1, self._log.memory_from))
         readable = self._log.first <= next_slot < stop and not self._log.is_faulty(next_slot)
         if readable and not self._reads.is_out(Deliver):
-            out.output.reads.append(self._reads.ask(Deliver(), next_slot, stop))
+            out.output.log_reads.append(self._reads.ask(Deliver(), next_slot, stop))
 
     # The hint on disk: the highest slot known to be decided when it was written.
 
@@ -286,14 +286,14 @@ class LearningHandler:
 
     # Peers.
 
-    def fetch(self, leader: Ballot | None, out: OutputBuilder, *, disk_is_full: bool) -> None:
+    def fetch(self, leader: Ballot | None, out: OutputBuilder, *, disk_is_behind: bool) -> None:
         """Ask a peer for the first hole, if a request is due and the disk keeps up."""
         hole = None if self.is_held else self.learner.hole()
         if hole is None:
             self.fetching.forget_progress()
             self.waits_for_snapshot &= self.is_held
             return
-        if disk_is_full:
+        if disk_is_behind:
             self._observer.reached("learning: nothing is fetched while too much waits for the disk")
             self.fetching.wait(out.now)
             return
@@ -309,7 +309,7 @@ class LearningHandler:
             entries = self._log.between(wanted.start, stop, self._chunk_bytes_max)
             if not entries and not self._log.is_faulty(wanted.start):
                 if not self._reads.is_out(peer):
-                    out.output.reads.append(self._reads.ask(Serve(peer, stop), wanted.start, stop))
+                    out.output.log_reads.append(self._reads.ask(Serve(peer, stop), wanted.start, stop))
                 return
         out.send(peer, self._answer(entries, wanted.start))
 

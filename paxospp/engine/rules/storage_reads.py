@@ -13,7 +13,7 @@ from paxospp.model import NodeId, Slot
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class ReadRange:
-    """A request to read entries from the storage: answer with ``replica.on_read(token, entries)``.
+    """A request to read entries from the storage: answer with ``replica.on_log_read(token, entries)``.
 
     Read with ``storage.read(start, stop, max_bytes)``. When it raises ``TrimmedError``, answer
     with no entries; when it raises ``CorruptedError``, with no entries and its ``slots`` as

@@ -9,7 +9,6 @@ after a crash. Messages in flight are lost.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from paxospp.engine.protocol import Following
 from paxospp.engine.replica import Replica
@@ -25,9 +24,7 @@ from paxospp.testing.simulation.machines import Ledger, ledger_calls
 from paxospp.testing.simulation.phases import SimulationRun
 from paxospp.testing.simulation.plan import RunPlan
 from paxospp.testing.simulation.rule_broken import RuleBroken
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.host import SimulatedHost
+from paxospp.testing.simulation.world.host import SimulatedHost
 
 _LOOKS_EVERY_S = 0.0005
 """Virtual time between two checks whether a run has reported the marker."""

@@ -259,7 +259,7 @@ class WorkingNode:
                 self.claims.append(Applied(self.name, entry.slot, entry.kind, entry.value))
         if output.snapshot_from is not None:
             self.fetches_from = output.snapshot_from
-        self.ranges.extend((len(self.out), wanted) for wanted in output.reads)
+        self.ranges.extend((len(self.out), wanted) for wanted in output.log_reads)
         if self._is_synced:
             while self.out:
                 self._write()
@@ -296,7 +296,7 @@ class WorkingNode:
                 pass
             except CorruptedError as error:
                 faulty = error.slots
-            self._honour(self.replica.on_read(wanted.token, entries, 0.0, faulty))
+            self._honour(self.replica.on_log_read(wanted.token, entries, 0.0, faulty))
 
     # Messages.
 

@@ -244,14 +244,14 @@ class ScenarioHost:
             self.machine.applied.append(entry)
             if entry.slot > 1:
                 self._tell(f"{self.name} applies {describe_applied([entry])}")
-        for ready in output.readable:
+        for ready in output.confirmed_reads:
             slot = "is not confirmed" if ready.slot is None else f"may be served from slot {ready.slot}"
             self._tell(f"{self.name} read {ready.ticket} {slot}")
             self.reads = [ticket for ticket in self.reads if ticket != ready.ticket]
         for event in output.events:
             if isinstance(event, FaultFound):
                 self._tell(f"{self.name} says of {event.peer}: {event.reason}")
-        for wanted in output.reads:
+        for wanted in output.log_reads:
             if self._persisted >= output.token:
                 self._read(wanted, now)
             else:
@@ -276,7 +276,7 @@ class ScenarioHost:
             entries = ()
         except CorruptedError as error:
             faulty = error.slots
-        self.honour(self.running.on_read(wanted.token, entries, now, faulty), now)
+        self.honour(self.running.on_log_read(wanted.token, entries, now, faulty), now)
 
     # The replica does not report its proposals, so they are derived from its writes and the messages it receives.
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
 
 from paxospp.model import NodeId, Slot
 from paxospp.testing.simulation.faults.contested_elections import ContestedElections
@@ -26,9 +25,7 @@ from paxospp.testing.simulation.faults.scripted_faults import ScriptedFaults
 from paxospp.testing.simulation.faults.sole_copy_losses import SoleCopyLosses
 from paxospp.testing.simulation.faults.targeted_faults import TargetedFaults
 from paxospp.testing.simulation.world.host import LocalFaultError, SimulatedHost
-
-if TYPE_CHECKING:
-    from paxospp.testing.simulation.world.world import SimulatedWorld
+from paxospp.testing.simulation.world.world import SimulatedWorld
 
 YEAR_2026 = 1_770_000_000
 

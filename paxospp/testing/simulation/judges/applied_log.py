@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from paxospp.execution.built_in_machine import is_built_in
 from paxospp.execution.executor import Executor
-from paxospp.execution.instances import is_own
 from paxospp.execution.snapshot import SnapshotDecoder
 from paxospp.model import Ballot, Change, Entry, Kind, Slot, SnapshotMeta
 from paxospp.sessions.runs import VOID, Run, decode_commands
@@ -208,7 +208,7 @@ class AppliedLog:
                 place = position + number - run.first
                 self.replies[key] = run_command(place, payload)
                 executed += 1
-                if not is_own(payload):
+                if not is_built_in(payload):
                     self._effects[slot][1].append((place, payload))
         return executed
 

@@ -11,14 +11,14 @@ from paxospp.engine.protocol import Protocol
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.writes import BYTES_MIN
 from paxospp.model import Slot
+from paxospp.node.environment import RUN_BYTES_MAX, RUN_COMMANDS_MAX
 from paxospp.node.queries import OPEN_MAX
 from paxospp.sessions.table import SESSIONS_MAX
 from paxospp.testing.simulation.judges.observed import ObservedHost
 from paxospp.testing.simulation.rule_broken import RuleBroken
 
-_RUN_BYTES_MAX = 2 << 20
-"""Size of one run, which may exceed a bound because there was room before it came."""
-_RUN_COMMANDS_MAX = 1024
+_RUN_BYTES_MAX = 2 * RUN_BYTES_MAX
+"""Twice the size of one run, which may exceed a bound because there was space before it came."""
 
 
 def check_memory(host: ObservedHost, longest_value: int) -> None:
@@ -36,7 +36,7 @@ def check_memory(host: ObservedHost, longest_value: int) -> None:
     _check_writes(host, protocol, config, longest_value)
     if inbox.waiting_bytes > config.inbox_bytes_max + _RUN_BYTES_MAX:
         _too_many(host, "bytes of waiting runs", inbox.waiting_bytes, config.inbox_bytes_max)
-    if inbox.waiting_commands > 2 * config.inbox_calls_max + 2 * _RUN_COMMANDS_MAX:
+    if inbox.waiting_commands > 2 * config.inbox_calls_max + 2 * RUN_COMMANDS_MAX:
         _too_many(host, "waiting commands", inbox.waiting_commands, config.inbox_calls_max)
     if local.open_calls > config.inbox_calls_max:
         _too_many(host, "waiting calls", local.open_calls, config.inbox_calls_max)

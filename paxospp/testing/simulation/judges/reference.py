@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from paxospp.execution.built_in_machine import BuiltInMachine, is_built_in, without_prefix
 from paxospp.execution.exceptions import describe
-from paxospp.execution.instances import Instances, is_own, own_call
 from paxospp.model import Slot
 from paxospp.sessions.runs import Commands
 from paxospp.state_machine import OUTCOME_RESULT, Context, StateMachine, encode_raised, set_context
@@ -22,7 +22,7 @@ class Reference:
         self.machine = machine
         self.unix_time = 0
         """Wall clock in microseconds, as the commands of the current slot see it."""
-        self._own = Instances()
+        self._built_in = BuiltInMachine()
         self._values: dict[str, bytes] = {}
         """The value that was decided first for each instance."""
         self._cluster_id = b""
@@ -39,8 +39,8 @@ class Reference:
         def run(position: int, payload: bytes) -> bytes:
             context = Context(slot, position, time, self._cluster_id)
             try:
-                if is_own(payload):
-                    return b"\x00" + self._apply_own(payload, context)
+                if is_built_in(payload):
+                    return b"\x00" + self._apply_built_in(payload, context)
                 if machine.full_control:
                     set_context(machine, context)
                     return b"\x00" + machine.apply(payload[1:], context)
@@ -50,10 +50,10 @@ class Reference:
 
         return run
 
-    def _apply_own(self, payload: bytes, context: Context) -> bytes:
+    def _apply_built_in(self, payload: bytes, context: Context) -> bytes:
         """Run the command, and check that decided instances keep their value: the nodes run this code, too."""
-        result = self._own.apply(own_call(payload), context)
-        for name, value in self._own.chosen.items():
+        result = self._built_in.apply(without_prefix(payload), context)
+        for name, value in self._built_in.chosen.items():
             first = self._values.setdefault(name, value)
             if first != value:
                 raise RuleBroken(
@@ -63,9 +63,9 @@ class Reference:
 
     def answer(self, request: bytes, slot: Slot) -> bytes:
         context = Context.of_query(slot, self.unix_time / 1_000_000)
-        if is_own(request):
-            set_context(self._own, context)
-            return self._own.answer(own_call(request))
+        if is_built_in(request):
+            set_context(self._built_in, context)
+            return self._built_in.answer(without_prefix(request))
         set_context(self.machine, context)
         return self.machine.answer(request[1:] if self.machine.full_control else request)
 

@@ -152,9 +152,10 @@ class WatchedReplica(Replica):
         call = ReplicaCall("has written", token=token)
         return self._watch(call, lambda: super(WatchedReplica, self).on_persisted(token, now))
 
-    def on_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
+    def on_log_read(self, token: int, entries: Sequence[Entry], now: float, faulty: Sequence[range] = ()) -> Output:
         return self._watch(
-            ReplicaCall("has read its log"), lambda: super(WatchedReplica, self).on_read(token, entries, now, faulty)
+            ReplicaCall("has read its log"),
+            lambda: super(WatchedReplica, self).on_log_read(token, entries, now, faulty),
         )
 
     def on_damage(self, faulty: Sequence[range], now: float) -> Output:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 from paxospp.messages import Message, SnapshotChunk
 from paxospp.model import NodeId
@@ -193,8 +193,6 @@ class SimulatedNetwork:
 
 
 def _codes() -> dict[type[Any], int]:
-    from typing import get_args
-
     return {message: number for number, message in enumerate(get_args(Message))}
 
 

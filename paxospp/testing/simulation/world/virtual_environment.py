@@ -54,13 +54,13 @@ class WatchedExecutor(Executor):
         self._reload_chance = host.world.plan.reload_chance
         self._chance = host.reloads
 
-    def _around(self, apply: Apply, is_own: bool) -> Apply:
+    def _around(self, apply: Apply, is_built_in: bool) -> Apply:
         """Count commands; faults hit the user's commands only, not those of the instances beside the machine."""
 
         def counted(payload: bytes, context: Context) -> bytes:
             host = self._host
             host.executed += 1
-            if not is_own:
+            if not is_built_in:
                 host.world.injector.on_command()
             return apply(payload, context)
 

@@ -109,7 +109,7 @@ def note(text: str) -> bytes:
     return encode_untyped("note", [text])
 
 
-# Instances.
+# BuiltInMachine.
 
 
 def test_the_first_proposal_that_is_applied_stays_the_value() -> None:

@@ -8,7 +8,7 @@ frees its value and keeps a mark of 16 bytes, so that a late proposal cannot dec
 Leases are switched here, because they have to be switched at the same slot on all nodes.
 
 The machine is like any user's. Its commands have a prefix of their own: ``paxospp.decide`` in the log is ``decide``
-here (``own_call``). It never reads a clock.
+here (``without_prefix``). It never reads a clock.
 
 Reference: Lamport, "Paxos Made Simple" (2001), section 2: choosing a value.
 """
@@ -29,7 +29,7 @@ class ForgottenError(Exception):
     """The instance was forgotten and can never be decided again."""
 
 
-class Instances(StateMachine):
+class BuiltInMachine(StateMachine):
     """The state that the log decides beside the user's machine; it is part of every snapshot."""
 
     chosen: dict[str, bytes]
@@ -75,12 +75,12 @@ class Instances(StateMachine):
         self.lease_us = lease_us
 
 
-def is_own(payload: bytes) -> bool:
+def is_built_in(payload: bytes) -> bool:
     """Return whether a command or query is for the built-in machine; raw bytes that look like one are not."""
     return payload.startswith(_PREFIX, 1) and payload[0] > _PREFIX_BYTES
 
 
-def own_call(payload: bytes) -> bytes:
+def without_prefix(payload: bytes) -> bytes:
     """Return a payload named ``paxospp.…`` without that prefix, as the built-in machine takes it."""
     return bytes([payload[0] - _PREFIX_BYTES]) + payload[1 + _PREFIX_BYTES :]
 
