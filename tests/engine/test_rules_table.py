@@ -1,4 +1,4 @@
-"""The table of rules in ``paxospp/engine/README.md``: everything that it names exists."""
+"""The table of rules in ``paxospp/engine/README.md``: everything that it names exists, and it names every module."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ ENGINE = ROOT / "paxospp/engine"
 SIMULATION = ROOT / "paxospp/testing/simulation"
 README = (ENGINE / "README.md").read_text()
 _NAMES = re.compile(r"`([^`]+)`")
+_OF_NO_RULE = {"rules/observer"}
+"""Modules that belong to no rule. The observer changes nothing."""
 
 
 def rows() -> dict[str, list[list[str]]]:
@@ -36,6 +38,17 @@ def test_every_rule_has_a_row() -> None:
     assert {rule.split()[0] for rule in TABLE} >= set(rules)
 
 
+def test_every_module_of_the_rules_and_handlers_has_a_row() -> None:
+    modules = {
+        f"{folder}/{path.stem}"
+        for folder in ("rules", "handlers")
+        for path in (ENGINE / folder).glob("*.py")
+        if path.stem != "__init__"
+    }
+    named = {module for row in TABLE.values() for module in row[0] if "/" in module}
+    assert named == modules - _OF_NO_RULE
+
+
 @pytest.mark.parametrize("rule", TABLE)
 def test_everything_that_a_row_names_exists(rule: str) -> None:
     modules, oracles, markers, scenarios, mutants = TABLE[rule]
@@ -48,7 +61,8 @@ def test_everything_that_a_row_names_exists(rule: str) -> None:
     for marker in markers:
         assert marker in sources or (marker.startswith("admission: ") and marker.partition(": ")[2] in sources), marker
     for scenario in scenarios:
-        assert (ROOT / f"tests/engine/scenarios/{scenario}.txt").is_file(), scenario
+        path = scenario if scenario.endswith(".py") else f"tests/engine/scenarios/{scenario}.txt"
+        assert (ROOT / path).is_file(), scenario
     for mutant in mutants:
         assert mutant in MUTANTS, mutant
 
