@@ -32,7 +32,7 @@ from paxospp.wire.v1 import client_pb2 as wire
 
 RUN_BYTES_MAX = 1 << 20
 RUN_COMMANDS_MAX = 512
-"""The largest run of a client; the commands of one value, too, are at most 512 (``node.inbox``)."""
+"""The largest run of a client; one value holds about as many (``node.inbox``)."""
 SESSION_RANDOM_BYTES = 16
 
 SIZE_MAX = GRPC_MESSAGE_BYTES_MAX - (64 << 10)
