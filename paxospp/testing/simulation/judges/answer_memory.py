@@ -120,13 +120,8 @@ class AnswerMemory:
     def on_load(self, host: ObservedHost, state: DurableState) -> None:
         """Check invariant 7 at a start: the storage still holds all that was ever sent from it."""
         said = self._said.get(_incarnation(host))
-        if said is not None:
-            self._check_restart(host, state, said)
-        for entry in host.disk.image.entries.values():
-            self.on_synced(host, entry)  # a power cut may have left a batch of which no one has heard that it is synced
-
-    @staticmethod
-    def _check_restart(host: ObservedHost, state: DurableState, said: _Said) -> None:
+        if said is None:
+            return
         if said.promised is not None and (state.promised is None or state.promised < said.promised):
             raise RuleBroken("7", f"{host.name} promised {said.promised} and came back with {state.promised}")
         image = host.disk.image

@@ -240,24 +240,27 @@ class Invariants:
 
     def on_synced(self, host: ObservedHost, batch: WriteBatch) -> None:
         """Check ``batch``, which is synced on the disk of ``host`` now."""
-        image = host.disk.image
-        promised = image.promised
         if batch.trim is not None:
             self._check_trim(host, batch.trim)
         for entry in batch.accepted:
-            value = (entry.kind, entry.value)
-            if self.chosen.proposed(entry.slot, entry.ballot, value) != value:
-                raise RuleBroken(
-                    "2", f"two values under {entry.ballot} in slot {entry.slot}; {host.name} holds one of them"
-                )
-            if promised is None or entry.ballot > promised:
-                raise RuleBroken(
-                    "5", f"{host.name} holds slot {entry.slot} under {entry.ballot}, above its promise {promised}"
-                )
-            self.answer_memory.on_synced(host, entry)
-            if self.has_vote(host):
-                self.vouch_rules.on_synced(host, entry.slot, entry.ballot)
-            self.chosen.count(host, entry.slot, entry.ballot)
+            self._on_held(host, entry)
+
+    def _on_held(self, host: ObservedHost, entry: Entry) -> None:
+        """Check ``entry``, which is synced on the disk of ``host``, and count it as accepted there."""
+        promised = host.disk.image.promised
+        value = (entry.kind, entry.value)
+        if self.chosen.proposed(entry.slot, entry.ballot, value) != value:
+            raise RuleBroken(
+                "2", f"two values under {entry.ballot} in slot {entry.slot}; {host.name} holds one of them"
+            )
+        if promised is None or entry.ballot > promised:
+            raise RuleBroken(
+                "5", f"{host.name} holds slot {entry.slot} under {entry.ballot}, above its promise {promised}"
+            )
+        self.answer_memory.on_synced(host, entry)
+        if self.has_vote(host):
+            self.vouch_rules.on_synced(host, entry.slot, entry.ballot)
+        self.chosen.count(host, entry.slot, entry.ballot)
 
     def _check_trim(self, host: ObservedHost, trim: Slot) -> None:
         """Check invariant 10: trimmed slots are covered by the snapshot, and every slot in the snapshot was chosen."""
@@ -273,6 +276,8 @@ class Invariants:
         self.step_rules.on_load(host, state.decided)
         self.log_rules.on_load(host)
         self.answer_memory.on_load(host, state)
+        for entry in host.disk.image.entries.values():
+            self._on_held(host, entry)  # a power cut may have left a write that nobody heard return
 
     def on_closed_damage(self, host: ObservedHost, bound: Slot) -> None:
         """Check that ``host``, told that it accepted nothing above ``bound`` in its damaged end, held nothing there."""
