@@ -11,6 +11,7 @@ from tests.mutants.mutant import Mutant, Patch
 _ACCEPTOR = "paxospp.engine.rules.acceptor"
 _LOG = "paxospp.engine.rules.log"
 _ELECTION = "paxospp.engine.rules.election"
+_COORDINATOR = "paxospp.node.snapshots.coordinator"
 _FETCHING = "paxospp.node.snapshots.fetching"
 _HEARTBEATS = "paxospp.engine.rules.heartbeat_rounds"
 _LEADING = "paxospp.engine.rules.leader"
@@ -309,6 +310,12 @@ MUTANTS = (
         "Rule 4: the node neither takes nor fetches a snapshot until it is restarted.",
         (Patch(_FETCHING, "                if incoming is not self._incoming:\n", "                if False:\n"),),
         seen_by="tests/node/test_snapshots_fetching.py",
+    ),
+    Mutant(
+        "a node asks one peer for a snapshot until it gives up, though another is named meanwhile",
+        "Rule 4: two nodes that have no snapshot ask each other for ever, in step, and never the one that has it.",
+        (Patch(_COORDINATOR, "        elif self._fetcher.source_has_none and ", "        elif False and "),),
+        seen_by="tests/simulation/test_sweep.py::test_two_nodes_without_a_snapshot_do_not_ask_each_other_for_ever",
     ),
     Mutant(
         "an empty slot counts as damaged because one above it is",

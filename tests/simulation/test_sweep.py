@@ -124,6 +124,11 @@ def test_a_query_does_not_wait_for_a_slot_that_its_leader_recovered_and_the_next
     assert Simulation(Ledger).run([469410081]).seeds == 1
 
 
+def test_two_nodes_without_a_snapshot_do_not_ask_each_other_for_ever() -> None:
+    """A third one had it; whenever it was named, both had just begun to ask each other once more."""
+    assert Simulation(Ledger).run([827078815]).seeds == 1
+
+
 def test_every_size_and_every_family_is_drawn_and_most_seeds_have_few() -> None:
     plans = [RunPlan.draw(seed, machine=Ledger, workload=lambda random: ()) for seed in range(400)]
 

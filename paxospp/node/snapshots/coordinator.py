@@ -207,6 +207,10 @@ class SnapshotCoordinator:
             self._observer.reached("snapshots: what follows the one just installed is gone everywhere")
             self._caught_up_at = None
             self._fetcher.end()
+        elif self._fetcher.source_has_none and peer != self._fetcher.source:
+            # Otherwise each request could end just before a peer without a snapshot is named again.
+            self._observer.reached("snapshots: a peer has none that helps, and another one is named")
+            self._fetcher.end()
         if not self._is_busy and self._loop.time() >= self._rest_until:
             _log.info("node %s: fetching a snapshot from %s", self._name, peer)
             # A storage refuses to replace even a damaged snapshot with an older one.

@@ -114,6 +114,7 @@ class Fetcher:
         self.is_staging = False
         """Whether a chunk is being written, even of a snapshot that was given up; a storage stages one at a time."""
         self._whole = False
+        self._has_none = False
         self._useless: set[NodeId] = set()
         """The peers that answered that they do not have the snapshot."""
         self._tries = 0
@@ -135,12 +136,17 @@ class Fetcher:
     def received_bytes(self) -> int:
         return 0 if self._incoming is None else self._incoming.offset
 
+    @property
+    def source_has_none(self) -> bool:
+        """Whether nothing has arrived, and the peer that is asked has answered that it has no snapshot that helps."""
+        return self._has_none and self._incoming is None
+
     def begin(self, peer: NodeId, *, covers: Slot) -> None:
         """Fetch the current snapshot of ``peer`` if it covers the slot ``covers``; only when nothing else is staged."""
         self.source = peer
         self._covers = covers
         self._incoming = None
-        self._whole = False
+        self._whole = self._has_none = False
         self._useless.clear()
         self._tries = 0
         self._began = self._loop.time()
@@ -242,6 +248,7 @@ class Fetcher:
             self._observer.reached("fetching: the peer that is asked has none that helps")
             # The peer may be taking one, so it is asked again for a while, as if it had been silent.
             self._useless.discard(peer)
+            self._has_none = True
             if self._tries + 1 >= SAME_PEER_TRIES or self._loop.time() >= self._began + SILENCE_MAX_S:
                 self.end()
 
