@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tests.cluster.embedding import Drifting, Embedded, Notes, embedded, run
 from tests.cluster.serving import Serving
 from tests.cluster.serving import paxospp as command_line
 
+NEEDS_ROCKSDICT = pytest.mark.skipif(find_spec("rocksdict") is None, reason="the driver is an extra: rocksdb")
+
 OFTEN = NodeConfig(snapshot_log_slots_max=40, kept_log_slots_max=8)
 
 
@@ -45,7 +48,7 @@ def snapshot_files(path: Path) -> list[Path]:
 # Taking and trimming.
 
 
-@pytest.mark.parametrize("scheme", ["file", "rocksdb"])
+@pytest.mark.parametrize("scheme", ["file", pytest.param("rocksdb", marks=NEEDS_ROCKSDICT)])
 def test_the_log_is_trimmed_below_snapshots_except_for_a_tail(tmp_path: Path, scheme: str) -> None:
     async def main() -> None:
         cluster = Embedded(tmp_path, count=1, config=OFTEN)
@@ -185,7 +188,7 @@ def test_a_blocking_node_takes_a_snapshot_on_demand(tmp_path: Path) -> None:
 # Starting from one.
 
 
-@pytest.mark.parametrize("scheme", ["file", pytest.param("rocksdb", marks=pytest.mark.long)])
+@pytest.mark.parametrize("scheme", ["file", pytest.param("rocksdb", marks=(NEEDS_ROCKSDICT, pytest.mark.long))])
 def test_a_cluster_starts_from_its_snapshots_and_the_tails_of_its_logs(tmp_path: Path, scheme: str) -> None:
     async def main() -> None:
         cluster = Embedded(tmp_path, config=OFTEN)
@@ -299,7 +302,7 @@ def test_a_lone_node_whose_snapshot_is_damaged_starts_from_a_complete_log(tmp_pa
     run(main)
 
 
-@pytest.mark.parametrize("scheme", ["file", "rocksdb"])
+@pytest.mark.parametrize("scheme", ["file", pytest.param("rocksdb", marks=NEEDS_ROCKSDICT)])
 def test_a_node_that_starts_from_its_log_takes_no_snapshot_older_than_its_damaged_one(
     tmp_path: Path, scheme: str
 ) -> None:
