@@ -38,7 +38,7 @@ class Send:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class ReadReady:
+class SettledRead:
     """The outcome of ``replica.read(ticket)``: answer it once ``slot`` is applied. None: it was not confirmed."""
 
     ticket: int
@@ -57,7 +57,7 @@ class Output:
     4. Apply ``decided`` in this order, without waiting for any write.
     5. Begin ``log_reads`` when write ``token`` and all earlier ones have returned. Until then the disk may hold an
        entry under an older ballot than the one that was evicted from memory.
-    6. Answer the linearizable reads in ``confirmed_reads``.
+    6. Answer the linearizable reads in ``settled_reads``.
     7. Publish ``events``.
     8. Call ``on_tick`` at ``wake_at`` at the latest.
 
@@ -72,7 +72,7 @@ class Output:
     send_after_persist: list[Send] = field(default_factory=list)
     decided: list[Entry] = field(default_factory=list)
     log_reads: list[ReadRange] = field(default_factory=list)
-    confirmed_reads: list[ReadReady] = field(default_factory=list)
+    settled_reads: list[SettledRead] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     snapshot_from: NodeId | None = None
     diverged_at: Slot | None = None

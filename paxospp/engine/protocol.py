@@ -156,7 +156,7 @@ class Protocol:
         leading = self.leading
         if leading is None or self.cluster.membership is None:
             return 0
-        if self.writes.is_full:
+        if self.writes.is_behind:
             self._observer.reached("protocol: nothing new is proposed while too much waits for the disk")
             return 0
         return leading.proposable(self.learning.learner.decided, self.cluster.voters)
@@ -591,7 +591,7 @@ class Protocol:
             if self.log.faulty_end and self.cluster.membership is not None:
                 vouched_up_to = self.leading.vouched_up_to(self.decided, self.cluster.voters)
                 out.write(self._damaged_end.on_own(self.leading.ballot, vouched_up_to))
-        self.learning.fetch(self.leading_ballot, out, disk_is_behind=self.writes.is_full)
+        self.learning.fetch(self.leading_ballot, out, disk_is_behind=self.writes.is_behind)
 
     def _lead_on(self, leading: Leading, out: OutputBuilder, before: Slot) -> None:
         decided = self.learning.learner.decided

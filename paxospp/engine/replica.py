@@ -228,7 +228,7 @@ class Replica:
         return self._finish(out)
 
     def read(self, ticket: int, now: float, *, lease: bool = False) -> Output:
-        """Find the slot that must be applied before a linearizable read; the answer is a ``ReadReady`` for ``ticket``.
+        """Find the slot that must be applied before a linearizable read; a ``SettledRead`` for ``ticket`` tells it.
 
         With ``lease``, a leader that holds a lease confirms the read without a round of heartbeats.
         """

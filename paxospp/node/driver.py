@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from paxospp.engine.output import Output, ReadReady, Send
+from paxospp.engine.output import Output, Send, SettledRead
 from paxospp.engine.replica import Replica
 from paxospp.engine.rules.covered import Covered
 from paxospp.engine.rules.storage_reads import ReadRange
@@ -47,12 +47,12 @@ CHECKPOINT_SLOTS = 1024
 class DriverClient(Protocol):
     """Receives what the replica and the machine did.
 
-    While one output is carried out, the calls are ``on_read_confirmed``, ``on_event`` and ``on_snapshot_needed``, in
+    While one output is carried out, the calls are ``on_read_settled``, ``on_event`` and ``on_snapshot_needed``, in
     this order. ``on_applied`` and then ``on_answers`` follow for each applied entry, and ``advance`` comes last.
     ``on_failed`` may come at any time, once, and nothing comes after it.
     """
 
-    def on_read_confirmed(self, ready: ReadReady) -> None:
+    def on_read_settled(self, ready: SettledRead) -> None:
         """Handle the result for the reads that ``Driver.read`` passed under one ticket: confirmed, or not."""
         ...
 
@@ -163,7 +163,7 @@ class Driver:
     def read(self, ticket: int, lease: bool) -> None:
         """Ask the replica to confirm reads under the number ``ticket``; only within ``DriverClient.advance``.
 
-        ``on_read_confirmed`` reports the result. ``lease``: a lease may confirm them.
+        ``on_read_settled`` reports the result. ``lease``: a lease may confirm them.
         """
         self._carry_out(self.replica.read(ticket, self._loop.time(), lease=lease))
 
@@ -245,9 +245,9 @@ class Driver:
         if output.log_reads:
             for wanted in output.log_reads:
                 self._writer.read(wanted, self._on_log_read)
-        if output.confirmed_reads:
-            for ready in output.confirmed_reads:
-                self._client.on_read_confirmed(ready)
+        if output.settled_reads:
+            for ready in output.settled_reads:
+                self._client.on_read_settled(ready)
         if output.events:
             for event in output.events:
                 self._client.on_event(event)

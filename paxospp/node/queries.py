@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from paxospp.calls import Bounded, Consistency
-from paxospp.engine.output import ReadReady
+from paxospp.engine.output import SettledRead
 from paxospp.errors import OverloadedError, UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import Slot
@@ -62,7 +62,7 @@ class ReadDriver(Protocol):
     def decided(self) -> Slot: ...
 
     def read(self, ticket: int, lease: bool) -> None:
-        """Ask the replica to confirm ``ticket``; ``Queries.on_read_confirmed`` is called with the result."""
+        """Ask the replica to confirm ``ticket``; ``Queries.on_read_settled`` is called with the result."""
         ...
 
     def advance_soon(self) -> None: ...
@@ -311,7 +311,7 @@ class Queries:
         for batch in [batch for batch in group.members if not batch.requester.waits]:
             self.leave(batch)
 
-    def on_read_confirmed(self, ready: ReadReady) -> None:
+    def on_read_settled(self, ready: SettledRead) -> None:
         """Handle the confirmation of a ticket, or that it could not be confirmed (``slot`` is None)."""
         for lane in self._lanes:
             if ready.ticket != lane.ticket or lane.asked is None:

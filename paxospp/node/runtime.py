@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from paxospp.config import NodeConfig
 from paxospp.engine.handlers.learning import stored_membership
-from paxospp.engine.output import ReadReady
+from paxospp.engine.output import SettledRead
 from paxospp.engine.replica import Replica
 from paxospp.errors import PaxosppError, UnavailableError
 from paxospp.events import Diverged, Event, LeaderChanged
@@ -254,8 +254,8 @@ class Runtime:
     def on_applied(self, entry: Entry) -> None:
         self.snapshots.on_applied(entry)
 
-    def on_read_confirmed(self, ready: ReadReady) -> None:
-        self.queries.on_read_confirmed(ready)
+    def on_read_settled(self, ready: SettledRead) -> None:
+        self.queries.on_read_settled(ready)
 
     def on_snapshot_needed(self, peer: NodeId) -> None:
         self.snapshots.on_needed(peer)

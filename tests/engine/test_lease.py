@@ -202,16 +202,16 @@ def answer_round(replica: Replica, now: float, *, lease: int) -> None:
 def test_a_leader_with_a_lease_confirms_lease_reads_at_once_and_linearizable_reads_by_a_round() -> None:
     replica = lessee()
     lead(replica, 1.2)
-    assert replica.read(1, 1.3, lease=True).confirmed_reads == [], "nobody has granted a lease yet"
+    assert replica.read(1, 1.3, lease=True).settled_reads == [], "nobody has granted a lease yet"
     answer_round(replica, 1.3, lease=D)
 
-    (ready,) = replica.read(2, 1.4, lease=True).confirmed_reads
+    (ready,) = replica.read(2, 1.4, lease=True).settled_reads
     assert ready.ticket == 2
     assert ready.slot is not None
-    assert replica.read(3, 1.4).confirmed_reads == [], "linearizable reads trust no clock"
+    assert replica.read(3, 1.4).settled_reads == [], "linearizable reads trust no clock"
     asked = replica.on_message(sender(N3), ReadRequest(counter=4, lease=True), 1.4)
     assert ReadAnswer(nonce=7, counter=4, slot=ready.slot) in messages(asked.send_now)
-    assert replica.read(5, 2.4, lease=True).confirmed_reads == [], "the lease is over"
+    assert replica.read(5, 2.4, lease=True).settled_reads == [], "the lease is over"
 
 
 def test_a_leader_that_was_paused_knows_that_its_lease_is_over() -> None:
@@ -222,7 +222,7 @@ def test_a_leader_that_was_paused_knows_that_its_lease_is_over() -> None:
     replica = lessee()
     lead(replica, 1.2)
     answer_round(replica, 1.3, lease=D)
-    assert replica.read(2, 31.3, lease=True).confirmed_reads == []
+    assert replica.read(2, 31.3, lease=True).settled_reads == []
 
 
 # Random runs of several replicas.

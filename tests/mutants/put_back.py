@@ -418,7 +418,7 @@ MUTANTS = (
     Mutant(
         "an acceptor whose disk hangs accepts without limit",
         "D16: all of it waits in memory.",
-        (Patch(_ACCEPTOR, "        if self._writes.is_full and not own:\n", "        if False:\n"),),
+        (Patch(_ACCEPTOR, "        if self._writes.is_behind and not own:\n", "        if False:\n"),),
         # In random runs values are small, and disks rarely hang for long enough.
         seen_by="tests/engine/test_writes.py",
     ),
@@ -431,7 +431,7 @@ MUTANTS = (
     Mutant(
         "a leader whose disk is slow proposes without limit",
         "D16: a quorum decides without this disk, and all of it waits in memory.",
-        (Patch(_PROTOCOL, "        if self.writes.is_full:\n", "        if False:\n"),),
+        (Patch(_PROTOCOL, "        if self.writes.is_behind:\n", "        if False:\n"),),
         seen_by="tests/engine/test_writes.py",
     ),
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 import pytest
 
 from paxospp.calls import Consistency
-from paxospp.engine.output import ReadReady
+from paxospp.engine.output import SettledRead
 from paxospp.errors import UnavailableError
 from paxospp.execution.executor import Executor
 from paxospp.model import Slot
@@ -72,7 +72,7 @@ class Bench:
         """Answer all outstanding tickets with ``slot``."""
         tickets, self.tickets = self.tickets, []
         for ticket, _ in tickets:
-            self.queries.on_read_confirmed(ReadReady(ticket=ticket, slot=slot))
+            self.queries.on_read_settled(SettledRead(ticket=ticket, slot=slot))
 
     def check(self, count: int) -> None:
         queries = self.queries

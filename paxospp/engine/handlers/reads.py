@@ -13,7 +13,7 @@ import math
 
 from paxospp.engine.handlers.heartbeats import HeartbeatHandler
 from paxospp.engine.handlers.learning import LearningHandler
-from paxospp.engine.output import OutputBuilder, ReadReady
+from paxospp.engine.output import OutputBuilder, SettledRead
 from paxospp.engine.rules.leader import Leading
 from paxospp.engine.rules.lease import Lease
 from paxospp.engine.rules.observer import Observer
@@ -63,7 +63,7 @@ class ReadHandler:
             counter = self._remote.ask(ticket, until=out.now + self._window_s)
             out.send(leader, ReadRequest(counter=counter, lease=lease))
         else:
-            out.output.confirmed_reads.append(ReadReady(ticket=ticket, slot=None))
+            out.output.settled_reads.append(SettledRead(ticket=ticket, slot=None))
 
     def on_request(self, sender: Sender, request: ReadRequest, leading: Leading | None, out: OutputBuilder) -> None:
         """Handle a read that a peer has forwarded because it takes this replica for the leader."""
@@ -82,13 +82,13 @@ class ReadHandler:
         if ticket is None:
             self._observer.reached("reads: an answer comes after its read was given up, or twice")
         else:
-            out.output.confirmed_reads.append(ReadReady(ticket=ticket, slot=answer.slot))
+            out.output.settled_reads.append(SettledRead(ticket=ticket, slot=answer.slot))
 
     def give_up(self, out: OutputBuilder) -> None:
         """Fail the forwarded reads that the leader has not answered within a window."""
         for ticket in self._remote.give_up(out.now):
             self._observer.reached("reads: a leader that does not answer in time confirms none")
-            out.output.confirmed_reads.append(ReadReady(ticket=ticket, slot=None))
+            out.output.settled_reads.append(SettledRead(ticket=ticket, slot=None))
 
     # While leading.
 
@@ -146,7 +146,7 @@ class ReadHandler:
             ballot = None if leading is None else leading.ballot
             self._observer.confirmed_read(requester, ballot, slot, by_lease=by_lease)
         if requester.peer is None:
-            out.output.confirmed_reads.append(ReadReady(ticket=requester.number, slot=slot))
+            out.output.settled_reads.append(SettledRead(ticket=requester.number, slot=slot))
             return
         if leading is not None and leading.announcement.due_at < math.inf:
             self._heartbeats.announce(leading, out)  # the peer has to apply the slot before it can answer

@@ -83,7 +83,7 @@ class Acceptor:
             # This replica is too far behind to hold more; it catches up first. Not accepting is always safe.
             self._observer.reached("acceptor: a full log accepts nothing new")
             return None, NOTHING
-        if self._writes.is_full and not own:
+        if self._writes.is_behind and not own:
             self._observer.reached("acceptor: nothing new is accepted while too much waits for the disk")
             return None, NOTHING
         promise = self.promise(accept.ballot)

@@ -58,7 +58,7 @@ class Writes:
         self.bytes = 0
         """Total size of the values that wait in memory for the disk."""
         self.bytes_max = 2 * max(bytes_max, BYTES_MIN)
-        """The size beyond which ``is_full`` is true."""
+        """The size beyond which ``is_behind`` is true."""
         self._out: deque[_OutstandingWrite] = deque()
 
     def hand_out(self, now: float, then: list[Durable], bytes: int) -> None:
@@ -75,7 +75,7 @@ class Writes:
             yield from write.then
 
     @property
-    def is_full(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether too much waits for the disk, so that nothing new is accepted, proposed or fetched for now.
 
         The log's own limit is not enough: it evicts decided entries, which the outstanding writes still hold.

@@ -301,7 +301,7 @@ class Fetcher:
         """Stop fetching; a snapshot that was published stays."""
         self.source = None
         self._incoming = None
-        self._whole = False
+        self._whole = self._has_none = False
         self._cancel_timer()
 
     def _set_timer(self, delay_s: float) -> None:

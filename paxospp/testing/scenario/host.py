@@ -244,7 +244,7 @@ class ScenarioHost:
             self.machine.applied.append(entry)
             if entry.slot > 1:
                 self._tell(f"{self.name} applies {describe_applied([entry])}")
-        for ready in output.confirmed_reads:
+        for ready in output.settled_reads:
             slot = "is not confirmed" if ready.slot is None else f"may be served from slot {ready.slot}"
             self._tell(f"{self.name} read {ready.ticket} {slot}")
             self.reads = [ticket for ticket in self.reads if ticket != ready.ticket]
