@@ -102,7 +102,7 @@ MUTANTS = (
                 "            runs = [(run, RUN_COMMANDS_MAX) for run in caller.resend(self._resend_from)]\n"
                 "            for token, number in list(caller._sent.items()):\n"
                 "                caller._queued[token] = caller._payloads[number - caller._base]\n"
-                "                caller._tokens[number - caller._base] = None\n"
+                "                caller._calls[number - caller._base] = None\n"
                 "            caller._sent.clear()\n",
             ),
         ),

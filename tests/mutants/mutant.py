@@ -60,13 +60,18 @@ class Mutant:
     def check(self) -> None:
         """Raise unless every patch applies to the current source, and the result compiles and knows all its names.
 
-        A name that a renaming left behind would end every run with a NameError, as if the rule were judged.
+        A name that a renaming left behind would end runs with a NameError or an AttributeError, and the rule would
+        not be judged.
         """
         for module in self.modules:
-            tree = ast.parse(self.source_of(module, source_file(module).read_text()), module)
+            source = source_file(module).read_text()
+            tree = ast.parse(self.source_of(module, source), module)
             compile(tree, module, "exec")
             if unknown := sorted(_loaded(tree) - _bound(tree) - set(dir(builtins))):
                 raise DoesNotApplyError(f"{module} uses names that it does not define: {', '.join(unknown)}")
+            private = {name for name in _attributes(tree) - _attributes(ast.parse(source)) if name.startswith("_")}
+            if private and (unknown := sorted(private - _members(tree).union(*map(_members, _imported(tree))))):
+                raise DoesNotApplyError(f"{module} uses attributes that nothing it imports has: {', '.join(unknown)}")
 
 
 def _loaded(tree: ast.Module) -> set[str]:
@@ -89,6 +94,21 @@ def _bound(tree: ast.Module) -> set[str]:
             case ast.ExceptHandler(name=str(name)):
                 names.add(name)
     return names
+
+
+def _attributes(tree: ast.Module) -> set[str]:
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def _members(tree: ast.Module) -> set[str]:
+    """Return what a module binds, and the attributes that it assigns."""
+    assigned = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and type(node.ctx) is ast.Store}
+    return _bound(tree) | assigned
+
+
+def _imported(tree: ast.Module) -> list[ast.Module]:
+    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    return [ast.parse(source_file(name).read_text()) for name in sorted(names) if name.startswith("paxospp.")]
 
 
 def source_file(module: str) -> Path:

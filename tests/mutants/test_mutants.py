@@ -34,6 +34,13 @@ def test_a_mutant_that_uses_a_name_of_nothing_raises_an_error() -> None:
         Mutant("none", "", (patch,)).check()
 
 
+def test_a_mutant_that_uses_an_attribute_of_nothing_raises_an_error() -> None:
+    line = "            runs = [(run, RUN_COMMANDS_MAX) for run in caller.resend(self._resend_from)]\n"
+    patch = Patch("paxospp.node.local", line, line.replace("caller.resend(", "caller._tokens("))
+    with pytest.raises(DoesNotApplyError, match="nothing it imports has: _tokens"):
+        Mutant("none", "", (patch,)).check()
+
+
 def test_there_are_enough_mutants_and_each_says_what_it_breaks() -> None:
     deciding, applying = (
         [mutant for module in modules for mutant in module.MUTANTS if not mutant.seen_by]
